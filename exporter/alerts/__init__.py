@@ -1,0 +1,1 @@
+"""Alerts: what a rule must answer, and the life of an alert. Pure: no I/O, no clock, no settings."""

@@ -1,0 +1,158 @@
+"""Rules, alerts, and the transitions between an alert's states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NewType, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from exporter.buckets.bucket import Ispb, PolicyName
+    from exporter.buckets.observation import BucketObservation, View
+
+Fingerprint = NewType("Fingerprint", str)
+"""An alert's identity: 32 hex digits over its labels, alert name included."""
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertState(StrEnum):
+    PENDING = "pending"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Reason(StrEnum):
+    """Why an alert resolved."""
+
+    RECOVERED = "recovered"
+    POLICY_GONE = "policy_gone"
+    NO_DATA = "no_data"
+    RULE_REMOVED = "rule_removed"
+    PARTICIPANT_REMOVED = "participant_removed"
+
+
+def fingerprint(labels: Mapping[str, str]) -> Fingerprint:
+    """Returns the identity of the alert with these labels (``alertname`` among them)."""
+    parts = [f"{name}\xff{value}" for name, value in sorted(labels.items())]
+    return Fingerprint(blake2b("\xfe".join(parts).encode(), digest_size=16).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert instance, open or resolved.
+
+    ``labels`` hold ``alertname`` and ``severity``; ``policy`` is None for an alert
+    about the participant. ``active_since`` is when the condition became true
+    (``pending`` since), ``firing_since`` when it began firing,
+    ``keep_firing_since`` when the condition ended while ``keep_firing_for`` holds
+    it. ``value`` may be NaN or infinite. All times are polls' UTC times.
+    """
+
+    fingerprint: Fingerprint
+    group: str
+    name: str
+    severity: Severity
+    participant: Ispb
+    policy: PolicyName | None
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    value: float
+    state: AlertState
+    active_since: datetime
+    firing_since: datetime | None = None
+    keep_firing_since: datetime | None = None
+    resolved_at: datetime | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSample:
+    """One series of a rule's result: the alert's labels and annotations, already expanded."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    value: float
+
+
+class Rule(Protocol):
+    """One alerting rule, compiled. `exporter.rules` builds them from files."""
+
+    @property
+    def group(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def for_seconds(self) -> float: ...
+    @property
+    def keep_firing_for_seconds(self) -> float: ...
+    @property
+    def severity(self) -> Severity: ...
+    @property
+    def per_policy(self) -> bool:
+        """Whether its alerts carry ``policy``."""
+        ...
+
+    def has_data(self, view: View, policy: PolicyName | None) -> bool:
+        """Whether the gauges that the rule looks at are there for the participant, or for one of its buckets.
+
+        Tells an alert that recovered from one whose series vanished.
+        """
+        ...
+
+    def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+        """Returns the series that are true for the view's participant, at the view's instant.
+
+        ``alerts`` are that participant's open alerts of this rule's group, as
+        ``ALERTS`` shows them to this rule. Raises `errors.RuleEvaluationFailed`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change to ``firing`` or ``resolved``: what is persisted, counted and relayed.
+
+    ``alert`` is the alert after it. ``observation`` is its bucket's at that poll,
+    where there was one; ``category`` the participant's.
+    """
+
+    alert: Alert
+    at: datetime
+    category: str | None
+    observation: BucketObservation | None
+    observed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFailure:
+    """A rule that could not be evaluated at a poll: its alerts stay as they are."""
+
+    group: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a poll made of a participant's alerts.
+
+    ``alerts`` are those open afterwards (pending or firing) by fingerprint;
+    ``transitions`` in the order in which they happened.
+    """
+
+    alerts: Mapping[Fingerprint, Alert]
+    transitions: tuple[Transition, ...] = ()
+    failures: tuple[RuleFailure, ...] = ()
+
+
+def by_fingerprint(alerts: Iterable[Alert]) -> dict[Fingerprint, Alert]:
+    return {alert.fingerprint: alert for alert in alerts}

@@ -1,0 +1,194 @@
+"""The life of an alert: pending, firing, resolved, as in Prometheus' alerting rules.
+
+Pure. One evaluation takes a participant's view and its open alerts through every
+rule, in order: a rule sees, as ``ALERTS``, what the rules before it in its group
+have just made of theirs, and what its own and later ones were at the evaluation
+before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from exporter.alerts.alert import (
+    Alert,
+    AlertState,
+    Evaluation,
+    Fingerprint,
+    Reason,
+    RuleFailure,
+    Transition,
+    fingerprint,
+)
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.errors import RuleEvaluationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from exporter.alerts.alert import Rule, RuleSample, Severity
+    from exporter.buckets.observation import View
+
+
+def evaluate(rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint, Alert]) -> Evaluation:
+    """Returns what the view's poll makes of its participant's open alerts.
+
+    An alert that did not change is the same object afterwards. A rule that fails
+    leaves its alerts as they are; the others go on.
+    """
+    step = _Step(view, dict(open_alerts))
+    owners = _Owners(rules, open_alerts.values())
+    step.end(owners.orphans, Reason.RULE_REMOVED)
+    for place, rule in enumerate(rules):
+        try:
+            samples = rule.evaluate(view, [a for a in step.alerts.values() if a.group == rule.group])
+            made = _by_identity(samples)
+        except RuleEvaluationFailed as error:
+            step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
+            owners.failed(rule)
+            continue
+        for identity, sample in made.items():
+            step.hold(rule, identity, sample)
+        for alert in owners.ended_by(place, rule, made.keys()):
+            step.release(rule, alert)
+    return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
+
+
+def remove_participant(open_alerts: Mapping[Fingerprint, Alert], at: datetime) -> tuple[Transition, ...]:
+    """Returns the resolutions of what fires for a participant that is no longer watched."""
+    return tuple(
+        Transition(_resolved(alert, at, Reason.PARTICIPANT_REMOVED), at, None, None, None)
+        for alert in open_alerts.values()
+        if alert.state is AlertState.FIRING
+    )
+
+
+class _Step:
+    """One evaluation in progress."""
+
+    def __init__(self, view: View, alerts: dict[Fingerprint, Alert]) -> None:
+        self.alerts = alerts
+        self.transitions: list[Transition] = []
+        self.failures: list[RuleFailure] = []
+        self._view = view
+        self._at = view.at
+
+    def hold(self, rule: Rule, identity: Fingerprint, sample: RuleSample) -> None:
+        """The condition is true."""
+        was = self.alerts.get(identity)
+        alert = _begun(rule, identity, sample, self._at) if was is None else _continued(was, rule, sample)
+        waited_seconds = (self._at - alert.active_since).total_seconds()
+        if alert.state is AlertState.PENDING and waited_seconds >= rule.for_seconds:
+            alert = replace(alert, state=AlertState.FIRING, firing_since=self._at)
+            self._tell(alert)
+        self.alerts[identity] = alert
+
+    def release(self, rule: Rule, alert: Alert) -> None:
+        """The condition is no longer true: ``keep_firing_for`` begins, goes on, or is over."""
+        if alert.state is AlertState.FIRING and rule.keep_firing_for_seconds > 0:
+            since = alert.keep_firing_since or self._at
+            if (self._at - since).total_seconds() < rule.keep_firing_for_seconds:
+                if alert.keep_firing_since is None:
+                    self.alerts[alert.fingerprint] = replace(alert, keep_firing_since=since)
+                return
+        self.end([alert], self._reason(rule, alert.policy))
+
+    def end(self, alerts: Sequence[Alert], reason: Reason) -> None:
+        """A pending alert leaves no trace; a firing one resolves."""
+        for alert in alerts:
+            del self.alerts[alert.fingerprint]
+            if alert.state is AlertState.FIRING:
+                self._tell(_resolved(alert, self._at, reason))
+
+    def _reason(self, rule: Rule, policy: PolicyName | None) -> Reason:
+        view = self._view
+        if policy is None:
+            return Reason.RECOVERED if view.up and rule.has_data(view, None) else Reason.NO_DATA
+        if policy in view.buckets:
+            return Reason.RECOVERED if rule.has_data(view, policy) else Reason.NO_DATA
+        return Reason.POLICY_GONE if view.up and policy not in view.refused else Reason.NO_DATA
+
+    def _tell(self, alert: Alert) -> None:
+        visible = self._view.buckets.get(alert.policy) if alert.policy is not None else None
+        self.transitions.append(
+            Transition(
+                alert,
+                self._at,
+                self._view.category,
+                visible.observation if visible else None,
+                visible.observed_at if visible else None,
+            )
+        )
+
+
+class _Owners:
+    """Which rule answers for which open alert: the one of its name and severity, in its group or else elsewhere.
+
+    Where several are of one name and severity, an alert has ended when the last of
+    them has not named it either.
+    """
+
+    def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert]) -> None:
+        self._last: dict[tuple[str, Severity], int] = {}
+        for place, rule in enumerate(rules):
+            self._last[rule.name, rule.severity] = place
+        self.orphans: list[Alert] = []
+        self._left: dict[tuple[str, Severity], dict[Fingerprint, Alert]] = defaultdict(dict)
+        for alert in alerts:
+            if (alert.name, alert.severity) in self._last:
+                self._left[alert.name, alert.severity][alert.fingerprint] = alert
+            else:
+                self.orphans.append(alert)
+
+    def failed(self, rule: Rule) -> None:
+        self._left.pop((rule.name, rule.severity), None)
+
+    def ended_by(self, place: int, rule: Rule, named: Collection[Fingerprint]) -> Sequence[Alert]:
+        left = self._left.get((rule.name, rule.severity))
+        if not left:
+            return ()
+        for identity in named:
+            left.pop(identity, None)
+        return tuple(left.values()) if self._last[rule.name, rule.severity] == place else ()
+
+
+def _by_identity(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:
+    made = {fingerprint(sample.labels): sample for sample in samples}
+    if len(made) < len(samples):
+        raise RuleEvaluationFailed("two samples give one label set after applying the alert's labels")
+    return made
+
+
+def _begun(rule: Rule, identity: Fingerprint, sample: RuleSample, at: datetime) -> Alert:
+    return Alert(
+        fingerprint=identity,
+        group=rule.group,
+        name=rule.name,
+        severity=rule.severity,
+        participant=Ispb(sample.labels["participant"]),
+        policy=PolicyName(sample.labels["policy"]) if "policy" in sample.labels else None,
+        labels=sample.labels,
+        annotations=sample.annotations,
+        value=sample.value,
+        state=AlertState.PENDING,
+        active_since=at,
+    )
+
+
+def _continued(alert: Alert, rule: Rule, sample: RuleSample) -> Alert:
+    same_value = alert.value == sample.value or (alert.value != alert.value and sample.value != sample.value)
+    if (
+        same_value
+        and alert.keep_firing_since is None
+        and alert.group == rule.group
+        and alert.annotations == sample.annotations
+    ):
+        return alert
+    return replace(alert, group=rule.group, value=sample.value, annotations=sample.annotations, keep_firing_since=None)
+
+
+def _resolved(alert: Alert, at: datetime, reason: Reason) -> Alert:
+    return replace(alert, state=AlertState.RESOLVED, resolved_at=at, reason=reason)

@@ -1,0 +1,1 @@
+"""Buckets and what can be said of them. Pure: no I/O, no clock, no settings."""

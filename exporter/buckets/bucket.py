@@ -1,0 +1,90 @@
+"""The state of a participant's token buckets at one time, as DICT answered it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Ispb = NewType("Ispb", str)
+"""Eight digits that name a participant."""
+
+PolicyName = NewType("PolicyName", str)
+"""The name of a rate-limit policy, such as ``ENTRIES_WRITE``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseCounts:
+    """Answers that one Bridge instance has counted since it started.
+
+    ``total`` includes ``not_found`` (404) and ``rate_limited`` (429). Counts of
+    two instances are never subtracted.
+    """
+
+    total: int
+    not_found: int
+    rate_limited: int
+    instance: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.not_found + self.rate_limited <= self.total:
+            raise ValueError(
+                f"response counts of instance {self.instance!r}: {self.not_found} 404s and "
+                f"{self.rate_limited} 429s of {self.total} answers cannot be"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """State of one policy's bucket: tokens, and how it refills.
+
+    Raises ValueError naming policy and figures where no bucket can be like that.
+    """
+
+    policy: PolicyName
+    available_tokens: int
+    capacity: int
+    refill_tokens: int
+    refill_period_seconds: int
+    response_counts: ResponseCounts | None = None
+
+    def __post_init__(self) -> None:
+        if not self.policy:
+            raise ValueError("a bucket needs a policy name")
+        if self.capacity < 1:
+            raise ValueError(f"{self.policy}: capacity {self.capacity} is below 1")
+        if not 0 <= self.available_tokens <= self.capacity:
+            raise ValueError(f"{self.policy}: {self.available_tokens} tokens do not fit a capacity of {self.capacity}")
+        if self.refill_tokens < 1:
+            raise ValueError(f"{self.policy}: a refill of {self.refill_tokens} tokens is below 1")
+        if self.refill_period_seconds < 1:
+            raise ValueError(f"{self.policy}: a refill period of {self.refill_period_seconds}s is below 1s")
+
+    @property
+    def utilization_percent(self) -> float:
+        """100 x (1 - available / capacity), 0 to 100."""
+        return 100.0 * (self.capacity - self.available_tokens) / self.capacity
+
+    @property
+    def recovery_eta_seconds(self) -> float:
+        """Seconds to full at the continuous refill rate if nothing is consumed; 0 when full."""
+        return (self.capacity - self.available_tokens) * self.refill_period_seconds / self.refill_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All buckets of one participant from one answer, sorted by policy.
+
+    ``observed_at`` is DICT's response time (UTC), or ours where DICT's clock was
+    too far off. ``category`` is None where the answer held no known one.
+    ``refused`` are policies that the answer held with impossible figures.
+    """
+
+    participant: Ispb
+    observed_at: datetime
+    category: str | None
+    correlation_id: str
+    buckets: tuple[Bucket, ...]
+    refused: tuple[PolicyName, ...] = ()

@@ -1,0 +1,225 @@
+"""Consumption, exhaustion and the share of 404s, from successive snapshots.
+
+A window ends at the last observation and begins at the one nearest to W before
+it. W is the configured window, at least three poll intervals, rounded up to whole
+refill periods (where these are at most 15 minutes): over whole periods the refill
+is the same however it comes. Consumption is summed over consecutive observations
+as ``min(earlier + refilled, capacity) - later``; what overflowed at capacity is
+invisible, so the sum is a lower bound there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from exporter.buckets.observation import BucketObservation, Observation
+from exporter.buckets.refill import CLOCK_TOLERANCE_SECONDS, Phase, RefillEvidence, RefillMode, proof
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from exporter.buckets.bucket import Bucket, PolicyName, ResponseCounts, Snapshot
+
+LONGEST_WHOLE_PERIOD_SECONDS: Final = 900
+_NEARLY: Final = 1e-6
+"""Tokens: what floating point may lose of a sum."""
+
+
+def window_seconds(estimate_window_seconds: float, poll_interval_seconds: float, refill_period_seconds: int) -> float:
+    """Returns W, in seconds, for a bucket with this refill period."""
+    wanted = max(estimate_window_seconds, 3 * poll_interval_seconds)
+    if refill_period_seconds > LONGEST_WHOLE_PERIOD_SECONDS:
+        return wanted
+    return math.ceil(wanted / refill_period_seconds - 1e-9) * refill_period_seconds
+
+
+_Seen = tuple[float, int, "ResponseCounts | None"]
+"""Seconds since the estimator began, tokens, counts."""
+
+
+@dataclass(slots=True)
+class _History:
+    """One bucket's recent observations, the oldest first."""
+
+    capacity: int
+    refill_tokens: int
+    refill_period_seconds: int
+    evidence: RefillEvidence
+    window_seconds: float
+    seen: list[_Seen] = field(default_factory=list)
+
+
+class Estimator:
+    """Follows one participant. Feed it every good snapshot, in order of ``observed_at``."""
+
+    def __init__(self, estimate_window_seconds: float, poll_interval_seconds: float) -> None:
+        self.mode: RefillMode | None = None
+        self._window_seconds = float(estimate_window_seconds)
+        self._interval_seconds = float(poll_interval_seconds)
+        self._began: datetime | None = None
+        self._category: str | None = None
+        self._histories: dict[PolicyName, _History] = {}
+
+    def observe(self, snapshot: Snapshot) -> Observation:
+        """Returns the snapshot with its derived figures.
+
+        A change of category starts every estimate afresh, a change of capacity or
+        refill that bucket's.
+        """
+        if self._began is None:
+            self._began = snapshot.observed_at
+        at = (snapshot.observed_at - self._began).total_seconds()
+        if snapshot.category is not None and snapshot.category != self._category:
+            if self._category is not None:
+                self._histories.clear()
+            self._category = snapshot.category
+        followed = [self._follow(bucket, at) for bucket in snapshot.buckets]
+        if len(self._histories) > len(snapshot.buckets):
+            self._forget_old(at)
+        return Observation(
+            participant=snapshot.participant,
+            observed_at=snapshot.observed_at,
+            category=snapshot.category,
+            correlation_id=snapshot.correlation_id,
+            buckets=tuple(
+                self._figures(bucket, history) for bucket, history in zip(snapshot.buckets, followed, strict=True)
+            ),
+            refused=snapshot.refused,
+        )
+
+    def _follow(self, bucket: Bucket, at: float) -> _History:
+        history = self._histories.get(bucket.policy)
+        if (
+            history is None
+            or history.capacity != bucket.capacity
+            or history.refill_tokens != bucket.refill_tokens
+            or history.refill_period_seconds != bucket.refill_period_seconds
+        ):
+            history = self._histories[bucket.policy] = self._begin(bucket)
+        seen = history.seen
+        if seen:
+            if seen[-1][0] >= at:
+                return history  # the same state again
+            last, tokens, _ = seen[-1]
+            proven = proof(history.evidence, bucket, (last, tokens), (at, bucket.available_tokens))
+            if proven is not None:
+                self.mode = proven
+        seen.append((at, bucket.available_tokens, bucket.response_counts))
+        # The window may begin at the first observation before W: keep that one.
+        while len(seen) > 2 and at - seen[1][0] > history.window_seconds:
+            del seen[0]
+        return history
+
+    def _begin(self, bucket: Bucket) -> _History:
+        period_seconds = bucket.refill_period_seconds
+        return _History(
+            capacity=bucket.capacity,
+            refill_tokens=bucket.refill_tokens,
+            refill_period_seconds=period_seconds,
+            evidence=RefillEvidence(Phase(float(period_seconds))),
+            window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
+        )
+
+    def _forget_old(self, at: float) -> None:
+        for policy, history in list(self._histories.items()):
+            if at - history.seen[-1][0] > 10 * history.window_seconds:
+                del self._histories[policy]
+
+    def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
+        window = _window(history)
+        share = None if window[-1][2] is None else _share_of_404(window)
+        span_seconds = window[-1][0] - window[0][0]
+        spans_one = span_seconds > history.window_seconds - self._interval_seconds / 2
+        if len(window) < 2 or not (spans_one or self.mode is not None):
+            return BucketObservation(bucket, None, None, share)
+        per_second = max(0.0, _consumed(history, window, self.mode) / span_seconds)
+        drain_per_second = per_second - history.refill_tokens / history.refill_period_seconds
+        if bucket.available_tokens == 0:
+            exhaustion_seconds = 0.0
+        elif drain_per_second > _NEARLY / 60:
+            exhaustion_seconds = bucket.available_tokens / drain_per_second
+        else:
+            exhaustion_seconds = math.inf
+        return BucketObservation(bucket, per_second * 60, exhaustion_seconds, share)
+
+
+def _window(history: _History) -> list[_Seen]:
+    """Returns the observations from the one nearest to W before the last."""
+    seen = history.seen
+    if len(seen) < 3:
+        return seen
+    begin = seen[-1][0] - history.window_seconds
+    # Only the first can lie before W: see `_follow`.
+    return seen[1:] if abs(seen[1][0] - begin) < abs(seen[0][0] - begin) else seen
+
+
+def _consumed(history: _History, window: list[_Seen], mode: RefillMode | None) -> float:
+    """Returns tokens consumed in the window, net of those given back; a lower bound where the mode is not known."""
+    if mode is RefillMode.CONTINUOUS:
+        return _consumed_continuous(history, window)
+    if mode is RefillMode.STEPWISE and history.evidence.phase.known:
+        return _consumed_stepwise(history, window)
+    at_least = _consumed_at_least(history, window)
+    if mode is RefillMode.STEPWISE:
+        return at_least
+    room = history.capacity - max(tokens for _, tokens, _ in window)
+    if room >= history.refill_tokens:
+        return _consumed_continuous(history, window)
+    return min(at_least, _consumed_continuous(history, window))
+
+
+def _consumed_continuous(history: _History, window: list[_Seen]) -> float:
+    """Follows the bucket's level with its fraction, of which an answer shows the whole tokens."""
+    per_second = history.refill_tokens / history.refill_period_seconds
+    capacity = history.capacity
+    last, tokens, _ = window[0]
+    level, consumed = float(tokens), 0
+    for at, tokens, _ in window[1:]:
+        level = min(level + per_second * (at - last), capacity)
+        taken = math.floor(level - tokens + _NEARLY)
+        consumed += taken
+        level = min(level - taken, capacity)
+        last = at
+    return consumed
+
+
+def _consumed_stepwise(history: _History, window: list[_Seen]) -> float:
+    phase, refill_tokens, capacity = history.evidence.phase, history.refill_tokens, history.capacity
+    steps, before = phase.steps_before(window[0][0]), window[0][1]
+    newest, consumed = window[-1][0], 0
+    for at, tokens, _ in window[1:]:
+        # Whether a step that is due about now has come already, the next observation will tell.
+        until = phase.steps_before(at) if at < newest else max(steps, phase.steps_surely_before(at))
+        consumed += min(before + (until - steps) * refill_tokens, capacity) - tokens
+        steps, before = until, tokens
+    return consumed
+
+
+def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
+    """Whatever the phase: each step fills no more than there was room for at the fullest observation."""
+    span_seconds = window[-1][0] - window[0][0] + 2 * CLOCK_TOLERANCE_SECONDS
+    steps = math.floor(span_seconds / history.refill_period_seconds)
+    if history.refill_period_seconds > LONGEST_WHOLE_PERIOD_SECONDS:
+        steps = 0
+    room = history.capacity - max(tokens for _, tokens, _ in window)
+    return window[0][1] - window[-1][1] + steps * min(history.refill_tokens, room)
+
+
+def _share_of_404(window: list[_Seen]) -> float | None:
+    """Returns the share of 404s, 0 to 1; a count that falls, or another instance, starts the window anew."""
+    first = last = window[-1][2]
+    for _, _, counts in reversed(window[:-1]):
+        if (
+            counts is None
+            or first is None
+            or counts.instance != first.instance
+            or counts.total > first.total
+            or counts.not_found > first.not_found
+        ):
+            break
+        first = counts
+    if first is None or last is None or last.total == first.total:
+        return None
+    return (last.not_found - first.not_found) / (last.total - first.total)

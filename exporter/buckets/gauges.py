@@ -1,0 +1,117 @@
+"""The gauges, declared once: `/metrics` renders them and rules select them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.buckets.observation import BucketObservation, View
+
+
+@dataclass(frozen=True, slots=True)
+class BucketGauge:
+    """A gauge with labels ``participant`` and ``policy``; None from ``value``: absent.
+
+    ``minimum`` and ``maximum`` are the range that values can take.
+    """
+
+    name: str
+    help: str
+    value: Callable[[BucketObservation], float | None]
+    minimum: float = 0.0
+    maximum: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantGauge:
+    """A gauge with label ``participant`` (and ``psp_category`` on the info metric)."""
+
+    name: str
+    help: str
+    value: Callable[[View], float | None]
+    minimum: float = float("-inf")
+    maximum: float = float("inf")
+
+
+BUCKET_GAUGES: Final = (
+    BucketGauge(
+        "dict_rate_limit_available_tokens",
+        "Tokens in the bucket, as DICT answered.",
+        lambda o: o.bucket.available_tokens,
+    ),
+    BucketGauge(
+        "dict_rate_limit_capacity",
+        "Capacity of the bucket, in tokens.",
+        lambda o: o.bucket.capacity,
+    ),
+    BucketGauge(
+        "dict_rate_limit_utilization_percent",
+        "Share of the bucket's capacity that is used up, 0 to 100.",
+        lambda o: o.bucket.utilization_percent,
+        maximum=100.0,
+    ),
+    BucketGauge(
+        "dict_rate_limit_consumption_rate_per_minute",
+        "Tokens consumed per minute, refill added back, net of tokens given back.",
+        lambda o: o.consumption_rate_per_minute,
+    ),
+    BucketGauge(
+        "dict_rate_limit_recovery_eta_seconds",
+        "Seconds to a full bucket if nothing is consumed.",
+        lambda o: o.bucket.recovery_eta_seconds,
+    ),
+    BucketGauge(
+        "dict_rate_limit_exhaustion_projection_seconds",
+        "Seconds to an empty bucket at the recent net drain; +Inf when it is not draining.",
+        lambda o: o.exhaustion_projection_seconds,
+    ),
+    BucketGauge(
+        "dict_rate_limit_error_404_rate",
+        "Share of answers that were 404, 0 to 1.",
+        lambda o: o.error_404_rate,
+        maximum=1.0,
+    ),
+)
+
+PARTICIPANT_INFO: Final = "dict_rate_limit_participant_info"
+"""Labels ``participant`` and ``psp_category``, value 1; absent where no category is known."""
+
+PARTICIPANT_GAUGES: Final = (
+    ParticipantGauge(
+        "dict_rate_limit_up",
+        "Whether the last poll was answered.",
+        lambda v: 1.0 if v.up else 0.0,
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParticipantGauge(
+        "dict_rate_limit_last_success_timestamp_seconds",
+        "When a poll was last answered, in seconds since 1970.",
+        lambda v: v.poll.last_success_at.timestamp() if v.poll.last_success_at else None,
+    ),
+    ParticipantGauge(
+        "dict_rate_limit_poll_interval_seconds",
+        "Seconds between polls, as stretched by the budget of POLICIES_LIST.",
+        lambda v: v.poll.interval_seconds,
+    ),
+    ParticipantGauge(
+        "dict_rate_limit_clock_skew_seconds",
+        "DICT's clock less ours, in seconds.",
+        lambda v: v.poll.clock_skew_seconds,
+    ),
+    ParticipantGauge(
+        PARTICIPANT_INFO,
+        "The participant's category in DICT.",
+        lambda v: None if v.category is None else 1.0,
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    ParticipantGauge(
+        "dict_rate_limit_category_changed_timestamp_seconds",
+        "When the participant's category was last seen to change, in seconds since 1970.",
+        lambda v: v.poll.category_changed_at.timestamp() if v.poll.category_changed_at else None,
+    ),
+)

@@ -1,0 +1,159 @@
+"""What one poll saw, and what `/metrics` shows after it.
+
+Exporter, reconciler and history fold the same polls with the same function
+(`view_after`), so they cannot disagree about what a rule sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+
+
+@dataclass(frozen=True, slots=True)
+class BucketObservation:
+    """A bucket's state with the figures derived from it and its recent past.
+
+    ``consumption_rate_per_minute`` tokens per minute, gross of refill, never negative; None: not known yet.
+    ``exhaustion_projection_seconds`` seconds to empty; 0 when empty, ``inf`` when not draining;
+    None where the rate is None.
+    ``error_404_rate`` share of 404s, 0 to 1; None where nothing was counted.
+    """
+
+    bucket: Bucket
+    consumption_rate_per_minute: float | None = None
+    exhaustion_projection_seconds: float | None = None
+    error_404_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A snapshot with its derived figures, sorted by policy."""
+
+    participant: Ispb
+    observed_at: datetime
+    category: str | None
+    correlation_id: str
+    buckets: tuple[BucketObservation, ...]
+    refused: tuple[PolicyName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A poll that gave no observation.
+
+    ``code`` is a gRPC status name, ``BAD_ANSWER``, or ``FEED_LOST``.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One attempt to observe a participant, answered or not.
+
+    ``stream_id`` is new at each start of the exporter, which starts blank;
+    ``sequence`` counts that stream's polls from 1, over all participants. A poll
+    that no exporter made (``FEED_LOST``) has sequence 0 and the last known stream. ``polled_at`` is our UTC
+    time, which never goes back. ``interval_seconds`` is the cadence as stretched
+    by the budget. ``clock_skew_seconds`` is DICT's clock less ours.
+    ``category_changed_at`` is None until the category was seen to change.
+    """
+
+    stream_id: str
+    sequence: int
+    participant: Ispb
+    polled_at: datetime
+    interval_seconds: float
+    staleness_seconds: float
+    result: Observation | Failure
+    clock_skew_seconds: float | None = None
+    last_success_at: datetime | None = None
+    category_changed_at: datetime | None = None
+    duration_seconds: float = 0.0
+    traceparent: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        return isinstance(self.result, Observation)
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleBucket:
+    """A bucket that `/metrics` shows, and the poll (its UTC time) that last confirmed it."""
+
+    observation: BucketObservation
+    observed_at: datetime
+    confirmed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What `/metrics` shows of one participant after ``poll``.
+
+    ``buckets`` by policy, sorted. ``category`` is None where none was confirmed
+    within the staleness. ``refused`` are the policies that the last answer held
+    with impossible figures.
+    """
+
+    poll: Poll
+    buckets: Mapping[PolicyName, VisibleBucket] = field(default_factory=dict)
+    category: str | None = None
+    category_confirmed_at: datetime | None = None
+    refused: tuple[PolicyName, ...] = ()
+
+    @property
+    def participant(self) -> Ispb:
+        return self.poll.participant
+
+    @property
+    def at(self) -> datetime:
+        """UTC time of the poll: the instant at which rules are evaluated."""
+        return self.poll.polled_at
+
+    @property
+    def up(self) -> bool:
+        return self.poll.answered
+
+
+def view_after(earlier: View | None, poll: Poll) -> View:
+    """Returns what `/metrics` shows after ``poll``, given what it showed before.
+
+    A bucket that no answer has confirmed for ``poll.staleness_seconds`` is not
+    shown. An exporter that has just started (another ``stream_id``) shows
+    nothing of what its predecessor knew.
+    """
+    if earlier is not None and poll.sequence and earlier.poll.stream_id != poll.stream_id:
+        earlier = None
+
+    def fresh(confirmed_at: datetime) -> bool:
+        return (poll.polled_at - confirmed_at).total_seconds() < poll.staleness_seconds
+
+    kept = {} if earlier is None else {p: b for p, b in earlier.buckets.items() if fresh(b.confirmed_at)}
+    category: str | None = None
+    category_confirmed_at: datetime | None = None
+    refused: tuple[PolicyName, ...] = ()
+    if earlier is not None:
+        refused = earlier.refused
+        if earlier.category_confirmed_at is not None and fresh(earlier.category_confirmed_at):
+            category, category_confirmed_at = earlier.category, earlier.category_confirmed_at
+
+    result = poll.result
+    if isinstance(result, Failure):
+        return View(poll, kept, category, category_confirmed_at, refused)
+
+    if result.category is not None:
+        category, category_confirmed_at = result.category, poll.polled_at
+    confirmed = {b.bucket.policy: VisibleBucket(b, result.observed_at, poll.polled_at) for b in result.buckets}
+    missing = kept.keys() - confirmed.keys()
+    if missing:
+        confirmed |= {p: kept[p] for p in missing}
+        confirmed = dict(sorted(confirmed.items()))
+    return View(poll, confirmed, category, category_confirmed_at, result.refused)

@@ -1,0 +1,174 @@
+"""Every error this program raises on purpose.
+
+::
+
+    DictRateLimitError
+    ├── ConfigurationError          exit code 2
+    ├── BridgeError
+    │   ├── BridgeUnavailable       retried
+    │   ├── BridgeRefused           not retried
+    │   ├── BridgeBudgetExhausted   retried when the bucket has refilled
+    │   └── BadAnswer               not retried
+    ├── RuleError
+    │   ├── RuleFileInvalid
+    │   └── RuleEvaluationFailed
+    ├── StoreError
+    │   ├── DatabaseUnavailable     retried
+    │   ├── SchemaMismatch
+    │   ├── MigrationFailed
+    │   ├── LeaseLost
+    │   └── ReconciliationRefused
+    ├── BrokerError
+    │   ├── BrokerUnavailable       retried
+    │   └── EventRefused
+    ├── FeedError
+    │   ├── FeedLost                retried
+    │   └── FeedRefused
+    └── SimulatorError
+
+The first line of a class's docstring is its message where none is given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+from typing import Any
+
+
+class DictRateLimitError(Exception):
+    """The work failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+
+
+class ConfigurationError(DictRateLimitError):
+    """The configuration is not usable."""
+
+
+class BridgeError(DictRateLimitError):
+    """A call to the Bridge failed.
+
+    ``code`` is the gRPC status name, or ``BAD_ANSWER``: the label of
+    ``dict_rate_limit_poll_errors_total``. ``attempts`` is how many calls were
+    made, each of which may have cost a token.
+    """
+
+    def __init__(self, message: str | None = None, *, code: str, attempts: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+        self.attempts = attempts
+
+
+class BridgeUnavailable(BridgeError):
+    """The Bridge did not answer."""
+
+
+class BridgeRefused(BridgeError):
+    """The Bridge refused the call, and would refuse it again."""
+
+
+class BridgeBudgetExhausted(BridgeError):
+    """DICT answered 429: the bucket that pays for polling is dry."""
+
+
+class BadAnswer(BridgeError):
+    """Nothing in the Bridge's answer was usable.
+
+    ``defects`` are ``bridge.answer.Defect``, to be counted by reason.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str = "BAD_ANSWER",
+        attempts: int = 1,
+        defects: tuple[Any, ...] = (),
+    ) -> None:
+        super().__init__(message, code=code, attempts=attempts)
+        self.defects = defects
+
+
+class RuleError(DictRateLimitError):
+    """A rule is wrong."""
+
+
+class RuleFileInvalid(RuleError):
+    """A rule file was refused.
+
+    ``findings`` are all that was found wrong; each one's text is a line with
+    file, line, group and rule.
+    """
+
+    def __init__(self, message: str | None = None, findings: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+class RuleEvaluationFailed(RuleError):
+    """A rule could not be evaluated."""
+
+
+class StoreError(DictRateLimitError):
+    """PostgreSQL did not do what was asked."""
+
+
+class DatabaseUnavailable(StoreError):
+    """PostgreSQL does not answer."""
+
+
+class SchemaMismatch(StoreError):
+    """The database's schema is not the one this version needs."""
+
+
+class MigrationFailed(StoreError):
+    """A migration failed; nothing of it was applied."""
+
+
+class LeaseLost(StoreError):
+    """Another reconciler holds the lease; nothing was committed."""
+
+
+class ReconciliationRefused(StoreError):
+    """PostgreSQL refused the rows of a poll; nothing of it was committed."""
+
+
+class BrokerError(DictRateLimitError):
+    """Pulsar did not do what was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """Pulsar does not answer."""
+
+
+class EventRefused(BrokerError):
+    """Pulsar will never accept this event."""
+
+
+class FeedError(DictRateLimitError):
+    """The poll feed failed."""
+
+
+class FeedLost(FeedError):
+    """The exporter's feed does not answer."""
+
+
+class FeedRefused(FeedError):
+    """The feed was refused."""
+
+
+class SimulatorError(DictRateLimitError):
+    """The Bridge simulator cannot do what the scenario asks."""
+
+
+def first_of(group: ExceptionGroup) -> Exception:
+    """Returns the first error within a group: the one to tell."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

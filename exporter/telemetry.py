@@ -1,0 +1,138 @@
+"""Logs and traces.
+
+A log line is one event: a message, and fields handed as ``extra``. Traces are
+made only where an OTLP endpoint is configured; OpenTelemetry is not imported
+otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from opentelemetry.trace import Tracer
+
+_traceparent: Final[ContextVar[str | None]] = ContextVar("traceparent", default=None)
+_tracer: Tracer | None = None
+_OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({})))
+
+
+def configure_logging(level: str, format_: Literal["logfmt", "json"]) -> None:
+    """Sends every log line to stderr, structured, times in UTC. Replaces what was configured before."""
+    # gRPC's core would write lines of its own, and warn of forks: read when it is first imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(format_))
+    handler.addFilter(_complete)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+def traceparent() -> str | None:
+    """Returns the W3C trace context of the span in progress, or None."""
+    return _traceparent.get()
+
+
+@contextmanager
+def carrying(value: str | None) -> Iterator[None]:
+    """Goes on with a trace that another process began."""
+    token = _traceparent.set(value)
+    try:
+        yield
+    finally:
+        _traceparent.reset(token)
+
+
+def configure_tracing(endpoint: str | None, sample_ratio: float, *, role: str, version: str) -> Callable[[], None]:
+    """Sends spans to ``endpoint`` (OTLP over gRPC; ``http://`` is plaintext); None: no spans are made.
+
+    Returns the function that sends what is left, within 5 s, and ends it.
+    """
+    global _tracer  # noqa: PLW0603 - one process has one tracer
+    if endpoint is None:
+        _tracer = None
+        return lambda: None
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    resource = Resource.create(
+        {"service.name": "dict-rate-limit", "service.version": version, "dict_rate_limit.role": role}
+    )
+    provider = TracerProvider(
+        resource=resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
+    )
+    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=5)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    _tracer = provider.get_tracer("exporter", version)
+
+    def finish() -> None:
+        global _tracer  # noqa: PLW0603
+        _tracer = None
+        provider.force_flush(5000)
+        provider.shutdown()
+
+    return finish
+
+
+@contextmanager
+def span(name: str, **attributes: str | float) -> Iterator[None]:
+    """Makes a span within the trace in progress; costs next to nothing where no endpoint is configured."""
+    if _tracer is None:
+        yield
+        return
+    from opentelemetry.trace import format_span_id, format_trace_id
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    parent = _traceparent.get()
+    context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
+    with _tracer.start_as_current_span(name, context=context, attributes=attributes) as made:
+        here = made.get_span_context()
+        value = f"00-{format_trace_id(here.trace_id)}-{format_span_id(here.span_id)}-{here.trace_flags:02x}"
+        with carrying(value):
+            yield
+
+
+def _complete(record: logging.LogRecord) -> bool:
+    """Adds the trace, and leaves out fields that say nothing."""
+    for name in [name for name, value in vars(record).items() if value is None and name not in _OWN_FIELDS]:
+        delattr(record, name)
+    value = _traceparent.get()
+    if value is not None:
+        record.trace_id = value.split("-")[1]
+    return True
+
+
+def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
+    # Imported here: each role pays for one format only.
+    if format_ == "json":
+        from pythonjsonlogger.json import JsonFormatter
+
+        formatter: logging.Formatter = JsonFormatter(
+            "%(asctime)s %(levelname)s %(name)s %(message)s",
+            rename_fields={"asctime": "ts", "levelname": "level", "name": "logger", "message": "msg"},
+            datefmt="%Y-%m-%dT%H:%M:%SZ",
+        )
+    else:
+        from logfmter import Logfmter
+
+        formatter = Logfmter(
+            keys=["ts", "level", "logger"],
+            mapping={"ts": "asctime", "level": "levelname", "logger": "name"},
+            datefmt="%Y-%m-%dT%H:%M:%SZ",
+        )
+    formatter.converter = time.gmtime
+    return formatter
