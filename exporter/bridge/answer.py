@@ -1,0 +1,237 @@
+"""What a good answer of the Bridge is, and what becomes of a bad one.
+
+===============================================  ====================================  ====================
+the answer holds                                 what becomes of it                    counted as
+===============================================  ====================================  ====================
+bytes that are no answer                         refused whole                         undecodable
+more than 4 MB                                   refused whole (by gRPC)               too_long
+no policies                                      refused whole                         no_policies
+a time before the last observation's             refused whole                         time_going_back
+no response time, or one no calendar has         used, stamped with our clock          no_response_time
+a response time off by more than max_clock_skew  used, stamped with our clock          clock_skew
+a category that DICT does not have               used, category unknown                unknown_category
+a correlation id too long or not printable       used, without it                      bad_correlation_id
+more than 256 policies                           those beyond are not read             too_many_policies
+a policy without a name                          that policy is refused                empty_name
+a name too long or not printable                 that policy is refused                bad_name
+a policy twice                                   refused: nobody knows which is true   duplicate_policy
+a capacity below 1                               that policy is refused                bad_capacity
+fewer than 0 tokens                              that policy is refused                negative_tokens
+more tokens than the capacity                    that policy is refused                tokens_over_capacity
+a refill below 1                                 that policy is refused                bad_refill
+a refill period below 1 s                        that policy is refused                bad_refill_period
+response counts that cannot be                   dropped; the bucket is used           bad_response_counts
+===============================================  ====================================  ====================
+
+An answer of which no policy is left is refused whole. The same response time as
+the last observation's is the same observation, and no defect. A refusal for going
+back in time ends by itself, at most twice ``max_clock_skew`` after a clock was set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts, Snapshot
+from exporter.buckets.catalog import CATEGORIES
+from exporter.errors import BadAnswer
+
+if TYPE_CHECKING:
+    from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy
+
+Reason = Literal[
+    "undecodable",
+    "too_long",
+    "no_policies",
+    "time_going_back",
+    "no_response_time",
+    "clock_skew",
+    "unknown_category",
+    "bad_correlation_id",
+    "too_many_policies",
+    "empty_name",
+    "bad_name",
+    "duplicate_policy",
+    "bad_capacity",
+    "negative_tokens",
+    "tokens_over_capacity",
+    "bad_refill",
+    "bad_refill_period",
+    "bad_response_counts",
+]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
+
+MAX_POLICIES: Final = 256
+"""DICT publishes 31."""
+
+MAX_TEXT: Final = 128
+"""Characters of a name, a correlation id, or an instance: more are not one."""
+
+_MAX_COUNT: Final = 2**63 - 1  # what the database holds
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something wrong in an answer. ``policy`` is None where it is not about one policy that has a name."""
+
+    reason: Reason
+    policy: str | None
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was usable, and what was not. ``clock_skew_seconds`` is DICT's clock less ours; None: not known."""
+
+    snapshot: Snapshot
+    defects: tuple[Defect, ...]
+    clock_skew_seconds: float | None
+
+
+def read(
+    response: GetRateLimitPoliciesResponse | None,
+    *,
+    participant: Ispb,
+    received_at: datetime,
+    last_observed_at: datetime | None,
+    max_clock_skew_seconds: float,
+) -> Answer:
+    """Returns what can be used of an answer. Raises BadAnswer, with its defects, where nothing can."""
+    if response is None:
+        raise _refused(participant, [Defect("undecodable", None, "")], "it cannot be decoded")
+    defects: list[Defect] = []
+    observed_at, clock_skew_seconds = _observed_at(response, received_at, max_clock_skew_seconds, defects)
+    if last_observed_at is not None and observed_at < last_observed_at:
+        defects.append(Defect("time_going_back", None, observed_at.isoformat()))
+        why = f"its time {observed_at.isoformat()} is before that of the last one, {last_observed_at.isoformat()}"
+        raise _refused(participant, defects, why)
+    if not response.policies:
+        defects.append(Defect("no_policies", None, ""))
+        raise _refused(participant, defects, "it holds no policies")
+    buckets, refused = _buckets(response, defects)
+    if not buckets:
+        reasons = ", ".join(sorted({defect.reason for defect in defects}))
+        raise _refused(participant, defects, f"it holds no usable policy ({reasons})")
+    snapshot = Snapshot(
+        participant=participant,
+        observed_at=observed_at,
+        category=_category(response.category, defects),
+        correlation_id=_correlation_id(response.correlation_id, defects),
+        buckets=buckets,
+        refused=refused,
+    )
+    return Answer(snapshot, tuple(defects), clock_skew_seconds)
+
+
+def _refused(participant: Ispb, defects: list[Defect], why: str) -> BadAnswer:
+    return BadAnswer(f"the Bridge's answer for {participant} was refused: {why}", defects=tuple(defects))
+
+
+def _observed_at(
+    response: GetRateLimitPoliciesResponse,
+    received_at: datetime,
+    max_clock_skew_seconds: float,
+    defects: list[Defect],
+) -> tuple[datetime, float | None]:
+    if not response.HasField("response_time"):
+        defects.append(Defect("no_response_time", None, ""))
+        return received_at, None
+    try:
+        response_time = response.response_time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        defects.append(Defect("no_response_time", None, _shown(response.response_time.seconds)))
+        return received_at, None
+    skew_seconds = (response_time - received_at).total_seconds()
+    if abs(skew_seconds) > max_clock_skew_seconds:
+        defects.append(Defect("clock_skew", None, response_time.isoformat()))
+        return received_at, skew_seconds
+    return response_time, skew_seconds
+
+
+def _category(category: str, defects: list[Defect]) -> str | None:
+    if category in CATEGORIES:
+        return category
+    defects.append(Defect("unknown_category", None, _shown(category)))
+    return None
+
+
+def _correlation_id(correlation_id: str, defects: list[Defect]) -> str:
+    if _is_text(correlation_id):
+        return correlation_id
+    defects.append(Defect("bad_correlation_id", None, _shown(correlation_id)))
+    return ""
+
+
+def _buckets(
+    response: GetRateLimitPoliciesResponse, defects: list[Defect]
+) -> tuple[tuple[Bucket, ...], tuple[PolicyName, ...]]:
+    """Returns the usable buckets and the names of the refused ones, both sorted."""
+    policies = response.policies
+    if len(policies) > MAX_POLICIES:
+        defects.append(Defect("too_many_policies", None, str(len(policies))))
+    buckets: dict[str, Bucket] = {}
+    refused: set[str] = set()
+    for policy in policies[:MAX_POLICIES]:
+        name = policy.name
+        if not name or not _is_text(name):
+            defects.append(Defect("bad_name" if name else "empty_name", None, _shown(name)))
+        elif name in buckets or name in refused:
+            defects.append(Defect("duplicate_policy", name, _shown(policy.available_tokens)))
+            buckets.pop(name, None)
+            refused.add(name)
+        elif (defect := _impossible(name, policy)) is not None:
+            defects.append(defect)
+            refused.add(name)
+        else:
+            buckets[name] = _bucket(name, policy, defects)
+    return (
+        tuple(buckets[name] for name in sorted(buckets)),
+        tuple(PolicyName(name) for name in sorted(refused)),
+    )
+
+
+def _impossible(name: str, policy: RateLimitPolicy) -> Defect | None:
+    if policy.capacity < 1:
+        return Defect("bad_capacity", name, str(policy.capacity))
+    if policy.available_tokens < 0:
+        return Defect("negative_tokens", name, str(policy.available_tokens))
+    if policy.available_tokens > policy.capacity:
+        return Defect("tokens_over_capacity", name, f"{policy.available_tokens} of {policy.capacity}")
+    if policy.refill_tokens < 1:
+        return Defect("bad_refill", name, str(policy.refill_tokens))
+    if policy.refill_period_sec < 1:
+        return Defect("bad_refill_period", name, str(policy.refill_period_sec))
+    return None
+
+
+def _bucket(name: str, policy: RateLimitPolicy, defects: list[Defect]) -> Bucket:
+    return Bucket(
+        policy=PolicyName(name),
+        available_tokens=policy.available_tokens,
+        capacity=policy.capacity,
+        refill_tokens=policy.refill_tokens,
+        refill_period_seconds=policy.refill_period_sec,
+        response_counts=_counts(name, policy, defects) if policy.HasField("response_counts") else None,
+    )
+
+
+def _counts(name: str, policy: RateLimitPolicy, defects: list[Defect]) -> ResponseCounts | None:
+    told = policy.response_counts
+    possible = told.not_found + told.rate_limited <= told.total <= _MAX_COUNT and _is_text(told.instance)
+    if not possible:
+        value = f"{told.not_found} 404s and {told.rate_limited} 429s of {told.total}, instance {_shown(told.instance)}"
+        defects.append(Defect("bad_response_counts", name, value))
+        return None
+    return ResponseCounts(told.total, told.not_found, told.rate_limited, told.instance)
+
+
+def _is_text(value: str) -> bool:
+    return len(value) <= MAX_TEXT and value.isprintable()
+
+
+def _shown(value: object) -> str:
+    """Returns a value for a log line, cut where it is long."""
+    text = ascii(value)
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."

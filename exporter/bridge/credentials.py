@@ -1,0 +1,158 @@
+"""TLS for gRPC, both sides: certificates in PEM files, read again when the files change."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from exporter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from exporter.config import TlsSettings
+
+log = logging.getLogger(__name__)
+
+CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
+    # gRPC waits up to two minutes before it connects again: too long to be blind.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # A new channel is a new connection: channels would share one otherwise.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+"""Time, size and inode of each file, or None where it is missing: another one when a file was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """The contents of the files; None: not configured."""
+
+    ca: bytes | None
+    cert: bytes | None
+    key: bytes | None
+
+
+class ChannelSource:
+    """Makes channels to ``target`` with the certificates as they are now.
+
+    Raises ConfigurationError where ``insecure`` and TLS are both asked for.
+    """
+
+    def __init__(self, target: str, tls: TlsSettings, *, insecure: bool) -> None:
+        if insecure and (tls.ca_file or tls.cert_file or tls.key_file or tls.server_name):
+            raise ConfigurationError(f"{target}: insecure (plaintext) and tls are both configured; keep one of them")
+        self.target = target
+        self._tls = tls
+        self._insecure = insecure
+        self._signature: Signature = ()
+
+    def channel(self) -> grpc.aio.Channel:
+        """Returns a new channel. Raises ConfigurationError naming the file that cannot be used."""
+        if self._insecure:
+            return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+        # Before the files are read: what changes while they are is seen afterwards.
+        self._signature = _signature(self._tls)
+        pem = read_pem(self._tls)
+        options = list(CHANNEL_OPTIONS)
+        if self._tls.server_name:
+            options.append(("grpc.ssl_target_name_override", self._tls.server_name))
+        credentials = grpc.ssl_channel_credentials(pem.ca, pem.key, pem.cert)
+        return grpc.aio.secure_channel(self.target, credentials, options=options)
+
+    def changed(self) -> bool:
+        """Returns whether a file differs from what ``channel`` last read, or tried to."""
+        return not self._insecure and _signature(self._tls) != self._signature
+
+
+def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grpc.ServerCredentials:
+    """Returns credentials that follow the files; ``client_required``: clients must show a certificate of ``ca_file``.
+
+    A handshake reads files that changed; where these cannot be used, the last
+    good ones stay. Raises ConfigurationError where the first ones cannot.
+    """
+    if not tls.cert_file or not tls.key_file:
+        raise ConfigurationError("tls.cert_file and tls.key_file: not set; a server needs both")
+    if client_required and not tls.ca_file:
+        raise ConfigurationError("tls.ca_file: not set; it says whose client certificates are accepted")
+    signature = _signature(tls)
+    first = _server_configuration(read_pem(tls))
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        # Called in gRPC's own thread at each handshake; None: as before.
+        nonlocal signature
+        now = _signature(tls)
+        if now == signature:
+            return None
+        signature = now
+        try:
+            configuration = _server_configuration(read_pem(tls))
+        except ConfigurationError as error:
+            log.warning("changed certificates are not used, the last ones stay: %s", error)
+            return None
+        log.info("certificates were read again", extra={"cert_file": tls.cert_file})
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(
+        first,
+        fetch,  # type: ignore[arg-type] # None is allowed, and means: as before
+        require_client_authentication=client_required,
+    )
+
+
+def read_pem(tls: TlsSettings) -> Pem:
+    """Returns the files' contents. Raises ConfigurationError naming the file that cannot be used, and why."""
+    ca = _read("tls.ca_file", tls.ca_file, "CERTIFICATE-----")
+    cert = _read("tls.cert_file", tls.cert_file, "CERTIFICATE-----")
+    key = _read("tls.key_file", tls.key_file, "PRIVATE KEY-----")
+    # gRPC says nothing of bad files until a handshake fails, and not much then.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca is not None:
+        try:
+            context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"tls.ca_file: {tls.ca_file} holds no usable certificate: {error}") from error
+    if tls.cert_file and tls.key_file:
+        try:
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"tls.cert_file, tls.key_file: {tls.cert_file} and {tls.key_file} are no usable pair: {error}"
+            ) from error
+    elif tls.cert_file or tls.key_file:
+        raise ConfigurationError("tls: cert_file and key_file belong together")
+    return Pem(ca, cert, key)
+
+
+def _read(setting: str, file: str | None, marker: str) -> bytes | None:
+    if not file:
+        return None
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {file} cannot be read: {error.strerror}") from error
+    if marker.encode() not in content:
+        raise ConfigurationError(f"{setting}: {file} is not PEM: it holds no '{marker}' line")
+    return content
+
+
+def _signature(tls: TlsSettings) -> Signature:
+    return tuple(_stamp(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
+
+
+def _stamp(file: str) -> tuple[int, int, int] | None:
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _server_configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(pem.key or b"", pem.cert or b"")], pem.ca)

@@ -1,0 +1,1 @@
+"""Polls on their way from the exporter to the reconciler."""

@@ -1,0 +1,76 @@
+"""What an exporter keeps of its polls for reconcilers that follow it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from exporter.feed.stubs import feed_pb2
+from exporter.feed.wire import poll_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from exporter.buckets.observation import Poll
+
+
+class Stream:
+    """Numbers the polls of one start of the exporter, and hands them to whoever listens in this process."""
+
+    def __init__(self, *listeners: Callable[[Poll], None]) -> None:
+        self.stream_id = str(uuid4())
+        self._listeners = listeners
+        self._sequence = 0
+
+    def next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def publish(self, poll: Poll) -> None:
+        for listener in self._listeners:
+            listener(poll)
+
+
+class Backlog:
+    """The polls of the last ``keep_seconds``, serialized: one of 31 buckets takes about 2 KB."""
+
+    def __init__(self, keep_seconds: float) -> None:
+        self._keep_seconds = keep_seconds
+        self._polls: deque[tuple[int, datetime, str, bytes]] = deque()
+        self._dropped_to = 0
+        self._arrived = asyncio.Event()
+
+    def put(self, poll: Poll) -> None:
+        message = feed_pb2.FromExporter(poll=poll_message(poll)).SerializeToString()
+        self._polls.append((poll.sequence, poll.polled_at, poll.participant, message))
+        while (poll.polled_at - self._polls[0][1]).total_seconds() > self._keep_seconds:
+            self._dropped_to = self._polls.popleft()[0]
+        arrived, self._arrived = self._arrived, asyncio.Event()
+        arrived.set()
+
+    def gap_after(self, sequence: int) -> tuple[int, int] | None:
+        """Returns the polls after ``sequence`` that are no longer kept, both ends included."""
+        return (sequence + 1, self._dropped_to) if sequence < self._dropped_to else None
+
+    def after(self, sequence: int) -> list[tuple[int, str, bytes]]:
+        """Returns ``(sequence, participant, FromExporter message)`` of the polls after ``sequence``, in order.
+
+        Found from the newest backwards: a follower is usually close behind.
+        """
+        found: list[tuple[int, str, bytes]] = []
+        for number, _, participant, message in reversed(self._polls):
+            if number <= sequence:
+                break
+            found.append((number, participant, message))
+        return found[::-1]
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        """Returns whether a poll arrived within the time."""
+        try:
+            await asyncio.wait_for(self._arrived.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        return True

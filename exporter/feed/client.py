@@ -1,0 +1,268 @@
+"""The reconciler's side of the feed: follows one exporter, and says so when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Failure, Poll
+from exporter.errors import ConfigurationError
+from exporter.feed.inbox import Report
+from exporter.feed.stubs import feed_pb2
+from exporter.feed.wire import poll_of, report_message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection
+    from datetime import datetime
+
+    from exporter.feed.inbox import Inbox
+
+log = logging.getLogger(__name__)
+
+SILENT_INTERVALS = 3
+"""A feed that is silent for so many poll intervals is lost."""
+
+
+class Channels(Protocol):
+    """Makes a channel with the certificates as they are now."""
+
+    def channel(self) -> grpc.aio.Channel: ...
+
+
+class Claims:
+    """Which feed carries which participant: one exporter per participant."""
+
+    def __init__(self, refused: Callable[[str], None]) -> None:
+        self._owner: dict[str, str] = {}
+        self._refused = refused
+        self._told: set[tuple[str, str]] = set()
+
+    def claim(self, participant: str, target: str) -> bool:
+        """Returns whether ``target`` may carry ``participant``; a refusal is counted, and logged once."""
+        owner = self._owner.setdefault(participant, target)
+        if owner == target:
+            return True
+        self._refused(target)
+        if (participant, target) not in self._told:
+            self._told.add((participant, target))
+            log.error(
+                "two exporters poll one participant: the second is refused; let one of them poll it",
+                extra={"participant": participant, "kept": owner, "refused": target},
+            )
+        return False
+
+    def taken(self, participant: str, target: str) -> bool:
+        """Returns whether another than ``target`` carries ``participant``."""
+        return self._owner.get(participant, target) != target
+
+    def release(self, target: str, keep: Collection[str]) -> None:
+        """Another may carry what ``target`` no longer polls."""
+        for participant in [p for p, owner in self._owner.items() if owner == target and p not in keep]:
+            del self._owner[participant]
+
+
+class FeedClient:
+    """Follows one exporter's feed into an inbox. ``run`` ends only by cancellation."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        channels: Channels,
+        inbox: Inbox,
+        claims: Claims,
+        now: Callable[[], datetime],
+        participants: Collection[str],
+        interval_seconds: float,
+        staleness_seconds: float,
+        connected: Callable[[str, bool], None],
+    ) -> None:
+        self.target = target
+        self.connected = False
+        self._channels = channels
+        self._inbox = inbox
+        self._claims = claims
+        self._now = now
+        self._asked = tuple(participants)
+        self._participants = set(participants)
+        self._interval_seconds = interval_seconds
+        self._staleness_seconds = staleness_seconds
+        self._note = connected
+        self._stream_id = ""
+        self._after_sequence = 0
+        self._last: dict[str, Poll] = {}
+        self._reports: deque[Report] = deque()
+        self._latest = Report()
+        self._reported = asyncio.Event()
+        self._heard_at = 0.0
+        self._unusable = ""
+
+    def report(self, report: Report) -> None:
+        """Tells the exporter what was committed: at once, or when it is back.
+
+        What is not a transition is told as it is then.
+        """
+        if report.series is not None:
+            self._latest = replace(self._latest, series=report.series)
+        if report.outbox_pending is not None:
+            self._latest = replace(
+                self._latest,
+                outbox_pending=report.outbox_pending,
+                outbox_oldest_age_seconds=report.outbox_oldest_age_seconds,
+            )
+        if report.transitions or self.connected:
+            self._reports.append(report)
+            self._reported.set()
+
+    def forget(self) -> None:
+        """Asks for the whole backlog when it follows again: another reconciler led meanwhile."""
+        self._stream_id, self._after_sequence = "", 0
+        self._reports.clear()
+        self._latest = Report(series=self._latest.series)
+        self._last.clear()
+
+    @property
+    def stream_id(self) -> str:
+        """The stream that is followed, or was last; empty: none yet."""
+        return self._stream_id
+
+    def carries(self, participant: str) -> bool:
+        return participant in self._participants and not self._claims.taken(participant, self.target)
+
+    async def run(self) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        watching = asyncio.create_task(self._watch_silence())
+        try:
+            while True:
+                await self._follow()
+                # Several reconcilers that lost one exporter come back spread out.
+                await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+        finally:
+            watching.cancel()
+
+    async def _follow(self) -> None:
+        try:
+            channel = self._channels.channel()
+        except ConfigurationError as error:
+            # Half of a pair may be written: they are read again at the next attempt.
+            level = logging.DEBUG if str(error) == self._unusable else logging.WARNING
+            log.log(level, "changed certificates cannot be used: %s", error, extra={"target": self.target})
+            self._unusable = str(error)
+            return
+        self._unusable = ""
+        try:
+            watch = channel.stream_stream(
+                "/dict_rate_limit.v1.PollFeed/Watch",
+                request_serializer=feed_pb2.FromReconciler.SerializeToString,
+                response_deserializer=feed_pb2.FromExporter.FromString,
+            )
+            async for message in watch(self._requests()):
+                self._hear(message)
+                # A full queue holds the exporter back, which keeps what is not sent; that is no silence.
+                self._heard_at = float("inf")
+                await self._inbox.room()
+                self._heard_at = asyncio.get_running_loop().time()
+        except grpc.aio.AioRpcError as error:
+            level = logging.WARNING if self.connected else logging.DEBUG
+            log.log(
+                level,
+                "the feed broke off: %s",
+                error.details(),
+                extra={"target": self.target, "code": error.code().name},
+            )
+        finally:
+            self._connected(is_so=False)
+            await channel.close()
+
+    async def _requests(self) -> AsyncIterator[feed_pb2.FromReconciler]:
+        yield feed_pb2.FromReconciler(
+            open=feed_pb2.Open(participants=self._asked, stream_id=self._stream_id, after_sequence=self._after_sequence)
+        )
+        while not self.connected:
+            await self._news()
+        yield feed_pb2.FromReconciler(report=report_message(self._latest))
+        while True:
+            while not self._reports or not self.connected:
+                await self._news()
+            report = self._reports[0]
+            yield feed_pb2.FromReconciler(report=report_message(report))
+            self._reports.popleft()
+
+    async def _news(self) -> None:
+        self._reported.clear()
+        await self._reported.wait()
+
+    def _hear(self, message: feed_pb2.FromExporter) -> None:
+        kind = message.WhichOneof("message")
+        if kind == "opened":
+            self._opened(message.opened)
+        elif kind == "gap":
+            gap = message.gap
+            first = getattr(gap, "from")
+            log.error(
+                "polls %d to %d are no longer in the exporter's backlog: they are a gap in the history",
+                first,
+                gap.to,
+                extra={"target": self.target},
+            )
+            self._after_sequence = gap.to
+        elif kind == "poll":
+            self._after_sequence = message.poll.sequence
+            if self._claims.claim(message.poll.participant, self.target):
+                poll = poll_of(message.poll, self._stream_id)
+                self._last[poll.participant] = poll
+                self._inbox.put(poll)
+
+    def _opened(self, opened: feed_pb2.Opened) -> None:
+        if opened.stream_id != self._stream_id:
+            self._stream_id, self._after_sequence = opened.stream_id, 0
+            # Sequences of a stream that has ended would hide those of the new one.
+            self._reports = deque(replace(report, sequence=0) for report in self._reports)
+        self._interval_seconds = opened.poll_interval_seconds or self._interval_seconds
+        self._claims.release(self.target, keep=opened.participants)
+        self._participants = {p for p in opened.participants if self._claims.claim(p, self.target)}
+        self._connected(is_so=True)
+        log.info("following", extra={"target": self.target, "participants": len(opened.participants)})
+
+    def _connected(self, *, is_so: bool) -> None:
+        self.connected = is_so
+        self._note(self.target, is_so)
+        self._reported.set()
+
+    async def _watch_silence(self) -> None:
+        """Makes a failed poll of each participant at each interval in which the feed is lost."""
+        loop = asyncio.get_running_loop()
+        while True:
+            left = self._heard_at + SILENT_INTERVALS * self._interval_seconds - loop.time()
+            if left > 0:
+                await asyncio.sleep(min(left, self._interval_seconds))
+                continue
+            for participant in filter(self.carries, sorted(self._participants)):
+                self._inbox.put(self._lost(participant))
+            await asyncio.sleep(self._interval_seconds)
+
+    def _lost(self, participant: str) -> Poll:
+        failure = Failure(
+            "FEED_LOST", f"the exporter at {self.target} has been silent for {SILENT_INTERVALS} intervals"
+        )
+        last = self._last.get(participant)
+        if last is not None:
+            return replace(
+                last, sequence=0, polled_at=self._now(), result=failure, duration_seconds=0.0, traceparent=None
+            )
+        return Poll(
+            stream_id=self._stream_id,
+            sequence=0,
+            participant=Ispb(participant),
+            polled_at=self._now(),
+            interval_seconds=self._interval_seconds,
+            staleness_seconds=self._staleness_seconds,
+            result=failure,
+        )

@@ -1,0 +1,161 @@
+"""Polls as protobuf messages, and back, without loss."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
+from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
+from exporter.feed.stubs import feed_pb2
+
+if TYPE_CHECKING:
+    from exporter.feed.inbox import Report
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def poll_message(poll: Poll) -> feed_pb2.Poll:
+    """Returns the message of a poll; its stream is told once, when a feed opens."""
+    message = feed_pb2.Poll(
+        sequence=poll.sequence,
+        participant=poll.participant,
+        polled_at=_timestamp(poll.polled_at),
+        interval_seconds=poll.interval_seconds,
+        staleness_seconds=poll.staleness_seconds,
+        clock_skew_seconds=poll.clock_skew_seconds,
+        traceparent=poll.traceparent or "",
+        duration_seconds=poll.duration_seconds,
+    )
+    if poll.last_success_at is not None:
+        message.last_success_at.CopyFrom(_timestamp(poll.last_success_at))
+    if poll.category_changed_at is not None:
+        message.category_changed_at.CopyFrom(_timestamp(poll.category_changed_at))
+    if isinstance(poll.result, Failure):
+        message.failed.CopyFrom(feed_pb2.Failure(code=poll.result.code, message=poll.result.message))
+    else:
+        message.answered.CopyFrom(_observation_message(poll.result))
+    return message
+
+
+def poll_of(message: feed_pb2.Poll, stream_id: str) -> Poll:
+    """Returns the poll of a message. Raises ValueError where no poll can be like that."""
+    participant = Ispb(message.participant)
+    if message.WhichOneof("result") == "answered":
+        result: Observation | Failure = _observation(message.answered, participant)
+    else:
+        result = Failure(message.failed.code, message.failed.message)
+    return Poll(
+        stream_id=stream_id,
+        sequence=message.sequence,
+        participant=participant,
+        polled_at=_datetime(message.polled_at),
+        interval_seconds=message.interval_seconds,
+        staleness_seconds=message.staleness_seconds,
+        result=result,
+        clock_skew_seconds=message.clock_skew_seconds if message.HasField("clock_skew_seconds") else None,
+        last_success_at=_datetime(message.last_success_at) if message.HasField("last_success_at") else None,
+        category_changed_at=_datetime(message.category_changed_at) if message.HasField("category_changed_at") else None,
+        duration_seconds=message.duration_seconds,
+        traceparent=message.traceparent or None,
+    )
+
+
+def report_message(report: Report) -> feed_pb2.Report:
+    message = feed_pb2.Report(
+        sequence=report.sequence,
+        transitions=[
+            feed_pb2.Transition(
+                participant=t.alert.participant,
+                policy=t.alert.policy or "",
+                severity=t.alert.severity,
+                state=t.alert.state,
+            )
+            for t in report.transitions
+        ],
+        outbox_pending=report.outbox_pending,
+        outbox_oldest_age_seconds=report.outbox_oldest_age_seconds,
+    )
+    for severity, per_policy in report.series or ():
+        message.series.append(feed_pb2.AlertSeries(severity=severity, per_policy=per_policy))
+    return message
+
+
+def _observation_message(observation: Observation) -> feed_pb2.Observation:
+    return feed_pb2.Observation(
+        observed_at=_timestamp(observation.observed_at),
+        category=observation.category or "",
+        correlation_id=observation.correlation_id,
+        buckets=[_bucket_message(b) for b in observation.buckets],
+        refused=observation.refused,
+    )
+
+
+def _bucket_message(observed: BucketObservation) -> feed_pb2.BucketObservation:
+    bucket, counts = observed.bucket, observed.bucket.response_counts
+    return feed_pb2.BucketObservation(
+        policy=bucket.policy,
+        available_tokens=bucket.available_tokens,
+        capacity=bucket.capacity,
+        refill_tokens=bucket.refill_tokens,
+        refill_period_seconds=bucket.refill_period_seconds,
+        response_counts=None
+        if counts is None
+        else feed_pb2.ResponseCounts(
+            total=counts.total,
+            not_found=counts.not_found,
+            rate_limited=counts.rate_limited,
+            instance=counts.instance,
+        ),
+        consumption_rate_per_minute=observed.consumption_rate_per_minute,
+        recovery_eta_seconds=bucket.recovery_eta_seconds,
+        exhaustion_projection_seconds=observed.exhaustion_projection_seconds,
+        error_404_rate=observed.error_404_rate,
+    )
+
+
+def _observation(message: feed_pb2.Observation, participant: Ispb) -> Observation:
+    return Observation(
+        participant=participant,
+        observed_at=_datetime(message.observed_at),
+        category=message.category or None,
+        correlation_id=message.correlation_id,
+        buckets=tuple(_bucket(b) for b in message.buckets),
+        refused=tuple(PolicyName(name) for name in message.refused),
+    )
+
+
+def _bucket(message: feed_pb2.BucketObservation) -> BucketObservation:
+    counts = None
+    if message.HasField("response_counts"):
+        told = message.response_counts
+        counts = ResponseCounts(told.total, told.not_found, told.rate_limited, told.instance)
+    return BucketObservation(
+        bucket=Bucket(
+            policy=PolicyName(message.policy),
+            available_tokens=message.available_tokens,
+            capacity=message.capacity,
+            refill_tokens=message.refill_tokens,
+            refill_period_seconds=message.refill_period_seconds,
+            response_counts=counts,
+        ),
+        consumption_rate_per_minute=_optional(message, "consumption_rate_per_minute"),
+        exhaustion_projection_seconds=_optional(message, "exhaustion_projection_seconds"),
+        error_404_rate=_optional(message, "error_404_rate"),
+    )
+
+
+def _optional(message: feed_pb2.BucketObservation, name: str) -> float | None:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _timestamp(at: datetime) -> Timestamp:
+    # In integers: a float of seconds since 1970 does not hold microseconds exactly.
+    since = at - _EPOCH
+    return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
+
+
+def _datetime(message: Timestamp) -> datetime:
+    return _EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)

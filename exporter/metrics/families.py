@@ -1,0 +1,136 @@
+"""The families that have a participant's label, declared once: ready lines and collector both read this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from exporter.alerts.alert import AlertState, Severity
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES, PARTICIPANT_INFO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.gauges import BucketGauge, ParticipantGauge
+    from exporter.buckets.observation import BucketObservation, View
+
+
+class Labels:
+    """Label values in the order of the family's label names, and as they are written in a line."""
+
+    __slots__ = ("text", "values")
+
+    def __init__(self, **labels: str) -> None:
+        self.values = tuple(labels.values())
+        self.text = "{" + ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()]) + "}"
+
+
+@dataclass(slots=True)
+class Watched:
+    """What is known of one participant.
+
+    ``view`` is None where it isn't polled here. ``policies`` are all that were
+    ever seen, ``series`` the (severity, per policy) label sets that rules can
+    produce, ``counts`` how often alerts came to a state.
+    """
+
+    participant: Ispb
+    view: View | None = None
+    policies: dict[str, None] = field(default_factory=dict)
+    series: Collection[tuple[Severity, bool]] = ()
+    counts: dict[tuple[AlertState, str, Severity], int] = field(default_factory=dict)
+
+    def buckets(self) -> list[tuple[Labels, BucketObservation]]:
+        """Returns the buckets that are shown, with their labels."""
+        if self.view is None:
+            return []
+        return [
+            (Labels(participant=self.participant, policy=policy), visible.observation)
+            for policy, visible in self.view.buckets.items()
+        ]
+
+    def counters(self, state: AlertState) -> Iterator[tuple[Labels, float]]:
+        """Yields the counter of ``state`` for every label set that is possible, or that happened."""
+        known: dict[tuple[str, Severity], None] = {}
+        for severity, per_policy in self.series:
+            known |= dict.fromkeys((policy, severity) for policy in (self.policies if per_policy else ("",)))
+        known |= dict.fromkeys((policy, severity) for counted, policy, severity in self.counts if counted is state)
+        for policy, severity in sorted(known):
+            labels = Labels(participant=self.participant, policy=policy, severity=severity)
+            yield labels, self.counts.get((state, policy, severity), 0)
+
+
+Buckets = list[tuple[Labels, "BucketObservation"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family. ``name`` is that of its samples; ``samples`` gives them for one participant.
+
+    ``outlives_polling``: shown also when a participant's polls stopped coming.
+    """
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    help: str
+    label_names: tuple[str, ...]
+    samples: Callable[[Watched, Buckets], Iterable[tuple[Labels, float]]]
+    outlives_polling: bool = False
+
+
+def _bucket_family(gauge: BucketGauge) -> Family:
+    value = gauge.value
+
+    def samples(_watched: Watched, buckets: Buckets) -> list[tuple[Labels, float]]:
+        return [(labels, found) for labels, bucket in buckets if (found := value(bucket)) is not None]
+
+    return Family(gauge.name, "gauge", gauge.help, ("participant", "policy"), samples)
+
+
+def _participant_family(gauge: ParticipantGauge) -> Family:
+    has_category = gauge.name == PARTICIPANT_INFO
+
+    def samples(watched: Watched, _buckets: Buckets) -> Iterator[tuple[Labels, float]]:
+        view = watched.view
+        if view is None or (found := gauge.value(view)) is None:
+            return
+        if has_category:
+            yield Labels(participant=watched.participant, psp_category=view.category or ""), found
+        else:
+            yield Labels(participant=watched.participant), found
+
+    return Family(
+        gauge.name,
+        "gauge",
+        gauge.help,
+        ("participant", "psp_category") if has_category else ("participant",),
+        samples,
+        outlives_polling=gauge.name.endswith("_timestamp_seconds"),
+    )
+
+
+def _counter_family(name: str, help_: str, state: AlertState) -> Family:
+    return Family(
+        name,
+        "counter",
+        help_,
+        ("participant", "policy", "severity"),
+        lambda watched, _buckets: watched.counters(state),
+        outlives_polling=True,
+    )
+
+
+GAUGE_FAMILIES: Final = (
+    *(_bucket_family(gauge) for gauge in BUCKET_GAUGES),
+    *(_participant_family(gauge) for gauge in PARTICIPANT_GAUGES),
+)
+
+COUNTER_FAMILIES: Final = (
+    _counter_family("dict_rate_limit_alerts_created_total", "Alerts that began firing.", AlertState.FIRING),
+    _counter_family("dict_rate_limit_alerts_resolved_total", "Alerts that resolved.", AlertState.RESOLVED),
+)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

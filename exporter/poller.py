@@ -1,0 +1,290 @@
+"""The timer: one task per participant, exact cadence, within POLICIES_LIST's own budget.
+
+Each poll costs one token of POLICIES_LIST, and each answer tells how many are
+left. The interval stretches before the bucket is dry, and a retry happens only
+while a token beyond the next poll's is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+from exporter import telemetry
+from exporter.bridge.answer import Answer, Defect, read
+from exporter.buckets.bucket import PolicyName
+from exporter.buckets.catalog import difference
+from exporter.buckets.estimate import Estimator
+from exporter.buckets.observation import Failure, Observation, Poll, View, view_after
+from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.bridge.client import BridgeClient
+    from exporter.buckets.bucket import Bucket, Ispb, Snapshot
+    from exporter.config import PollSettings
+    from exporter.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+POLICIES_LIST: Final = PolicyName("POLICIES_LIST")
+
+RESERVE_TOKENS: Final = 2
+"""Tokens kept for the next poll and one retry: below it the interval stretches."""
+
+LONGEST_WAIT_SECONDS: Final = 600.0
+"""However little an answer says that POLICIES_LIST refills: one wrong answer must not end the polling."""
+
+
+class PollSink(Protocol):
+    """What takes polls: the feed."""
+
+    stream_id: str
+
+    def publish(self, poll: Poll) -> None: ...
+    def next_sequence(self) -> int: ...
+
+
+class Clock:
+    """UTC time that never goes back: it advances with monotonic time while the wall clock is behind."""
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._last = wall()
+        self._last_monotonic = monotonic()
+
+    def now(self) -> datetime:
+        monotonic = self._monotonic()
+        self._last = max(self._wall(), self._last + monotonic - self._last_monotonic)
+        self._last_monotonic = monotonic
+        return datetime.fromtimestamp(self._last, UTC)
+
+    def go_on_from(self, at: datetime) -> None:
+        """Never shows a time before ``at`` again: what happened then must not lie ahead."""
+        behind_seconds = (at - self.now()).total_seconds()
+        if behind_seconds > 1:
+            log.warning("the clock is %.0f s behind the last poll in the database, and goes on from it", behind_seconds)
+        self._last = max(self._last, at.timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What is known of POLICIES_LIST after the last answer: tokens, and seconds per token refilled."""
+
+    tokens: int | None = None
+    capacity: int | None = None
+    refill_tokens: int = 6
+    refill_period_seconds: int = 60
+
+    @classmethod
+    def of(cls, bucket: Bucket) -> Budget:
+        return cls(bucket.available_tokens, bucket.capacity, bucket.refill_tokens, bucket.refill_period_seconds)
+
+    @property
+    def seconds_per_token(self) -> float:
+        return self.refill_period_seconds / self.refill_tokens
+
+    def interval_seconds(self, wanted_seconds: float) -> float:
+        """Returns the interval to poll at: ``wanted_seconds``, or longer while tokens are short.
+
+        Half a bucket or more: as wanted. Below, the interval grows towards one
+        that gives others (a second poller, people) room to refill: at the
+        reserve, two refill times a poll. A whole multiple of ``wanted_seconds``,
+        so that an estimate's window stays a whole number of polls.
+        """
+        if self.tokens is None or self.capacity is None:
+            return wanted_seconds
+        comfortable = max(self.capacity / 2, RESERVE_TOKENS + 1)
+        if self.tokens >= comfortable or wanted_seconds >= 2 * self.seconds_per_token:
+            return wanted_seconds
+        shortage = min(1.0, (comfortable - self.tokens) / (comfortable - RESERVE_TOKENS))
+        longest = max(wanted_seconds, min(2 * self.seconds_per_token, LONGEST_WAIT_SECONDS))
+        stretched = wanted_seconds + shortage * (longest - wanted_seconds)
+        return wanted_seconds * math.ceil(stretched / wanted_seconds - 1e-9)
+
+    def retries(self, wanted: int) -> int:
+        """Returns how many of ``wanted`` retries leave a token for the next poll."""
+        if self.tokens is None:
+            return min(wanted, 1)
+        return max(0, min(wanted, self.tokens - RESERVE_TOKENS))
+
+    def less(self, spent: int) -> Budget:
+        """Returns the budget after calls whose answer told nothing of it."""
+        if self.tokens is None or self.capacity is None:
+            return self
+        return Budget(max(0, self.tokens - spent), self.capacity, self.refill_tokens, self.refill_period_seconds)
+
+
+class Poller:
+    """Polls one participant. ``run`` ends only by cancellation."""
+
+    def __init__(
+        self,
+        participant: Ispb,
+        *,
+        client: BridgeClient,
+        settings: PollSettings,
+        retries: int,
+        sink: PollSink,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.participant = participant
+        self.view: View | None = None
+        self._client = client
+        self._settings = settings
+        self._retries = retries
+        self._sink = sink
+        self._metrics = metrics
+        self._clock = clock
+        self._estimator = Estimator(settings.estimate_window, settings.interval)
+        self._budget = Budget()
+        self._observed_at: datetime | None = None
+        self._category: str | None = None
+        self._category_changed_at: datetime | None = None
+        self._last_success_at: datetime | None = None
+        self._clock_skew_seconds: float | None = None
+        self._warned: dict[PolicyName, str] = {}
+        self._was_up: bool | None = None
+
+    async def run(self) -> None:
+        """Polls at a random phase and then at exact intervals: no jitter, no overlap, no drift."""
+        loop = asyncio.get_running_loop()
+        interval_seconds = float(self._settings.interval)
+        due = loop.time() + random.uniform(0, min(interval_seconds, 15.0))  # noqa: S311 - spreads load, no secret
+        if self._settings.interval < 15:
+            due = loop.time() + random.uniform(0, interval_seconds / 4)  # noqa: S311
+        while True:
+            await asyncio.sleep(due - loop.time())
+            wait_seconds = await self.poll(interval_seconds)
+            # A late or long poll skips the instants it missed; those after stay on the grid.
+            steps = max(1, math.ceil((max(loop.time(), due + wait_seconds) - due) / interval_seconds - 1e-9))
+            due += steps * interval_seconds
+
+    async def poll(self, time_limit_seconds: float) -> float:
+        """Makes one poll, shows and publishes it; returns the seconds to wait until the next."""
+        traced = telemetry.span("poll", participant=self.participant)
+        with traced:
+            started = time.monotonic()
+            result, answered_at, retry_after_seconds = await self._observe(time_limit_seconds)
+            duration_seconds = time.monotonic() - started
+            interval_seconds = self._budget.interval_seconds(float(self._settings.interval))
+            poll = Poll(
+                stream_id=self._sink.stream_id,
+                sequence=self._sink.next_sequence(),
+                participant=self.participant,
+                polled_at=answered_at,
+                interval_seconds=interval_seconds,
+                staleness_seconds=float(self._settings.staleness),
+                result=result,
+                clock_skew_seconds=self._clock_skew_seconds,
+                last_success_at=self._last_success_at,
+                category_changed_at=self._category_changed_at,
+                duration_seconds=duration_seconds,
+                traceparent=telemetry.traceparent(),
+            )
+            self.view = view_after(self.view, poll)
+            self._metrics.show(self.view)
+            self._metrics.monitoring_duration.labels("poll").observe(duration_seconds)
+            self._sink.publish(poll)
+        return max(interval_seconds, retry_after_seconds)
+
+    async def _observe(self, time_limit_seconds: float) -> tuple[Observation | Failure, datetime, float]:
+        attempts = 1
+        try:
+            fetched = await self._client.fetch(
+                self.participant,
+                retries=self._budget.retries(self._retries),
+                time_limit_seconds=time_limit_seconds,
+            )
+            attempts = fetched.attempts
+            received_at = self._clock.now()
+            answer = read(
+                fetched.response,
+                participant=self.participant,
+                received_at=received_at,
+                last_observed_at=self._observed_at,
+                max_clock_skew_seconds=self._settings.max_clock_skew,
+            )
+        except BadAnswer as error:
+            error.attempts = max(error.attempts, attempts)
+            return self._failed(error)
+        except BridgeError as error:
+            return self._failed(error)
+        return self._answered(answer, received_at), received_at, 0.0
+
+    def _failed(self, error: BridgeError) -> tuple[Failure, datetime, float]:
+        self._metrics.poll_errors.labels(self.participant, error.code).inc()
+        if isinstance(error, BadAnswer):
+            self._count_defects(error.defects)
+        fields = {"participant": self.participant, "code": error.code}
+        if self._was_up is False:
+            log.info("poll failed again: %s", error, extra=fields)
+        else:
+            log.warning("poll failed: %s", error, extra=fields)
+        self._was_up = False
+        retry_after_seconds = 0.0
+        if isinstance(error, BridgeBudgetExhausted):
+            self._budget = Budget(
+                0, self._budget.capacity or 20, self._budget.refill_tokens, self._budget.refill_period_seconds
+            )
+            retry_after_seconds = min(self._budget.seconds_per_token, LONGEST_WAIT_SECONDS)
+        else:
+            self._budget = self._budget.less(error.attempts)
+        return Failure(error.code, str(error)), self._clock.now(), retry_after_seconds
+
+    def _answered(self, answer: Answer, received_at: datetime) -> Observation:
+        snapshot = answer.snapshot
+        self._count_defects(answer.defects)
+        if self._was_up is False:
+            log.info("poll answered again", extra={"participant": self.participant})
+        self._was_up = True
+        self._observed_at = snapshot.observed_at
+        self._last_success_at = received_at
+        self._clock_skew_seconds = answer.clock_skew_seconds
+        self._note_category(snapshot)
+        for bucket in snapshot.buckets:
+            if bucket.policy == POLICIES_LIST:
+                self._budget = Budget.of(bucket)
+            self._warn_of_difference(bucket, snapshot.category)
+        return self._estimator.observe(snapshot)
+
+    def _note_category(self, snapshot: Snapshot) -> None:
+        if snapshot.category is None:
+            return
+        if self._category is not None and snapshot.category != self._category:
+            self._category_changed_at = snapshot.observed_at
+            log.warning(
+                "category changed from %s to %s",
+                self._category,
+                snapshot.category,
+                extra={"participant": self.participant},
+            )
+        self._category = snapshot.category
+
+    def _warn_of_difference(self, bucket: Bucket, category: str | None) -> None:
+        found = difference(bucket, category)
+        if found is not None and self._warned.get(bucket.policy) != found:
+            self._warned[bucket.policy] = found
+            log.info(
+                "the Bridge's answer differs from DICT's published table; the answer is used: %s",
+                found,
+                extra={"participant": self.participant, "policy": bucket.policy},
+            )
+
+    def _count_defects(self, defects: tuple[Defect, ...]) -> None:
+        for defect in defects:
+            self._metrics.answer_defects.labels(self.participant, defect.reason).inc()
+            log.warning(
+                "defect in the Bridge's answer: %s",
+                defect.reason,
+                extra={"participant": self.participant, "policy": defect.policy, "value": defect.value},
+            )

@@ -1,0 +1,1 @@
+"""A Bridge with real token buckets and scripted traffic."""

@@ -1,0 +1,241 @@
+"""What a scenario file says: sizes, traffic and faults over time. The format is described in docs/simulator.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+import yaml
+
+from exporter.buckets.bucket import PolicyName
+from exporter.buckets.catalog import CATEGORIES, POLICIES
+from exporter.config import Duration, parse_duration
+from exporter.errors import SimulatorError
+from exporter.simulator.garbage import KINDS
+from exporter.simulator.tokens import Refill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHIPPED: Final = Path(__file__).parent / "scenarios"
+
+WATCHING: Final = (PolicyName("POLICIES_LIST"), PolicyName("POLICIES_READ"))
+"""Policies that watching itself uses up: ``policies: all`` leaves them to the pollers."""
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Category = Literal["A", "B", "C", "D", "E", "F", "G", "H"]
+Whom = Literal["all", "first"] | Positive
+"""Of the participants: all, the first, or the first so many."""
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class _When(_Section, frozen=True):
+    """From when until when, in seconds since the start, and again every so often. No end: for good."""
+
+    from_: Duration = msgspec.field(name="from", default=Duration(0))
+    until: Duration | None = None
+    every: Duration | None = None
+    participants: Whom = "all"
+
+    def covers(self, seconds: float) -> bool:
+        """Returns whether it holds at ``seconds`` since the start."""
+        since = seconds - self.from_
+        if since < 0 or self.until is None:
+            return since >= 0
+        if self.every is not None:
+            since %= self.every
+        return since < self.until - self.from_
+
+    def concerns(self, index: int) -> bool:
+        """Returns whether it holds for the participant of this index."""
+        return self.participants == "all" or index < (1 if self.participants == "first" else self.participants)
+
+
+class Flow(_When, frozen=True, kw_only=True):
+    """Requests on some policies. The rate is in requests, or in tokens as a share of the refill."""
+
+    policies: Literal["all"] | tuple[str, ...]
+    requests_per_minute: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    share_of_refill: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    not_found: Share = 0.0
+    paid: Share = 0.0
+    variation: Share = 0.0
+
+
+class Outage(_When, frozen=True, tag="outage", tag_field="kind"):
+    """No answer. ``restarts``: response counts begin anew afterwards, from another instance."""
+
+    status: Literal["UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL"] = (
+        "UNAVAILABLE"
+    )
+    restarts: bool = False
+
+
+class Slow(_When, frozen=True, kw_only=True, tag="slow", tag_field="kind"):
+    """Answers that come late, each by something between the two."""
+
+    at_least: Duration = Duration(0)
+    at_most: Duration
+
+
+class Garbage(_When, frozen=True, tag="garbage", tag_field="kind"):
+    """Bad answers, one kind after the other."""
+
+    kinds: tuple[str, ...] = tuple(KINDS)
+
+
+class CategoryChange(_Section, frozen=True):
+    """BACEN gives the participants another category; ``every``: again and again."""
+
+    at: Duration
+    category: Category
+    every: Duration | None = None
+    participants: Whom = "all"
+
+    def concerns(self, index: int) -> bool:
+        return self.participants == "all" or index < (1 if self.participants == "first" else self.participants)
+
+
+class Size(_Section, frozen=True):
+    """A bucket that is not as DICT publishes it."""
+
+    capacity: Positive
+    refill_tokens: Positive
+    refill_period: Duration = Duration(60)
+
+
+class Scenario(_Section, frozen=True):
+    """A file's contents."""
+
+    description: str
+    refill: Refill = Refill.CONTINUOUS
+    step: Duration = Duration(5)
+    category: Category | tuple[Category, ...] = "E"
+    person_type: Literal["PF", "PJ"] = "PJ"
+    user_policies: bool = True
+    response_counts: bool = True
+    sizes: dict[str, Size] = {}
+    tokens_at_start: dict[str, Share] = {}
+    traffic: tuple[Flow, ...] = ()
+    category_changes: tuple[CategoryChange, ...] = ()
+    faults: tuple[Outage | Slow | Garbage, ...] = ()
+
+    def category_of(self, index: int) -> str:
+        """Returns the category of the participant of this index: a list is dealt out in turn."""
+        return self.category if isinstance(self.category, str) else self.category[index % len(self.category)]
+
+
+def shipped() -> tuple[str, ...]:
+    """Returns the names of the scenarios that come with the program."""
+    return tuple(sorted(file.stem for file in SHIPPED.glob("*.yml")))
+
+
+def load(name_or_file: str | Path) -> Scenario:
+    """Returns a shipped scenario, or that of a file. Raises SimulatorError naming file, key, and what is wrong."""
+    file = SHIPPED / f"{name_or_file}.yml"
+    if str(name_or_file) not in shipped():
+        file = Path(name_or_file)
+        if not file.is_file():
+            names = ", ".join(shipped())
+            raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {names}")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SimulatorError(f"{file}: cannot be read: {error}") from error
+    return parse(text, str(file))
+
+
+def parse(text: str, source: str) -> Scenario:
+    """Returns the scenario that ``text`` describes. Raises SimulatorError."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SimulatorError(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
+    try:
+        scenario = msgspec.convert(raw, Scenario, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$")
+        key = where.strip("`.")
+        raise SimulatorError(f"{source}: {key + ': ' if key else ''}{message}") from error
+    for key, problem in _problems(scenario):
+        raise SimulatorError(f"{source}: {key}: {problem}")
+    return scenario
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Duration and isinstance(value, str):
+        return Duration(parse_duration(value))
+    raise ValueError(f"{value!r} is not a duration; write it with its unit, as in 15s")
+
+
+def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    if scenario.step <= 0:
+        yield "step", f"{scenario.step} is not above 0s"
+        return
+    if not scenario.category:
+        yield "category", "is an empty list"
+    yield from _size_problems(scenario)
+    for index, flow in enumerate(scenario.traffic):
+        yield from _flow_problems(f"traffic[{index}]", flow)
+        yield from _span_problems(f"traffic[{index}]", flow, scenario.step)
+    for index, change in enumerate(scenario.category_changes):
+        if change.at <= 0:
+            yield f"category_changes[{index}].at", "is not after the start; set category"
+        yield from _grid_problems(f"category_changes[{index}]", {"at": change.at, "every": change.every}, scenario.step)
+    for index, fault in enumerate(scenario.faults):
+        yield from _fault_problems(f"faults[{index}]", fault)
+        yield from _span_problems(f"faults[{index}]", fault, scenario.step)
+
+
+def _size_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    for key, names in (("sizes", scenario.sizes), ("tokens_at_start", scenario.tokens_at_start)):
+        for name in names:
+            if name not in POLICIES:
+                yield f"{key}.{name}", "is not a policy of DICT"
+    for name, size in scenario.sizes.items():
+        if size.refill_period < 1 or size.refill_period % 1:
+            yield f"sizes.{name}.refill_period", f"{size.refill_period} is not a whole number of seconds"
+
+
+def _fault_problems(key: str, fault: Outage | Slow | Garbage) -> Iterator[tuple[str, str]]:
+    if isinstance(fault, Slow) and fault.at_most < fault.at_least:
+        yield f"{key}.at_most", f"{fault.at_most} is below at_least ({fault.at_least})"
+    if isinstance(fault, Garbage):
+        unknown = [kind for kind in fault.kinds if kind not in KINDS]
+        if unknown or not fault.kinds:
+            yield f"{key}.kinds", f"{', '.join(unknown) or 'none'} asked for; known are {', '.join(KINDS)}"
+
+
+def _flow_problems(key: str, flow: Flow) -> Iterator[tuple[str, str]]:
+    if (flow.requests_per_minute is None) == (flow.share_of_refill is None):
+        yield key, "needs requests_per_minute or share_of_refill, and not both"
+    if flow.policies != "all":
+        for name in flow.policies:
+            if name not in POLICIES:
+                yield f"{key}.policies", f"{name} is not a policy of DICT"
+
+
+def _span_problems(key: str, span: _When, step: Duration) -> Iterator[tuple[str, str]]:
+    yield from _grid_problems(key, {"from": span.from_, "until": span.until, "every": span.every}, step)
+    if span.until is not None and span.until <= span.from_:
+        yield f"{key}.until", f"{span.until} is not after from ({span.from_})"
+    elif span.every is not None and span.until is None:
+        yield f"{key}.every", "needs until"
+    elif span.every is not None and span.until is not None and span.every < span.until - span.from_:
+        yield f"{key}.every", f"{span.every} is shorter than from {span.from_} until {span.until}"
+
+
+def _grid_problems(key: str, times: dict[str, Duration | None], step: Duration) -> Iterator[tuple[str, str]]:
+    for name, time in times.items():
+        if time is not None and round(time * 1000) % round(step * 1000):
+            yield f"{key}.{name}", f"{time} is not a whole number of steps of {step}"
+        elif name == "every" and time is not None and not time:
+            yield f"{key}.every", "is 0s"
+
+
+assert set(CATEGORIES) == set("ABCDEFGH")  # noqa: S101 - Category lists them for msgspec

@@ -1,0 +1,128 @@
+"""The simulated Bridge as a gRPC server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+
+from exporter.bridge.credentials import server_credentials
+from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
+from exporter.errors import ConfigurationError
+from exporter.simulator.scenario import load
+from exporter.simulator.world import Refusal, World, ispbs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.config import TlsSettings
+
+log = logging.getLogger(__name__)
+
+
+async def run(scenario: str | Path, *, address: str, participants: int, seed: int, tls: TlsSettings | None) -> None:
+    """Serves until SIGINT or SIGTERM. Raises ConfigurationError or SimulatorError."""
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    simulator = await start(scenario, address=address, participants=participants, seed=seed, tls=tls)
+    shown = str(simulator.participants[0])
+    if participants > 1:
+        shown = f"{shown} to {simulator.participants[-1]} ({participants})"
+    print(f"bridge simulator on {simulator.address}, scenario {scenario}, participants {shown}", flush=True)  # noqa: T201
+    await stop.wait()
+    await simulator.stop()
+
+
+async def start(
+    scenario: str | Path,
+    *,
+    address: str,
+    participants: int,
+    seed: int,
+    tls: TlsSettings | None = None,
+    clock: Callable[[], datetime] | None = None,
+) -> Simulator:
+    """Listens on ``address`` (port 0: any). Raises ConfigurationError or SimulatorError.
+
+    ``scenario`` is a shipped one's name, or a file. ``clock`` returns UTC time; it is read at each call.
+    """
+    now = clock or _now
+    names = ispbs(participants)
+    world = World(load(scenario), names, seed, now())
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((_handlers(world, now),))
+    try:
+        if tls is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, server_credentials(tls, client_required=bool(tls.ca_file)))
+    except RuntimeError as error:
+        raise ConfigurationError(f"cannot listen on {address}: {error}") from error
+    await server.start()
+    return Simulator(server, world, names, f"{address.rpartition(':')[0]}:{port}", port)
+
+
+class Simulator:
+    """A simulated Bridge that listens."""
+
+    def __init__(
+        self, server: grpc.aio.Server, world: World, participants: tuple[Ispb, ...], address: str, port: int
+    ) -> None:
+        self.world = world
+        self.participants = participants
+        self.address = address
+        self.port = port
+        self._server = server
+
+    async def stop(self) -> None:
+        """Ends calls in progress, and closes the port."""
+        await self._server.stop(grace=None)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _handlers(world: World, now: Callable[[], datetime]) -> grpc.GenericRpcHandler:
+    async def policies(request: GetRateLimitPoliciesRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        try:
+            reply = world.reply(request.requesting_participant, now())
+        except Refusal as refusal:
+            await _refuse(context, refusal)
+        if reply.delay_seconds:
+            await asyncio.sleep(reply.delay_seconds)
+        return reply.payload
+
+    async def policy(request: GetRateLimitPolicyRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        at = now()
+        try:
+            response = world.answer_one(request.requesting_participant, request.policy_name, at)
+            delay_seconds = world.delay_seconds(request.requesting_participant, at)
+        except Refusal as refusal:
+            await _refuse(context, refusal)
+        if delay_seconds:
+            await asyncio.sleep(delay_seconds)
+        return response.SerializeToString()
+
+    return grpc.method_handlers_generic_handler(
+        "bacen.dict.v2.RateLimitService",
+        {
+            "GetRateLimitPolicies": grpc.unary_unary_rpc_method_handler(
+                policies, request_deserializer=GetRateLimitPoliciesRequest.FromString
+            ),
+            "GetRateLimitPolicy": grpc.unary_unary_rpc_method_handler(
+                policy, request_deserializer=GetRateLimitPolicyRequest.FromString
+            ),
+        },
+    )
+
+
+async def _refuse(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
+    await context.abort(grpc.StatusCode[refusal.code], str(refusal))
