@@ -1,0 +1,266 @@
+"""The schema: numbered plain SQL files, each with its way back, and what has been applied.
+
+Each migration is one transaction that holds an advisory lock, so several
+processes may migrate at once, and a migration that fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import psycopg
+from psycopg.rows import class_row
+
+from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+
+    from exporter.store.database import Database
+
+_Connection: TypeAlias = "psycopg.AsyncConnection[Any]"
+
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('dict_rate_limit_migrations'))"
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS dict_rate_limit_migrations (
+    number     integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    checksum   text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+-- Whoever finds a step missing must be able to say so, before grants.sql was ever run.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT rolname FROM pg_roles WHERE rolname IN ('dict_rate_limit_writer', 'dict_rate_limit_reader') LOOP
+        EXECUTE format('GRANT SELECT ON dict_rate_limit_migrations TO %I', name);
+    END LOOP;
+END
+$$
+"""
+_APPLIED: Final = "SELECT number, name, checksum, applied_at FROM dict_rate_limit_migrations ORDER BY number"
+_FILE: Final = re.compile(r"(\d{4})_(\w+)\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A step of the schema; ``checksum`` is the SHA-256 of ``up_sql``."""
+
+    number: int
+    name: str
+    up_sql: str
+    down_sql: str
+
+    @property
+    def checksum(self) -> str:
+        return sha256(self.up_sql.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.number:04}_{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A step (``name`` as in its file), and when it was applied (UTC); None: not yet."""
+
+    number: int
+    name: str
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    number: int
+    name: str
+    checksum: str
+    applied_at: datetime
+
+
+def directory() -> Path:
+    """Returns where the SQL files are: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Returns every step, in order. Raises MigrationFailed where a number or a way back is missing."""
+    found = []
+    for file in sorted(directory().glob("[0-9]*.sql")):
+        match = _FILE.fullmatch(file.name)
+        if match is None:
+            continue
+        back = file.with_suffix(".down.sql")
+        if not back.exists():
+            raise MigrationFailed(f"{file.name} has no way back; write {back.name}")
+        found.append(Migration(int(match[1]), match[2], file.read_text("utf-8"), back.read_text("utf-8")))
+    if [m.number for m in found] != list(range(1, len(found) + 1)):
+        raise MigrationFailed(f"{directory()} should hold migrations 0001, 0002, …; it holds {[str(m) for m in found]}")
+    return tuple(found)
+
+
+async def status(dsn: str) -> list[Status]:
+    """Returns every step with when it was applied. Raises DatabaseUnavailable."""
+    async with _connection(dsn) as connection:
+        applied = {a.number: a for a in await _applied(connection)}
+    known = [
+        Status(m.number, str(m), applied[m.number].applied_at if m.number in applied else None) for m in migrations()
+    ]
+    newer = [Status(a.number, f"{a.number:04}_{a.name}", a.applied_at) for a in applied.values()]
+    return known + newer[len(known) :]
+
+
+async def up(
+    dsn: str, *, to: int | None = None, progress: Callable[[Migration], object] = lambda _: None
+) -> list[Migration]:
+    """Applies what is missing (up to step ``to``), grants the roles their rights, and returns what was applied.
+
+    ``progress`` is called after each step. Raises MigrationFailed, DatabaseUnavailable.
+    """
+    steps = migrations()
+    target = len(steps) if to is None else to
+    done = []
+    async with _connection(dsn) as connection:
+        for step in steps[:target]:
+            async with _locked(connection):
+                if step.number <= await _checked(connection, steps):
+                    continue
+                await _run(connection, step.up_sql, f"{step}.sql")
+                await connection.execute(
+                    "INSERT INTO dict_rate_limit_migrations (number, name, checksum) VALUES (%s, %s, %s)",
+                    (step.number, step.name, step.checksum),
+                )
+            done.append(step)
+            progress(step)
+        if target == len(steps):
+            async with _locked(connection):
+                await _checked(connection, steps)
+                await _run(connection, (directory() / "grants.sql").read_text("utf-8"), "grants.sql")
+    return done
+
+
+async def down(dsn: str, *, steps: int = 1) -> list[Migration]:
+    """Takes the last ``steps`` migrations back, and returns those taken back, the last first.
+
+    What their tables hold is lost. Raises MigrationFailed, DatabaseUnavailable.
+    """
+    known = migrations()
+    done: list[Migration] = []
+    async with _connection(dsn) as connection:
+        while len(done) < steps:
+            async with _locked(connection):
+                last = await _checked(connection, known)
+                if last == 0:
+                    break
+                step = known[last - 1]
+                await _run(connection, step.down_sql, f"{step}.down.sql")
+                await connection.execute("DELETE FROM dict_rate_limit_migrations WHERE number = %s", (last,))
+            done.append(step)
+    return done
+
+
+async def create_roles(dsn: str) -> None:
+    """Makes the roles migrator, writer and reader (roles.sql). Needs a superuser. Raises MigrationFailed."""
+    async with _connection(dsn) as connection, _locked(connection, table=False):
+        await _run(connection, (directory() / "roles.sql").read_text("utf-8"), "roles.sql")
+
+
+async def check(database: Database) -> None:
+    """Raises SchemaMismatch, saying what to do, unless the schema is the one this version needs."""
+    steps = migrations()
+    async with database.connection() as connection:
+        applied = await _applied(connection)
+    if len(applied) < len(steps):
+        raise SchemaMismatch(
+            f"the database's schema is at {len(applied):04} and this version needs {len(steps):04}; "
+            f"run `dict-rate-limit migrate up`"
+        )
+    if len(applied) > len(steps):
+        raise SchemaMismatch(
+            f"the database's schema is at {len(applied):04} and this version knows {len(steps):04}; "
+            f"run the version that migrated it, or a later one"
+        )
+    _refuse_changed(applied, steps)
+
+
+@asynccontextmanager
+async def _connection(dsn: str) -> AsyncIterator[_Connection]:
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            dsn,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=10,
+            application_name="dict-rate-limit migrate",
+        )
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from error
+    async with connection:
+        try:
+            yield connection
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(f"PostgreSQL went away while migrating: {error}") from error
+
+
+@asynccontextmanager
+async def _locked(connection: _Connection, *, table: bool = True) -> AsyncIterator[None]:
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        # A migration that waits for a lock makes everybody wait behind it.
+        await connection.execute("SET LOCAL lock_timeout = '10s'")
+        if table:
+            await connection.execute("SET LOCAL client_min_messages = 'warning'")
+            await connection.execute(_TABLE)
+        yield
+
+
+async def _applied(connection: _Connection) -> list[_Applied]:
+    cursor = await connection.execute("SELECT to_regclass('dict_rate_limit_migrations') IS NOT NULL")
+    if await cursor.fetchone() != (True,):
+        return []
+    async with connection.cursor(row_factory=class_row(_Applied)) as rows:
+        return await (await rows.execute(_APPLIED)).fetchall()
+
+
+async def _checked(connection: _Connection, steps: tuple[Migration, ...]) -> int:
+    """Returns the last step applied (0: none)."""
+    applied = await _applied(connection)
+    if len(applied) > len(steps):
+        raise MigrationFailed(
+            f"the database's schema is at {len(applied):04}, which this version does not know (it knows "
+            f"{len(steps):04}); use the version that migrated it"
+        )
+    try:
+        _refuse_changed(applied, steps)
+    except SchemaMismatch as error:
+        raise MigrationFailed(str(error)) from error
+    return len(applied)
+
+
+def _refuse_changed(applied: list[_Applied], steps: tuple[Migration, ...]) -> None:
+    for was, step in zip(applied, steps, strict=False):
+        if (was.number, was.checksum) != (step.number, step.checksum):
+            raise SchemaMismatch(
+                f"migration {was.number:04}_{was.name} was applied on {was.applied_at:%Y-%m-%d} with other contents "
+                f"than {step}.sql has now; restore that file, and write a new migration for the change"
+            )
+
+
+async def _run(connection: _Connection, statements: str, file: str) -> None:
+    try:
+        await connection.execute(statements.encode())
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        position = error.diag.statement_position
+        line = f":{statements.count(chr(10), 0, int(position)) + 1}" if position else ""
+        hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+        message = error.diag.message_primary or error
+        raise MigrationFailed(f"{file}{line}: {message}{hint}; nothing of this file was applied") from error

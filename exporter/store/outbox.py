@@ -1,0 +1,136 @@
+"""The outbox, as the relay sees it: which events to send next, and what became of them.
+
+A row's sequence id is committed before it is first sent. A row that has one of
+the producer's own ids may have been sent before, by a process that did not live
+to mark it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.store import queries
+from exporter.store.lease import fenced
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+    from uuid import UUID
+
+    from exporter.store.database import Database
+
+_SQL: Final = queries.load("outbox")
+_PRUNE_ROWS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """An event to send. ``body`` is JSON, ``sequence`` in it; ``event_time`` is UTC.
+
+    ``sent_before``: it may have been sent with this ``sequence_id`` already.
+    ``attempts`` is how often the broker refused it.
+    """
+
+    id: int
+    event_id: UUID
+    fingerprint: str
+    type: str
+    event_time: datetime
+    subject: str
+    traceparent: str | None
+    body: str
+    sequence_id: int
+    sent_before: bool
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that the broker refused. It gets another sequence id, or is never sent again (``dead``)."""
+
+    id: int
+    error: str
+    dead: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of rows that were taken: ids of those that the broker has, and of those not sent, and the refused.
+
+    Unsent rows get other sequence ids when they are taken again. A row may be first
+    unsent and then published: the broker has it after all.
+    """
+
+    published: list[int] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    unsent: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.published or self.refused or self.unsent)
+
+    def __add__(self, later: Outcome) -> Outcome:
+        return Outcome(self.published + later.published, self.refused + later.refused, self.unsent + later.unsent)
+
+
+class Outbox:
+    """Every method raises DatabaseUnavailable; those that change rows raise LeaseLost, and nothing is changed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def installation_id(self) -> UUID:
+        """Returns this database's identity. A restored or cloned database has another."""
+        value: UUID = await self._value("installation_id")
+        return value
+
+    async def highest_sequence_id(self) -> int:
+        """Returns the last sequence id given to a row; 0: none."""
+        value: int = await self._value("highest_sequence_id")
+        return value
+
+    async def take(
+        self, limit: int, *, producer: str, above: int, epoch: int, holder: str, held: Collection[str] = ()
+    ) -> list[OutboxRow]:
+        """Returns the next rows to send, in the order in which they must be sent.
+
+        Those that ``producer`` may have sent before come first, with their ids. The
+        others get ids, which are above both ``above`` and every id given so far, in
+        the order in which they were written, so that the order of each alert's
+        events is kept; of the alerts (fingerprints) that are ``held`` none is given.
+        """
+        parameters = {"limit": limit, "producer": producer, "above": above, "held": list(held)}
+        async with (
+            fenced(self._database, epoch=epoch, holder=holder) as connection,
+            connection.cursor(binary=True) as cursor,
+        ):
+            await cursor.execute(_SQL["take"], parameters)
+            return [OutboxRow(*row) for row in await cursor.fetchall()]
+
+    async def settle(self, outcome: Outcome, *, epoch: int, holder: str) -> None:
+        """Commits what became of the rows. Doing it twice changes nothing but ``attempts``."""
+        refused = outcome.refused
+        statements: dict[str, dict[str, list[Any]]] = {
+            "mark_unsent": {"ids": outcome.unsent},
+            "mark_refused": {
+                "ids": [r.id for r in refused],
+                "errors": [r.error for r in refused],
+                "dead": [r.dead for r in refused],
+            },
+            "mark_published": {"ids": outcome.published},
+        }
+        async with fenced(self._database, epoch=epoch, holder=holder) as connection, connection.pipeline():
+            for name, parameters in statements.items():
+                if parameters["ids"]:
+                    await connection.execute(_SQL[name], parameters)
+
+    async def prune(self, older_than_seconds: float, *, epoch: int, holder: str) -> int:
+        """Deletes rows published longer ago than that, and returns how many: some thousands at once."""
+        parameters = {"older_than_seconds": older_than_seconds, "limit": _PRUNE_ROWS}
+        async with fenced(self._database, epoch=epoch, holder=holder) as connection:
+            return (await connection.execute(_SQL["prune"], parameters)).rowcount
+
+    async def _value(self, name: str) -> Any:
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(_SQL[name])).fetchone()
+        return row[0] if row else None

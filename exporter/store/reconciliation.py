@@ -1,0 +1,195 @@
+"""What a poll comes to in the database: decided here, purely; carried out by `exporter.store.writer`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from exporter.alerts.alert import AlertState
+from exporter.buckets.observation import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert, Fingerprint, RuleFailure, Transition
+    from exporter.buckets.bucket import PolicyName
+    from exporter.buckets.observation import BucketObservation, Poll
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """One poll taken through the rules.
+
+    ``evaluated`` is False for a poll that came late: it is kept, rules did not
+    see it. ``alerts_before`` and ``alerts_after`` are the participant's open
+    alerts.
+    """
+
+    poll: Poll
+    evaluated: bool
+    alerts_before: Mapping[Fingerprint, Alert] = field(default_factory=dict)
+    alerts_after: Mapping[Fingerprint, Alert] = field(default_factory=dict)
+    transitions: tuple[Transition, ...] = ()
+    failures: tuple[RuleFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How a policy's bucket is laid out: tokens, and seconds."""
+
+    capacity: int
+    refill_tokens: int
+    refill_period_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the database is known to hold of a participant.
+
+    ``policies`` are those that it has and that are not gone. The rest is the chain of states
+    that the next poll goes on with, None where there is none: the stream and its
+    last answered poll, the policies that it held, each bucket's last state, and when (a
+    poll's UTC time) all of them were last written.
+    """
+
+    policies: Mapping[PolicyName, Figures]
+    chain: Chain | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    stream_id: str
+    sequence: int
+    complete_at: datetime
+    category: str | None
+    buckets: Mapping[PolicyName, BucketObservation]
+
+
+@dataclass(frozen=True, slots=True)
+class StatesToWrite:
+    """What to write of a poll's buckets, and what is known to be written once that is committed.
+
+    ``policies`` are the answer's policies where they are not those of the
+    stream's answered poll before, else None. ``complete``: every bucket is
+    among ``buckets``. ``figures`` are of policies that came, or changed.
+    """
+
+    after: Written
+    buckets: tuple[BucketObservation, ...] = ()
+    policies: tuple[PolicyName, ...] | None = None
+    complete: bool = False
+    figures: Mapping[PolicyName, Figures] = field(default_factory=dict)
+    came: tuple[PolicyName, ...] = ()
+    gone: tuple[PolicyName, ...] = ()
+
+
+def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> StatesToWrite:
+    """Returns what to write of ``poll``, given what the database holds already.
+
+    A bucket is written when anything in its state changed. All are written at
+    the first answer of a stream, when the category changed, and when
+    ``heartbeat_seconds`` have passed since they last were.
+    """
+    answer = poll.result
+    if not isinstance(answer, Observation):
+        return StatesToWrite(before)
+
+    chain = before.chain
+    present = {o.bucket.policy: o for o in answer.buckets}
+    follows = (
+        chain is not None
+        and chain.stream_id == poll.stream_id
+        and chain.sequence < poll.sequence
+        and chain.category == answer.category
+        and 0 <= (poll.polled_at - chain.complete_at).total_seconds() < heartbeat_seconds
+    )
+    if chain is not None and follows:
+        last, complete_at = chain.buckets, chain.complete_at
+        buckets = tuple(o for o in answer.buckets if last.get(o.bucket.policy) != o)
+        policies = None if tuple(last) == tuple(present) else tuple(present)
+    else:
+        complete_at, buckets, policies = poll.polled_at, answer.buckets, tuple(present)
+
+    now = {p: _figures(o) for p, o in present.items()}
+    figures = {p: f for p, f in now.items() if before.policies.get(p) != f}
+    gone = tuple(sorted(before.policies.keys() - now.keys() - set(answer.refused)))
+    held = {p: f for p, f in before.policies.items() if p not in gone} | now if figures or gone else before.policies
+    return StatesToWrite(
+        after=Written(held, Chain(poll.stream_id, poll.sequence, complete_at, answer.category, present)),
+        buckets=buckets,
+        policies=policies,
+        complete=not follows,
+        figures=figures,
+        came=tuple(sorted(figures.keys() - before.policies.keys())),
+        gone=gone,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """An alert that entered a state; ``transition`` is None for ``pending``."""
+
+    alert: Alert
+    at: datetime
+    transition: Transition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsToWrite:
+    """What a batch of polls leaves of its alerts, by instance (fingerprint and ``active_since``).
+
+    ``ended`` never fired and are deleted; ``resolved`` and ``open`` are as the
+    batch left them; ``entered`` is their audit, in order.
+    """
+
+    ended: tuple[Alert, ...]
+    resolved: tuple[Alert, ...]
+    open: tuple[Alert, ...]
+    entered: tuple[Entered, ...]
+
+
+def alerts_to_write(batch: Iterable[Reconciliation]) -> AlertsToWrite:
+    """Returns what the reconciliations, in order, leave of their alerts."""
+    last: dict[tuple[Fingerprint, datetime], Alert | None] = {}
+    ended: dict[tuple[Fingerprint, datetime], Alert] = {}
+    entered: dict[tuple[Fingerprint, datetime, AlertState], Entered] = {}
+    for reconciliation in batch:
+        before, after = reconciliation.alerts_before, reconciliation.alerts_after
+        for transition in reconciliation.transitions:
+            alert = transition.alert
+            last[_instance(alert)] = alert
+            entered[*_instance(alert), alert.state] = Entered(alert, transition.at, transition)
+        for fingerprint, alert in after.items():
+            was = before.get(fingerprint)
+            if alert is was:
+                continue
+            last[_instance(alert)] = alert
+            if alert.state is AlertState.PENDING and (was is None or was.active_since != alert.active_since):
+                entered[*_instance(alert), alert.state] = Entered(alert, reconciliation.poll.polled_at)
+        for fingerprint, alert in before.items():
+            now = after.get(fingerprint)
+            still = now is not None and now.active_since == alert.active_since
+            if alert.state is AlertState.PENDING and not still and _never_fired(last.get(_instance(alert))):
+                last[_instance(alert)] = None
+                ended[_instance(alert)] = alert
+    kept = [alert for alert in last.values() if alert is not None]
+    return AlertsToWrite(
+        ended=tuple(ended.values()),
+        resolved=tuple(a for a in kept if a.state is AlertState.RESOLVED),
+        open=tuple(a for a in kept if a.state is not AlertState.RESOLVED),
+        entered=tuple(e for e in entered.values() if last[_instance(e.alert)] is not None),
+    )
+
+
+def _instance(alert: Alert) -> tuple[Fingerprint, datetime]:
+    return alert.fingerprint, alert.active_since
+
+
+def _never_fired(alert: Alert | None) -> bool:
+    return alert is None or alert.state is AlertState.PENDING
+
+
+def _figures(observation: BucketObservation) -> Figures:
+    bucket = observation.bucket
+    return Figures(bucket.capacity, bucket.refill_tokens, bucket.refill_period_seconds)

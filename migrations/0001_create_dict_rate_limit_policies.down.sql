@@ -1,0 +1,1 @@
+DROP TABLE dict_rate_limit_policies;

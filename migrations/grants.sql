@@ -1,0 +1,22 @@
+-- What the roles of roles.sql may do. Run after every `migrate up`; a role that is not there is passed over,
+-- so one user can also own and write everything.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'dict_rate_limit_writer') THEN
+        GRANT SELECT, INSERT ON dict_rate_limit_states, dict_rate_limit_reconciliations, dict_rate_limit_alert_transitions
+            TO dict_rate_limit_writer;
+        GRANT SELECT, INSERT, UPDATE ON dict_rate_limit_policies TO dict_rate_limit_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON dict_rate_limit_alerts, dict_rate_limit_outbox TO dict_rate_limit_writer;
+        GRANT SELECT, UPDATE ON dict_rate_limit_lease TO dict_rate_limit_writer;
+        GRANT SELECT ON dict_rate_limit_installation, dict_rate_limit_migrations, v_dict_rate_limit_partitions,
+            v_dict_rate_limit_latest_states, v_dict_rate_limit_active_alerts TO dict_rate_limit_writer;
+        GRANT EXECUTE ON FUNCTION dict_rate_limit_maintain_partitions(integer, timestamptz) TO dict_rate_limit_writer;
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'dict_rate_limit_reader') THEN
+        GRANT SELECT ON dict_rate_limit_states, dict_rate_limit_reconciliations, dict_rate_limit_policies,
+            dict_rate_limit_alerts, dict_rate_limit_alert_transitions, dict_rate_limit_outbox, dict_rate_limit_lease,
+            dict_rate_limit_installation, dict_rate_limit_migrations, v_dict_rate_limit_partitions,
+            v_dict_rate_limit_latest_states, v_dict_rate_limit_active_alerts TO dict_rate_limit_reader;
+    END IF;
+END
+$$;
