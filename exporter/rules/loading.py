@@ -1,0 +1,119 @@
+"""Rule files: read, compiled, all or nothing."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.errors import RuleFileInvalid
+from exporter.rules.compiling import compile_group
+from exporter.rules.finding import Finding
+from exporter.rules.parsing import ParsedGroup, parse_file
+from exporter.rules.promql.selecting import AlertNames
+from exporter.rules.promql.sources import LatestSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.rules.rule import CompiledRule
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGroup:
+    """``interval_seconds`` sets Prometheus' timer; here polls evaluate."""
+
+    name: str
+    file: str
+    interval_seconds: float | None
+    rules: tuple[CompiledRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All groups of all files, in order. ``checksum`` is that of the files' contents."""
+
+    groups: tuple[RuleGroup, ...]
+    checksum: str
+
+    @property
+    def rules(self) -> tuple[CompiledRule, ...]:
+        return tuple(rule for group in self.groups for rule in group.rules)
+
+
+def load(patterns: Sequence[str]) -> RuleSet:
+    """Reads and compiles the rule files. Raises RuleFileInvalid with everything that was found."""
+    made = attempt(patterns)
+    if made.errors:
+        raise RuleFileInvalid("\n".join(map(str, made.errors)), made.errors)
+    return made.rule_set
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What of the rule files could be read (``parsed``) and compiled, and what is wrong with the rest."""
+
+    parsed: tuple[ParsedGroup, ...]
+    rule_set: RuleSet
+    errors: tuple[Finding, ...]
+
+
+def attempt(patterns: Sequence[str]) -> Attempt:
+    """Reads and compiles what can be."""
+    findings = [
+        Finding(pattern, 0, "", "", "no rule file matches") for pattern in patterns if not matching_files([pattern])
+    ]
+    parsed: list[ParsedGroup] = []
+    contents: dict[str, bytes] = {}
+    for file in matching_files(patterns):
+        try:
+            contents[file] = Path(file).read_bytes()
+        except OSError as error:
+            findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
+            continue
+        parsed += parse_file(file, contents[file], findings)
+    sources = LatestSource()
+    groups = [
+        RuleGroup(
+            group.name,
+            group.file,
+            group.interval_seconds,
+            compile_group(group, _names(group, parsed), sources, findings),
+        )
+        for group in parsed
+    ]
+    findings.sort(key=lambda finding: (finding.file, finding.line))
+    return Attempt(tuple(parsed), RuleSet(tuple(groups), _digest(contents)), tuple(findings))
+
+
+def checksum(patterns: Sequence[str]) -> str:
+    """Returns what changes when a file's contents do, or when one comes, goes, or can't be read."""
+    contents: dict[str, bytes] = {}
+    for file in matching_files(patterns):
+        try:
+            contents[file] = b"+" + Path(file).read_bytes()
+        except OSError as error:
+            contents[file] = b"-" + str(error.errno).encode()
+    return _digest(contents)
+
+
+def matching_files(patterns: Sequence[str]) -> list[str]:
+    """Returns the files that match, each once, in the order of the patterns."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        found |= dict.fromkeys(sorted(glob.glob(pattern)))  # noqa: PTH207 - a Path can't glob an absolute pattern
+    return list(found)
+
+
+def _digest(contents: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for file, content in contents.items():
+        digest.update(f"{file}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _names(group: ParsedGroup, groups: Sequence[ParsedGroup]) -> AlertNames:
+    others = {rule.name: other.name for other in groups if other is not group for rule in other.rules}
+    return AlertNames(frozenset(rule.name for rule in group.rules), others)

@@ -1,0 +1,1 @@
+"""PromQL: expressions parsed, compiled, and evaluated for one participant at one instant."""

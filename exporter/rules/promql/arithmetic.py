@@ -1,0 +1,46 @@
+"""Numbers as Go, and so Prometheus, computes them: nothing raises, every case has a float."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Final
+
+from exporter.rules.promql.power import power
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def divide(dividend: float, divisor: float) -> float:
+    if divisor:
+        return dividend / divisor
+    if dividend == 0 or math.isnan(dividend) or math.isnan(divisor):
+        return math.nan
+    return math.copysign(math.inf, dividend) * math.copysign(1.0, divisor)
+
+
+def modulo(dividend: float, divisor: float) -> float:
+    """The result has the dividend's sign."""
+    if math.isinf(dividend) or not divisor:
+        return math.nan
+    return math.fmod(dividend, divisor)
+
+
+ARITHMETIC: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": divide,
+    "%": modulo,
+    "^": power,
+}
+
+COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}

@@ -1,0 +1,133 @@
+"""Selectors: which series of a gauge, or of ``ALERTS``, an expression looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from exporter.rules.promql.nodes import Data, Instant
+from exporter.rules.promql.regexes import full_match
+from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from exporter.alerts.alert import Alert
+    from exporter.rules.promql.series import Vector
+    from exporter.rules.promql.sources import Moment
+
+SELECTABLE: Final = GAUGE_NAMES | {ALERTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on a label. Raises ValueError where its regular expression is not one for Go."""
+
+    label: str
+    operator: str
+    value: str
+
+    def predicate(self) -> Callable[[str], bool]:
+        wanted = self.value
+        if self.operator == "=":
+            return lambda value: value == wanted
+        if self.operator == "!=":
+            return lambda value: value != wanted
+        matches = full_match(wanted)
+        return matches if self.operator == "=~" else lambda value: not matches(value)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNames:
+    """The alerts of a rule's own group, and those of all other groups with their group's name."""
+
+    own: frozenset[str]
+    others: Mapping[str, str]
+
+
+def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) -> Instant:
+    """Returns the selector of a metric's series.
+
+    ``alerts`` None: any ``ALERTS`` may be selected. Raises ValueError, a sentence,
+    where the selector is not one that rules may use.
+    """
+    if name not in SELECTABLE:
+        raise ValueError(_unknown(name))
+    if any(matcher.label == METRIC_NAME for matcher in matchers):
+        raise ValueError("a metric is selected by its plain name: other matchers on __name__ are not supported")
+    if name == ALERTS:
+        if alerts is not None:
+            _stay_in_group(matchers, alerts)
+        return Instant(_alerts(matchers), frozenset([ALERTS]), carries_participant=True, carries_policy=True)
+    return Instant(
+        _gauge(name, matchers),
+        frozenset([name]),
+        carries_participant=True,
+        carries_policy=name in BUCKET_GAUGE_BY_NAME,
+        data=Data(name),
+    )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Returns a hint at the nearest known name, or nothing."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _unknown(name: str) -> str:
+    if name.startswith("dict_rate_limit_"):
+        hint = nearest(name, sorted(GAUGE_NAMES)) or ": only its gauges can be selected"
+        return f"{name} is not a gauge of this program{hint}"
+    return f"{name} is not a metric that rules can select{nearest(name, sorted(SELECTABLE))}"
+
+
+def _stay_in_group(matchers: Sequence[Matcher], alerts: AlertNames) -> None:
+    tests = [(m, m.predicate()) for m in matchers if m.label == "alertname"]
+    if not any(not matches("") for _, matches in tests):
+        raise ValueError('ALERTS of every group is not supported: name the alert (alertname="...")')
+
+    def selected(alertname: str) -> bool:
+        return all(matches(alertname) for _, matches in tests)
+
+    foreign = sorted(name for name in alerts.others if selected(name))
+    if foreign:
+        raise ValueError(f"ALERTS of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
+    if not any(selected(name) for name in alerts.own):
+        named = next((m.value for m, _ in tests if m.operator == "="), tests[0][0].value)
+        raise ValueError(f"no alert of this group is named {named}{nearest(named, sorted(alerts.own))}")
+
+
+def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+    tests = [(matcher.label, matcher.predicate()) for matcher in matchers]
+    if not tests:
+        return lambda moment: moment.series(name)
+    if len(tests) == 1:
+        [(label, matches)] = tests
+        return lambda moment: [sample for sample in moment.series(name) if matches(sample[1].get(label))]
+    return lambda moment: [
+        sample for sample in moment.series(name) if all(matches(sample[1].get(label)) for label, matches in tests)
+    ]
+
+
+def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+    tests = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
+    names = [m.predicate() for m in matchers if m.label == "alertname"]
+    states = [m.predicate() for m in matchers if m.label == "alertstate"]
+
+    def wanted(alert: Alert) -> bool:
+        return all(matches(alert.name) for matches in names) and all(matches(alert.state) for matches in states)
+
+    def run(moment: Moment) -> Vector:
+        if not moment.alerts:
+            return []
+        found = [moment.alert_series(alert) for alert in moment.alerts if wanted(alert)]
+        if len(found) > 1:
+            # Alerts that differ in nothing but a label `alertstate` of their own are one series.
+            found = list({labels.pairs: labels for labels in found}.values())
+        return [
+            (ALERTS, labels, 1.0) for labels in found if all(matches(labels.get(label)) for label, matches in tests)
+        ]
+
+    return run

@@ -1,0 +1,97 @@
+"""Series: label sets, samples, and vectors of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+METRIC_NAME: Final = "__name__"
+
+Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
+"""Labels, sorted by name, none of them empty, the metric name not among them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """A list of labels as ``by`` and ``on`` (``keep``) or ``without`` and ``ignoring`` (not) give it.
+
+    Made by `grouping` only, so that one list is one object and quick to look up.
+    """
+
+    names: frozenset[str]
+    keep: bool
+
+    @property
+    def keeps_metric_name(self) -> bool:
+        return self.keep and METRIC_NAME in self.names
+
+    def retains(self, name: str) -> bool:
+        return (name in self.names) is self.keep
+
+
+@cache
+def grouping(names: frozenset[str], *, keep: bool) -> Grouping:
+    return Grouping(names, keep)
+
+
+class Labels:
+    """The labels of a series without its metric name. Immutable; remembers its projections.
+
+    A poll's series share their label sets, so that what one rule has grouped the
+    next one finds.
+    """
+
+    __slots__ = ("_projections", "pairs")
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+        self._projections: dict[Grouping, Labels] = {}
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> Labels:
+        """Empty labels and the metric name are left out."""
+        return cls(tuple(sorted((n, v) for n, v in labels.items() if v and n != METRIC_NAME)))
+
+    def get(self, name: str) -> str:
+        """An absent label is an empty one."""
+        for known, value in self.pairs:
+            if known == name:
+                return value
+        return ""
+
+    def projected(self, onto: Grouping) -> Labels:
+        found = self._projections.get(onto)
+        if found is None:
+            pairs = tuple([pair for pair in self.pairs if onto.retains(pair[0])])
+            found = self if pairs == self.pairs else Labels(pairs)
+            self._projections[onto] = found
+        return found
+
+    def replaced(self, changes: Iterable[tuple[str, str]]) -> Labels:
+        """Returns these labels with others set; an empty value removes."""
+        return Labels.of({**dict(self.pairs), **dict(changes)})
+
+    def __repr__(self) -> str:
+        return shown("", self)
+
+
+Sample: TypeAlias = "tuple[str, Labels, float]"
+"""Metric name (empty where an operation dropped it), labels, value."""
+
+Vector: TypeAlias = "list[Sample]"
+
+
+def shown(name: str, labels: Labels) -> str:
+    """Returns the series in Prometheus' notation: ``name{a="b", c="d"}``."""
+    inside = ", ".join(f"{n}={quoted(v)}" for n, v in labels.pairs)
+    return f"{name}{{{inside}}}" if inside or not name else name
+
+
+def quoted(text: str) -> str:
+    """Returns the text as a Go string literal."""
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return '"' + "".join(escapes.get(c, c) for c in text) + '"'

@@ -1,0 +1,135 @@
+"""What rules look at: the gauges of a participant after a poll, and its group's open alerts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from exporter.alerts.alert import AlertState
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES, PARTICIPANT_INFO
+from exporter.buckets.observation import View
+from exporter.rules.promql.series import Labels, Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from exporter.alerts.alert import Alert, Severity
+
+ALERTS: Final = "ALERTS"
+
+BUCKET_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
+PARTICIPANT_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
+GAUGE_NAMES: Final = frozenset(BUCKET_GAUGE_BY_NAME) | frozenset(PARTICIPANT_GAUGE_BY_NAME)
+
+
+Unexpanded: TypeAlias = "Mapping[tuple[str, str, Severity], Mapping[str, str]]"
+"""Labels that are templates, as written, by group, alert name and severity."""
+
+
+class Source(Protocol):
+    """Series by metric name, at one instant."""
+
+    def series(self, name: str) -> Vector: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesView(View):
+    """A view that shows given series instead of gauges: rule unit tests make them."""
+
+    given: Mapping[str, Vector] = field(default_factory=dict)
+
+
+class ViewSource:
+    """The gauges that `/metrics` shows of one participant. Each is read once, when a rule first asks."""
+
+    __slots__ = ("_about_buckets", "_about_participant", "_read", "view")
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._read: dict[str, Vector] = {}
+        participant = ("participant", view.participant)
+        self._about_participant = Labels((participant,))
+        self._about_buckets = [
+            (Labels((participant, ("policy", policy))), visible.observation) for policy, visible in view.buckets.items()
+        ]
+
+    def series(self, name: str) -> Vector:
+        found = self._read.get(name)
+        if found is None:
+            found = self._read[name] = self._of(name)
+        return found
+
+    def _of(self, name: str) -> Vector:
+        per_bucket = BUCKET_GAUGE_BY_NAME.get(name)
+        if per_bucket is not None:
+            read = per_bucket.value
+            return [
+                (name, labels, float(value))
+                for labels, observation in self._about_buckets
+                if (value := read(observation)) is not None
+            ]
+        value = PARTICIPANT_GAUGE_BY_NAME[name].value(self.view)
+        if value is None:
+            return []
+        labels = self._about_participant
+        if name == PARTICIPANT_INFO:
+            labels = labels.replaced([("psp_category", self.view.category or "")])
+        return [(name, labels, float(value))]
+
+
+class GivenSource:
+    """The series of a `SeriesView`."""
+
+    __slots__ = ("_given", "view")
+
+    def __init__(self, view: SeriesView) -> None:
+        self.view = view
+        self._given = view.given
+
+    def series(self, name: str) -> Vector:
+        return self._given.get(name, [])
+
+
+class LatestSource:
+    """Makes a view's source once: the rules of a poll are evaluated one after the other over the same view."""
+
+    __slots__ = ("_latest",)
+
+    def __init__(self) -> None:
+        self._latest: ViewSource | GivenSource | None = None
+
+    def of(self, view: View) -> ViewSource | GivenSource:
+        latest = self._latest
+        if latest is None or latest.view is not view:
+            latest = GivenSource(view) if isinstance(view, SeriesView) else ViewSource(view)
+            self._latest = latest
+        return latest
+
+
+class Moment:
+    """One evaluation of one rule: the series, the group's open alerts, the instant.
+
+    ``unexpanded`` are the templates of the group's labels. ``seconds`` since 1970,
+    in whole milliseconds, as Prometheus counts.
+    """
+
+    __slots__ = ("_unexpanded", "alerts", "seconds", "series")
+
+    def __init__(
+        self, source: Source, alerts: Sequence[Alert], seconds: float, unexpanded: Unexpanded | None = None
+    ) -> None:
+        self.series = source.series
+        self.alerts = alerts
+        self.seconds = math.floor(seconds * 1000.0 + 0.5) / 1000.0
+        self._unexpanded = unexpanded or {}
+
+    def alert_series(self, alert: Alert) -> Labels:
+        """Returns the labels of the ``ALERTS`` series of an open alert.
+
+        A label whose template came out empty is missing from the alert, and is in
+        its series as the template itself: so Prometheus has it.
+        """
+        state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
+        templates = self._unexpanded.get((alert.group, alert.name, alert.severity), {})
+        return Labels.of({**templates, **alert.labels, "alertstate": state.value})

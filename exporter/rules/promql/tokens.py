@@ -1,0 +1,145 @@
+"""The words of an expression: what Prometheus 2.42 would not read is refused before the parser sees it.
+
+The parser knows some of Prometheus 3's grammar too, and its tree no longer shows
+where that was used.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TOKEN: Final = re.compile(
+    r"""(?P<space>\s+|\#[^\n]*)
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+      | (?P<raw>`[^`]*`)
+      | (?P<duration>(?:[0-9]+(?:ms|[smhdwy]))+(?![0-9A-Za-z_]))
+      | (?P<number>0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
+      | (?P<word>[a-zA-Z_:][a-zA-Z0-9_:]*)
+      | (?P<sign>==|!=|=~|!~|>=|<=|[-+*/%^=<>(){}\[\],@])
+      | (?P<unknown>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE: Final = re.compile(
+    r"\\(?:(?P<simple>[abfnrtv\\'\"])|x(?P<x>[0-9a-fA-F]{2})|(?P<octal>[0-7]{3})"
+    r"|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})|(?P<bad>.))",
+    re.DOTALL,
+)
+_SIMPLE: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_GROUPING: Final = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
+_CLOSES: Final = {"(": ")", "{": "}", "[": "]"}
+
+
+def checked(text: str) -> str:
+    """Returns the text to parse, its strings written the one way that the parser reads as Go does.
+
+    Raises ValueError, a sentence with line and column, where it holds what
+    Prometheus 2.42 does not know.
+    """
+    made: list[str] = []
+    reading = _Reading()
+    for match in _TOKEN.finditer(text):
+        kind, word = match.lastgroup or "", match[0]
+        if kind == "space":
+            made.append(word)
+            continue
+        try:
+            reading.take(kind, word, match.start())
+            if kind in {"string", "raw"}:
+                word = _quoted(word[1:-1] if kind == "raw" else _unescaped(word))
+        except ValueError as error:
+            raise ValueError(f"{place(text, match.start())}: {error}") from None
+        made.append(word)
+    if reading.opened:
+        raise ValueError(f"{place(text, reading.opened[-1][2])}: `{reading.opened[-1][0]}` is not closed")
+    return "".join(made)
+
+
+def words(text: str) -> Iterator[tuple[int, int]]:
+    """Yields where each word begins and ends."""
+    return (match.span() for match in _TOKEN.finditer(text) if match.lastgroup != "space")
+
+
+def closing(text: str) -> str:
+    """Returns the brackets that close those that are open at the end of a text."""
+    opened: list[str] = []
+    for start, end in words(text):
+        word = text[start:end]
+        if word in _CLOSES:
+            opened.append(_CLOSES[word])
+        elif opened and word == opened[-1]:
+            opened.pop()
+    return "".join(reversed(opened))
+
+
+def place(text: str, position: int) -> str:
+    """Returns ``line:column`` within the expression, both from 1."""
+    before = text[:position]
+    return f"{before.count(chr(10)) + 1}:{position - (before.rfind(chr(10)) + 1) + 1}"
+
+
+class _Reading:
+    """Where a reader has come: the brackets that are open, each with the word before it and its position."""
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[str, str, int]] = []
+        self._words: list[str] = []
+
+    def take(self, kind: str, word: str, position: int) -> None:
+        """Raises ValueError where Prometheus 2.42 would not expect the word, a sentence without a place."""
+        before = self._words[-1] if self._words else ""
+        bracket, keyword, _ = self.opened[-1] if self.opened else ("", "", 0)
+        if kind == "unknown":
+            raise ValueError(f"unexpected {_described(word)}")
+        if kind in {"string", "raw"}:
+            self._refuse_quoted_name(word, before, bracket, keyword)
+        elif kind == "duration":
+            if bracket != "[" and not self._after_offset():
+                raise ValueError(f"`{word}`: a duration is not a number; write the seconds")
+        elif kind == "number" or word.lower() in {"inf", "nan"}:
+            if bracket == "[" or self._after_offset():
+                raise ValueError(f"`{word}` is not a duration")
+        elif word == "@":
+            raise ValueError("`@` is not supported: rules see the present only")
+        elif word in _CLOSES:
+            self.opened.append((word, before.lower(), position))
+        elif word in _CLOSES.values() and (not self.opened or _CLOSES[self.opened.pop()[0]] != word):
+            raise ValueError(f"unexpected `{word}`")
+        self._words.append(word)
+
+    def _after_offset(self) -> bool:
+        return [word.lower() for word in self._words[-2:] if word not in "+-"][-1:] == ["offset"]
+
+    def _refuse_quoted_name(self, word: str, before: str, bracket: str, keyword: str) -> None:
+        names_metric_or_label = bracket == "{" and before in {"{", ","}
+        names_label = bracket == "(" and keyword in _GROUPING
+        if names_metric_or_label or names_label:
+            raise ValueError(f"a quoted name ({word}) is not supported")
+
+
+def _described(character: str) -> str:
+    return "end of a string that is not closed" if character in "\"'`" else f"character `{character}`"
+
+
+def _unescaped(word: str) -> str:
+    quote = word[0]
+
+    def replaced(match: re.Match[str]) -> str:
+        simple = match["simple"]
+        if match["bad"] or (simple in {'"', "'"} and simple != quote):
+            raise ValueError(f"`{match[0]}` in {word} is not an escape; a backslash is written twice")
+        if simple:
+            return _SIMPLE.get(simple, simple)
+        code = int(match["octal"], 8) if match["octal"] else int(match["x"] or match["u"] or match["U"], 16)
+        if code > 0x7F and not (match["u"] or match["U"]):
+            raise ValueError(f"`{match[0]}` in {word} is a part of a character; write the character")
+        return chr(code)
+
+    return _ESCAPE.sub(replaced, word[1:-1])
+
+
+def _quoted(content: str) -> str:
+    return '"' + content.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,0 +1,97 @@
+"""One alerting rule, compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from exporter.alerts.alert import RuleSample, Severity
+from exporter.errors import RuleEvaluationFailed
+from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, LatestSource, Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from exporter.alerts.alert import Alert
+    from exporter.buckets.bucket import PolicyName
+    from exporter.buckets.observation import View
+    from exporter.rules.promql.expression import Expression
+    from exporter.rules.promql.nodes import Data
+    from exporter.rules.promql.series import Sample
+    from exporter.rules.promql.sources import Source, Unexpanded
+    from exporter.rules.templates.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """Satisfies `exporter.alerts.alert.Rule`.
+
+    ``labels`` and ``annotations`` are templates, ``line`` is that of its ``alert``.
+    """
+
+    group: str
+    name: str
+    expression: Expression
+    for_seconds: float
+    keep_firing_for_seconds: float
+    severity: Severity
+    per_policy: bool
+    labels: Mapping[str, Template]
+    annotations: Mapping[str, Template]
+    file: str
+    line: int
+    data: Data | None
+    unexpanded: Unexpanded = field(default_factory=dict, compare=False, repr=False)
+    sources: LatestSource = field(default_factory=LatestSource, compare=False, repr=False)
+
+    @property
+    def expr(self) -> str:
+        return self.expression.text
+
+    def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+        """Returns the series that are true. Raises RuleEvaluationFailed."""
+        moment = Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded)
+        found = self.expression.evaluate(moment)
+        if not found:
+            return []
+        samples = [self._sample(sample) for sample in found]
+        if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
+            raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
+        return samples
+
+    def has_data(self, view: View, policy: PolicyName | None) -> bool:
+        return self.data is None or _there(self.data, self.sources.of(view), policy)
+
+    def _sample(self, sample: Sample) -> RuleSample:
+        name, labels, value = sample
+        seen = dict(labels.pairs)
+        shown = {"__name__": name, **seen} if name else seen
+        made = {
+            **seen,
+            **{label: template.expand(shown, value) for label, template in self.labels.items()},
+            "alertname": self.name,
+        }
+        return RuleSample(
+            labels={label: text for label, text in made.items() if text},
+            annotations={key: template.expand(shown, value) for key, template in self.annotations.items()},
+            value=value,
+        )
+
+
+def unexpanded_labels(rules: Iterable[CompiledRule]) -> Unexpanded:
+    """Returns the labels of rules that are templates, as written."""
+    return {
+        (rule.group, rule.name, rule.severity): templates
+        for rule in rules
+        if (templates := {name: t.text for name, t in rule.labels.items() if not t.is_constant})
+    }
+
+
+def _there(data: Data, source: Source, policy: PolicyName | None) -> bool:
+    if data.gauge:
+        series = source.series(data.gauge)
+        if policy is None or data.gauge not in BUCKET_GAUGE_BY_NAME:
+            return bool(series)
+        return any(labels.get("policy") == policy for _, labels, _ in series)
+    found = (_there(part, source, policy) for part in data.of)
+    return all(found) if data.needs == "all" else any(found)
