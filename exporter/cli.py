@@ -1,0 +1,329 @@
+"""Commands and flags, nothing else. Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from datetime import UTC
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from exporter import __version__, history_commands, rule_commands, telemetry
+from exporter.config import Settings, load_settings, masked, parse_duration
+from exporter.errors import ConfigurationError, DictRateLimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class DurationType(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = DurationType()
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Flags given anywhere on the command line; None: not given."""
+
+    config_file: Path | None = None
+    listen_address: str | None = None
+    web_config_file: str | None = None
+    enable_lifecycle: bool | None = None
+    log_level: str | None = None
+    log_format: str | None = None
+
+    def settings(self) -> Settings:
+        """Returns the settings: file, then environment, then flags."""
+        settings = load_settings(self.config_file)
+        web = _given(
+            listen_address=self.listen_address,
+            config_file=self.web_config_file,
+            enable_lifecycle=self.enable_lifecycle,
+        )
+        logs = _given(level=self.log_level, format=self.log_format)
+        return msgspec.structs.replace(
+            settings,
+            web=msgspec.structs.replace(settings.web, **web),
+            log=msgspec.structs.replace(settings.log, **logs),
+        )
+
+
+def flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags that every service command takes; hands them over as ``flags``."""
+    options = [
+        click.option(
+            "--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML)."
+        ),
+        click.option("--web.listen-address", "listen_address", help="Address to listen on (default 0.0.0.0:9862)."),
+        click.option("--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format."),
+        click.option(
+            "--web.enable-lifecycle", "enable_lifecycle", is_flag=True, default=None, help="Allow POST /-/reload."
+        ),
+        *_log_options(),
+    ]
+
+    @wraps(command)
+    def wrapped(**values: Any) -> Any:
+        names = Flags.__dataclass_fields__
+        given = Flags(**{name: values.pop(name) for name in list(values) if name in names})
+        return command(flags=given, **values)
+
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _log_options() -> list[Callable[..., Any]]:
+    return [
+        click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"])),
+        click.option("--log.format", "log_format", type=click.Choice(["logfmt", "json"])),
+    ]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(
+    __version__, prog_name="dict-rate-limit", message="%(prog)s %(version)s (Python " + sys.version.split()[0] + ")"
+)
+def cli() -> None:
+    """Watches the token buckets of DICT, the Pix key directory: metrics, alerts, events."""
+
+
+@cli.command()
+@flags
+def run(flags: Flags) -> None:
+    """Exporter and reconciler in one process (the usual deployment)."""
+    from exporter.service import run_both
+
+    _serve("run", flags.settings(), run_both)
+
+
+@cli.command()
+@flags
+def exporter(flags: Flags) -> None:
+    """Poll the Bridge; serve metrics and the poll feed. Needs no database and no broker."""
+    from exporter.service import run_exporter
+
+    _serve("exporter", flags.settings(), run_exporter)
+
+
+@cli.command()
+@flags
+def reconciler(flags: Flags) -> None:
+    """Follow exporters' feeds; persist, evaluate, relay."""
+    from exporter.service import run_reconciler
+
+    _serve("reconciler", flags.settings(), run_reconciler)
+
+
+@cli.command()
+@click.option("--duration", type=DURATION, help="End by itself after this time, such as 60s.")
+@click.option("--scenario", default="demo", show_default=True, help="A shipped scenario, or a scenario file.")
+@click.option("--participants", type=click.IntRange(1, 1000), default=2, show_default=True)
+@click.option("--web.listen-address", "listen_address", default="127.0.0.1:9862", show_default=True)
+@click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]), default="error")
+def demo(duration: float | None, scenario: str, participants: int, listen_address: str, log_level: str) -> None:
+    """The whole system on this machine: simulator, PostgreSQL, broker, exporter, reconciler."""
+    telemetry.configure_logging(log_level, "logfmt")
+    from exporter.demo import run_demo
+
+    _run(
+        run_demo(
+            duration_seconds=duration,
+            scenario=scenario,
+            participants=participants,
+            listen_address=listen_address,
+        )
+    )
+
+
+@cli.command("bridge-simulator")
+@click.option("--scenario", default="steady", show_default=True, help="A shipped scenario, or a scenario file.")
+@click.option("--listen-address", default="127.0.0.1:50051", show_default=True)
+@click.option(
+    "--participants", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many participants."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same run.")
+@click.option("--tls.ca-file", "ca_file", help="CA of the clients' certificates; with it, a client must show one.")
+@click.option("--tls.cert-file", "cert_file", help="Server certificate (none: plaintext).")
+@click.option("--tls.key-file", "key_file", help="Key of the server certificate.")
+@click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def bridge_simulator(
+    scenario: str,
+    listen_address: str,
+    participants: int,
+    seed: int,
+    ca_file: str | None,
+    cert_file: str | None,
+    key_file: str | None,
+    log_level: str,
+) -> None:
+    """A gRPC Bridge with real token buckets and scripted traffic."""
+    telemetry.configure_logging(log_level, "logfmt")
+    from exporter.config import TlsSettings
+    from exporter.simulator.server import run as run_simulator
+
+    tls = TlsSettings(ca_file=ca_file, cert_file=cert_file, key_file=key_file) if cert_file else None
+    _run(run_simulator(scenario, address=listen_address, participants=participants, seed=seed, tls=tls))
+
+
+@cli.command()
+@click.argument("action", type=click.Choice(["status", "up", "down"]), default="status")
+@click.option(
+    "--steps", type=click.IntRange(1), default=1, show_default=True, help="How many migrations `down` undoes."
+)
+@flags
+def migrate(flags: Flags, action: str, steps: int) -> None:
+    """Database schema: what is applied, apply all, or undo the last."""
+    settings = _quiet(flags)
+    from exporter.store import migrations
+
+    dsn = _dsn(settings)
+    if action == "up":
+        applied = _run(migrations.up(dsn, progress=lambda name: click.echo(f"applied {name}")))
+        click.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is current")
+    elif action == "down":
+        for name in _run(migrations.down(dsn, steps=steps)):
+            click.echo(f"undone {name}")
+    else:
+        for line in _run(migrations.status(dsn)):
+            state = f"applied {line.applied_at.astimezone(UTC).isoformat()}" if line.applied_at else "pending"
+            click.echo(f"{line.name}  {state}")
+
+
+@cli.command()
+@click.option("--all", "all_", is_flag=True, help="History too, not only open alerts.")
+@click.option("--participant", help="Only this ISPB.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True)
+@flags
+def alerts(flags: Flags, all_: bool, participant: str | None, output: str, limit: int) -> None:  # noqa: FBT001
+    """Open alerts, as the database has them."""
+    settings = _quiet(flags)
+    _dsn(settings)
+    from exporter.listing import list_alerts
+
+    text = _run(list_alerts(settings, include_resolved=all_, participant=participant, limit=limit, output=output))
+    click.echo(text)
+
+
+@cli.group()
+def config() -> None:
+    """The configuration file."""
+
+
+@config.command("check")
+@click.option("--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@flags
+def config_check(flags: Flags, output: str) -> None:
+    """Validate the configuration and print it, secrets masked."""
+    settings = _quiet(flags)
+    if settings.database.dsn is not None:
+        _dsn(settings)
+    shown = masked(settings)
+    if output == "json":
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        import yaml
+
+        click.echo(yaml.safe_dump(shown, sort_keys=False).rstrip())
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the configuration file's JSON Schema, for editors."""
+    from exporter.config import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@cli.group()
+def rules() -> None:
+    """Alerting rules."""
+
+
+rule_commands.add_to(rules)
+history_commands.add_to(cli, rules)
+
+
+def main() -> None:
+    """Runs the command line; errors are one clear line on stderr."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except DictRateLimitError as error:
+        _fail(error, 1)
+
+
+def _fail(error: DictRateLimitError, code: int) -> None:
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        log.error("failed", exc_info=error)
+    click.echo(f"dict-rate-limit: {error}", err=True)
+    sys.exit(code)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _quiet(flags: Flags) -> Settings:
+    """Returns the settings for a command that prints an answer: only warnings are logged unless asked."""
+    settings = flags.settings()
+    telemetry.configure_logging(flags.log_level or "warning", settings.log.format)
+    return settings
+
+
+def _dsn(settings: Settings) -> str:
+    if settings.database.dsn is None:
+        raise ConfigurationError("database.dsn: not set; set it as DICT_RATE_LIMIT_DATABASE__DSN, or ..._DSN_FILE")
+    from exporter.store.database import checked_dsn
+
+    return checked_dsn(settings.database.dsn.reveal())
+
+
+def _serve(role: str, settings: Settings, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    telemetry.configure_logging(settings.log.level, settings.log.format)
+    tracing = settings.tracing
+    finish = telemetry.configure_tracing(tracing.otlp_endpoint, tracing.sample_ratio, role=role, version=__version__)
+    log.info("starting", extra={"role": role, "version": __version__})
+    try:
+        _run(service(settings))
+    finally:
+        finish()
+    log.info("stopped")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)

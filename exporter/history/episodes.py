@@ -1,0 +1,102 @@
+"""Alerts as people count them: an episode is one alert from when it began to fire until it resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from exporter.alerts.alert import AlertState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert, Fingerprint, Reason, Severity, Transition
+    from exporter.buckets.bucket import Ispb, PolicyName
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One alert that fired. ``resolved_at`` is None where it still does."""
+
+    fingerprint: Fingerprint
+    name: str
+    severity: Severity
+    participant: Ispb
+    policy: PolicyName | None
+    labels: Mapping[str, str]
+    began_at: datetime
+    resolved_at: datetime | None = None
+    reason: Reason | None = None
+
+    def seconds(self, until: datetime) -> float:
+        """Returns how long it fired, up to ``until`` where it still does."""
+        return ((self.resolved_at or until) - self.began_at).total_seconds()
+
+    @classmethod
+    def of(cls, alert: Alert) -> Episode | None:
+        """Returns the episode of an alert as the database has it; None: it has never fired."""
+        if alert.firing_since is None:
+            return None
+        return cls(
+            alert.fingerprint,
+            alert.name,
+            alert.severity,
+            alert.participant,
+            alert.policy,
+            alert.labels,
+            alert.firing_since,
+            alert.resolved_at,
+            alert.reason,
+        )
+
+
+@dataclass(slots=True)
+class Episodes:
+    """Gathers episodes from transitions, in order of time. Of those over before ``since`` nothing is kept."""
+
+    since: datetime
+    _over: list[Episode] = field(default_factory=list)
+    _firing: dict[Fingerprint, Episode] = field(default_factory=dict)
+
+    def go_on_with(self, alerts: Iterable[Alert]) -> None:
+        for alert in alerts:
+            episode = Episode.of(alert)
+            if episode is not None:
+                self._firing[alert.fingerprint] = episode
+
+    def take(self, transitions: Iterable[Transition]) -> None:
+        for transition in transitions:
+            alert = transition.alert
+            if alert.state is AlertState.FIRING:
+                self.go_on_with([alert])
+                continue
+            began = self._firing.pop(alert.fingerprint, None)
+            if began is not None and transition.at >= self.since:
+                self._over.append(replace(began, resolved_at=transition.at, reason=alert.reason))
+
+    def all(self) -> tuple[Episode, ...]:
+        """Returns the episodes in order of their beginning."""
+        return ordered([*self._over, *self._firing.values()])
+
+
+def ordered(episodes: Iterable[Episode]) -> tuple[Episode, ...]:
+    return tuple(sorted(episodes, key=lambda e: (e.began_at, e.participant, e.policy or "", e.name)))
+
+
+def firing_at(alerts: Iterable[Alert], at: datetime) -> Iterator[Alert]:
+    """Yields the alerts that fired at a time, as they were then as far as the database tells."""
+    for alert in alerts:
+        over = alert.resolved_at is not None and alert.resolved_at < at
+        if alert.firing_since is not None and alert.firing_since < at and not over:
+            yield replace(alert, state=AlertState.FIRING, keep_firing_since=None, resolved_at=None, reason=None)
+
+
+def raised(alerts: Iterable[Alert], since: datetime, until: datetime) -> tuple[Episode, ...]:
+    """Returns the episodes of a period, of alerts as the database has them now."""
+    found = [episode for alert in alerts if (episode := Episode.of(alert)) is not None]
+    return ordered(
+        e if e.resolved_at is None or e.resolved_at < until else replace(e, resolved_at=None, reason=None)
+        for e in found
+        if e.began_at < until and (e.resolved_at is None or e.resolved_at >= since)
+    )

@@ -1,0 +1,43 @@
+"""How far a backtest is, as a bar on stderr where that is a terminal."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.history.backtest import Period
+    from exporter.history.spreading import Progress
+
+
+@contextmanager
+def shown(participants: Sequence[Ispb], period: Period) -> Iterator[Progress]:
+    """Yields what to tell progress to. The bar is gone when the work is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[polls]:,} polls"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    done = 0
+
+    def told(polls: int, seconds: float) -> None:
+        nonlocal done
+        done += polls
+        bar.update(task, advance=seconds, polls=done)
+
+    with bar:
+        task = bar.add_task("replaying", total=period.seconds * len(participants), polls=0)
+        yield told

@@ -1,0 +1,137 @@
+"""A backtest spread over processes, one per core.
+
+A participant at a time each; where there are fewer participants than processes,
+a participant's period is cut into pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import multiprocessing
+import os
+import signal
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from exporter.errors import DictRateLimitError
+from exporter.history.backtest import Period, replayed, warm_up
+from exporter.history.pieces import cut, joined
+from exporter.rules.loading import load
+from exporter.store.database import Database
+from exporter.store.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.config import DatabaseSettings
+    from exporter.history.backtest import Past, Piece, Standing
+    from exporter.rules.rule import CompiledRule
+
+_LOOK_EVERY_SECONDS: Final = 0.1
+
+
+class Progress(Protocol):
+    """Hears of polls done since it last did, and of the seconds that they cover."""
+
+    def __call__(self, polls: int, seconds: float, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked. ``rule_files`` are lists of files, each list one set of rules to try."""
+
+    database: DatabaseSettings
+    rule_files: tuple[tuple[str, ...], ...]
+    period: Period
+
+    def rule_sets(self) -> list[tuple[CompiledRule, ...]]:
+        """Raises RuleFileInvalid."""
+        return [load([glob.escape(file) for file in files]).rules for files in self.rule_files]
+
+
+def run(job: Job, participants: Sequence[Ispb], progress: Progress, *, processes: int | None = None) -> list[Past]:
+    """Returns the past of each participant, in their order.
+
+    ``processes`` None: one per core that this process may use. Raises
+    DatabaseUnavailable, RuleFileInvalid; DictRateLimitError where a process was killed.
+    """
+    count = processes or len(os.sched_getaffinity(0))
+    periods = cut(job.period, -(-count // len(participants)), warm_up(job.rule_sets()))
+    count = min(count, len(participants) * len(periods))
+    if count == 1:
+        pieces = [asyncio.run(_piece(job, participant, job.period, None, progress)) for participant in participants]
+        return [piece.past for piece in pieces]
+    context = multiprocessing.get_context("spawn")
+    told: Any = context.SimpleQueue()
+    with ProcessPoolExecutor(count, context, _begin, (job, told)) as pool:
+        try:
+            return _spread(pool, participants, periods, lambda: _pass_on(told, progress))
+        except BrokenProcessPool as broken:
+            raise DictRateLimitError("a process of the backtest was killed: is there enough memory?") from broken
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _spread(
+    pool: ProcessPoolExecutor, participants: Sequence[Ispb], periods: Sequence[Period], listen: Callable[[], None]
+) -> list[Past]:
+    work = [[pool.submit(_work, participant, period) for period in periods] for participant in participants]
+    left: set[Future[Piece]] = {future for futures in work for future in futures}
+    while left:
+        done, left = wait(left, _LOOK_EVERY_SECONDS, FIRST_COMPLETED)
+        listen()
+        for future in done:
+            future.result()
+    listen()
+    pasts = []
+    for participant, futures in zip(participants, work, strict=True):
+        pieces = [futures[0].result()]
+        for future, period in zip(futures[1:], periods[1:], strict=True):
+            piece, ended = future.result(), pieces[-1].ended
+            pieces.append(piece if piece.begun == ended else pool.submit(_work, participant, period, ended).result())
+        pasts.append(joined(pieces))
+    return pasts
+
+
+def _pass_on(told: Any, progress: Progress) -> None:
+    while not told.empty():
+        progress(*told.get())
+
+
+async def _piece(job: Job, participant: Ispb, period: Period, begin: Standing | None, progress: Progress) -> Piece:
+    async with Database(msgspec.structs.replace(job.database, min_size=0, max_size=1)) as database:
+        return await replayed(
+            Reader(database),
+            participant,
+            job.rule_sets(),
+            period=job.period,
+            part=period,
+            begin=begin,
+            progress=progress,
+        )
+
+
+_here: dict[str, Any] = {}
+"""What a process of the pool was begun with."""
+
+
+def _begin(job: Job, told: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    _here.update(job=job, told=told)
+
+
+def _work(participant: Ispb, period: Period, begin: Standing | None = None) -> Piece:
+    """``begin``: how things stood, where the piece is replayed again; progress was told of it then."""
+
+    def progress(polls: int, seconds: float) -> None:
+        if begin is None:
+            _here["told"].put((polls, seconds))
+
+    return asyncio.run(_piece(_here["job"], participant, period, begin, progress))

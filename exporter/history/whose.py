@@ -1,0 +1,49 @@
+"""Whose history there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from exporter.errors import DictRateLimitError
+from exporter.store.database import Database
+from exporter.store.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.config import DatabaseSettings
+
+T = TypeVar("T")
+
+_NAMED: Final = 10
+
+
+async def participants(settings: DatabaseSettings, wanted: Sequence[str] = ()) -> list[Ispb]:
+    """Returns those whose polls the database holds: all of them, or those wanted.
+
+    Raises DictRateLimitError where there are none, or one is not among them; DatabaseUnavailable.
+    """
+    async with Database(settings) as database:
+        known = await Reader(database).participants()
+    if not known:
+        raise DictRateLimitError("the database holds no polls yet: there is no history to look at")
+    missing = [participant for participant in wanted if participant not in known]
+    if missing:
+        raise DictRateLimitError(f"the database holds no poll of participant {missing[0]}; it has {named(known)}")
+    return [participant for participant in known if not wanted or participant in wanted]
+
+
+async def reading(
+    settings: DatabaseSettings, wanted: Sequence[str], work: Callable[[Reader, Sequence[Ispb]], Awaitable[T]]
+) -> T:
+    """Returns what ``work`` makes of the history of those wanted. Raises as `participants` does."""
+    found = await participants(settings, wanted)
+    async with Database(settings) as database:
+        return await work(Reader(database), found)
+
+
+def named(participants: Sequence[str]) -> str:
+    """Returns the participants, the first few of them where they are many."""
+    more = len(participants) - _NAMED
+    return ", ".join(participants[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,252 @@
+"""Commands that look into the stored past: ``rules backtest``, ``rules capture``, ``explain``.
+
+Exit codes: 0 done, 1 the work failed (no history, a rule file that does not load), 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from exporter.buckets.bucket import Ispb
+from exporter.config import load_settings, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.config import Settings
+    from exporter.history.backtest import Period
+
+FILE = click.Path(exists=True, dir_okay=False, readable=True)
+ISPB_DIGITS = 8
+
+
+def add_to(cli: click.Group, rules: click.Group) -> None:
+    """Adds the commands."""
+    rules.add_command(backtest)
+    rules.add_command(capture)
+    cli.add_command(explain)
+
+
+class _Participant(click.ParamType["Ispb"]):
+    name = "ispb"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Ispb:
+        if not (isinstance(value, str) and len(value) == ISPB_DIGITS and value.isascii() and value.isdigit()):
+            self.fail(f"{value!r} is not an ISPB: eight digits", param, ctx)
+        return Ispb(value)
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return value if isinstance(value, float) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Time(click.ParamType[datetime]):
+    """A time, ISO 8601 (UTC unless it says otherwise), or how long ago it was."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
+        except (ValueError, OverflowError):
+            pass
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d", param, ctx)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+PARTICIPANT = _Participant()
+DURATION = _Duration()
+TIME = _Time()
+
+
+def _output(*choices: str) -> Callable[[Any], Any]:
+    return click.option("--output", type=click.Choice(choices), default=choices[0], show_default=True)
+
+
+def _configured(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds ``--config.file`` and ``--log.level``; hands over ``settings``."""
+
+    @click.option("--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML).")
+    @click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]))
+    @wraps(command)
+    def wrapped(*, config_file: Path | None, log_level: str | None, **given: Any) -> None:
+        from exporter.telemetry import configure_logging
+
+        settings = load_settings(config_file)
+        configure_logging(log_level or "warning", settings.log.format)
+        command(settings=settings, **given)
+
+    return wrapped
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--since", type=TIME, default="30d", show_default=True, help="Where to begin: how long ago, or a time in UTC."
+)
+@click.option("--until", type=TIME, default="0", help="Where to end (default: now).")
+@click.option("--participant", "participants", type=PARTICIPANT, multiple=True, help="Only this ISPB; repeatable.")
+@click.option("--policy", help="Only alerts about this policy.")
+@click.option(
+    "--against", type=FILE, multiple=True, help="Compare with this rule file, not with what was raised; repeatable."
+)
+@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="How many alerts to list.")
+@click.option("--processes", type=click.IntRange(1), help="How many processes to use (default: one per core).")
+@_output("table", "json", "markdown", "html")
+@_configured
+def backtest(
+    *,
+    settings: Settings,
+    files: tuple[str, ...],
+    since: datetime,
+    until: datetime,
+    participants: tuple[str, ...],
+    policy: str | None,
+    against: tuple[str, ...],
+    limit: int,
+    processes: int | None,
+    output: str,
+) -> None:
+    """What rule files would have raised over the stored history, beside what was raised.
+
+    Replays every poll that the database holds of the period, and compares alert by alert: which are new, which are
+    gone, which begin or end at other times. `--output markdown` is for a pull request's comment, `--output html` a
+    report with a timeline.
+    """
+    from exporter.history import progress, spreading, whose
+    from exporter.history.report import report
+    from exporter.history.showing import shown
+    from exporter.rules.loading import load
+
+    period = _period(since, until, "--since", "--until")
+    sides = (files, against) if against else (files,)
+    for side in sides:
+        load([escape(file) for file in side])
+    job = spreading.Job(settings.database, sides, period)
+    found = asyncio.run(whose.participants(settings.database, participants))
+    with progress.shown(found, period) as told:
+        pasts = spreading.run(job, found, told, processes=processes)
+    made = report(
+        pasts,
+        mine=", ".join(files),
+        other=", ".join(against) or None,
+        period=period,
+        policy=policy,
+    )
+    click.echo(shown(made, output, limit))
+
+
+@click.command()
+@click.argument("files", metavar="[FILE...]", nargs=-1, type=FILE)
+@click.option("--participant", type=PARTICIPANT, required=True, help="Whose incident it was: an ISPB.")
+@click.option("--policy", "policies", multiple=True, help="Only this policy's bucket; repeatable (default: all).")
+@click.option("--from", "since", type=TIME, required=True, help="Where to begin: a time in UTC, or how long ago.")
+@click.option("--to", "until", type=TIME, required=True, help="Where to end.")
+@click.option("--alert", "alerts", multiple=True, help="Expect only this alert; repeatable (default: all).")
+@click.option("--interval", type=DURATION, help="Evaluation interval (default: that of the polls).")
+@click.option("--output-file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Default: stdout.")
+@_configured
+def capture(
+    *,
+    settings: Settings,
+    files: tuple[str, ...],
+    participant: Ispb,
+    policies: tuple[str, ...],
+    since: datetime,
+    until: datetime,
+    alerts: tuple[str, ...],
+    interval: float | None,
+    output_file: Path | None,
+) -> None:
+    """Make an incident of the past a rule unit test, a file in promtool's format.
+
+    The gauges as they were, sampled at the evaluation interval, and what the rules (FILE, by default the configured
+    ones) make of them: the test passes at once, here and under promtool. Begin before the incident does: nothing
+    fires yet when a test begins.
+    """
+    from exporter.history.capture import Wanted
+    from exporter.history.capture import capture as captured
+    from exporter.history.whose import reading
+    from exporter.rules.loading import load, matching_files
+
+    period = _period(since, until, "--from", "--to")
+    found = [str(file) for file in files] or matching_files(settings.rules.files)
+    rules = load([escape(file) for file in found] or settings.rules.files).rules
+    folder = output_file.parent if output_file is not None else Path()
+    named = [escape(os.path.relpath(file, folder)) for file in found]
+    wanted = Wanted(participant, period, policies, alerts, interval)
+    made = asyncio.run(
+        reading(settings.database, (participant,), lambda reader, _: captured(reader, rules, named, wanted))
+    )
+    if output_file is None:
+        click.echo(made, nl=False)
+    else:
+        output_file.write_text(made, "utf-8")
+
+
+@click.command()
+@click.argument("alert")
+@click.option("--at", type=TIME, default="0", help="When: a time in UTC, or how long ago (default: now).")
+@click.option("--participant", type=PARTICIPANT, help="Of which ISPB (default: all that have it open).")
+@click.option("--policy", help="Of which bucket (default: all that have it open).")
+@click.option("--rules", "files", multiple=True, type=FILE, help="Rule file, not the configured ones; repeatable.")
+@_output("text", "json")
+@_configured
+def explain(
+    *,
+    settings: Settings,
+    alert: str,
+    at: datetime,
+    participant: Ispb | None,
+    policy: str | None,
+    files: tuple[str, ...],
+    output: str,
+) -> None:
+    """Why an alert is firing, or is not: its expression taken apart at one poll of the stored history.
+
+    Tells what each part of the expression gave, since when it has been true, and what the alert waits for: `for`,
+    `keep_firing_for`, hysteresis, missing data. Follows the rule files as they are now.
+    """
+    from exporter.history import explained
+    from exporter.history.explaining import explain_all, rules_named
+    from exporter.history.whose import reading
+    from exporter.rules.loading import load
+
+    rules = load([escape(file) for file in files] or settings.rules.files).rules
+    named = rules_named(alert, rules)
+    wanted = () if participant is None else (participant,)
+    found = asyncio.run(
+        reading(
+            settings.database,
+            wanted,
+            lambda reader, participants: explain_all(reader, named, rules, participants, policy=policy, at=at),
+        )
+    )
+    click.echo(explained.as_json(found, at) if output == "json" else explained.text(found, at))
+
+
+def _period(since: datetime, until: datetime, begin: str, end: str) -> Period:
+    from exporter.history.backtest import Period
+
+    if since >= until:
+        raise click.UsageError(f"{begin} ({since:%Y-%m-%d %H:%M:%S}) must be before {end} ({until:%Y-%m-%d %H:%M:%S})")
+    return Period(since, until)

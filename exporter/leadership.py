@@ -1,0 +1,141 @@
+"""One reconciler works, others wait.
+
+A waiting process neither reconciles nor polls (two pollers would drain
+POLICIES_LIST). One that cannot reach the database polls: nobody can tell it
+that another does, and blindness is worse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from exporter.errors import DatabaseUnavailable, LeaseLost, SchemaMismatch, first_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from exporter.metrics import Metrics
+    from exporter.store.lease import Lease
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 1.0
+
+
+class Standing(StrEnum):
+    """What this process is among its peers."""
+
+    STARTING = "starting"
+    WAITING = "waiting"
+    LEADING = "leading"
+    UNREACHABLE = "database unreachable"
+    MISMATCH = "schema mismatch"
+
+
+class Polling(Protocol):
+    """Polling that can be started and stopped; both may be called again."""
+
+    def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class Leadership:
+    """Takes the lease, works while it holds, and gives it back.
+
+    ``check`` is called before the lease is taken and raises SchemaMismatch;
+    ``work`` does everything a leader does, until cancelled or LeaseLost;
+    ``step_down`` is called when another leads.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        check: Callable[[], Awaitable[None]],
+        work: Callable[[int], Awaitable[None]],
+        polling: Polling | None,
+        step_down: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        self.standing = Standing.STARTING
+        self._lease = lease
+        self._check = check
+        self._work = work
+        self._polling = polling
+        self._step_down = step_down
+        self._metrics = metrics
+        metrics.lease_held.set(0)
+
+    async def run(self) -> None:
+        """Leads or waits until cancelled, then gives the lease back."""
+        try:
+            while True:
+                epoch = await self._acquire()
+                if epoch is not None:
+                    await self._lead(epoch)
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            # Whoever cannot give it back lets it expire.
+            with suppress(DatabaseUnavailable, LeaseLost, TimeoutError):
+                await asyncio.shield(asyncio.wait_for(self._lease.release(), 3))
+
+    async def _acquire(self) -> int | None:
+        try:
+            await self._check()
+            epoch = await self._lease.acquire()
+        except DatabaseUnavailable as error:
+            self._stand(Standing.UNREACHABLE, str(error))
+            self._poll()
+            return None
+        except SchemaMismatch as error:
+            self._stand(Standing.MISMATCH, str(error))
+            self._poll()
+            return None
+        if epoch is None:
+            self._stand(Standing.WAITING, "another process leads")
+            if self._polling is not None:
+                await self._polling.stop()
+            self._step_down()
+        return epoch
+
+    async def _lead(self, epoch: int) -> None:
+        self._stand(Standing.LEADING, f"epoch {epoch}")
+        self._metrics.lease_held.set(1)
+        self._poll()
+        try:
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(self._do(epoch))
+                group.create_task(self._renew(work, epoch))
+        except* LeaseLost as lost:
+            log.error("%s", first_of(lost))  # noqa: TRY400 - the sentence is enough
+        finally:
+            self._metrics.lease_held.set(0)
+
+    async def _do(self, epoch: int) -> None:
+        await self._work(epoch)
+
+    async def _renew(self, work: asyncio.Task[None], epoch: int) -> None:
+        while not work.done():
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self._lease.renew()
+            except DatabaseUnavailable as error:
+                # Nobody else can lead either; the epoch fences what was missed.
+                self._stand(Standing.UNREACHABLE, str(error))
+            else:
+                self._stand(Standing.LEADING, f"epoch {epoch}")
+
+    def _poll(self) -> None:
+        if self._polling is not None:
+            self._polling.start()
+
+    def _stand(self, standing: Standing, why: str) -> None:
+        if standing is not self.standing:
+            level = logging.INFO if standing in (Standing.LEADING, Standing.WAITING) else logging.ERROR
+            log.log(level, "%s: %s", standing, why)
+        self.standing = standing

@@ -1,0 +1,90 @@
+"""Alerts as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from exporter.store.database import Database
+from exporter.store.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.alerts.alert import Alert
+    from exporter.config import Settings
+
+
+async def list_alerts(
+    settings: Settings, *, include_resolved: bool, participant: str | None, limit: int, output: str
+) -> str:
+    """Returns the alerts of the database, newest first, as ``table`` or ``json``. Raises DatabaseUnavailable."""
+    async with Database(settings.database) as database:
+        alerts = await Reader(database).alerts(include_resolved=include_resolved, participant=participant, limit=limit)
+    return _json(alerts) if output == "json" else table(alerts, datetime.now(UTC))
+
+
+def table(alerts: Sequence[Alert], now: datetime) -> str:
+    """Returns the alerts as lines for a terminal."""
+    if not alerts:
+        return "no alerts"
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("ALERT", "SEVERITY", "STATE", "PARTICIPANT", "POLICY", "SINCE (UTC)", "AGE", "VALUE", "REASON"):
+        shown.add_column(column, no_wrap=True)
+    for alert in alerts:
+        since = alert.firing_since or alert.active_since
+        shown.add_row(
+            alert.name,
+            alert.severity,
+            alert.state,
+            alert.participant,
+            alert.policy or "",
+            f"{since:%Y-%m-%d %H:%M:%S}",
+            _age(((alert.resolved_at or now) - since).total_seconds()),
+            f"{alert.value:g}",
+            alert.reason or "",
+        )
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(shown)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _age(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours}h"
+    return f"{hours}h{minutes}m" if hours else f"{minutes}m{seconds}s"
+
+
+def _json(alerts: Sequence[Alert]) -> str:
+    def when(at: datetime | None) -> str | None:
+        return None if at is None else at.isoformat()
+
+    return json.dumps(
+        [
+            {
+                "fingerprint": alert.fingerprint,
+                "alertname": alert.name,
+                "state": alert.state,
+                "severity": alert.severity,
+                "participant": alert.participant,
+                "policy": alert.policy,
+                "labels": dict(alert.labels),
+                "annotations": dict(alert.annotations),
+                "value": str(alert.value),
+                "active_since": when(alert.active_since),
+                "firing_since": when(alert.firing_since),
+                "resolved_at": when(alert.resolved_at),
+                "reason": alert.reason,
+            }
+            for alert in alerts
+        ],
+        indent=2,
+    )

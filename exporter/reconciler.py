@@ -1,0 +1,347 @@
+"""Takes each poll through the rules and into the database, in order, once.
+
+Decided first, then done: `decide` is pure; what it decided counts only when it
+is committed. Memory is a cache: after any failure whose outcome is not known it
+is read again from the database, and what had been committed is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from exporter import telemetry
+from exporter.alerts.lifecycle import evaluate, remove_participant
+from exporter.buckets.observation import Failure, Poll, View, view_after
+from exporter.errors import DatabaseUnavailable
+from exporter.feed.inbox import Report
+from exporter.store.reconciliation import Reconciliation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure, Severity
+    from exporter.buckets.bucket import Ispb
+    from exporter.feed.inbox import Inbox
+    from exporter.metrics import Metrics
+    from exporter.store.writer import Restored, Writer
+
+log = logging.getLogger(__name__)
+
+BATCH_POLLS = 32
+"""At most so many polls share a commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What is known of one participant after its last reconciled poll.
+
+    ``polled_at`` is that poll's; ``stream_id`` and ``sequence`` the last that an
+    exporter made.
+    """
+
+    view: View | None = None
+    alerts: Mapping[Fingerprint, Alert] = field(default_factory=dict)
+    polled_at: datetime | None = None
+    stream_id: str = ""
+    sequence: int = 0
+
+
+def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Followed, Reconciliation | None]:
+    """Returns what is known after ``poll``, and what to commit (None: it was reconciled before).
+
+    A poll that comes late, behind one that was already evaluated (the feed was
+    lost meanwhile), is kept as history and not evaluated: alerts never go back
+    in time.
+    """
+    made_by_exporter = poll.sequence > 0
+    behind = followed.polled_at is not None and poll.polled_at <= followed.polled_at
+    repeated = made_by_exporter and poll.stream_id == followed.stream_id and poll.sequence <= followed.sequence
+    if behind and not made_by_exporter:
+        return followed, None
+    view = view_after(followed.view, poll)
+    if repeated:
+        return replace(followed, view=view), None
+    if made_by_exporter:
+        followed = replace(followed, stream_id=poll.stream_id, sequence=poll.sequence)
+    if behind:
+        late = Reconciliation(poll, evaluated=False, alerts_before=followed.alerts, alerts_after=followed.alerts)
+        return replace(followed, view=view), late
+    evaluation = evaluate(rules, view, followed.alerts)
+    decided = Reconciliation(
+        poll,
+        evaluated=True,
+        alerts_before=followed.alerts,
+        alerts_after=evaluation.alerts,
+        transitions=evaluation.transitions,
+        failures=evaluation.failures,
+    )
+    return replace(followed, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at), decided
+
+
+class Reports(Protocol):
+    """Whoever wants to hear what was committed. Sequences are told of the stream ``stream_id`` only."""
+
+    @property
+    def stream_id(self) -> str: ...
+    def report(self, report: Report) -> None: ...
+    def carries(self, participant: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuleHealth:
+    """How a rule last went: ``error`` is None where it went well."""
+
+    evaluated_at: datetime
+    duration_seconds: float
+    error: str | None
+
+
+class Reconciler:
+    """Reconciles polls while this process leads.
+
+    ``rules`` returns the rules in force; ``participants`` those configured (none
+    of them: all that the feeds carry); ``go_on_from`` is told of the last poll in
+    the database, before which no new one may be; ``wake`` is called when there
+    is something to relay.
+    """
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        inbox: Inbox,
+        metrics: Metrics,
+        rules: Callable[[], Sequence[Rule]],
+        participants: Collection[Ispb],
+        now: Callable[[], datetime],
+        wake: Callable[[], None],
+        listeners: Sequence[Reports] = (),
+        go_on_from: Callable[[datetime], None] = lambda _: None,
+    ) -> None:
+        self._writer = writer
+        self._inbox = inbox
+        self._metrics = metrics
+        self._rules = rules
+        self._participants = frozenset(participants)
+        self._now = now
+        self._wake = wake
+        self._listeners = listeners
+        self._go_on_from = go_on_from
+        self._followed: dict[Ispb, Followed] = {}
+        self._failing: dict[tuple[str, str], dict[Ispb, str]] = {}
+        self._evaluated: dict[tuple[str, str], tuple[datetime, float]] = {}
+        self._looked_for: Sequence[Rule] = ()
+        self._without_series: list[Rule] = []
+
+    @property
+    def views(self) -> dict[Ispb, View]:
+        return {p: f.view for p, f in self._followed.items() if f.view is not None}
+
+    @property
+    def open_alerts(self) -> list[Alert]:
+        return [alert for f in self._followed.values() for alert in f.alerts.values()]
+
+    def health(self, group: str, name: str) -> RuleHealth | None:
+        """Returns how a rule last went; None: never evaluated."""
+        evaluated = self._evaluated.get((group, name))
+        if evaluated is None:
+            return None
+        errors = self._failing.get((group, name), {})
+        return RuleHealth(*evaluated, error=next(iter(errors.values()), None))
+
+    def had_series(self, rule: Rule) -> bool:
+        """Returns whether anyone has had a series for the rule to look at since it was loaded."""
+        return all(other is not rule for other in self._without_series)
+
+    def forget(self) -> None:
+        """Shows nothing of what was known: another reconciler goes on with it."""
+        self._followed = {}
+
+    async def run(self, *, epoch: int, holder: str) -> None:
+        """Reconciles until cancelled. Raises LeaseLost."""
+        restored = False
+        while True:
+            try:
+                if not restored:
+                    await self._restore()
+                    restored = True
+                    await self._remove_participants(epoch, holder)
+                polls = await self._inbox.take(BATCH_POLLS)
+                await self._reconcile(polls, epoch, holder)
+                self._inbox.done(polls)
+            except DatabaseUnavailable as error:
+                # Whether the last commit took place is not known: the database tells.
+                restored = False
+                log.warning("polls wait for the database: %s", error, extra={"waiting": len(self._inbox)})
+                await asyncio.sleep(1)
+
+    async def _restore(self) -> None:
+        restored: Restored = await self._writer.restore()
+        views = {p: f.view for p, f in self._followed.items()}
+        participants = restored.alerts.keys() | restored.last_polls.keys()
+        self._followed = {}
+        for participant in participants:
+            last = restored.last_polls.get(participant)
+            self._followed[participant] = Followed(
+                view=views.get(participant),
+                alerts=restored.alerts.get(participant, {}),
+                polled_at=last.polled_at if last else None,
+                stream_id=last.stream_id if last else "",
+                sequence=last.sequence if last else 0,
+            )
+        if restored.last_polls:
+            self._go_on_from(max(last.polled_at for last in restored.last_polls.values()))
+        log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})
+
+    async def _remove_participants(self, epoch: int, holder: str) -> None:
+        """Resolves the alerts of participants that the configuration no longer names."""
+        if not self._participants:
+            return
+        for participant, followed in list(self._followed.items()):
+            if participant in self._participants:
+                continue
+            del self._followed[participant]
+            if not followed.alerts:
+                continue
+            at = self._now()
+            if followed.polled_at is not None:
+                # Another host's clock may have been ahead of ours.
+                at = max(at, followed.polled_at + timedelta(microseconds=1))
+            poll = Poll(
+                stream_id=followed.stream_id,
+                sequence=0,
+                participant=participant,
+                polled_at=at,
+                interval_seconds=0.0,
+                staleness_seconds=0.0,
+                result=Failure("PARTICIPANT_REMOVED", "the configuration no longer names this participant"),
+            )
+            gone = Reconciliation(
+                poll,
+                evaluated=True,
+                alerts_before=followed.alerts,
+                alerts_after={},
+                transitions=remove_participant(followed.alerts, at),
+            )
+            await self._writer.commit([gone], epoch=epoch, holder=holder)
+            self._committed([gone])
+
+    async def _reconcile(self, polls: list[Poll], epoch: int, holder: str) -> None:
+        rules = self._rules()
+        after: dict[Ispb, Followed] = {}
+        decided: list[Reconciliation] = []
+        started = time.monotonic()
+        for poll in polls:
+            followed = after.get(poll.participant) or self._followed.get(poll.participant) or Followed()
+            with telemetry.carrying(poll.traceparent), telemetry.span("evaluate", participant=poll.participant):
+                after[poll.participant], reconciliation = decide(followed, poll, rules)
+            if reconciliation is not None:
+                decided.append(reconciliation)
+        evaluated_in_seconds = time.monotonic() - started
+        lost: set[int] = set()
+        if decided:
+            self._metrics.monitoring_duration.labels("evaluate").observe(evaluated_in_seconds / len(decided))
+            self._note_health(decided, rules, evaluated_in_seconds / len(decided))
+            self._note_series([followed.view for followed in after.values() if followed.view is not None], rules)
+            started = time.monotonic()
+            with ExitStack() as spans:
+                spans.enter_context(telemetry.carrying(decided[0].poll.traceparent))
+                spans.enter_context(telemetry.span("persist", polls=len(decided)))
+                refused = await self._writer.commit(decided, epoch=epoch, holder=holder)
+            self._metrics.monitoring_duration.labels("persist").observe(time.monotonic() - started)
+            for _, error in refused:
+                self._metrics.snapshots_dropped.labels("refused").inc()
+                log.error("a poll was refused by the database: %s", error)
+            lost = {id(reconciliation) for reconciliation, _ in refused}
+            decided = [r for r in decided if id(r) not in lost]
+        self._followed |= after
+        self._committed(decided)
+        if lost:
+            # What the refused polls decided did not happen: go on from what was committed.
+            await self._restore()
+
+    def _committed(self, decided: Sequence[Reconciliation]) -> None:
+        transitions = [t for r in decided for t in r.transitions]
+        for transition in transitions:
+            alert = transition.alert
+            self._metrics.count_transition(alert.participant, alert.policy, alert.severity, alert.state)
+            log.warning(
+                "alert %s",
+                alert.state,
+                extra={
+                    "alertname": alert.name,
+                    "severity": str(alert.severity),
+                    "participant": alert.participant,
+                    "policy": alert.policy,
+                    "fingerprint": alert.fingerprint,
+                    "reason": alert.reason,
+                },
+            )
+        for reconciliation in decided:
+            for failure in reconciliation.failures:
+                self._metrics.rule_evaluation_failures.labels(failure.group).inc()
+            if not reconciliation.evaluated:
+                self._metrics.polls_late.labels(reconciliation.poll.participant).inc()
+        if transitions:
+            self._wake()
+        for listener in self._listeners:
+            mine = [r for r in decided if listener.carries(r.poll.participant)]
+            if mine:
+                listener.report(
+                    Report(
+                        sequence=max(
+                            (r.poll.sequence for r in mine if r.poll.stream_id == listener.stream_id), default=0
+                        ),
+                        transitions=tuple(t for r in mine for t in r.transitions),
+                    )
+                )
+
+    def tell(self, report: Report) -> None:
+        """Tells every listener something that is no poll's: the rules' series, the outbox."""
+        for listener in self._listeners:
+            listener.report(report)
+
+    def _note_health(self, decided: Sequence[Reconciliation], rules: Sequence[Rule], seconds: float) -> None:
+        for reconciliation in decided:
+            if not reconciliation.evaluated:
+                continue
+            participant = reconciliation.poll.participant
+            failed: dict[tuple[str, str], RuleFailure] = {(f.group, f.name): f for f in reconciliation.failures}
+            for key, failure in failed.items():
+                known = self._failing.setdefault(key, {})
+                if known.get(participant) != failure.message:
+                    log.error(
+                        "a rule failed; its alerts stay as they are: %s",
+                        failure.message,
+                        extra={"group": failure.group, "rule": failure.name, "participant": participant},
+                    )
+                known[participant] = failure.message
+            for key in self._failing.keys() - failed.keys():
+                self._failing[key].pop(participant, None)
+        at = decided[-1].poll.polled_at
+        for rule in rules:
+            self._evaluated[rule.group, rule.name] = (at, seconds / max(1, len(rules)))
+
+    def _note_series(self, views: Sequence[View], rules: Sequence[Rule]) -> None:
+        gauge = self._metrics.rule_never_had_series
+        if rules is not self._looked_for:
+            gauge.clear()
+            self._looked_for, self._without_series = rules, list(rules)
+            for rule in rules:
+                gauge.labels(rule.group, rule.name).set(1)
+        for rule in list(self._without_series):
+            if any(rule.has_data(view, None) for view in views):
+                self._without_series.remove(rule)
+                gauge.labels(rule.group, rule.name).set(0)
+
+
+def series_of(rules: Sequence[Rule]) -> frozenset[tuple[Severity, bool]]:
+    """Returns the (severity, per policy) label sets that the alert counters can have."""
+    return frozenset((rule.severity, rule.per_policy) for rule in rules)

@@ -1,0 +1,249 @@
+"""The reconciler's parts, put together: rules, store, lease, relay, partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from exporter.buckets.bucket import Ispb
+from exporter.errors import DatabaseUnavailable, RuleFileInvalid
+from exporter.feed.inbox import Inbox, Report
+from exporter.leadership import Leadership, Standing
+from exporter.poller import Clock
+from exporter.reconciler import Reconciler, series_of
+from exporter.relay import Relay
+from exporter.reload import RulesInForce
+from exporter.store.database import Database
+from exporter.store.lease import Lease
+from exporter.store.migrations import check
+from exporter.store.outbox import Outbox
+from exporter.store.partitions import maintain
+from exporter.store.reader import Reader
+from exporter.store.writer import Writer
+from exporter.web.sources import Dependency, RuleGroupStatus, RuleStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AsyncExitStack
+    from datetime import datetime
+
+    from exporter.alerts.alert import Severity
+    from exporter.buckets.bucket import PolicyName
+    from exporter.config import Settings
+    from exporter.feed.client import FeedClient
+    from exporter.leadership import Polling
+    from exporter.metrics import Metrics
+    from exporter.rules.rule import CompiledRule
+
+log = logging.getLogger(__name__)
+
+MAINTENANCE_SECONDS = 600.0
+"""How often partitions are made ahead and old ones dropped."""
+
+RETRY_SECONDS = 30.0
+"""How soon that is tried again where something was in the way."""
+
+OUTBOX_SECONDS = 5.0
+"""How often the outbox is counted for the metrics."""
+
+
+class Reconciling:
+    """A reconciler with all that it needs. ``build`` makes one; ``run`` works until cancelled."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, database: Database, holder: str) -> None:
+        self.metrics = metrics
+        self.clock = Clock()
+        self.inbox = Inbox(settings.database.queue, self._dropped)
+        self.clients: list[FeedClient] = []
+        self.rules = RulesInForce(settings.rules, metrics, self._announce)
+        self._settings = settings
+        self._database = database
+        self._holder = holder
+        self._reader = Reader(database)
+        self._outbox = Outbox(database)
+        self._work = asyncio.Event()
+        self.reconciler = Reconciler(
+            writer=Writer(database, settings.database.heartbeat),
+            inbox=self.inbox,
+            metrics=metrics,
+            rules=lambda: self.rules.rules,
+            participants=[Ispb(participant) for participant in settings.participants],
+            now=self.clock.now,
+            go_on_from=self.clock.go_on_from,
+            wake=self._work.set,
+            listeners=self.clients,
+        )
+        self.leadership: Leadership | None = None
+        self._relay: Relay | None = None
+
+    @classmethod
+    async def build(cls, settings: Settings, metrics: Metrics, holder: str, stack: AsyncExitStack) -> Reconciling:
+        """Raises RuleFileInvalid, ConfigurationError, and SchemaMismatch where the database answers."""
+        database = Database(settings.database)
+        built = cls(settings, metrics, database, holder)
+        await database.open()
+        stack.push_async_callback(database.close)
+        try:
+            await check(database)
+        except DatabaseUnavailable as error:
+            log.error("starting without the database: %s", error)  # noqa: TRY400 - the sentence is enough
+        return built
+
+    def follow(self, client: FeedClient) -> None:
+        self.clients.append(client)
+        client.report(Report(series=series_of(self.rules.rules)))
+
+    async def run(self, polling: Polling | None) -> None:
+        """Leads or waits until cancelled."""
+        lease = Lease(self._database, self._holder)
+        self.leadership = Leadership(
+            lease,
+            check=lambda: check(self._database),
+            work=self._lead,
+            polling=polling,
+            step_down=self._step_down,
+            metrics=self.metrics,
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.leadership.run())
+                group.create_task(self.rules.watch())
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    def dependencies(self) -> list[Dependency]:
+        """Returns how the database and the broker are, for people and probes."""
+        reached = self._standing in (Standing.LEADING, Standing.WAITING)
+        database = Dependency("database", ok=reached, message=self._standing.value)
+        if self._settings.pulsar.service_url is None:
+            return [database, Dependency("broker", ok=True, message="none configured: events stay in the outbox")]
+        if self._relay is None:
+            return [database, Dependency("broker", ok=True, message="another process relays, or none does yet")]
+        trouble = self._relay.message
+        return [database, Dependency("broker", ok=trouble is None, message=trouble or "ok")]
+
+    async def past(
+        self, participant: Ispb, since: datetime, step: timedelta
+    ) -> dict[PolicyName, dict[datetime, float]]:
+        """Returns the highest utilization of each bucket in each step of time. Raises StoreError."""
+        heartbeat = timedelta(seconds=self._settings.database.heartbeat)
+        return await self._reader.utilization(participant, since, step, heartbeat)
+
+    def rule_groups(self) -> list[RuleGroupStatus]:
+        """Returns the rules in force with how each last went."""
+        return [
+            RuleGroupStatus(
+                group.name, group.file, group.interval_seconds or 0.0, [self._status(rule) for rule in group.rules]
+            )
+            for group in self.rules.rule_set.groups
+        ]
+
+    async def reload(self) -> None:
+        """Loads the rule files again. Raises RuleFileInvalid, and changes nothing then."""
+        self.rules.reload()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the schema was checked and this process leads or waits.
+
+        A database that is away is named among the dependencies and hides nobody.
+        """
+        return self._standing in (Standing.LEADING, Standing.WAITING, Standing.UNREACHABLE)
+
+    @property
+    def _standing(self) -> Standing:
+        return self.leadership.standing if self.leadership is not None else Standing.STARTING
+
+    def _status(self, rule: CompiledRule) -> RuleStatus:
+        health = self.reconciler.health(rule.group, rule.name)
+        return RuleStatus(
+            name=rule.name,
+            expr=rule.expr,
+            for_seconds=rule.for_seconds,
+            keep_firing_for_seconds=rule.keep_firing_for_seconds,
+            labels={name: template.text for name, template in rule.labels.items()},
+            annotations={name: template.text for name, template in rule.annotations.items()},
+            health="unknown" if health is None else "ok" if health.error is None else "err",
+            last_error=(health.error if health else None) or "",
+            evaluated_at=health.evaluated_at if health else None,
+            duration_seconds=health.duration_seconds if health else 0.0,
+            had_series=self.reconciler.had_series(rule) if health else None,
+        )
+
+    async def _lead(self, epoch: int) -> None:
+        relay = Relay(
+            self._settings.pulsar,
+            self._outbox,
+            metrics=self.metrics,
+            wake=self._work,
+            epoch=epoch,
+            holder=self._holder,
+        )
+        await self._partitions_ready()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.reconciler.run(epoch=epoch, holder=self._holder))
+            group.create_task(self._maintain())
+            group.create_task(self._count_outbox())
+            if self._settings.pulsar.service_url is not None:
+                self._relay = relay
+                group.create_task(relay.run())
+            for client in self.clients:
+                group.create_task(client.run())
+
+    def _step_down(self) -> None:
+        self._relay = None
+        self.inbox.clear()
+        self.reconciler.forget()
+        self.metrics.withdraw_outbox()
+        for client in self.clients:
+            client.forget()
+
+    async def _partitions_ready(self) -> None:
+        """Returns once the months that polls go to are there."""
+        while await self._maintain_once() is None:  # noqa: ASYNC110 - asks the database, and no event tells
+            await asyncio.sleep(1)
+
+    async def _maintain(self) -> None:
+        """Keeps partitions ahead of the clock, and drops those past their retention."""
+        while True:
+            complete = await self._maintain_once()
+            await asyncio.sleep(MAINTENANCE_SECONDS if complete else RETRY_SECONDS)
+
+    async def _maintain_once(self) -> bool | None:
+        """Returns whether nothing was postponed; None where the database is away."""
+        try:
+            done = await maintain(self._database, self._settings.database.retention_months)
+        except DatabaseUnavailable:
+            return None
+        self.metrics.partitions_ready_months.set(done.ready_months)
+        if done.created or done.dropped:
+            log.info("partitions made and dropped", extra={"made": len(done.created), "dropped": len(done.dropped)})
+        return done.complete
+
+    async def _count_outbox(self) -> None:
+        while True:
+            with suppress(DatabaseUnavailable):
+                stats = await self._reader.outbox_stats()
+                self.metrics.show_outbox(stats.pending, stats.oldest_age_seconds)
+                for client in self.clients:
+                    client.report(
+                        Report(outbox_pending=stats.pending, outbox_oldest_age_seconds=stats.oldest_age_seconds)
+                    )
+            await asyncio.sleep(OUTBOX_SECONDS)
+
+    def _dropped(self, polls: int) -> None:
+        self.metrics.snapshots_dropped.labels("queue_full").inc(polls)
+
+    def _announce(self, series: Collection[tuple[Severity, bool]]) -> None:
+        for client in self.clients:
+            client.report(Report(series=series))
+
+    def _on_hangup(self) -> None:
+        with suppress(RuleFileInvalid):
+            self.rules.reload()

@@ -1,0 +1,233 @@
+"""The loop: takes rows, sends them one by one, and settles what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter import telemetry
+from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EventRefused, LeaseLost
+from exporter.relay.producer import NoReceipt, connected
+from exporter.relay.suspects import Suspects
+from exporter.store.outbox import Outcome, Refused
+
+if TYPE_CHECKING:
+    from exporter.config import PulsarSettings
+    from exporter.metrics import Metrics
+    from exporter.relay.producer import Producer, Receipt
+    from exporter.store.outbox import Outbox, OutboxRow
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS: Final = 50
+"""Rows that are taken, and settled, in one transaction."""
+
+IDLE_SECONDS: Final = 5.0
+"""How often the outbox is looked at when nobody says that something is in it."""
+
+PRUNE_SECONDS: Final = 600.0
+LAST_RECEIPT_SECONDS: Final = 1.0
+SETTLE_SECONDS: Final = 1.0
+"""How long a relay that is cancelled waits for the event in flight, and for the database."""
+
+REFUSALS: Final = 3
+"""How often the broker may refuse an event while it takes others, before it is never sent again."""
+
+
+class Relay:
+    """Relays for the lease's ``holder`` in its ``epoch``. ``wake`` is set when there is something to send.
+
+    ``message`` says why the broker cannot be used right now; None: it can.
+    """
+
+    def __init__(
+        self,
+        settings: PulsarSettings,
+        outbox: Outbox,
+        *,
+        metrics: Metrics,
+        wake: asyncio.Event,
+        epoch: int,
+        holder: str,
+    ) -> None:
+        self.message: str | None = "not connected yet"
+        self._settings = settings
+        self._outbox = outbox
+        self._metrics = metrics
+        self._wake = wake
+        self._lease: dict[str, Any] = {"epoch": epoch, "holder": holder}
+        self._failures = 0
+        self._outcome = Outcome()
+        self._doubtful: OutboxRow | None = None
+        self._suspects = Suspects()
+        self._prune_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Relays until cancelled. Raises LeaseLost; ConfigurationError where no broker is configured."""
+        if self._settings.service_url is None:
+            raise ConfigurationError("pulsar.service_url is not set")
+        try:
+            while True:
+                try:
+                    await self._session()
+                except BrokerUnavailable as error:
+                    self._in_trouble(str(error))
+                    self._failures += 1
+                except DatabaseUnavailable as error:
+                    log.warning("events wait for the database: %s", error)
+                await asyncio.sleep(backoff_seconds(self._failures, random.random()))  # noqa: S311 - not a secret
+        finally:
+            with suppress(DatabaseUnavailable, LeaseLost, TimeoutError):
+                await asyncio.wait_for(self._settle(), SETTLE_SECONDS)
+
+    async def _session(self) -> None:
+        """Relays with one producer, until a new one is needed. Raises BrokerUnavailable, DatabaseUnavailable."""
+        name = f"dict-rate-limit-{await self._outbox.installation_id()}"
+        async with connected(self._settings, name) as producer:
+            self._out_of_trouble()
+            await self._settle()
+            self._resolve_doubt(producer)
+            above = producer.last_sequence_id
+            while True:
+                self._wake.clear()
+                await self._settle()
+                held = self._suspects.held
+                rows = await self._outbox.take(BATCH_ROWS, producer=name, above=above, held=held, **self._lease)
+                for place, row in enumerate(rows):
+                    if not await self._send(producer, row):
+                        # They get other ids: the order of sending is the order of ids.
+                        self._outcome.unsent.extend(unsent.id for unsent in rows[place:])
+                        return
+                if not rows and held:
+                    self._suspects.clear()
+                elif not rows:
+                    await self._prune()
+                    await self._idle(producer)
+
+    async def _send(self, producer: Producer, row: OutboxRow) -> bool:
+        """Sends ``row``. Returns False where it is to be sent with another id, by another producer.
+
+        Raises BrokerUnavailable.
+        """
+        started = time.monotonic()
+        try:
+            with telemetry.carrying(row.traceparent), telemetry.span("relay", event_id=str(row.event_id)):
+                receipt = await self._receipt(producer, row)
+        except EventRefused as error:
+            self._bury(row, str(error))
+            return True
+        except NoReceipt as error:
+            if not self._suspects.stalled(row):
+                raise
+            log.warning("an event is set aside: %s", error, extra={"event_id": str(row.event_id)})
+            return False
+        if receipt.dropped and not row.sent_before:
+            self._doubtful = row
+            return False
+        self._failures = 0
+        self._out_of_trouble()
+        self._note_published(row)
+        self._metrics.monitoring_duration.labels("relay").observe(time.monotonic() - started)
+        if not receipt.partitioned:
+            for suspect in self._suspects.taken(row):
+                self._refuse(suspect)
+        return True
+
+    async def _receipt(self, producer: Producer, row: OutboxRow) -> Receipt:
+        patience_seconds = self._suspects.patience_seconds(row)
+        sending = asyncio.create_task(
+            producer.send(row, traceparent=telemetry.traceparent(), patience_seconds=patience_seconds)
+        )
+        try:
+            while not (await asyncio.wait({sending}, timeout=1))[0]:
+                if not producer.is_connected:
+                    self._in_trouble("the connection is lost")
+                with suppress(DatabaseUnavailable):
+                    await self._settle()
+            return sending.result()
+        except asyncio.CancelledError:
+            with suppress(BrokerUnavailable, EventRefused, TimeoutError):
+                receipt = await asyncio.wait_for(sending, LAST_RECEIPT_SECONDS)
+                if row.sent_before or not receipt.dropped:
+                    self._note_published(row)
+            raise
+        finally:
+            sending.cancel()
+
+    def _resolve_doubt(self, producer: Producer) -> None:
+        """Decides about an event that the broker dropped though the relay had sent it but once.
+
+        Where its id is the last that the broker has of this producer, the client
+        itself had sent it again when it connected again. Otherwise the broker knew
+        a higher id, and the event has not arrived.
+        """
+        row, self._doubtful = self._doubtful, None
+        if row is None:
+            return
+        if producer.last_sequence_id == row.sequence_id:
+            self._note_published(row)
+            return
+        self._metrics.receipt_defects.inc()
+        log.error(
+            "the broker dropped an event that it did not have; it is sent again with another sequence id",
+            extra={"event_id": str(row.event_id), "sequence_id": row.sequence_id},
+        )
+
+    def _refuse(self, row: OutboxRow) -> None:
+        if row.attempts + 1 >= REFUSALS:
+            self._bury(row, "the broker gave no receipt for it, while it took others")
+        else:
+            self._outcome.refused.append(Refused(row.id, "no receipt", dead=False))
+
+    def _bury(self, row: OutboxRow, why: str) -> None:
+        self._outcome.refused.append(Refused(row.id, why, dead=True))
+        self._metrics.events_dead.inc()
+        log.error("an event can never be sent: %s", why, extra={"event_id": str(row.event_id)})
+
+    def _note_published(self, row: OutboxRow) -> None:
+        self._outcome.published.append(row.id)
+        self._metrics.events_published.inc()
+
+    async def _settle(self) -> None:
+        """Commits what became of the rows. Raises DatabaseUnavailable: it is still to be committed then."""
+        if self._outcome:
+            outcome, self._outcome = self._outcome, Outcome()
+            try:
+                await self._outbox.settle(outcome, **self._lease)
+            except BaseException:
+                self._outcome = outcome + self._outcome
+                raise
+
+    async def _prune(self) -> None:
+        if time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + PRUNE_SECONDS
+            await self._outbox.prune(self._settings.keep_published, **self._lease)
+
+    async def _idle(self, producer: Producer) -> None:
+        if producer.is_connected:
+            self._failures = 0
+            self._out_of_trouble()
+        else:
+            self._in_trouble("the connection is lost")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+
+    def _in_trouble(self, message: str) -> None:
+        message = f"{self._settings.service_url} {self._settings.topic}: {message}"
+        if message != self.message:
+            log.error("events wait for the broker: %s", message)
+        self.message = message
+
+    def _out_of_trouble(self) -> None:
+        if self.message is not None:
+            log.info("connected to the broker", extra={"topic": self._settings.topic})
+        self.message = None
+
+
+def backoff_seconds(failures: int, chance: float) -> float:
+    """Returns how long to wait after so many failures in a row: at most 10 s, half of it by ``chance`` (0 to 1)."""
+    return float(min(10.0, 0.5 * 2.0 ** min(failures, 10)) * (0.5 + 0.5 * chance))

@@ -1,0 +1,93 @@
+"""Commands for the authors of rules that need no history: ``rules check``, ``rules test``.
+
+Exit codes: 0 nothing is wrong, 1 something is (findings, failed tests), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FILE = click.Path(exists=True, dir_okay=False, readable=True)
+
+
+def add_to(rules: click.Group) -> None:
+    """Adds the subcommands of ``rules``."""
+    for command in (check, test):
+        rules.add_command(command)
+
+
+def _output(*choices: str) -> Callable[[Any], Any]:
+    return click.option("--output", type=click.Choice(choices), default=choices[0], show_default=True)
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option("--lint-fatal", is_flag=True, help="Warnings count as errors.")
+@_output("text", "json")
+def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
+    """Validate rule files: what is wrong is a line each, `file:line: group/rule: message`.
+
+    Files are checked together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal
+    also a warning), 2 where the command is used wrongly.
+    """
+    from exporter.rules import checking
+    from exporter.rules.parsing import parse_file
+
+    findings = checking.check([escape(file) for file in files])
+    loaded = {
+        file: sum(len(group.rules) for group in parse_file(file, Path(file).read_bytes(), []))
+        for file in dict.fromkeys(files)
+    }
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if output == "json":
+        found = [{name: getattr(f, name) for name in f.__dataclass_fields__} for f in findings]
+        counted = [{"file": file, "rules": rules} for file, rules in loaded.items()]
+        click.echo(json.dumps({"files": counted, "findings": found}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding}" if finding.severity == "error" else f"{finding} (warning)")
+        wrong = {finding.file for finding in errors}
+        for file, rules in loaded.items():
+            if file not in wrong:
+                click.echo(f"{file}: {_counted(rules, 'rule')} found")
+    if findings:
+        warnings = len(findings) - len(errors)
+        click.echo(f"{_counted(len(errors), 'error')}, {_counted(warnings, 'warning')}", err=True)
+    sys.exit(1 if errors or (lint_fatal and findings) else 0)
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option("--diff", is_flag=True, help="Show what was expected and what came as one diff.")
+@_output("text", "json")
+def test(*, files: tuple[str, ...], diff: bool, output: str) -> None:
+    """Run rule unit tests, files in promtool's format, on this program's engine.
+
+    Exit code 1 where a test failed, 2 where the command is used wrongly.
+    """
+    from exporter.rules.testing import run_tests
+
+    results = run_tests(list(dict.fromkeys(files)))
+    if output == "json":
+        told = [
+            {"file": r.file, "passed": r.passed, "failures": [f.told(diff=diff).strip() for f in r.failures]}
+            for r in results
+        ]
+        click.echo(json.dumps(told, indent=2))
+    else:
+        for result in results:
+            click.echo(result.told(diff=diff), nl=False)
+    sys.exit(0 if all(result.passed for result in results) else 1)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,302 @@
+"""Composition: builds the parts of a role from the settings, runs them in one TaskGroup, shuts down in order.
+
+A task that ends unexpectedly ends the process, with a message and a non-zero
+exit: a supervisor restarts it, and nothing serves old numbers meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.buckets.bucket import Ispb
+from exporter.errors import ConfigurationError, first_of
+from exporter.feed.backlog import Backlog, Stream
+from exporter.metrics import Metrics
+from exporter.poller import Clock, Poller
+from exporter.web.app import create_app
+from exporter.web.server import WebServer
+from exporter.web.sources import Dependency, Readiness, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from exporter.bridge.client import BridgeClient
+    from exporter.buckets.observation import Poll, View
+    from exporter.config import Settings
+    from exporter.feed.client import FeedClient
+    from exporter.reconciling import Reconciling
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that has started: the address it listens on, and what it sees."""
+
+    address: str
+    views: Callable[[], Mapping[Ispb, View]]
+
+
+class Polling:
+    """One poller per participant: started, stopped, and started afresh (with a new stream)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        client: BridgeClient,
+        *listeners: Callable[[Poll], None],
+        stream: Stream | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._client = client
+        self._listeners = listeners
+        self._stream = stream
+        self._clock = clock or Clock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.pollers: dict[Ispb, Poller] = {}
+        self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def views(self) -> dict[Ispb, View]:
+        return {participant: poller.view for participant, poller in self.pollers.items() if poller.view is not None}
+
+    @property
+    def polled_once(self) -> bool:
+        """Whether the first poll of each participant has ended, answered or not."""
+        return all(poller.view is not None for poller in self.pollers.values())
+
+    def start(self) -> None:
+        if self._tasks:
+            return
+        stream = self._stream or Stream(*self._listeners)
+        for participant in map(Ispb, self._settings.participants):
+            poller = Poller(
+                participant,
+                client=self._client,
+                settings=self._settings.poll,
+                retries=self._settings.bridge.retries,
+                sink=stream,
+                metrics=self._metrics,
+                clock=self._clock,
+            )
+            self.pollers[participant] = poller
+            task = asyncio.create_task(poller.run(), name=f"poller {participant}")
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+        log.info("polling", extra={"participants": len(self.pollers), "interval": str(self._settings.poll.interval)})
+
+    async def stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for participant in self.pollers:
+            self._metrics.forget(participant)
+        self.pollers = {}
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.died.done():
+            self.died.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))
+
+
+async def run_exporter(
+    settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
+) -> None:
+    """Polls, serves metrics and the feed, until SIGTERM or SIGINT. Raises DictRateLimitError."""
+    _require(settings, "participants", "bridge.target")
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        client = await _bridge(settings, stack)
+        backlog: Backlog | None = None
+        stream = Stream()
+        if settings.feed.listen_address is not None:
+            from exporter.feed.server import FeedServer
+
+            backlog = Backlog(settings.feed.backlog)
+            stream = Stream(backlog.put)
+            feed = FeedServer(
+                backlog,
+                metrics,
+                stream_id=stream.stream_id,
+                participants=settings.participants,
+                poll_interval_seconds=settings.poll.interval,
+                settings=settings.feed,
+            )
+            await feed.start()
+            stack.push_async_callback(feed.stop)
+        polling = Polling(settings, metrics, client, stream=stream)
+        polling.start()
+        stack.push_async_callback(polling.stop)
+        sources = Sources(
+            metrics=metrics,
+            views=lambda: polling.views,
+            readiness=lambda: Readiness(polling.polled_once, _bridge_dependencies(polling.views)),
+        )
+        address = await _serve(settings, sources, stack)
+        await _until_stopped(stop, started, Running(address, sources.views), _await(polling.died))
+
+
+async def run_reconciler(
+    settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
+) -> None:
+    """Follows exporters' feeds, until SIGTERM or SIGINT. Raises DictRateLimitError."""
+    _require(settings, "feed.targets", "database.dsn")
+    from exporter.reconciling import Reconciling
+
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, metrics, holder(), stack)
+        for client in _feed_clients(settings, metrics, reconciling):
+            reconciling.follow(client)
+        sources = Sources(
+            metrics=metrics,
+            views=lambda: reconciling.reconciler.views,
+            open_alerts=lambda: reconciling.reconciler.open_alerts,
+            rules=reconciling.rule_groups,
+            readiness=lambda: Readiness(reconciling.ready, reconciling.dependencies()),
+            reload=reconciling.reload,
+            past=reconciling.past,
+        )
+        address = await _serve(settings, sources, stack)
+        await _until_stopped(stop, started, Running(address, sources.views), reconciling.run(None))
+
+
+async def run_both(
+    settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
+) -> None:
+    """Exporter and reconciler in one process, until SIGTERM or SIGINT. Raises DictRateLimitError."""
+    _require(settings, "participants", "bridge.target", "database.dsn")
+    from exporter.reconciling import Reconciling
+
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, metrics, holder(), stack)
+        client = await _bridge(settings, stack)
+        polling = Polling(settings, metrics, client, reconciling.inbox.put, clock=reconciling.clock)
+        stack.push_async_callback(polling.stop)
+        sources = Sources(
+            metrics=metrics,
+            views=lambda: polling.views,
+            open_alerts=lambda: reconciling.reconciler.open_alerts,
+            rules=reconciling.rule_groups,
+            readiness=lambda: Readiness(
+                polling.polled_once and reconciling.ready,
+                [*_bridge_dependencies(polling.views), *reconciling.dependencies()],
+            ),
+            reload=reconciling.reload,
+            past=reconciling.past,
+        )
+        address = await _serve(settings, sources, stack)
+        await _until_stopped(
+            stop, started, Running(address, sources.views), reconciling.run(polling), _await(polling.died)
+        )
+
+
+def holder() -> str:
+    """Returns the name under which this process holds the lease."""
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
+def _require(settings: Settings, *keys: str) -> None:
+    for key in keys:
+        value: object = settings
+        for name in key.split("."):
+            value = getattr(value, name)
+        if not value:
+            variable = "DICT_RATE_LIMIT_" + key.upper().replace(".", "__")
+            raise ConfigurationError(f"{key}: not set; set it in the configuration file or as {variable}")
+
+
+async def _bridge(settings: Settings, stack: AsyncExitStack) -> BridgeClient:
+    from exporter.bridge.client import BridgeClient
+
+    client = BridgeClient(settings.bridge)
+    stack.push_async_callback(client.close)
+    return client
+
+
+def _bridge_dependencies(views: dict[Ispb, View]) -> list[Dependency]:
+    down = sorted(participant for participant, view in views.items() if not view.up)
+    if not views:
+        return [Dependency("bridge", ok=True, message="not polled")]
+    message = f"{len(views) - len(down)} of {len(views)} participants answered"
+    if down:
+        message += f"; not answered: {', '.join(down[:5])}{' ...' if len(down) > 5 else ''}"
+    return [Dependency("bridge", ok=not down, message=message)]
+
+
+async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> str:
+    """Returns the first address that is listened on."""
+    server = WebServer(create_app(sources, settings.web), settings.web)
+    await server.start()
+    stack.push_async_callback(server.stop)
+    log.info("listening", extra={"addresses": ", ".join(server.addresses)})
+    return server.addresses[0]
+
+
+async def _await(future: asyncio.Future[None]) -> None:
+    await future
+
+
+async def _until_stopped(
+    stop: asyncio.Event | None,
+    started: Callable[[Running], None] | None,
+    running: Running,
+    *work: Coroutine[object, object, None],
+) -> None:
+    """Runs ``work`` until ``stop`` (none: SIGTERM or SIGINT). A part that fails ends the rest; its error is raised."""
+    loop = asyncio.get_running_loop()
+    if stop is None:
+        stop = asyncio.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, stop.set)
+    # What lives for good is not looked at again and again: a full collection would hold the loop up.
+    gc.collect()
+    gc.freeze()
+    if started is not None:
+        started(running)
+    tasks = [asyncio.create_task(part) for part in work]
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping" if stopping in done else "a part of the process ended")
+    for task in (*tasks, stopping):
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, ExceptionGroup):
+            raise first_of(result)
+        if isinstance(result, Exception):
+            raise result
+
+
+def _feed_clients(settings: Settings, metrics: Metrics, reconciling: Reconciling) -> list[FeedClient]:
+    from exporter.bridge.credentials import ChannelSource, read_pem
+    from exporter.feed.client import Claims, FeedClient
+
+    if not settings.feed.insecure:
+        read_pem(settings.feed.tls)  # said at the start; later a file may be half written
+    claims = Claims(lambda target: metrics.feed_refused.labels(target).inc())
+    return [
+        FeedClient(
+            target,
+            channels=ChannelSource(target, settings.feed.tls, insecure=settings.feed.insecure),
+            inbox=reconciling.inbox,
+            claims=claims,
+            now=reconciling.clock.now,
+            participants=settings.participants,
+            interval_seconds=settings.poll.interval,
+            staleness_seconds=settings.poll.staleness,
+            connected=lambda target, is_so: metrics.feed_connected.labels(target).set(is_so),
+        )
+        for target in settings.feed.targets
+    ]

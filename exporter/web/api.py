@@ -1,0 +1,200 @@
+"""The JSON API: alerts and rules as Prometheus answers them, and the buckets.
+
+``/api/v1/buckets`` answers ``{"status": "success", "data": {"participants": [...]}}``,
+participants sorted by ISPB, each with
+
+* ``participant``, ``up``, ``psp_category`` (null: not known), ``polled_at``,
+  ``last_success_at`` (null: never), ``poll_interval_seconds``;
+* ``buckets`` sorted by policy, each with ``policy``, ``available_tokens``,
+  ``capacity``, ``refill_tokens``, ``refill_period_seconds``,
+  ``utilization_percent``, ``recovery_eta_seconds``, ``observed_at`` (DICT's
+  response time), and ``consumption_rate_per_minute``,
+  ``exhaustion_projection_seconds`` (the string ``"+Inf"``: not draining) and
+  ``error_404_rate``, null where they are not known.
+
+``?participant=`` and ``?policy=`` keep only those named; both may be repeated.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from exporter.alerts.alert import Alert, AlertState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import View, VisibleBucket
+    from exporter.web.sources import RuleGroupStatus, RuleStatus
+
+NEVER: Final = "0001-01-01T00:00:00Z"
+"""How Go, and so Prometheus, writes a time that never was."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def alerts_json(alerts: Sequence[Alert]) -> bytes:
+    """Returns the body of ``/api/v1/alerts``."""
+    return _success({"alerts": [_alert(alert) for alert in alerts]})
+
+
+def rules_json(
+    groups: Sequence[RuleGroupStatus],
+    alerts: Sequence[Alert],
+    *,
+    rule_names: Collection[str] = (),
+    group_names: Collection[str] = (),
+    files: Collection[str] = (),
+    with_alerts: bool = True,
+) -> bytes:
+    """Returns the body of ``/api/v1/rules``; an empty filter lets everything through."""
+    by_rule: dict[tuple[str, str], list[Alert]] = {}
+    for alert in alerts:
+        by_rule.setdefault((alert.group, alert.name), []).append(alert)
+    shown = []
+    for group in groups:
+        if (group_names and group.name not in group_names) or (files and group.file not in files):
+            continue
+        rules = [rule for rule in group.rules if not rule_names or rule.name in rule_names]
+        if not rules and rule_names:
+            continue
+        shown.append(
+            {
+                "name": group.name,
+                "file": group.file,
+                "rules": [
+                    _rule(rule, _of_rule(rule, by_rule.get((group.name, rule.name), ())), with_alerts=with_alerts)
+                    for rule in rules
+                ],
+                "interval": group.interval_seconds,
+                "limit": 0,
+                "evaluationTime": sum(rule.duration_seconds for rule in rules),
+                "lastEvaluation": _last(rules),
+            }
+        )
+    return _success({"groups": shown})
+
+
+def error_json(kind: str, message: str) -> bytes:
+    """Returns the body of an error, as Prometheus answers it."""
+    return _encode({"status": "error", "errorType": kind, "error": message})
+
+
+def buckets_json(
+    views: Mapping[Ispb, View], participants: Collection[str] = (), policies: Collection[str] = ()
+) -> Iterator[bytes]:
+    """Yields the body of ``/api/v1/buckets``, one participant at a time."""
+    yield b'{"status":"success","data":{"participants":['
+    separator = b""
+    for participant in sorted(views):
+        if participants and participant not in participants:
+            continue
+        yield separator + _encode(_participant(views[participant], policies))
+        separator = b","
+    yield b"]}}"
+
+
+def go_time(at: datetime | None) -> str:
+    """Returns a time as Prometheus' API writes it."""
+    return NEVER if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def go_float(value: float) -> str:
+    """Returns a float as Prometheus' API writes an alert's value: ``8.5e+01``."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    power = len(text) - 1 + int(exponent) if text else 0
+    text = text.rstrip("0") or "0"
+    fraction = f".{text[1:]}" if len(text) > 1 else ""
+    return f"{'-' if sign else ''}{text[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
+
+
+def _success(data: dict[str, Any]) -> bytes:
+    return _encode({"status": "success", "data": data})
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "state": alert.state.value,
+        "activeAt": go_time(alert.active_since),
+        "value": go_float(alert.value),
+    }
+    if alert.keep_firing_since is not None:
+        shown["keepFiringSince"] = go_time(alert.keep_firing_since)
+    return shown
+
+
+def _rule(rule: RuleStatus, alerts: Sequence[Alert], *, with_alerts: bool) -> dict[str, Any]:
+    states = {alert.state for alert in alerts}
+    state = next((s.value for s in (AlertState.FIRING, AlertState.PENDING) if s in states), "inactive")
+    shown: dict[str, Any] = {
+        "state": state,
+        "name": rule.name,
+        "query": rule.expr,
+        "duration": rule.for_seconds,
+        "keepFiringFor": rule.keep_firing_for_seconds,
+        "labels": dict(rule.labels),
+        "annotations": dict(rule.annotations),
+        "alerts": [_alert(alert) for alert in alerts] if with_alerts else [],
+        "health": rule.health,
+        "evaluationTime": rule.duration_seconds,
+        "lastEvaluation": go_time(rule.evaluated_at),
+        "type": "alerting",
+    }
+    if rule.last_error:
+        shown["lastError"] = rule.last_error
+    return shown
+
+
+def _of_rule(rule: RuleStatus, alerts: Sequence[Alert]) -> list[Alert]:
+    """Returns those alerts that can be this rule's: several of one name differ in their labels."""
+    plain = {name: value for name, value in rule.labels.items() if "{{" not in value}
+    return [alert for alert in alerts if all(alert.labels.get(name) == value for name, value in plain.items())]
+
+
+def _last(rules: Sequence[RuleStatus]) -> str:
+    return go_time(max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None))
+
+
+def _participant(view: View, policies: Collection[str]) -> dict[str, Any]:
+    poll = view.poll
+    return {
+        "participant": poll.participant,
+        "up": view.up,
+        "psp_category": view.category,
+        "polled_at": go_time(poll.polled_at),
+        "last_success_at": go_time(poll.last_success_at) if poll.last_success_at is not None else None,
+        "poll_interval_seconds": poll.interval_seconds,
+        "buckets": [_bucket(visible) for policy, visible in view.buckets.items() if not policies or policy in policies],
+    }
+
+
+def _bucket(visible: VisibleBucket) -> dict[str, Any]:
+    observation = visible.observation
+    bucket = observation.bucket
+    projection = observation.exhaustion_projection_seconds
+    return {
+        "policy": bucket.policy,
+        "available_tokens": bucket.available_tokens,
+        "capacity": bucket.capacity,
+        "refill_tokens": bucket.refill_tokens,
+        "refill_period_seconds": bucket.refill_period_seconds,
+        "utilization_percent": bucket.utilization_percent,
+        "consumption_rate_per_minute": observation.consumption_rate_per_minute,
+        "recovery_eta_seconds": bucket.recovery_eta_seconds,
+        "exhaustion_projection_seconds": "+Inf" if projection == math.inf else projection,
+        "error_404_rate": observation.error_404_rate,
+        "observed_at": go_time(visible.observed_at),
+    }

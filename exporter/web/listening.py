@@ -1,0 +1,75 @@
+"""Listening sockets from addresses as they are written in the configuration."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from typing import Final
+
+from exporter.errors import ConfigurationError
+
+BACKLOG: Final = 1024
+
+
+def listen(addresses: str) -> list[socket.socket]:
+    """Returns listening sockets for ``host:port``, several separated by commas.
+
+    An IPv6 host is written in brackets; no host means every interface. Raises
+    ConfigurationError, and listens on nothing then.
+    """
+    with ExitStack() as opened:
+        made: list[socket.socket] = []
+        for text in addresses.split(","):
+            address = text.strip()
+            host, port = _parse(address)
+            try:
+                sockets = _bind(host, port)
+            except OSError as error:
+                raise ConfigurationError(f"web.listen_address: cannot listen on {address}: {_reason(error)}") from error
+            for one in sockets:
+                opened.enter_context(one).setblocking(False)
+            made += sockets
+        opened.pop_all()
+        return made
+
+
+def written(listening: socket.socket) -> str:
+    """Returns the address of a listening socket as ``host:port``, with the port that it really has."""
+    host, port, *_ = listening.getsockname()
+    return f"[{host}]:{port}" if listening.family is socket.AF_INET6 else f"{host}:{port}"
+
+
+def _parse(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    number = int(port) if port.isascii() and port.isdigit() else -1
+    if not colon or not 0 <= number <= 65535 or (":" in host and not bracketed):
+        raise ConfigurationError(
+            f"web.listen_address: {address!r} is not an address; write it as 0.0.0.0:9862 or [::]:9862"
+        )
+    return host[1:-1] if bracketed else host, number
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    if not host:
+        if socket.has_dualstack_ipv6():
+            return [socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)]
+        return [socket.create_server(("0.0.0.0", port), backlog=BACKLOG)]  # noqa: S104 - what was asked for
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with ExitStack() as opened:
+        made: list[socket.socket] = []
+        for family, _, _, _, (name, *_) in dict.fromkeys(found):
+            one = socket.create_server((name, port), family=family, backlog=BACKLOG)
+            made.append(opened.enter_context(one))
+            # A name with several addresses listens on one port of all of them.
+            port = one.getsockname()[1]
+        opened.pop_all()
+        return made
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror).lower()
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return reason[:1].lower() + reason[1:]

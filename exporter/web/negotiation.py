@@ -1,0 +1,42 @@
+"""What a scraper asked for: format and compression, by its Accept headers (RFC 9110)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_OPENMETRICS_VERSIONS: Final = ("", "0.0.1", "1.0.0")
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Whether OpenMetrics is preferred to the text format; the text format where nothing is said."""
+    openmetrics = text = 0.0
+    for kind, parameters, quality in _accepted(accept):
+        if kind == "application/openmetrics-text" and parameters.get("version", "") in _OPENMETRICS_VERSIONS:
+            openmetrics = max(openmetrics, quality)
+        elif kind in ("text/plain", "text/*", "*/*"):
+            text = max(text, quality)
+    return openmetrics > 0 and openmetrics >= text
+
+
+def wants_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is acceptable."""
+    named = {kind: quality for kind, _, quality in _accepted(accept_encoding)}
+    return named.get("gzip", named.get("*", 0.0)) > 0
+
+
+def _accepted(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    for entry in header.split(","):
+        kind, *rest = entry.split(";")
+        parameters = {name.strip().lower(): value.strip() for name, _, value in (part.partition("=") for part in rest)}
+        try:
+            quality = float(parameters.pop("q", "1"))
+        except ValueError:
+            quality = 0.0
+        if kind.strip():
+            yield kind.strip().lower(), parameters, quality

@@ -1,0 +1,245 @@
+"""What the status page says: worked out here, laid out by the template. Pure: time is an argument."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from exporter.alerts.alert import AlertState, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert
+    from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+    from exporter.buckets.observation import BucketObservation, View, VisibleBucket
+    from exporter.web.sources import RuleGroupStatus, RuleStatus
+
+WARNING_LEFT_PERCENT: Final = 20
+CRITICAL_LEFT_PERCENT: Final = 10
+"""Tokens left at which the shipped rules warn. A test holds them against the rule file."""
+
+BUCKETS_PER_PAGE: Final = 50
+ALERTS_SHOWN: Final[Mapping[str, int]] = {"some": 10, "all": 500}
+"""How many open alerts the page shows at most: as it comes, and where all are asked for."""
+
+Level = Literal["ok", "warning", "critical", "empty"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+
+_SEVERITY: Final = {Severity.INFO: 1, Severity.WARNING: 2, Severity.CRITICAL: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the reader asked to see.
+
+    ``participant`` is the beginning of an ISPB; ``level`` the least bad one;
+    ``alerts`` a key of `ALERTS_SHOWN`.
+    """
+
+    participant: str = ""
+    policy: str = ""
+    level: Level = "ok"
+    alerts: str = "some"
+    page: int = 1
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Asked:
+        """Reads a query string; what makes no sense is left out."""
+        level: Level = next((known for known in LEVELS if known == query.get("level")), "ok")
+        page = query.get("page", "1")
+        return cls(
+            participant=query.get("participant", "").strip(),
+            policy=query.get("policy", "").strip(),
+            level=level,
+            alerts="all" if query.get("alerts") == "all" else "some",
+            page=min(int(page), 1_000_000) if page.isascii() and page.isdigit() and int(page) else 1,
+        )
+
+    def admits(self, participant: str, policy: str | None) -> bool:
+        return participant.startswith(self.participant) and (not self.policy or policy == self.policy)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow:
+    """One bucket. ``alerts`` are its open ones, worst first; ``answered`` whether its state is the last poll's."""
+
+    participant: Ispb
+    policy: PolicyName
+    level: Level
+    left_percent: float
+    observation: BucketObservation
+    observed_at: datetime
+    answered: bool
+    alerts: tuple[Alert, ...]
+
+    @property
+    def bucket(self) -> Bucket:
+        return self.observation.bucket
+
+    @property
+    def refill_period(self) -> str:
+        seconds = self.bucket.refill_period_seconds
+        return {60: "min", 3_600: "h", 86_400: "day"}.get(seconds, duration(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class BucketPage:
+    """Some rows, most dangerous first, of ``total`` that were asked for.
+
+    ``at_most`` counts, whatever level was asked for, the buckets at each level or a worse one.
+    """
+
+    rows: list[BucketRow]
+    total: int
+    first: int
+    pages: int
+    page: int
+    at_most: dict[Level, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    alert: Alert
+    age: timedelta
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    group: RuleGroupStatus
+    rule: RuleStatus
+    firing: int
+    pending: int
+
+
+def bucket_page(views: Mapping[Ispb, View], alerts: Sequence[Alert], asked: Asked) -> BucketPage:
+    """Returns the page of buckets that was asked for: alerts first, by severity, then by tokens left."""
+    by_bucket: dict[tuple[str, str], list[Alert]] = {}
+    for alert in alerts:
+        if alert.policy is not None:
+            by_bucket.setdefault((alert.participant, alert.policy), []).append(alert)
+    ranks = {key: max(map(_danger, some)) for key, some in by_bucket.items()}
+    levels: dict[Level, int] = dict.fromkeys(LEVELS, 0)
+    least = LEVELS.index(asked.level)
+    found: list[tuple[float, float, Ispb, PolicyName, VisibleBucket]] = []
+    for participant, view in views.items():
+        if not participant.startswith(asked.participant):
+            continue
+        for policy, visible in view.buckets.items():
+            if asked.policy and policy != asked.policy:
+                continue
+            bucket = visible.observation.bucket
+            left = bucket.available_tokens / bucket.capacity
+            level = _level(bucket)
+            levels[level] += 1
+            if LEVELS.index(level) >= least:
+                found.append((-ranks.get((participant, policy), 0.0), left, participant, policy, visible))
+
+    pages = max(1, math.ceil(len(found) / BUCKETS_PER_PAGE))
+    page = min(asked.page, pages)
+    first = (page - 1) * BUCKETS_PER_PAGE
+    worst = heapq.nsmallest(first + BUCKETS_PER_PAGE, found)[first:]
+    rows = [
+        BucketRow(
+            participant=participant,
+            policy=policy,
+            level=_level(visible.observation.bucket),
+            left_percent=100 * left,
+            observation=visible.observation,
+            observed_at=visible.observed_at,
+            answered=visible.confirmed_at == views[participant].poll.polled_at,
+            alerts=tuple(sorted(by_bucket.get((participant, policy), ()), key=_danger, reverse=True)),
+        )
+        for _, left, participant, policy, visible in worst
+    ]
+    at_most = {level: sum(levels[worse] for worse in LEVELS[index:]) for index, level in enumerate(LEVELS)}
+    return BucketPage(rows, len(found), first, pages, page, at_most)
+
+
+def alert_rows(
+    alerts: Sequence[Alert],
+    groups: Sequence[RuleGroupStatus],
+    views: Mapping[Ispb, View],
+    asked: Asked,
+    now: datetime,
+) -> list[AlertRow]:
+    """Returns the open alerts that were asked for, worst first, and of equals the oldest."""
+    rules = {(group.name, rule.name): rule for group in groups for rule in group.rules}
+    admitted = [alert for alert in alerts if asked.admits(alert.participant, alert.policy)]
+    admitted.sort(key=lambda alert: (-_danger(alert), alert.active_since, alert.participant, alert.policy or ""))
+    return [
+        AlertRow(
+            alert,
+            now - (alert.firing_since or alert.active_since),
+            waits_for(alert, rules.get((alert.group, alert.name)), views.get(alert.participant), now),
+        )
+        for alert in admitted
+    ]
+
+
+def rule_rows(groups: Sequence[RuleGroupStatus], alerts: Sequence[Alert]) -> Iterator[RuleRow]:
+    """Yields every rule, and how many of its alerts are firing and pending."""
+    counts: dict[tuple[str, str, AlertState], int] = {}
+    for alert in alerts:
+        key = (alert.group, alert.name, alert.state)
+        counts[key] = counts.get(key, 0) + 1
+    for group in groups:
+        for rule in group.rules:
+            firing, pending = (
+                counts.get((group.name, rule.name, state), 0) for state in (AlertState.FIRING, AlertState.PENDING)
+            )
+            yield RuleRow(group, rule, firing, pending)
+
+
+def waits_for(alert: Alert, rule: RuleStatus | None, view: View | None, now: datetime) -> str:
+    """Returns what must happen for the alert to change its state, as a phrase."""
+    if alert.state is AlertState.PENDING:
+        if rule is None:
+            return "its condition to stay true"
+        left = alert.active_since + timedelta(seconds=rule.for_seconds) - now
+        return f"its condition to stay true for {duration(max(left.total_seconds(), 0))} more"
+    if alert.keep_firing_since is not None and rule is not None:
+        left = alert.keep_firing_since + timedelta(seconds=rule.keep_firing_for_seconds) - now
+        return f"its condition to stay away for {duration(max(left.total_seconds(), 0))} more"
+    if view is not None and not view.up:
+        return "the Bridge to answer"
+    visible = view.buckets.get(alert.policy) if view is not None and alert.policy is not None else None
+    if visible is not None and visible.observation.bucket.available_tokens < visible.observation.bucket.capacity:
+        recovery = duration(visible.observation.bucket.recovery_eta_seconds)
+        return f"tokens to come back (full in {recovery})"
+    return "its condition to end"
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as people say them, in the two largest units: ``1h 30m``."""
+    if math.isinf(seconds):
+        return "never"
+    left = round(seconds)
+    units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+    for index, (unit, size) in enumerate(units):
+        count, rest = divmod(left, size)
+        if count and index + 1 < len(units):
+            smaller, smaller_size = units[index + 1]
+            return f"{count}{unit} {rest // smaller_size}{smaller}" if rest // smaller_size else f"{count}{unit}"
+        if count:
+            return f"{count}{unit}"
+    return "0s"
+
+
+def _level(bucket: Bucket) -> Level:
+    if bucket.available_tokens == 0:
+        return "empty"
+    left_percent = 100 * bucket.available_tokens / bucket.capacity
+    if left_percent <= CRITICAL_LEFT_PERCENT:
+        return "critical"
+    return "warning" if left_percent <= WARNING_LEFT_PERCENT else "ok"
+
+
+def _danger(alert: Alert) -> float:
+    """A firing alert is worse than any that is only pending; then the severity counts."""
+    return _SEVERITY[alert.severity] + (10.0 if alert.state is AlertState.FIRING else 0.0)
