@@ -1,0 +1,101 @@
+"""`rules backtest` over a stored history: bucket observations per second, and the memory that it takes.
+
+The history is the simulator's `demo` scenario, polled every 15 s and committed as
+the reconciler does it. PostgreSQL shares the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psutil
+
+from benchmarks.figure import Figure
+from exporter.config import DatabaseSettings, Secret
+from exporter.history import spreading, whose
+from exporter.history.backtest import Period
+from exporter.rules.loading import load
+from tests.support import postgres
+from tests.support.program import RULES
+from tests.support.recorded import recorder
+from tests.support.simulated import BEGAN, Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.history.backtest import Past
+
+HOURS = float(os.environ.get("BENCH_HOURS", "48"))
+PARTICIPANTS = 2
+
+
+def run() -> Iterator[Figure]:
+    programs = postgres.bin_directory()
+    assert programs is not None
+    server = postgres.PostgresServer(programs)
+    try:
+        postgres.prepare(server.dsn, "bench")
+        database = DatabaseSettings(dsn=Secret(postgres.dsn_as("writer", server.dsn, "bench")))
+        asyncio.run(_record(postgres.dsn_as("writer", server.dsn, "bench")))
+        yield from _figures(database)
+    finally:
+        server.remove()
+
+
+async def _record(dsn: str) -> None:
+    simulation = Simulation("demo", participants=PARTICIPANTS)
+    async with recorder(dsn, load([str(RULES)]).rules) as recorded:
+        async for poll in simulation.months(HOURS * 3600):
+            await recorded.take([poll])
+
+
+def _figures(database: DatabaseSettings) -> Iterator[Figure]:
+    participants = asyncio.run(whose.participants(database))
+    day = Period(BEGAN, BEGAN + timedelta(hours=HOURS))
+    job = spreading.Job(database, ((str(RULES),),), day)
+    yield from _measured(f"{PARTICIPANTS} participants, one process", job, participants, 1)
+    yield from _measured(f"{PARTICIPANTS} participants, a process per core", job, participants, None)
+    yield from _measured("1 participant, one process", job, participants[:1], 1)
+    yield from _measured("1 participant, a process per core", job, participants[:1], None)
+    for hours in (HOURS / 4, HOURS):
+        span = Period(BEGAN, BEGAN + timedelta(hours=hours))
+        with _peak() as peak:
+            spreading.run(spreading.Job(database, job.rule_files, span), participants[:1], _silent, processes=1)
+        yield Figure(f"memory for {hours:g} hours, peak (USS)", peak[0] / 1e6, "MB")
+
+
+def _measured(name: str, job: spreading.Job, participants: Sequence[Ispb], processes: int | None) -> Iterator[Figure]:
+    started = time.perf_counter()
+    pasts: list[Past] = spreading.run(job, participants, _silent, processes=processes)
+    taken = time.perf_counter() - started
+    yield Figure(f"{name}: bucket observations", sum(past.observations for past in pasts) / taken, "per s")
+    yield Figure(f"{name}: polls", sum(past.polls for past in pasts) / taken, "per s")
+
+
+def _silent(*_: object) -> None:
+    """The bar is for people."""
+
+
+@contextmanager
+def _peak() -> Iterator[list[int]]:
+    """Watches this process' memory; the list holds the most that was seen, in bytes."""
+    process, over, most = psutil.Process(), threading.Event(), [0]
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            most[0] = max(most[0], int(process.memory_full_info().uss))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watching.join()

@@ -1,0 +1,287 @@
+"""Random rule files and series, and what our engine makes of them, as promtool test files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from exporter.alerts.alert import AlertState
+from exporter.errors import RuleFileInvalid
+from exporter.rules.loading import load
+from exporter.rules.promtool.playing import Playback, play
+from exporter.rules.promtool.sequences import input_series
+from tests.differential.expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from random import Random
+
+    from exporter.rules.promql.series import Vector
+
+ANNOTATIONS = (
+    "{{ $labels.policy }} of {{ $labels.participant }}",
+    '{{ printf "%.1f" $value }}/{{ printf "%5.2e|%v|%s|%d" $value $value $value $value }}',
+    "{{ $value | humanize }} {{ humanize1024 $value }} {{ humanizePercentage $value }}",
+    "{{ humanizeDuration $value }}",
+    "{{ if gt $value 50.0 }}high{{ else if lt $value 0.0 }}negative{{ else }}low{{ end }}",
+    '{{ if and (ge $value 1.0) (ne $labels.policy "A") }}x{{- end }} {{- /* gone */ -}} y',
+    "{{ gt $value 50 }}",
+    "{{ $labels.__name__ }} {{ .Labels.job }} {{ .Value }} {{ $labels.nothing }}",
+    "{{ $labels }}",
+    '{{ if or (eq $labels.policy "A" "B") (not $labels.job) }}{{ $labels.policy | toLower | printf "%q" }}{{ end }}',
+    '{{ reReplaceAll "(.*):(.*)" "$2:${1}" $labels.instance }} {{ match "^1" $labels.participant }}',
+    "{{ $labels.instance | stripPort | title }} {{ len $labels.policy }} {{ print $value true $labels.policy 1 2 }}",
+    "{{ humanizeTimestamp $value }}",
+)
+SEVERITIES = ("info", "warning", "critical")
+LABELS = (
+    ("team", "tokens"),
+    ("level", "{{ if ge $value 50.0 }}high{{ else }}low{{ end }}"),
+    ("copy", "{{ $labels.policy }}"),
+    ("job", ""),
+    ("instance", "{{ .Labels.alertstate }}"),
+    ("wrong", "{{ lt $value 1 }}"),
+    ("worth", "{{ $value }}"),
+)
+
+
+@dataclass(frozen=True)
+class RuleText:
+    alert: str
+    expr: Tree
+    for_: str
+    keep_firing_for: str
+    labels: tuple[tuple[str, str], ...]
+    annotations: tuple[tuple[str, str], ...]
+
+    def written(self) -> dict[str, Any]:
+        made: dict[str, Any] = {"alert": self.alert, "expr": self.expr.text}
+        if self.for_:
+            made["for"] = self.for_
+        if self.keep_firing_for:
+            made["keep_firing_for"] = self.keep_firing_for
+        return {**made, "labels": dict(self.labels), "annotations": dict(self.annotations)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """``steps`` evaluations, ``evaluation_seconds`` apart; samples ``interval_seconds`` apart."""
+
+    rules: tuple[RuleText, ...]
+    series: tuple[tuple[str, tuple[str, ...]], ...]
+    interval_seconds: int
+    evaluation_seconds: int
+    steps: int
+
+    def smaller(self) -> Iterator[Case]:
+        """Yields cases with something left out."""
+        for steps in (self.steps // 2, self.steps - 1):
+            if 0 < steps < self.steps:
+                yield replace(self, steps=steps)
+        for place in range(len(self.rules)):
+            yield replace(self, rules=_without(self.rules, place))
+        for place in range(len(self.series)):
+            yield replace(self, series=_without(self.series, place))
+        for place, rule in enumerate(self.rules):
+            for less in _smaller_rules(rule):
+                yield replace(self, rules=(*self.rules[:place], less, *self.rules[place + 1 :]))
+        for place, (name, values) in enumerate(self.series):
+            if len(values) > 1:
+                yield replace(
+                    self, series=(*self.series[:place], (name, values[: len(values) // 2]), *self.series[place + 1 :])
+                )
+
+    def write(self, folder: Path, name: str) -> Outcome | None:
+        """Writes the case's rule file and its test file, expectations filled in by our engine.
+
+        Returns None where our engine refuses the rules.
+        """
+        rule_file = folder / f"{name}.rules.yml"
+        rule_file.write_text(_yaml({"groups": [{"name": "g", "rules": [rule.written() for rule in self.rules]}]}))
+        try:
+            rule_set = load([str(rule_file)])
+        except RuleFileInvalid:
+            return None
+        step_ms = self.evaluation_seconds * 1000
+        playback = play(
+            rule_set.rules,
+            [input_series(name, " ".join(values), self.interval_seconds * 1000) for name, values in self.series],
+            until_ms=(self.steps - 1) * step_ms,
+            interval_ms=step_ms,
+        )
+        test_file = folder / f"{name}.test.yml"
+        test_file.write_text(_yaml(self._test_file(rule_file.name, playback)))
+        return Outcome(test_file, playback)
+
+    def _test_file(self, rule_file: str, playback: Playback) -> dict[str, Any]:
+        alert_tests, expression_tests = [], []
+        for step in range(self.steps):
+            at_ms = step * self.evaluation_seconds * 1000
+            for rule in self.rules:
+                alert_tests.append(_alert_test(rule.alert, at_ms, playback))
+                if playback.failed is None and step % 3 == 0:
+                    samples = playback.query(rule.expr.text, at_ms)
+                    if all(value == value for _, _, value in samples):  # noqa: PLR0124 - promtool can't expect NaN
+                        expression_tests.append(
+                            {
+                                "expr": rule.expr.text,
+                                "eval_time": f"{at_ms}ms",
+                                "exp_samples": _samples(samples),
+                            }
+                        )
+            if playback.failed is None:
+                expression_tests.append(_open_alerts_test(at_ms, playback))
+        return {
+            "rule_files": [rule_file],
+            "evaluation_interval": f"{self.evaluation_seconds}s",
+            "tests": [
+                {
+                    "interval": f"{self.interval_seconds}s",
+                    "input_series": [{"series": name, "values": " ".join(values)} for name, values in self.series],
+                    "alert_rule_test": alert_tests,
+                    "promql_expr_test": expression_tests,
+                }
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``comparable``: whether the engines must agree where Prometheus finds several series in place of one.
+
+    With more than one participant it does so as soon as any of them has
+    something on the other side; an engine that looks at one at a time cannot know.
+    """
+
+    test_file: Path
+    playback: Playback
+
+    @property
+    def comparable(self) -> bool:
+        return len(self.playback.series) == 1
+
+
+def random_case(random: Random) -> Case:
+    names = tuple(f"Rule{place}" for place in range(random.choice((1, 1, 2, 3))))
+    if random.random() < 0.15 and len(names) < len(SEVERITIES):
+        names = (*names, names[0])
+    severities = random.sample(SEVERITIES, len(names))  # all different: one name may be that of two rules
+    steps = random.choice((6, 10, 16))
+    participants = PARTICIPANTS[: random.choice((1, 2, 2))]
+    return Case(
+        rules=tuple(
+            _rule(random, name, severity, names, alone=len(participants) == 1)
+            for name, severity in zip(names, severities, strict=True)
+        ),
+        series=tuple(_series(random, steps, participants)),
+        interval_seconds=random.choice((15, 30, 60, 60)),
+        evaluation_seconds=random.choice((15, 30, 60, 60, 75)),
+        steps=steps,
+    )
+
+
+def _rule(random: Random, name: str, severity: str, names: tuple[str, ...], *, alone: bool) -> RuleText:
+    labels = [("severity", severity)]
+    labels += random.sample(LABELS, random.choice((0, 0, 1, 2)))
+    chosen = random.sample(ANNOTATIONS, random.choice((0, 1, 2)))
+    return RuleText(
+        name,
+        Expressions(random, names, alone=alone).condition(),
+        random.choice(("", "", "15s", "1m", "2m", "100s")),
+        random.choice(("", "", "15s", "1m", "3m")),
+        tuple(labels),
+        (("value", "{{ $value }}"), *((f"a{place}", text) for place, text in enumerate(chosen))),
+    )
+
+
+def _series(random: Random, steps: int, participants: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    policies = POLICIES[: random.choice((1, 2, 3))]
+    scraped = random.choice(("", ', job="dict", instance="a:1"', ', job="dict", instance="b.example:2"'))
+    for participant in participants:
+        for name in PER_PARTICIPANT:
+            category = ', psp_category="A"' if name.endswith("info") else ""
+            levels = ("1", "0") if not category else ("1",)
+            if random.random() < 0.9:
+                yield f'{name}{{participant="{participant}"{category}{scraped}}}', _values(random, steps, levels)
+        for policy in policies:
+            for name in PER_BUCKET:
+                if random.random() < 0.85:
+                    text = f'{name}{{participant="{participant}", policy="{policy}"{scraped}}}'
+                    yield text, _values(random, steps, ("10", "50", "75", "79.75", "80", "90", "100", "0"))
+    if random.random() < 0.1 and len(participants) == 1:
+        name = random.choice(PER_BUCKET)
+        yield f'{name}{{participant="11111111", policy="A", job="twice"}}', _values(random, steps, ("1", "100"))
+
+
+def _values(random: Random, steps: int, levels: tuple[str, ...]) -> tuple[str, ...]:
+    made: list[str] = []
+    while len(made) < steps + 2:
+        roll = random.random()
+        if roll < 0.55:
+            made += [random.choice(levels)] * random.choice((1, 2, 3, 5))
+        elif roll < 0.7:
+            made.append(f"{random.choice(levels)}{random.choice(('+', '-'))}{random.choice(('0.5', '7', '0.1'))}x3")
+        elif roll < 0.8:
+            made.append(random.choice(("_", "_x2", "_x7")))
+        elif roll < 0.85:
+            made.append("stale")
+        elif roll < 0.92:
+            made.append(random.choice(("NaN", "Inf", "-Inf", "-0", "1e308", "0.1", "1e-320")))
+        else:
+            made.append(random.choice(("-3.25", "2.5", "-2.5", "0.5", "123456789", "1e6")))
+    return tuple(made)
+
+
+def _smaller_rules(rule: RuleText) -> Iterator[RuleText]:
+    if rule.for_:
+        yield replace(rule, for_="")
+    if rule.keep_firing_for:
+        yield replace(rule, keep_firing_for="")
+    for place in range(1, len(rule.labels)):
+        yield replace(rule, labels=_without(rule.labels, place))
+    for place in range(len(rule.annotations)):
+        yield replace(rule, annotations=_without(rule.annotations, place))
+    for less in rule.expr.smaller():
+        yield replace(rule, expr=less)
+
+
+def _without(items: tuple[Any, ...], place: int) -> tuple[Any, ...]:
+    return (*items[:place], *items[place + 1 :])
+
+
+def _alert_test(alert: str, at_ms: int, playback: Playback) -> dict[str, Any]:
+    firing = [a for a in playback.alerts(at_ms) if a.name == alert and a.state is AlertState.FIRING]
+    return {
+        "eval_time": f"{at_ms}ms",
+        "alertname": alert,
+        "exp_alerts": [
+            {
+                "exp_labels": {name: text for name, text in a.labels.items() if name != "alertname"},
+                "exp_annotations": dict(a.annotations),
+            }
+            for a in firing
+        ],
+    }
+
+
+def _open_alerts_test(at_ms: int, playback: Playback) -> dict[str, Any]:
+    return {"expr": "ALERTS", "eval_time": f"{at_ms}ms", "exp_samples": _samples(playback.query("ALERTS", at_ms))}
+
+
+def _samples(samples: Vector) -> list[dict[str, Any]]:
+    return [
+        {"labels": _metric({"__name__": name, **dict(labels.pairs)}), "value": value} for name, labels, value in samples
+    ]
+
+
+def _metric(labels: dict[str, str]) -> str:
+    inside = ", ".join(f"{name}={json.dumps(text)}" for name, text in labels.items() if name != "__name__")
+    return f"{labels.get('__name__', '')}{{{inside}}}"
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return yaml.dump(document, sort_keys=False, allow_unicode=True, width=10_000)

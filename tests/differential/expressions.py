@@ -1,0 +1,246 @@
+"""Random expressions of the subset, as trees whose text is made from their parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+POLICIES = ("A", "B", "C")
+PARTICIPANTS = ("11111111", "22222222")
+
+PER_BUCKET = (
+    "dict_rate_limit_utilization_percent",
+    "dict_rate_limit_available_tokens",
+    "dict_rate_limit_capacity",
+    "dict_rate_limit_consumption_rate_per_minute",
+)
+PER_PARTICIPANT = ("dict_rate_limit_up", "dict_rate_limit_participant_info", "dict_rate_limit_poll_interval_seconds")
+
+NUMBERS = (
+    "0",
+    "1",
+    "2",
+    "-1",
+    "3",
+    "0.5",
+    "1.7",
+    "10",
+    "75",
+    "80",
+    "1e3",
+    "NaN",
+    "Inf",
+    "-Inf",
+    "-0",
+    "1e308",
+    "0.1",
+    "0x1F",
+    "017",
+    "08",
+    ".5",
+    "5.",
+    "1e-3",
+)
+ARITHMETIC = ("+", "-", "*", "/", "%", "^")
+COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
+CLOCK = ("hour", "minute", "day_of_week", "day_of_month", "days_in_month", "month", "year")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """``template`` holds ``{}`` for each part. ``kind``: bucket, participant, plain (no labels) or number."""
+
+    kind: str
+    template: str
+    parts: tuple[Tree, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return self.template.format(*(part.text for part in self.parts))
+
+    def smaller(self) -> Iterator[Tree]:
+        """Yields expressions with one operation less."""
+        for part in self.parts:
+            if part.kind == self.kind:
+                yield part
+        for place, part in enumerate(self.parts):
+            for less in part.smaller():
+                yield Tree(self.kind, self.template, (*self.parts[:place], less, *self.parts[place + 1 :]))
+
+
+class Expressions:
+    """Makes expressions. ``alerts`` are the names that ``ALERTS`` may be asked for.
+
+    ``alone``: there is one participant only, so that operations may find several
+    series in place of one.
+    """
+
+    def __init__(self, random: Random, alerts: tuple[str, ...], *, alone: bool) -> None:
+        self._random = random
+        self._alerts = alerts
+        self._alone = alone
+
+    def condition(self) -> Tree:
+        """Returns something that a rule could watch: true at some times, and not at others."""
+        kind = self._random.choice(("bucket", "bucket", "participant"))
+        made = self.vector(kind, self._random.choice((1, 2, 2, 3, 4)))
+        if self._random.random() < 0.6:
+            made = Tree(kind, "{} " + self._random.choice(COMPARISONS) + " {}", (self._wrapped(made), self.number(1)))
+        return made
+
+    def vector(self, kind: str, depth: int) -> Tree:
+        if depth <= 0:
+            return self._selector(kind)
+        make = self._random.choice(
+            (
+                self._selector,
+                self._with_number,
+                self._with_number,
+                self._with_alike,
+                self._with_alike,
+                self._with_other,
+                self._set,
+                self._set,
+                self._with_plain,
+                self._aggregated,
+                self._aggregated,
+                self._called,
+                self._signed,
+            )
+        )
+        return make(kind) if make == self._selector else make(kind, depth)  # type: ignore[operator, call-arg]
+
+    def number(self, depth: int) -> Tree:
+        roll = self._random.random()
+        if depth <= 0 or roll < 0.6:
+            return Tree("number", self._random.choice(NUMBERS))
+        if roll < 0.7:
+            return Tree("number", "time()")
+        if roll < 0.8:
+            return Tree("number", "-({})", (self.number(depth - 1),))
+        operator = self._random.choice(("+", "-", "*", "/", "%", "^", "== bool", "< bool"))
+        template = self._random.choice(("({{}} {} {{}})", "{{}} {} {{}}")).format(operator)
+        return Tree("number", template, (self.number(depth - 1), self.number(depth - 1)))
+
+    def _selector(self, kind: str) -> Tree:
+        if self._alerts and self._random.random() < 0.2:
+            matchers = [f'alertname="{self._random.choice(self._alerts)}"']
+            if self._random.random() < 0.7:
+                matchers.append(self._random.choice(('alertstate="firing"', 'alertstate="pending"', 'alertstate!=""')))
+            found = "ALERTS{{" + ", ".join(matchers) + "}}"
+            keys = "participant, policy" if kind == "bucket" else "participant"
+            return Tree(kind, found if self._alone else f"max by ({keys}) ({found})")
+        name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)
+        if self._random.random() < 0.65:
+            return Tree(kind, name)
+        some = [
+            'participant="11111111"', 'participant=~"1+|2.*"', 'participant!="22222222"', 'job=~"dict|"', 'nothing=""',
+            'instance!~".*:1"', 'policy=~"A|B"', 'policy!="A"', 'policy="C"', 'policy!~"[AB]"', 'psp_category=~"A|"',
+        ]  # fmt: skip
+        chosen = self._random.sample(some, self._random.choice((1, 1, 2)))
+        return Tree(kind, name + "{{" + ",".join(chosen) + "}}")
+
+    def _with_number(self, kind: str, depth: int) -> Tree:
+        operator = self._random.choice((*ARITHMETIC, *COMPARISONS, *COMPARISONS))
+        if operator in COMPARISONS and self._random.random() < 0.25:
+            operator += " bool"
+        parts = (self._wrapped(self.vector(kind, depth - 1)), self._wrapped(self.number(1)))
+        if self._random.random() < 0.2:
+            parts = (parts[1], parts[0])
+        return Tree(kind, "{} " + operator + " {}", parts)
+
+    def _with_alike(self, kind: str, depth: int) -> Tree:
+        keys = "participant, policy" if kind == "bucket" else "participant"
+        matches = ["", "", f"on ({keys})", f"on ({keys}, job)", "ignoring (nothing)", "ignoring (job, instance)"]
+        matches += ["ignoring (psp_category)", f"on ({keys}) group_left", f"on ({keys}) group_right (job)"]
+        if self._alone:
+            matches += ["on (participant)", "ignoring (policy) group_left", "on (participant, __name__)"]
+        match = self._random.choice(matches)
+        operator = self._random.choice((*ARITHMETIC, *COMPARISONS))
+        if operator in COMPARISONS and self._random.random() < 0.3:
+            operator += " bool"
+        return self._two(kind, f"{operator} {match}", self.vector(kind, depth - 1), self.vector(kind, depth - 1))
+
+    def _with_other(self, kind: str, depth: int) -> Tree:
+        other = "participant" if kind == "bucket" else "bucket"
+        operator = self._random.choice((*ARITHMETIC, *COMPARISONS))
+        if operator in COMPARISONS and self._random.random() < 0.3:
+            operator += " bool"
+        given = self._random.choice(("", "()", "(psp_category)", "(instance)", "(nothing)", "(__name__)"))
+        if kind == "bucket":
+            one = self.vector(other, depth - 1)
+            if self._random.random() < 0.5:
+                return self._two(
+                    kind, f"{operator} on (participant) group_left {given}", self.vector(kind, depth - 1), one
+                )
+            return self._two(
+                kind, f"{operator} on (participant) group_right {given}", one, self.vector(kind, depth - 1)
+            )
+        many = Tree(
+            other,
+            self._random.choice(("sum", "max", "count")) + " by (participant) ({})",
+            (self.vector(other, depth - 1),),
+        )
+        return self._two(kind, f"{operator} on (participant)", self.vector(kind, depth - 1), many)
+
+    def _set(self, kind: str, depth: int) -> Tree:
+        operator = self._random.choice(("and", "or", "unless"))
+        other = kind if self._random.random() < 0.6 else self._random.choice(("bucket", "participant"))
+        match = self._random.choice(("", "on (participant)", "on (participant, policy)", "ignoring (policy)"))
+        return self._two(kind, f"{operator} {match}", self.vector(kind, depth - 1), self.vector(other, depth - 1))
+
+    def _with_plain(self, kind: str, depth: int) -> Tree:
+        plain = self._random.choice(
+            (
+                Tree("plain", "vector({})", (self.number(1),)),
+                Tree("plain", self._random.choice(CLOCK) + "()"),
+                Tree("plain", self._random.choice(CLOCK) + "(vector({}))", (self.number(1),)),
+            )
+        )
+        if self._random.random() < 0.5:
+            plain = Tree("plain", "({} " + self._random.choice(COMPARISONS) + " {})", (plain, self.number(0)))
+        operator = self._random.choice(("and on ()", "unless on ()", "+ on () group_left ()", "> on () group_left ()"))
+        return self._two(kind, operator, self.vector(kind, depth - 1), plain)
+
+    def _aggregated(self, kind: str, depth: int) -> Tree:
+        operator = self._random.choice(("sum", "min", "max", "avg", "count", "group"))
+        if kind == "bucket":
+            how = self._random.choice(
+                ("by (participant, policy)", "by (participant, policy, job)", "without (job, instance)", "without ()",
+                 "by (participant, policy, __name__)", "without (instance, alertname)")
+            )  # fmt: skip
+            return _steadied(operator, Tree(kind, f"{operator} {how} ({{}})", (self.vector(kind, depth - 1),)))
+        how = self._random.choice(("by (participant)", "by (participant)", "without (policy)"))
+        inner = self.vector(self._random.choice(("bucket", "participant")), depth - 1)
+        template = self._random.choice((f"{operator} {how} ({{}})", f"{operator} ({{}}) {how}"))
+        return _steadied(operator, Tree(kind, template, (inner,)))
+
+    def _called(self, kind: str, depth: int) -> Tree:
+        inner = self.vector(kind, depth - 1)
+        name = self._random.choice(
+            ("abs", "ceil", "floor", "round", "round", "sgn", "clamp", "clamp_min", "clamp_max", *CLOCK[:2])
+        )
+        if name == "clamp":
+            return Tree(kind, "clamp({}, {}, {})", (inner, self.number(1), self.number(1)))
+        if name in {"clamp_min", "clamp_max"} or (name == "round" and self._random.random() < 0.6):
+            return Tree(kind, name + "({}, {})", (inner, self.number(1)))
+        return Tree(kind, name + "({})", (inner,))
+
+    def _signed(self, kind: str, depth: int) -> Tree:
+        return Tree(kind, self._random.choice(("-{}", "-({})", "+{}", "({})")), (self.vector(kind, depth - 1),))
+
+    def _two(self, kind: str, operator: str, left: Tree, right: Tree) -> Tree:
+        return Tree(kind, "{} " + operator + " {}", (self._wrapped(left), self._wrapped(right)))
+
+    def _wrapped(self, tree: Tree) -> Tree:
+        """Returns it in parentheses, mostly: without them, precedence is part of the test."""
+        return Tree(tree.kind, "({})", (tree,)) if tree.parts and self._random.random() < 0.75 else tree
+
+
+def _steadied(operator: str, tree: Tree) -> Tree:
+    """Prometheus adds up in the order in which it reads series, which is random: the last digits are left out."""
+    return Tree(tree.kind, "round({}, 0.001)", (tree,)) if operator in {"sum", "avg"} else tree

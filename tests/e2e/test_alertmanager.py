@@ -1,0 +1,358 @@
+"""Alerts on their way to people: Prometheus, Alertmanager, and a receiver where Slack and PagerDuty stand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from alertmanager.generate import ALERTS, FIGURES, META_ALERTS, RULES, generated
+from tests.support.program import ROOT, Bridge, Program, wait_until
+from tests.support.prometheus import Alertmanager, Prometheus, run, servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.prometheus
+
+FOLDER = ROOT / "alertmanager"
+RUNBOOKS = "https://github.com/lb-conn/dict-rate-limit-exporter/blob/main/docs/runbooks"
+ROUTING_KEY = "0123456789abcdef0123456789abcdef"
+
+# KEYS_CHECK falls to 5 % between two polls, stays there, and recovers within a minute and a half.
+SCENARIO = """
+description: A bucket nearly empties at once and recovers; the category changes.
+step: 1s
+category: E
+sizes:
+  POLICIES_LIST: {capacity: 10000, refill_tokens: 6000}
+  KEYS_CHECK: {capacity: 1000, refill_tokens: 10, refill_period: 1s}
+traffic:
+  - policies: [KEYS_CHECK]
+    from: 14s
+    until: 15s
+    requests_per_minute: 57000
+  - policies: [KEYS_CHECK]
+    from: 15s
+    until: 40s
+    requests_per_minute: 600
+category_changes:
+  - {at: 10s, category: F}
+"""
+
+
+class Receiver:
+    """An HTTP server that keeps what is posted to it, by path."""
+
+    def __init__(self) -> None:
+        received: list[tuple[str, dict[str, Any]]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                received.append((self.path, json.loads(body)))
+                self.send_response(202 if self.path == "/pagerduty" else 200)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.received = received
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def at(self, path: str) -> list[dict[str, Any]]:
+        return [body for to, body in self.received if to == path]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Any], Any]]:
+    with servers() as start:
+        yield start
+
+
+def installed(folder: Path, receiver: Receiver) -> Path:
+    """Copies the shipped configuration; addresses, secrets and waiting times are the test's."""
+    made = folder / "alertmanager"
+    shutil.copytree(FOLDER, made)
+    (folder / "slack_api_url").write_text(f"{receiver.url}/slack")
+    (folder / "pagerduty_routing_key").write_text(ROUTING_KEY)
+    file = made / "alertmanager.yml"
+    text = file.read_text()
+    for shipped, here in (
+        ("/run/secrets/", f"{folder}/"),
+        ("https://events.pagerduty.com/v2/enqueue", f"{receiver.url}/pagerduty"),
+        ("http://alert-log:9880/alerts", f"{receiver.url}/log"),
+        ("group_wait: 15s", "group_wait: 1s"),
+        ("group_interval: 1m", "group_interval: 1s"),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, here)
+    file.write_text(text)
+    return file
+
+
+def test_an_alert_and_its_end_reach_slack_pagerduty_and_the_log(tmp_path, start, serve, receiver) -> None:
+    bridge = start(Bridge(tmp_path, SCENARIO))
+    exporter = start(Program("exporter", **bridge.settings)).ready()
+    alertmanager = serve(Alertmanager(tmp_path, installed(tmp_path, receiver)))
+    serve(
+        Prometheus.scraping(
+            tmp_path,
+            {"dict-rate-limit-exporter": [f"127.0.0.1:{exporter.port}"]},
+            rules=[ALERTS, META_ALERTS],
+            alertmanager=alertmanager.address,
+        )
+    )
+    (who,) = bridge.participants
+
+    def slack(title: str) -> list[dict[str, Any]]:
+        return [m for m in receiver.at("/slack") if m["attachments"][0]["title"].startswith(title)]
+
+    wait_until(lambda: slack("[CRITICAL]"), within_seconds=60, what="a critical alert in Slack")
+    wait_until(lambda: receiver.at("/pagerduty"), within_seconds=20, what="an incident in PagerDuty")
+    wait_until(lambda: len(receiver.at("/pagerduty")) > 1, within_seconds=120, what="its end in PagerDuty")
+    wait_until(lambda: len(slack("[RESOLVED]")) > 1, within_seconds=90, what="the ends of both alerts in Slack")
+
+    _check_slack(slack("[CRITICAL]")[0], who)
+    _check_pagerduty(receiver.at("/pagerduty"), who)
+    _check_resolved(slack("[RESOLVED]"), who)
+    # The warning was silent while the bucket was critical, and came after it.
+    titles = [m["attachments"][0]["title"] for m in receiver.at("/slack")]
+    assert titles == [
+        f"[CRITICAL] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less",
+        *sorted(
+            [
+                f"[RESOLVED] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less",
+                f"[WARNING] {who}: KEYS_CHECK of {who} has 20 % of its tokens left, or less",
+            ],
+            key=titles.index,
+        ),
+        f"[RESOLVED] {who}: KEYS_CHECK of {who} has 20 % of its tokens left, or less",
+    ]
+    (told,) = receiver.at("/log")
+    assert told["receiver"] == "log"
+    assert told["groupLabels"] == {"participant": who}
+    assert [a["labels"]["alertname"] for a in told["alerts"]] == ["DictRateLimitCategoryChanged"]
+    assert told["alerts"][0]["annotations"]["runbook_url"] == f"{RUNBOOKS}/DictRateLimitCategoryChanged.md"
+
+
+def _check_slack(message: dict[str, Any], who: str) -> None:
+    board = f"http://localhost:3000/d/dict-rate-limit-bucket?var-participant={who}&var-policy=KEYS_CHECK"
+    runbook = f"{RUNBOOKS}/DictRateLimitTokensCritical.md"
+    assert message["channel"] == "#dict-rate-limit"
+    assert message["username"] == "dict-rate-limit"
+    (attachment,) = message["attachments"]
+    assert attachment["color"] == "danger"
+    assert attachment["title"] == attachment["fallback"]
+    assert attachment["title"] == f"[CRITICAL] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less"
+    assert attachment["title_link"] == board
+    assert [(a["type"], a["text"], a["url"]) for a in attachment["actions"]] == [
+        ("button", "Dashboard", board),
+        ("button", "Runbook", runbook),
+    ]
+    what, described, *figures, since, links = attachment["text"].splitlines()
+    assert what == (
+        f"*FIRING DictRateLimitTokensCritical* (critical): KEYS_CHECK of {who} has 10 % of its tokens left, or less"
+    )
+    assert re.fullmatch(
+        rf"Bucket KEYS_CHECK of participant {who} is at 9\d\.\d % utilization\. At 100 % DICT answers HTTP 429\.",
+        described,
+    )
+    _check_figures(figures, who)
+    assert re.fullmatch(r"Since: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", since)
+    assert links == f"<{board}|Dashboard> · <{runbook}|Runbook>"
+
+
+def _check_figures(figures: list[str], who: str) -> None:
+    """What, where, how bad, how long until empty, when full again: and the figures agree with each other."""
+    where, bad, empty, full = figures
+    assert where == f"Where: bucket KEYS_CHECK of participant {who}"
+    found = re.fullmatch(r"How bad: (\d+) of 1000 tokens left, (\d+\.\d) % used", bad)
+    assert found
+    tokens, used = int(found[1]), float(found[2])
+    assert 0 < tokens <= 100
+    assert used == pytest.approx(100 - tokens / 10)
+    assert re.fullmatch(r"Empty in: (not draining|(\d+m )?\d+(\.\d+)?s|0\.\d+s|\d+(\.\d+)?ms)", empty)
+    again = re.fullmatch(
+        r"Full again: in (\d)m (\d+)s, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC, if nothing is consumed", full
+    )
+    assert again, full
+    assert 60 * int(again[1]) + int(again[2]) == (1000 - tokens) // 10
+
+
+def _check_pagerduty(incidents: list[dict[str, Any]], who: str) -> None:
+    trigger, *_, end = incidents
+    board = f"http://localhost:3000/d/dict-rate-limit-bucket?var-participant={who}&var-policy=KEYS_CHECK"
+    assert trigger["routing_key"] == ROUTING_KEY
+    assert trigger["event_action"] == "trigger"
+    assert len(trigger["dedup_key"]) == 64
+    assert trigger["client"] == "dict-rate-limit"
+    assert trigger["client_url"] == board
+    assert trigger["links"] == [
+        {"href": board, "text": "Dashboard"},
+        {"href": f"{RUNBOOKS}/DictRateLimitTokensCritical.md", "text": "Runbook"},
+    ]
+    payload = trigger["payload"]
+    assert payload["summary"] == f"[CRITICAL] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less"
+    assert payload["severity"] == "critical"
+    assert payload["class"] == "DictRateLimitTokensCritical"
+    assert payload["component"] == "KEYS_CHECK"
+    assert payload["group"] == who
+    details = payload["custom_details"]
+    assert (details["num_firing"], details["num_resolved"]) == ("1", "0")
+    what, _described, *figures, since, dashboard, runbook = details["alerts"].splitlines()
+    assert what.startswith("FIRING DictRateLimitTokensCritical (critical): KEYS_CHECK")
+    _check_figures(figures, who)
+    assert since.startswith("Since: ")
+    assert dashboard == f"Dashboard: {board}"
+    assert runbook == f"Runbook: {RUNBOOKS}/DictRateLimitTokensCritical.md"
+
+    assert end["event_action"] == "resolve"
+    assert end["dedup_key"] == trigger["dedup_key"]
+    assert end["routing_key"] == ROUTING_KEY
+
+
+def _check_resolved(messages: list[dict[str, Any]], who: str) -> None:
+    critical, warning = messages
+    for message, name in ((critical, "TokensCritical"), (warning, "TokensLow")):
+        (attachment,) = message["attachments"]
+        assert attachment["color"] == "good"
+        first, *_, lasted, _links = attachment["text"].splitlines()
+        assert first.startswith(f"*RESOLVED DictRateLimit{name}*")
+        times = re.fullmatch(r"Lasted: from ([-\d]+ [:\d]+) UTC to ([-\d]+ [:\d]+) UTC", lasted)
+        assert times
+        assert times[1] < times[2]
+
+
+BUCKET = {"participant": "12345678", "policy": "KEYS_CHECK"}
+CRITICAL = {**BUCKET, "alertname": "DictRateLimitTokensCritical", "severity": "critical"}
+LOW = {**BUCKET, "alertname": "DictRateLimitTokensLow", "severity": "warning"}
+EMPTY = {**BUCKET, "alertname": "DictRateLimitBucketEmpty", "severity": "critical"}
+BRIDGE = {"participant": "12345678", "alertname": "DictRateLimitBridgeNotAnswering", "severity": "critical"}
+STALE = {"participant": "12345678", "alertname": "DictRateLimitDataStale", "severity": "critical"}
+CATEGORY = {"participant": "12345678", "alertname": "DictRateLimitCategoryChanged", "severity": "info"}
+OUTBOX = {"alertname": "DictRateLimitOutboxLagging", "severity": "warning"}
+
+
+@pytest.mark.parametrize(
+    ("active", "silent"),
+    [
+        pytest.param([CRITICAL, LOW], [LOW], id="critical silences the warning of its bucket"),
+        pytest.param([CRITICAL, {**LOW, "policy": "CLAIMS_READ"}], [], id="not that of another bucket"),
+        pytest.param([CRITICAL, {**LOW, "participant": "00000208"}], [], id="nor of another participant"),
+        pytest.param([EMPTY, CRITICAL, LOW], [CRITICAL, LOW], id="empty silences both"),
+        pytest.param([BRIDGE, EMPTY, STALE], [EMPTY, STALE], id="a silent Bridge silences what it blinds"),
+        pytest.param([BRIDGE, CATEGORY, OUTBOX], [], id="and nothing else"),
+        pytest.param([BRIDGE, {**EMPTY, "participant": "00000208"}], [], id="nor anybody else"),
+        pytest.param([OUTBOX, STALE], [], id="alerts without a bucket leave each other alone"),
+    ],
+)
+def test_worse_alerts_silence_lesser_ones(tmp_path, serve, receiver, active, silent) -> None:
+    alertmanager = serve(Alertmanager(tmp_path, installed(tmp_path, receiver)))
+
+    alertmanager.post([{"labels": labels} for labels in active])
+
+    def states() -> list[dict[str, Any]]:
+        found = alertmanager.alerts()
+        known = len(found) == len(active) and all(a["status"]["state"] != "unprocessed" for a in found)
+        return found if known else []
+
+    found = wait_until(states, what="Alertmanager to have looked at every alert")
+    suppressed = [alert["labels"] for alert in found if alert["status"]["inhibitedBy"]]
+    assert {frozenset(labels.items()) for labels in suppressed} == {frozenset(labels.items()) for labels in silent}
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        ("severity=critical", "pagerduty-and-slack"),
+        ("severity=warning", "slack"),
+        ("severity=info", "log"),
+        ("alertname=Whatever", "slack"),
+    ],
+)
+def test_each_severity_has_its_receivers(labels, receivers) -> None:
+    right, told = run(
+        "amtool", "config", "routes", "test", f"--config.file={FOLDER / 'alertmanager.yml'}",
+        f"--verify.receivers={receivers}", labels,
+    )  # fmt: skip
+
+    assert right, told
+
+
+def test_amtool_accepts_the_configuration() -> None:
+    right, told = run("amtool", "check-config", FOLDER / "alertmanager.yml")
+
+    assert right, told
+    assert "1 templates" in told
+
+
+def test_promtool_accepts_the_configuration_and_every_rule() -> None:
+    right, told = run("promtool", "check", "config", FOLDER / "prometheus.yml")
+
+    assert right, told
+    assert "2 rule files found" in told
+
+
+@pytest.mark.parametrize("file", sorted((FOLDER / "tests").glob("*.yml")), ids=lambda file: file.name)
+def test_rules_do_what_their_unit_tests_say(file) -> None:
+    right, told = run("promtool", "test", "rules", file)
+
+    assert right, told
+
+
+def test_every_meta_alert_has_a_unit_test() -> None:
+    tests = yaml.safe_load((FOLDER / "tests" / "meta-alerts.test.yml").read_text())["tests"]
+    fired = {case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]}
+
+    rules = [rule for group in yaml.safe_load(META_ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+    assert fired == {rule["alert"] for rule in rules}
+    assert {rule["annotations"]["runbook_url"] for rule in rules} == {f"{RUNBOOKS}/{name}.md" for name in fired}
+    assert {rule["labels"]["severity"] for rule in rules} <= {"critical", "warning"}
+
+
+def test_what_follows_from_the_rules_is_current() -> None:
+    assert {path: path.read_text() for path in generated()} == generated()
+
+
+def test_prometheus_loads_the_shipped_rules_with_nothing_but_annotations_added() -> None:
+    shipped = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
+    loaded = yaml.safe_load(ALERTS.read_text())["groups"]
+
+    for group in loaded:
+        for rule in group["rules"]:
+            for name in FIGURES:
+                del rule["annotations"][name]
+
+    assert loaded == shipped
+
+
+def test_no_secret_is_in_the_configuration() -> None:
+    configuration = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
+    assert configuration["global"]["slack_api_url_file"] == "/run/secrets/slack_api_url"
+    for receiver in configuration["receivers"]:
+        for pagerduty in receiver.get("pagerduty_configs", []):
+            assert pagerduty["routing_key_file"] == "/run/secrets/pagerduty_routing_key"
+            assert not pagerduty.keys() & {"routing_key", "service_key"}

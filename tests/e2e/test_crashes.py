@@ -1,0 +1,105 @@
+"""Whatever dies, whenever: no second open alert, no transition lost, no event lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+
+from tests.support import truth
+from tests.support.program import Bridge, Program, wait_until
+
+pytestmark = [pytest.mark.postgres, pytest.mark.broker]
+
+KILLS = int(os.environ.get("TEST_KILLS", "50"))
+
+
+def in_order(consumer) -> dict[str, list[str]]:
+    """The states of each alert as they arrived, repeats left out."""
+    seen: set[str] = set()
+    states: dict[str, list[str]] = {}
+    for _, body, key in consumer.events:
+        if body["event_id"] not in seen:
+            seen.add(body["event_id"])
+            states.setdefault(key, []).append(body["state"])
+    return states
+
+
+def test_killing_the_process_at_random_moments_loses_and_repeats_nothing(
+    tmp_path, start, consume, database_dsn, pulsar_server
+) -> None:
+    bridge = start(Bridge(tmp_path, participants=3))
+    topic = pulsar_server.topic(deduplication=True)
+    consumer = consume(pulsar_server.url, topic)
+    settings = bridge.settings | {
+        "DATABASE__DSN": database_dsn,
+        "PULSAR__SERVICE_URL": pulsar_server.url,
+        "PULSAR__TOPIC": topic,
+    }
+    chance = random.Random(11)
+    program = Program("run", **settings)
+
+    for _ in range(KILLS):
+        start(program)
+        before = truth.count(database_dsn, "dict_rate_limit_reconciliations")
+        wait_until(
+            lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > before,  # noqa: B023
+            what="a commit after the restart",
+        )
+        # The moment of death is what this test is about.
+        time.sleep(chance.uniform(0, 3))
+        program.kill()
+    start(program).ready()
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_outbox", "state = 'pending'") == 0)
+    assert program.stop() == 0
+
+    found = truth.check(database_dsn)
+    assert len(found.expected) > KILLS
+    wait_until(lambda: len(set(consumer.ids)) >= truth.count(database_dsn, "dict_rate_limit_outbox"))
+    assert len(consumer.ids) == len(set(consumer.ids)), "the broker deduplicates"
+    for states in in_order(consumer).values():
+        assert states == ["firing", "resolved"] * (len(states) // 2) + ["firing"] * (len(states) % 2)
+
+
+@pytest.mark.parametrize("fate", ["killed", "frozen"])
+def test_another_process_takes_over_and_the_one_before_commits_nothing(tmp_path, start, database_dsn, fate) -> None:
+    bridge = start(Bridge(tmp_path, participants=2))
+    settings = bridge.settings | {"DATABASE__DSN": database_dsn}
+    first = start(Program("run", **settings)).ready()
+    second = start(Program("run", **settings)).ready()
+    wait_until(lambda: first.metric("dict_rate_limit_lease_held") == 1)
+    assert second.metric("dict_rate_limit_lease_held") == 0
+    assert second.metric("dict_rate_limit_up") is None, "the one that waits does not poll"
+
+    began = time.monotonic()
+    first.kill() if fate == "killed" else first.freeze()
+    wait_until(lambda: second.metric("dict_rate_limit_lease_held") == 1, within_seconds=15)
+    taken_over_seconds = time.monotonic() - began
+    wait_until(lambda: second.metric("dict_rate_limit_up") == 2)
+    if fate == "frozen":
+        first.thaw()
+        wait_until(lambda: first.metric("dict_rate_limit_lease_held") == 0)
+    polls = truth.count(database_dsn, "dict_rate_limit_reconciliations")
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > polls + 10)
+    second.stop()
+    first.end()
+
+    assert taken_over_seconds < 12
+    found = truth.check(database_dsn)
+    streams = [poll.stream_id for polls in found.polls.values() for poll in polls]
+    assert len(set(streams)) == 2
+
+
+def test_a_clean_stop_hands_the_lease_over_at_once(tmp_path, start, database_dsn) -> None:
+    bridge = start(Bridge(tmp_path))
+    settings = bridge.settings | {"DATABASE__DSN": database_dsn}
+    first = start(Program("run", **settings)).ready()
+    second = start(Program("run", **settings)).ready()
+
+    assert first.stop() == 0
+    wait_until(lambda: second.metric("dict_rate_limit_lease_held") == 1, within_seconds=4)
+
+    assert second.stop() == 0
+    truth.check(database_dsn)

@@ -1,0 +1,212 @@
+"""What a person does wrong ends, or goes on, with one clear line."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.support import truth
+from tests.support.certificates import Authority
+from tests.support.postgres import dsn_as
+from tests.support.program import RULES, Bridge, Program, free_port, json_lines, wait_until
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """Enough to start an exporter, of a Bridge that is not there."""
+    return {
+        "PARTICIPANTS": "12345678",
+        "BRIDGE__TARGET": f"127.0.0.1:{free_port()}",
+        "BRIDGE__INSECURE": "true",
+        "BRIDGE__TIMEOUT": "1s",
+        "POLL__INTERVAL": "1s",
+        "POLL__STALENESS": "10s",
+    }
+
+
+def last_words(program: Program) -> tuple[int, str]:
+    """The exit code, and what was said that is no log line."""
+    code = program.wait(60)
+    lines = [line for line in program.output().splitlines() if line and not line.startswith("{")]
+    return code, "\n".join(lines)
+
+
+def ends(start, command: str, *arguments: str, **settings: object) -> tuple[int, str]:
+    return last_words(start(Program(command, *arguments, **settings)))
+
+
+def test_an_unreachable_bridge_is_a_failed_poll_and_the_exporter_goes_on(start, settings) -> None:
+    program = start(Program("exporter", **settings)).ready()
+
+    wait_until(lambda: program.metric("dict_rate_limit_poll_errors_total", code="UNAVAILABLE"))
+
+    assert program.metric("dict_rate_limit_up") == 0
+    assert any("did not answer" in line.get("msg", "") for line in json_lines(program.output()))
+    assert program.stop() == 0
+
+
+def test_a_wrong_certificate_is_named_as_the_reason(start, settings, tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    ours, theirs = Authority(tmp_path / "a"), Authority(tmp_path / "b", "Other CA")
+    tls = ours.tls("server")
+    flags = {"tls.cert_file": tls.cert_file, "tls.key_file": tls.key_file}
+    bridge = Bridge(tmp_path, **{name.replace("_", "-"): str(file) for name, file in flags.items()})
+    start(bridge)
+    settings |= {"BRIDGE__TARGET": bridge.target, "BRIDGE__INSECURE": "false", "BRIDGE__TLS__CA_FILE": theirs.ca_file}
+
+    program = start(Program("exporter", **settings)).ready()
+    wait_until(lambda: program.metric("dict_rate_limit_poll_errors_total"))
+
+    said = [line["msg"] for line in json_lines(program.output()) if "poll failed" in line.get("msg", "")]
+    assert "certificate" in said[0].lower()
+    assert program.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"BRIDGE__TLS__CA_FILE": "/nowhere.pem", "BRIDGE__INSECURE": "false"}, "/nowhere.pem"),
+        ({"POLL__INTERVALL": "1s"}, "DICT_RATE_LIMIT_POLL__INTERVALL: no such setting"),
+        ({"POLL__INTERVAL": "1"}, "DICT_RATE_LIMIT_POLL__INTERVAL"),
+        ({"PARTICIPANTS": "123"}, "DICT_RATE_LIMIT_PARTICIPANTS"),
+        ({"PARTICIPANTS": ""}, "participants: not set"),
+        ({"WEB__LISTEN_ADDRESS": "nonsense"}, "web.listen_address"),
+        ({"FEED__LISTEN_ADDRESS": "127.0.0.1:1", "FEED__INSECURE": "false"}, "feed"),
+    ],
+)
+def test_a_wrong_setting_ends_the_exporter_with_one_line(start, settings, wrong, said) -> None:
+    code, words = ends(start, "exporter", **(settings | wrong))
+
+    assert code == 2
+    assert said in words
+    assert len(words.splitlines()) == 1
+
+
+def test_an_unknown_key_of_the_file_is_named_with_the_file(start, settings, tmp_path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text("poll:\n  intervall: 15s\n")
+
+    code, words = ends(start, "exporter", "--config.file", str(file), **settings)
+
+    assert code == 2
+    assert words == f"dict-rate-limit: {file}: poll: Object contains unknown field `intervall`"
+
+
+def test_a_port_in_use_ends_the_exporter_with_one_line(start, settings) -> None:
+    first = start(Program("exporter", **settings)).ready()
+
+    code, words = ends(start, "exporter", **(settings | {"WEB__LISTEN_ADDRESS": f"127.0.0.1:{first.port}"}))
+
+    assert code == 2
+    assert str(first.port) in words
+    assert "in use" in words
+
+
+@pytest.mark.postgres
+def test_a_wrong_dsn_is_reported_and_polling_goes_on(start, settings) -> None:
+    dsn = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    program = start(Program("run", **settings, DATABASE__DSN=dsn)).ready()
+
+    wait_until(lambda: program.metric("dict_rate_limit_up") == 0)
+    said = [line["msg"] for line in json_lines(program.output()) if line["level"] == "ERROR"]
+
+    assert any("PostgreSQL" in line for line in said)
+    assert program.stop() == 0
+
+
+@pytest.mark.postgres
+def test_a_missing_migration_says_what_to_do(start, settings, empty_database) -> None:
+    code, words = ends(start, "run", **settings, DATABASE__DSN=empty_database)
+
+    assert code == 1
+    assert "run `dict-rate-limit migrate up`" in words
+    assert len(words.splitlines()) == 1
+
+
+@pytest.mark.postgres
+def test_a_role_without_rights_is_told_so(start, settings, reader_dsn) -> None:
+    program = start(Program("run", **settings, DATABASE__DSN=reader_dsn))
+
+    wait_until(lambda: "may not do this" in program.output(), what=program.output())
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("groups: [", "rules.yml"),
+        (
+            "groups:\n- name: a\n  rules:\n  - alert: X\n    expr: rate(up[5m]) > 0\n    labels: {severity: info}\n",
+            "rate",
+        ),
+        ("groups:\n- name: a\n  rules:\n  - alert: X\n    expr: dict_rate_limit_up == 0\n", "severity"),
+    ],
+)
+def test_a_bad_rule_file_ends_the_start_naming_file_and_line(
+    start, settings, database_dsn, tmp_path, text, said
+) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(text)
+
+    code, words = ends(start, "run", **settings, DATABASE__DSN=database_dsn, RULES__FILES=file)
+
+    assert code == 1
+    assert f"{file}:" in words
+    assert said in words
+
+
+@pytest.mark.postgres
+@pytest.mark.broker
+def test_a_wrong_topic_is_told_and_events_wait(start, tmp_path, database_dsn, pulsar_server) -> None:
+    bridge = start(Bridge(tmp_path))
+    program = start(
+        Program(
+            "run",
+            **bridge.settings,
+            DATABASE__DSN=database_dsn,
+            PULSAR__SERVICE_URL=pulsar_server.url,
+            PULSAR__TOPIC="persistent://nobody/nowhere/nothing",
+        )
+    ).ready()
+
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_outbox", "state = 'pending'") > 0)
+    broker = next(d for d in program.get("/-/ready")["dependencies"] if d["name"] == "broker")
+
+    assert not broker["ok"]
+    assert "persistent://nobody/nowhere/nothing" in broker["message"] + program.output()
+    assert program.stop() == 0
+    assert truth.count(database_dsn, "dict_rate_limit_outbox", "state <> 'pending'") == 0
+
+
+@pytest.mark.postgres
+def test_reload_keeps_the_running_rules_when_the_file_is_bad(
+    start, tmp_path, postgres_admin_dsn, postgres_database
+) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(RULES.read_text())
+    bridge = start(Bridge(tmp_path))
+    dsn = dsn_as("writer", postgres_admin_dsn, postgres_database)
+    settings = {"DATABASE__DSN": dsn, "RULES__FILES": file, "WEB__ENABLE_LIFECYCLE": "true"}
+    program = start(Program("run", **bridge.settings, **settings)).ready()
+    before = program.get("/api/v1/rules")
+
+    file.write_text("groups: nonsense")
+    refused = httpx.post(program.url + "/-/reload")
+    failed = program.metric("dict_rate_limit_config_last_reload_successful")
+    kept = program.get("/api/v1/rules")
+    file.write_text("groups: []")
+    accepted = httpx.post(program.url + "/-/reload")
+
+    names = [rule["name"] for group in before["data"]["groups"] for rule in group["rules"]]
+    assert refused.status_code >= 400
+    assert str(file) in refused.text
+    assert failed == 0
+    assert [rule["name"] for group in kept["data"]["groups"] for rule in group["rules"]] == names
+    assert accepted.status_code == 200
+    assert program.metric("dict_rate_limit_config_last_reload_successful") == 1
+    wait_until(
+        lambda: truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 0,
+        what="alerts of rules that are gone",
+    )
+    assert program.stop() == 0

@@ -1,0 +1,93 @@
+"""Exporter and reconciler as two processes, with mutual TLS between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import truth
+from tests.support.certificates import Authority
+from tests.support.program import Bridge, Program, free_port, wait_until
+
+pytestmark = pytest.mark.postgres
+
+TEN = {
+    "dict_rate_limit_available_tokens",
+    "dict_rate_limit_capacity",
+    "dict_rate_limit_utilization_percent",
+    "dict_rate_limit_consumption_rate_per_minute",
+    "dict_rate_limit_recovery_eta_seconds",
+    "dict_rate_limit_exhaustion_projection_seconds",
+    "dict_rate_limit_error_404_rate",
+    "dict_rate_limit_alerts_created_total",
+    "dict_rate_limit_alerts_resolved_total",
+    "dict_rate_limit_monitoring_duration_seconds_bucket",
+}
+
+
+@pytest.fixture
+def split(tmp_path, database_dsn):
+    """The settings of an exporter and of a reconciler that follows it."""
+    tls = Authority(tmp_path).tls("peer")
+    feed = {f"FEED__TLS__{name.upper()}": getattr(tls, name) for name in ("ca_file", "cert_file", "key_file")}
+    address = f"localhost:{free_port()}"
+    exporter = {**feed, "FEED__LISTEN_ADDRESS": address}
+    reconciler = {
+        **feed,
+        "FEED__TARGETS": address,
+        "DATABASE__DSN": database_dsn,
+        "POLL__INTERVAL": "1s",
+        "POLL__STALENESS": "10s",
+        "BRIDGE__TIMEOUT": "1s",
+    }
+    return exporter, reconciler
+
+
+def test_the_exporter_serves_all_ten_metrics_of_a_reconciler_elsewhere(tmp_path, start, split, database_dsn) -> None:
+    bridge = start(Bridge(tmp_path, participants=2))
+    exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()
+    reconciler = start(Program("reconciler", **split[1])).ready()
+
+    fired = "dict_rate_limit_alerts_created_total"
+    wait_until(lambda: (exporter.metric(fired) or 0) > 4)
+    wait_until(lambda: {name for name, _, _ in exporter.samples()} >= TEN, within_seconds=90)
+    assert reconciler.stop() == 0
+    assert exporter.stop() == 0
+
+    found = truth.check(database_dsn)
+    assert not found.gaps()
+
+
+def test_a_dead_exporter_raises_an_alert_and_a_new_one_resolves_it(tmp_path, start, split, database_dsn) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(
+        "groups:\n- name: a\n  rules:\n  - alert: Silent\n    expr: max by (participant) (dict_rate_limit_up) == 0\n"
+        "    labels: {severity: critical}\n"
+    )
+    bridge = start(Bridge(tmp_path))
+    exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()
+    reconciler = start(Program("reconciler", **split[1], RULES__FILES=rules)).ready()
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > 2)
+
+    exporter.kill()
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1)
+    start(Program("exporter", **bridge.settings, **split[0]))
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'resolved'") == 1)
+    assert reconciler.stop() == 0
+
+    truth.check(database_dsn, str(rules))
+
+
+def test_a_reconciler_that_was_killed_catches_up_from_the_backlog(tmp_path, start, split, database_dsn) -> None:
+    bridge = start(Bridge(tmp_path, participants=3))
+    exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()
+    reconciler = start(Program("reconciler", **split[1])).ready()
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts") > 0)
+
+    reconciler.kill()
+    start(reconciler).ready()
+    polls = truth.count(database_dsn, "dict_rate_limit_reconciliations")
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > polls + 30)
+    assert reconciler.stop() == 0
+    assert exporter.stop() == 0
+
+    assert not truth.check(database_dsn).gaps()

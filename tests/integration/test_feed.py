@@ -1,0 +1,312 @@
+"""In one process or two: the same polls give the same rows and the same events."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from exporter.bridge.credentials import ChannelSource
+from exporter.config import DatabaseSettings, Duration, FeedSettings, Secret, TlsSettings
+from exporter.feed.backlog import Backlog
+from exporter.feed.client import Claims, FeedClient
+from exporter.feed.inbox import Inbox, Report
+from exporter.feed.server import FeedServer
+from exporter.metrics import Metrics
+from exporter.reconciler import Reconciler, series_of
+from exporter.rules import loading
+from exporter.store.database import Database
+from exporter.store.lease import Lease
+from exporter.store.writer import Writer
+from tests.support import conditions, truth
+from tests.support.certificates import Authority
+from tests.support.postgres import cloned, dsn_as
+from tests.support.program import RULES
+from tests.support.simulated import Simulation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.postgres
+
+TABLES = {
+    "dict_rate_limit_policies": "*",
+    "dict_rate_limit_states": "*",
+    "dict_rate_limit_reconciliations": "to_jsonb(t) - 'recorded_at'",
+    "dict_rate_limit_alerts": "to_jsonb(t) - 'id'",
+    "dict_rate_limit_alert_transitions": "*",
+    "dict_rate_limit_outbox": "to_jsonb(t) - 'id' - 'created_at'",
+}
+
+
+until = partial(conditions.until, seconds=20)
+
+
+def everything(dsn: str) -> dict[str, list]:
+    with truth.rows(dsn) as query:
+        return {
+            table: sorted(map(str, query(f"SELECT {columns} FROM {table} AS t"))) for table, columns in TABLES.items()
+        }
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def certificates(tmp_path) -> TlsSettings:
+    return Authority(_folder(tmp_path / "ours")).tls("peer", "localhost")
+
+
+@pytest.fixture
+def others(tmp_path) -> TlsSettings:
+    return Authority(_folder(tmp_path / "theirs")).tls("peer", "localhost")
+
+
+INSECURE = FeedSettings(listen_address="localhost:0", insecure=True)
+
+
+class Following:
+    """A reconciler of the test's own, with the database and an inbox."""
+
+    def __init__(self, dsn: str, participants, listeners=()) -> None:
+        self.metrics = Metrics()
+        self.inbox = Inbox(1000, lambda _: None)
+        self.database = Database(DatabaseSettings(dsn=Secret(dsn)))
+        self.rules = loading.load([str(RULES)]).rules
+        self.reconciler = Reconciler(
+            writer=Writer(self.database, 900),
+            inbox=self.inbox,
+            metrics=self.metrics,
+            rules=lambda: self.rules,
+            participants=participants,
+            now=lambda: datetime.now(UTC),
+            wake=lambda: None,
+            listeners=listeners,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.database.open()
+        epoch = await Lease(self.database, "test").acquire()
+        self.task = asyncio.create_task(self.reconciler.run(epoch=epoch, holder="test"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        await self.database.close()
+
+
+@pytest.fixture
+async def simulation() -> Simulation:
+    """Half an hour of the demo's traffic, polled every ten seconds."""
+    simulated = Simulation("demo", participants=2, interval_seconds=10)
+    await simulated.run(1800)
+    return simulated
+
+
+@asynccontextmanager
+async def serving(simulation: Simulation, settings: FeedSettings = INSECURE, keep_seconds: float = 36_000, **given):
+    """Yields the backlog to fill and the server that sends it."""
+    backlog = Backlog(keep_seconds)
+    server = FeedServer(
+        backlog,
+        simulation.metrics,
+        stream_id=simulation.stream.stream_id,
+        participants=[poller.participant for poller in simulation.pollers],
+        poll_interval_seconds=given.pop("interval_seconds", 10),
+        settings=settings,
+    )
+    await server.start()
+    try:
+        yield backlog, server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def following(*clients: FeedClient):
+    tasks = [asyncio.create_task(client.run()) for client in clients]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def client(port: int, inbox: Inbox, settings: FeedSettings, claims: Claims | None = None, **given) -> FeedClient:
+    return FeedClient(
+        f"localhost:{port}",
+        channels=ChannelSource(f"localhost:{port}", settings.tls, insecure=settings.insecure),
+        inbox=inbox,
+        claims=claims or Claims(lambda _: None),
+        now=given.pop("now", lambda: datetime.now(UTC)),
+        participants=given.pop("participants", ()),
+        interval_seconds=given.pop("interval_seconds", 10),
+        staleness_seconds=300,
+        connected=given.pop("connected", lambda _target, _is_so: None),
+    )
+
+
+async def test_two_processes_give_the_same_rows_and_events_as_one(
+    simulation, database_dsn, postgres_admin_dsn, postgres_template, certificates
+) -> None:
+    participants = [poller.participant for poller in simulation.pollers]
+    async with Following(database_dsn, participants) as alone:
+        for poll in simulation.polls:
+            alone.inbox.put(poll)
+        await until(lambda: not len(alone.inbox))
+
+    settings = FeedSettings(listen_address="localhost:0", tls=certificates)
+    clients: list[FeedClient] = []
+    with cloned(postgres_admin_dsn, postgres_template) as name:
+        other_dsn = dsn_as("writer", postgres_admin_dsn, name)
+        async with (
+            serving(simulation, settings) as (backlog, server),
+            Following(other_dsn, participants, clients) as two,
+        ):
+            clients.append(client(server.port, two.inbox, settings))
+            async with following(*clients):
+                for poll in simulation.polls:
+                    backlog.put(poll)
+                await until(lambda: truth.count(other_dsn, "dict_rate_limit_reconciliations") == len(simulation.polls))
+        in_two = everything(other_dsn)
+
+    in_one = everything(database_dsn)
+    assert len(in_one["dict_rate_limit_outbox"]) >= 4
+    for table in TABLES:
+        assert in_two[table] == in_one[table], table
+
+
+async def test_what_was_committed_is_reported_back_and_counted(simulation, database_dsn) -> None:
+    clients: list[FeedClient] = []
+    async with serving(simulation) as (backlog, server), Following(database_dsn, [], clients) as split:
+        clients.append(client(server.port, split.inbox, INSECURE))
+        clients[0].report(Report(series=series_of(split.rules)))
+        clients[0].report(Report(outbox_pending=3, outbox_oldest_age_seconds=12.5))
+        async with following(*clients):
+            for poll in simulation.polls:
+                backlog.put(poll)
+            await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == len(simulation.polls))
+            fired = truth.count(database_dsn, "dict_rate_limit_outbox", "type LIKE '%firing'")
+            await until(lambda: counted(simulation.metrics, "dict_rate_limit_alerts_created_total") == fired)
+
+    assert fired >= 2
+    assert b"dict_rate_limit_outbox_pending 3.0" in simulation.metrics.exposition()
+
+
+def counted(metrics: Metrics, name: str) -> float:
+    lines = [line for line in metrics.exposition().decode().splitlines() if line.startswith(name + "{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+async def test_a_reconciler_that_comes_back_goes_on_where_it_was(simulation, database_dsn) -> None:
+    half = len(simulation.polls) // 2
+    async with serving(simulation) as (backlog, server):
+        for polls, wanted in ((simulation.polls[:half], half), (simulation.polls[half:], len(simulation.polls))):
+            async with Following(database_dsn, []) as split, following(client(server.port, split.inbox, INSECURE)):
+                for poll in polls:
+                    backlog.put(poll)
+                await until(
+                    lambda wanted=wanted: truth.count(database_dsn, "dict_rate_limit_reconciliations") == wanted
+                )
+
+    found = await asyncio.to_thread(truth.check, database_dsn)
+    assert not found.gaps()
+
+
+async def test_what_the_backlog_no_longer_holds_is_told_as_a_gap(simulation, caplog) -> None:
+    inbox = Inbox(1000, lambda _: None)
+    async with serving(simulation, keep_seconds=60) as (backlog, server):
+        for poll in simulation.polls:
+            backlog.put(poll)
+        async with following(client(server.port, inbox, INSECURE)):
+            await until(lambda: len(inbox) > 0)
+
+    first = (await inbox.take(1))[0].sequence
+    assert first > 100
+    assert f"polls 1 to {first - 1} are no longer in the exporter's backlog" in caplog.text
+
+
+async def test_a_feed_that_is_lost_is_a_failed_poll_of_each_participant(simulation) -> None:
+    inbox = Inbox(1000, lambda _: None)
+    connected: list[bool] = []
+    async with serving(simulation, interval_seconds=0.1) as (backlog, server):
+        backlog.put(simulation.polls[0])
+        backlog.put(simulation.polls[1])
+        follower = client(
+            server.port, inbox, INSECURE, interval_seconds=0.1, connected=lambda _target, is_so: connected.append(is_so)
+        )
+        async with following(follower):
+            await until(lambda: len(inbox) == 2)
+            await server.stop()
+            await until(lambda: len(inbox) >= 4)
+
+    polls = await inbox.take(10)
+    assert {poll.result.code for poll in polls[2:]} == {"FEED_LOST"}
+    assert {poll.participant for poll in polls[2:]} == {poll.participant for poll in polls[:2]}
+    assert all(poll.sequence == 0 for poll in polls[2:])
+    assert True in connected
+    assert connected[-1] is False
+
+
+async def test_a_quiet_feed_is_kept_alive(simulation) -> None:
+    inbox = Inbox(1000, lambda _: None)
+    async with serving(simulation, interval_seconds=0.1) as (backlog, server):
+        backlog.put(simulation.polls[0])
+        follower = client(server.port, inbox, INSECURE, interval_seconds=0.1)
+        async with following(follower):
+            await until(lambda: len(inbox) == 1)
+            heard: set[float] = set()
+            await until(lambda: heard.add(follower._heard_at) or len(heard) > 8)
+
+    assert len(inbox) == 1
+
+
+async def test_a_second_exporter_of_a_participant_is_refused(simulation, caplog) -> None:
+    refused: list[str] = []
+    claims = Claims(refused.append)
+    inbox = Inbox(1000, lambda _: None)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            backlog, server = await stack.enter_async_context(serving(simulation))
+            backlog.put(simulation.polls[0])
+            await stack.enter_async_context(following(client(server.port, inbox, INSECURE, claims)))
+            await until(lambda: len(inbox) == 1)
+        await until(lambda: len(refused) >= 2)
+
+    assert len(inbox) == 1
+    assert "two exporters poll one participant" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["no client certificate", "another authority"])
+async def test_a_feed_with_tls_refuses_strangers(simulation, certificates, others, wrong) -> None:
+    tls = TlsSettings(ca_file=certificates.ca_file)
+    if wrong == "another authority":
+        tls = TlsSettings(ca_file=certificates.ca_file, cert_file=others.cert_file, key_file=others.key_file)
+    inbox = Inbox(1000, lambda _: None)
+    async with serving(simulation, FeedSettings(listen_address="localhost:0", tls=certificates)) as (backlog, server):
+        backlog.put(simulation.polls[0])
+        follower = client(server.port, inbox, FeedSettings(tls=tls), participants=["12345678"], interval_seconds=0.2)
+        async with following(follower):
+            await until(lambda: len(inbox) > 0)
+
+    assert {poll.result.code for poll in await inbox.take(10)} == {"FEED_LOST"}
+
+
+def test_the_backlog_keeps_polls_for_its_time(simulation) -> None:
+    backlog = Backlog(Duration(60))
+    for poll in simulation.polls:
+        backlog.put(poll)
+
+    kept = [sequence for sequence, _, _ in backlog.after(0)]
+
+    assert kept[-1] == simulation.polls[-1].sequence
+    assert backlog.gap_after(0) == (1, kept[0] - 1)
+    assert backlog.gap_after(kept[0]) is None

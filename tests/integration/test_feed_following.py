@@ -1,0 +1,227 @@
+"""A feed between processes that come, go, and share participants."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.alerts.alert import Severity, Transition
+from exporter.bridge.credentials import ChannelSource
+from exporter.config import FeedSettings, TlsSettings
+from exporter.feed.backlog import Backlog
+from exporter.feed.client import Claims, FeedClient
+from exporter.feed.inbox import Inbox, Report
+from exporter.feed.server import FeedServer
+from exporter.feed.stubs import feed_pb2
+from tests.support import conditions
+from tests.support.builders import alert, at, poll
+from tests.support.certificates import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+INSECURE = FeedSettings(insecure=True)
+
+
+until = partial(conditions.until, seconds=20)
+
+
+def client(port: int, inbox: Inbox, settings: FeedSettings = INSECURE, claims: Claims | None = None, **given):
+    return FeedClient(
+        f"localhost:{port}",
+        channels=ChannelSource(f"localhost:{port}", settings.tls, insecure=settings.insecure),
+        inbox=inbox,
+        claims=claims or Claims(lambda _: None),
+        now=lambda: at(0),
+        participants=given.pop("participants", ()),
+        interval_seconds=given.pop("interval_seconds", 10),
+        staleness_seconds=300,
+        connected=lambda _target, _is_so: None,
+    )
+
+
+@asynccontextmanager
+async def following(*clients: FeedClient):
+    tasks = [asyncio.create_task(one.run()) for one in clients]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Told:
+    """What an exporter is told, in order."""
+
+    def __init__(self) -> None:
+        self.pending: list[int] = []
+        self.series: list[set] = []
+        self.transitions: list[str] = []
+
+    def count_transition(self, participant, _policy, _severity, _state) -> None:
+        self.transitions.append(participant)
+
+    def announce(self, series) -> None:
+        self.series.append(set(series))
+
+    def show_outbox(self, pending, _oldest_age_seconds) -> None:
+        self.pending.append(pending)
+
+
+@asynccontextmanager
+async def exporting(*participants: str, port: int = 0, stream_id: str = "s", interval_seconds: float = 10):
+    """Yields a backlog to fill, the server that sends it, and what the server is told."""
+    backlog, told = Backlog(3600), Told()
+    server = FeedServer(
+        backlog,
+        told,
+        stream_id=stream_id,
+        participants=participants,
+        poll_interval_seconds=interval_seconds,
+        settings=FeedSettings(listen_address=f"localhost:{port}", insecure=True),
+    )
+    await server.start()
+    try:
+        yield backlog, server, told
+    finally:
+        await server.stop()
+
+
+def fired(participant: str) -> Transition:
+    return Transition(alert(participant=participant), at(0), "A", None, None)
+
+
+async def test_an_exporter_that_starts_again_is_told_again_what_rules_can_produce() -> None:
+    follower: FeedClient | None = None
+    series = {(Severity.WARNING, True)}
+    async with AsyncExitStack() as stack:
+        async with exporting("12345678", stream_id="first") as (_, server, told):
+            port = server.port
+            follower = client(port, Inbox(10, lambda _: None), INSECURE)
+            follower.forget()
+            follower.report(Report(series=series))
+            follower.forget()
+            await stack.enter_async_context(following(follower))
+            await until(lambda: told.series)
+        async with exporting("12345678", stream_id="second", port=port) as (_, _, told_again):
+            await until(lambda: told_again.series)
+
+    assert told.series == told_again.series == [series]
+
+
+async def test_while_an_exporter_is_away_only_transitions_pile_up() -> None:
+    async with exporting("12345678") as (_, server, told):
+        follower = client(server.port, Inbox(10, lambda _: None), INSECURE)
+        for pending in range(100):
+            follower.report(Report(sequence=pending))
+            follower.report(Report(outbox_pending=pending))
+        follower.report(Report(transitions=(fired("12345678"),)))
+        async with following(follower):
+            await until(lambda: told.transitions)
+
+    assert told.pending == [99]
+
+
+async def test_each_of_two_exporters_answers_for_its_own_participants_only() -> None:
+    inbox, claims, both = Inbox(1000, lambda _: None), Claims(lambda _: None), ("11111111", "22222222")
+    async with (
+        exporting("11111111", interval_seconds=0.1) as (_, first, told_first),
+        exporting("22222222", interval_seconds=0.1) as (_, second, told_second),
+    ):
+        followers = [
+            client(server.port, inbox, INSECURE, claims, participants=both, interval_seconds=0.1)
+            for server in (first, second)
+        ]
+        async with following(*followers):
+            await until(lambda: all(follower.connected for follower in followers))
+            for follower in followers:
+                follower.report(Report(transitions=tuple(map(fired, filter(follower.carries, both)))))
+            await until(lambda: told_first.transitions and told_second.transitions)
+            await first.stop()
+            await until(lambda: len(inbox) >= 3)
+
+    assert {poll.participant for poll in await inbox.take(1000)} == {"11111111"}
+    assert (told_first.transitions, told_second.transitions) == (["11111111"], ["22222222"])
+
+
+async def test_an_exporter_that_never_answered_is_lost_for_those_whom_no_other_polls() -> None:
+    inbox, claims, both = Inbox(1000, lambda _: None), Claims(lambda _: None), ("11111111", "22222222")
+    async with exporting("22222222", interval_seconds=0.1) as (_, server, _):
+        present = client(server.port, inbox, INSECURE, claims, participants=both, interval_seconds=0.1)
+        absent = client(1, inbox, INSECURE, claims, participants=both, interval_seconds=0.1)
+        async with following(present, absent):
+            await until(lambda: len(inbox) >= 3)
+
+    assert {poll.participant for poll in await inbox.take(1000)} == {"11111111"}
+
+
+async def test_a_participant_may_move_to_another_exporter() -> None:
+    inbox, claims = Inbox(1000, lambda _: None), Claims(lambda _: None)
+    async with AsyncExitStack() as stack:
+        async with exporting("11111111", "22222222") as (_, before, _):
+            port = before.port
+            follower = client(port, inbox, INSECURE, claims)
+            await stack.enter_async_context(following(follower))
+            await until(lambda: follower.connected)
+        await stack.enter_async_context(exporting("11111111", port=port, stream_id="without"))
+        backlog, other, _ = await stack.enter_async_context(exporting("22222222", stream_id="other"))
+        await until(lambda: follower.stream_id == "without")
+        backlog.put(poll(participant="22222222", stream_id="other"))
+        await stack.enter_async_context(following(client(other.port, inbox, INSECURE, claims)))
+        await until(lambda: len(inbox))
+
+    assert (await inbox.take(1))[0].participant == "22222222"
+
+
+async def test_a_follower_of_some_hears_from_the_exporter_while_others_are_polled() -> None:
+    inbox = Inbox(10, lambda _: None)
+    async with exporting("11111111", "22222222", interval_seconds=0.5) as (backlog, server, _):
+        follower = client(server.port, inbox, INSECURE, participants=["22222222"], interval_seconds=0.5)
+        async with following(follower):
+            sequences, heard = count(1), set()
+
+            def another_is_polled() -> None:
+                backlog.put(poll(participant="11111111", sequence=next(sequences)))
+                heard.add(follower._heard_at)
+
+            await until(lambda: another_is_polled() or len(heard) > 3)
+
+    assert not len(inbox)
+
+
+async def test_a_poll_made_while_another_is_sent_does_not_wait_for_the_next() -> None:
+    async def requests() -> AsyncIterator[feed_pb2.FromReconciler]:
+        yield feed_pb2.FromReconciler(open=feed_pb2.Open())
+        await asyncio.Event().wait()
+
+    class Context:
+        def peer(self) -> str:
+            return "test"
+
+    async with exporting("12345678") as (backlog, server, _):
+        sent = server._watch(requests(), Context())
+        await anext(sent)
+        backlog.put(poll(seconds=0))
+        await anext(sent)
+        backlog.put(poll(seconds=15))
+        async with asyncio.timeout(5):
+            second = feed_pb2.FromExporter.FromString(await anext(sent))
+        await sent.aclose()
+
+    assert second.poll.sequence == 2
+
+
+async def test_certificates_that_are_half_written_do_not_end_the_following(tmp_path, caplog) -> None:
+    tls: TlsSettings = Authority(tmp_path).tls("peer", "localhost")
+    follower = client(1, Inbox(10, lambda _: None), FeedSettings(tls=tls))
+    await asyncio.to_thread(Path(tls.key_file or "").write_text, "half of a")
+    async with following(follower) as (task,):
+        await until(lambda: task.done() or caplog.messages)
+
+        assert not task.done()
+    assert "changed certificates cannot be used" in caplog.text

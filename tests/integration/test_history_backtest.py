@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import tracemalloc
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from exporter.cli import cli
+from exporter.config import DatabaseSettings, Secret
+from exporter.errors import DictRateLimitError
+from exporter.history import spreading, whose
+from exporter.history.backtest import Period, backtest
+from exporter.rules import loading
+from tests.support.builders import PARTICIPANT, START, at, failed, poll
+from tests.support.program import RULES
+from tests.support.recorded import reader, recorder
+from tests.support.rules import rule_file
+from tests.support.simulated import BEGAN, Simulation
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+    from exporter.history.backtest import Past
+
+pytestmark = pytest.mark.postgres
+
+RULE_SET = loading.load([str(RULES)]).rules
+SIX_HOURS = Period(BEGAN, BEGAN + timedelta(hours=6))
+LOW_AT = """
+alert: Low
+expr: |
+  max by (participant, policy) (dict_rate_limit_utilization_percent) >= {percent}
+labels: {{severity: warning}}
+"""
+
+LATCH = """
+alert: Latch
+expr: |
+  max by (participant) (dict_rate_limit_up) == 0
+    or
+  max by (participant) (ALERTS{alertname="Latch", alertstate="firing"})
+labels: {severity: info}
+"""
+
+
+async def recorded(dsn: str, scenario: str = "outage", *, participants: int = 1, rules=RULE_SET) -> Simulation:
+    """A database with six hours of a scenario, polled every 30 s."""
+    simulation = Simulation(scenario, participants=participants, interval_seconds=30)
+    async with recorder(dsn, rules) as past:
+        await past.take(await simulation.run(SIX_HOURS.seconds))
+    return simulation
+
+
+async def ran(dsn: str, *arguments: str) -> Result:
+    """The command, beside the test's own event loop."""
+    period = [f"--since={SIX_HOURS.since.isoformat()}", f"--until={SIX_HOURS.until.isoformat()}"]
+    runner = CliRunner(env={"DICT_RATE_LIMIT_DATABASE__DSN": dsn})
+    return await asyncio.to_thread(runner.invoke, cli, ["rules", "backtest", *period, *arguments])
+
+
+async def shown(dsn: str, *arguments: str) -> dict[str, Any]:
+    result = await ran(dsn, "--output=json", "--processes=1", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def job_of(dsn: str, *files: str) -> spreading.Job:
+    """Each file is one set of rules."""
+    return spreading.Job(DatabaseSettings(dsn=Secret(dsn)), tuple((file,) for file in files), SIX_HOURS)
+
+
+async def spread(job: spreading.Job, participants, told=lambda *_: None, *, processes: int) -> list[Past]:
+    """Beside the test's own event loop."""
+    return await asyncio.to_thread(spreading.run, job, participants, told, processes=processes)
+
+
+@pytest.mark.parametrize("scenario", ["outage", "slow", "category-change"])
+async def test_every_observation_is_rebuilt_exactly(database_dsn, scenario):
+    simulation = await recorded(database_dsn, scenario, participants=2)
+
+    async with reader(database_dsn) as history:
+        for participant in await history.participants():
+            rebuilt = [poll async for poll in history.polls(participant)]
+            assert rebuilt == [poll for poll in simulation.polls if poll.participant == participant]
+
+
+@pytest.mark.parametrize("scenario", ["demo", "outage", "exhaustion", "scan", "category-change"])
+async def test_backtesting_the_rules_in_force_gives_the_alerts_that_were_raised(database_dsn, scenario):
+    await recorded(database_dsn, scenario, participants=2)
+
+    async with reader(database_dsn) as history:
+        pasts = [await backtest(history, p, [RULE_SET], SIX_HOURS) for p in await history.participants()]
+
+    assert [past.polls for past in pasts] == [6 * 120] * 2
+    assert any(past.raised for past in pasts)
+    for past in pasts:
+        assert past.outcomes[0].episodes == past.raised
+        assert not past.outcomes[0].failing
+
+
+async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(database_dsn):
+    await recorded(database_dsn)
+
+    async with reader(database_dsn) as history:
+        (participant,) = await history.participants()
+        for minutes in range(120, 240, 17):
+            period = Period(BEGAN + timedelta(minutes=minutes), BEGAN + timedelta(minutes=minutes + 31))
+            past = await backtest(history, participant, [RULE_SET], period)
+
+            assert past.outcomes[0].episodes == past.raised
+
+
+@pytest.mark.parametrize("participants", [1, 2])
+async def test_several_processes_find_what_one_finds(database_dsn, tmp_path, monkeypatch, participants):
+    monkeypatch.setattr("exporter.history.pieces._LEADS", 1)  # so that six hours are cut
+    await recorded(database_dsn, "outage", participants=participants)
+    job = job_of(database_dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)))
+    found = await whose.participants(job.database)
+    told: list[float] = []
+
+    alone = await spread(job, found, processes=1)
+    together = await spread(job, found, lambda polls, _seconds: told.append(polls), processes=4)
+
+    assert together == alone
+    assert all(outcome.episodes for past in alone for outcome in past.outcomes)
+    assert sum(told) == 6 * 120 * participants
+
+
+async def test_what_a_piece_of_the_period_cannot_know_it_is_told(database_dsn, tmp_path, monkeypatch):
+    monkeypatch.setattr("exporter.history.pieces._LEADS", 1)
+    minutes = [poll(seconds=60.0 * n, interval_seconds=60.0, sequence=n + 1) for n in range(360) if not 200 < n < 210]
+    minutes[30] = failed(30 * 60.0, interval_seconds=60.0, sequence=31)
+    async with recorder(database_dsn, RULE_SET) as past:
+        await past.take(minutes)
+    job = spreading.Job(
+        DatabaseSettings(dsn=Secret(database_dsn)),
+        ((rule_file(tmp_path, LATCH),),),
+        Period(START, START + timedelta(hours=6)),
+    )
+
+    (alone,) = await spread(job, [PARTICIPANT], processes=1)
+    (together,) = await spread(job, [PARTICIPANT], processes=6)
+
+    assert together == alone
+    (latched,) = together.outcomes[0].episodes
+    assert (latched.began_at, latched.resolved_at) == (at(30 * 60), None)
+    assert together.gap_count == 1
+
+
+async def test_what_polls_that_nobody_made_would_have_shown_is_a_gap(database_dsn):
+    simulation = Simulation("steady", interval_seconds=30)
+    async with recorder(database_dsn, RULE_SET) as past:
+        await past.take(await simulation.run(3600))
+        simulation.clock.advance(7200)
+        await past.take(await simulation.run(3600))
+
+    async with reader(database_dsn) as history:
+        (participant,) = await history.participants()
+        found = await backtest(history, participant, [RULE_SET], Period(BEGAN, BEGAN + timedelta(hours=4)))
+
+    (gap,) = found.gaps
+    assert gap.begin == BEGAN + timedelta(minutes=59, seconds=30)
+    assert gap.end == BEGAN + timedelta(hours=3)
+
+
+async def test_memory_does_not_grow_with_the_period(database_dsn, monkeypatch):
+    monkeypatch.setattr("exporter.store.reader._PAGE_POLLS", 20)
+    await recorded(database_dsn, "steady")
+
+    async with reader(database_dsn) as history:
+        (participant,) = await history.participants()
+
+        async def peak_bytes(hours: int) -> int:
+            tracemalloc.start()
+            await backtest(history, participant, [RULE_SET], Period(BEGAN, BEGAN + timedelta(hours=hours)))
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            return most
+
+        await peak_bytes(6)  # so that what is made once is there
+
+        # Six times as much history; what the allocator keeps varies by half.
+        assert await peak_bytes(6) < 2.5 * await peak_bytes(1)
+
+
+async def test_the_report_is_beside_what_was_raised(database_dsn):
+    await recorded(database_dsn, "exhaustion")
+
+    report = await shown(database_dsn, str(RULES))
+
+    assert report["against"] == "what was raised"
+    assert report["polls"] == 720
+    assert report["totals"]["same"] == report["totals"]["rules"]["alerts"] == len(report["alerts"]) > 0
+    assert report["totals"]["new"] == report["totals"]["gone"] == report["totals"]["changed"] == 0
+
+
+async def test_the_report_is_beside_another_rule_file(database_dsn, tmp_path):
+    await recorded(database_dsn, "exhaustion")
+    new = rule_file(tmp_path, LOW_AT.format(percent=60), name="new.yml")
+    old = rule_file(tmp_path, LOW_AT.format(percent=90), name="old.yml")
+
+    report = await shown(database_dsn, new, "--against", old)
+
+    totals = report["totals"]
+    assert report["against"] == old
+    assert totals["rules"]["firing_seconds"] > totals["against"]["firing_seconds"] > 0
+    assert totals["new"] + totals["changed"] > 0
+    assert totals["same"] == 0
+
+
+async def test_only_one_participant(database_dsn):
+    await recorded(database_dsn, "outage", participants=2)
+    wanted = (await whose.participants(DatabaseSettings(dsn=Secret(database_dsn))))[1]
+
+    report = await shown(database_dsn, str(RULES), "--participant", wanted)
+
+    assert report["participants"] == [wanted]
+    assert {alert["rules"]["participant"] for alert in report["alerts"]} == {wanted}
+
+
+async def test_only_one_policy(database_dsn, tmp_path):
+    await recorded(database_dsn, "demo")
+    rules = rule_file(tmp_path, LOW_AT.format(percent=1))
+    policies = {alert["rules"]["policy"] for alert in (await shown(database_dsn, rules))["alerts"] if alert["rules"]}
+    assert len(policies) > 1
+
+    report = await shown(database_dsn, rules, "--policy", min(policies))
+
+    assert {alert["rules"]["policy"] for alert in report["alerts"] if alert["rules"]} == {min(policies)}
+
+
+async def test_a_participant_without_history_is_said(database_dsn):
+    await recorded(database_dsn, "steady")
+
+    with pytest.raises(DictRateLimitError, match="no poll of participant 99999999"):
+        await whose.participants(DatabaseSettings(dsn=Secret(database_dsn)), ["99999999"])
+
+
+async def test_a_rule_that_fails_is_told_with_its_polls(database_dsn, tmp_path):
+    rules = rule_file(
+        tmp_path,
+        "alert: Twice\nexpr: dict_rate_limit_up * on (participant) group_right dict_rate_limit_capacity > 0\n"
+        "labels: {severity: info, policy: ''}",
+    )
+    await recorded(database_dsn, "steady")
+
+    (failing,) = (await shown(database_dsn, rules))["failing_rules"]
+
+    assert (failing["rule"], failing["polls"]) == ("Twice", 720)
+    assert "same labelset" in failing["error"]
+
+
+async def test_a_database_without_history_is_said(database_dsn):
+    result = await ran(database_dsn, str(RULES))
+
+    assert isinstance(result.exception, DictRateLimitError)
+    assert "no polls yet" in str(result.exception)

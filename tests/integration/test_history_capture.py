@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from exporter.cli import cli
+from exporter.rules import loading
+from exporter.rules.testing import run_tests
+from tests.support import promtool
+from tests.support.program import RULES
+from tests.support.recorded import reader, recorder
+from tests.support.rules import rule_file
+from tests.support.simulated import BEGAN, Simulation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+pytestmark = pytest.mark.postgres
+
+RULE_SET = loading.load([str(RULES)]).rules
+UP = "alert: Down\nexpr: dict_rate_limit_up == 0\nlabels: {severity: critical}"
+AT_NIGHT = (
+    "alert: LowAtNight\nexpr: dict_rate_limit_up == 0 and on () hour() < 6\nlabels: {severity: warning}\n"
+    "annotations: {summary: it is late}"
+)
+FAILS = (
+    "alert: Twice\nexpr: dict_rate_limit_up * on (participant) group_right dict_rate_limit_capacity > 0\n"
+    "labels: {severity: info, policy: ''}"
+)
+
+
+async def recorded(dsn: str, scenario: str = "outage", *, minutes: float = 240) -> str:
+    """A database with a scenario polled every 30 s; returns the participant."""
+    simulation = Simulation(scenario, interval_seconds=30)
+    async with recorder(dsn, RULE_SET) as past:
+        await past.take(await simulation.run(minutes * 60))
+    async with reader(dsn) as history:
+        (participant,) = await history.participants()
+        return participant
+
+
+async def captured(dsn: str, participant: str, *arguments: object, minutes: tuple[float, float] = (0, 240)) -> Result:
+    """The command, beside the test's own event loop."""
+    begin, end = (BEGAN + timedelta(minutes=m) for m in minutes)
+    period = [f"--participant={participant}", f"--from={begin.isoformat()}", f"--to={end.isoformat()}"]
+    runner = CliRunner(env={"DICT_RATE_LIMIT_DATABASE__DSN": dsn})
+    return await asyncio.to_thread(runner.invoke, cli, ["rules", "capture", *period, *map(str, arguments)])
+
+
+def expected_alerts(file: Path) -> int:
+    tests = yaml.safe_load(file.read_text())["tests"][0]["alert_rule_test"]
+    return sum(len(test["exp_alerts"]) for test in tests)
+
+
+def passes_everywhere(file: Path) -> bool:
+    (ours,) = run_tests([str(file)])
+    (theirs,) = promtool.run_tests([file])
+    assert ours.passed, ours.told()
+    assert theirs.passed, theirs.told
+    return True
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("scenario", ["outage", "exhaustion", "scan", "category-change", "demo"])
+async def test_a_captured_incident_passes_at_once_under_both_engines(database_dsn, tmp_path, scenario):
+    participant = await recorded(database_dsn, scenario)
+    file = tmp_path / "incident.test.yml"
+
+    result = await captured(database_dsn, participant, RULES, f"--output-file={file}")
+
+    assert result.exit_code == 0, result.exception
+    assert expected_alerts(file) > 0
+    assert passes_everywhere(file)
+
+
+@pytest.mark.prometheus
+async def test_it_is_about_one_policy_and_at_another_pace_where_that_is_asked(database_dsn, tmp_path):
+    participant = await recorded(database_dsn, "exhaustion")
+    file = tmp_path / "incident.test.yml"
+
+    await captured(database_dsn, participant, RULES, f"--output-file={file}", "--policy=CLAIMS_WRITE", "--interval=1m")
+
+    made = yaml.safe_load(file.read_text())
+    assert made["evaluation_interval"] == made["tests"][0]["interval"] == "1m"
+    series = [given["series"] for given in made["tests"][0]["input_series"]]
+    assert {s.split("policy=")[1] for s in series if "policy=" in s} == {'"CLAIMS_WRITE"}'}
+    assert any("dict_rate_limit_up" in s for s in series)
+    assert passes_everywhere(file)
+
+
+@pytest.mark.prometheus
+async def test_it_begins_in_the_middle_of_things_and_passes(database_dsn, tmp_path):
+    participant = await recorded(database_dsn)
+    file = tmp_path / "incident.test.yml"
+
+    await captured(database_dsn, participant, RULES, f"--output-file={file}", minutes=(125.2, 170.9))
+
+    assert passes_everywhere(file)
+
+
+@pytest.mark.prometheus
+async def test_series_end_where_nobody_polled(database_dsn, tmp_path):
+    simulation = Simulation("steady", interval_seconds=30)
+    async with recorder(database_dsn, RULE_SET) as past:
+        await past.take(await simulation.run(600))
+        simulation.clock.advance(600)
+        await past.take(await simulation.run(600))
+    file = tmp_path / "incident.test.yml"
+
+    await captured(database_dsn, "12345678", RULES, f"--output-file={file}", minutes=(0, 30))
+
+    made = yaml.safe_load(file.read_text())["tests"][0]["input_series"]
+    (up,) = [given["values"] for given in made if given["series"].startswith("dict_rate_limit_up")]
+    assert up == "1x21 stale _x17 1x19"
+    assert passes_everywhere(file)
+
+
+async def test_it_goes_to_stdout_and_names_the_rules_from_here(database_dsn, monkeypatch):
+    participant = await recorded(database_dsn, minutes=10)
+    monkeypatch.chdir(RULES.parent.parent)
+
+    result = await captured(database_dsn, participant, minutes=(0, 10))
+
+    assert yaml.safe_load(result.stdout)["rule_files"] == ["rules/dict-rate-limit.yml"]
+
+
+async def test_it_names_the_rules_from_where_it_is(database_dsn, tmp_path):
+    participant = await recorded(database_dsn, minutes=10)
+    shutil.copy(RULES, tmp_path / "rules[1].yml")
+    (tmp_path / "tests").mkdir()
+    file = tmp_path / "tests" / "incident.test.yml"
+
+    await captured(database_dsn, participant, tmp_path / "rules[1].yml", f"--output-file={file}", minutes=(0, 10))
+
+    assert run_tests([str(file)])[0].passed
+
+
+async def test_a_rule_that_asks_for_the_time_of_day_is_refused_with_that_reason(database_dsn, tmp_path):
+    participant = await recorded(database_dsn, minutes=10)
+
+    result = await captured(database_dsn, participant, rule_file(tmp_path, UP, AT_NIGHT), minutes=(0, 10))
+
+    assert "rules.yml:7: LowAtNight asks for the time of day (`hour()`)" in str(result.exception)
+    assert "promtool's clock starts at 1970-01-01" in str(result.exception)
+
+
+@pytest.mark.prometheus
+async def test_other_alerts_of_its_file_are_captured_nevertheless(database_dsn, tmp_path):
+    participant = await recorded(database_dsn)
+    file = tmp_path / "incident.test.yml"
+
+    await captured(
+        database_dsn, participant, rule_file(tmp_path, UP, AT_NIGHT), "--alert=Down", f"--output-file={file}"
+    )
+
+    assert expected_alerts(file) > 0
+    assert passes_everywhere(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--alert=DictRateLimitTokenLow"], "did you mean DictRateLimitTokensLow?"),
+        (["--policy=NO_SUCH"], "12345678 had no bucket NO_SUCH"),
+        (["--interval=6m"], "at most 5m"),
+        (["--interval=1ms"], "600,000 evaluations are too many"),
+        (["--participant=99999999"], "no poll of participant 99999999"),
+    ],
+)
+async def test_what_cannot_be_captured_is_said(database_dsn, arguments, reason):
+    participant = await recorded(database_dsn, minutes=10)
+
+    result = await captured(database_dsn, participant, RULES, *arguments, minutes=(0, 10))
+
+    assert reason in str(result.exception)
+
+
+async def test_a_time_without_polls_is_said(database_dsn):
+    participant = await recorded(database_dsn, minutes=10)
+
+    result = await captured(database_dsn, participant, RULES, minutes=(-30, -20))
+
+    assert "the database holds no poll of 12345678" in str(result.exception)
+
+
+async def test_a_rule_that_fails_is_said(database_dsn, tmp_path):
+    participant = await recorded(database_dsn, minutes=10)
+
+    result = await captured(database_dsn, participant, rule_file(tmp_path, FAILS), minutes=(0, 10))
+
+    assert "Twice fails 0s after the beginning" in str(result.exception)
+
+
+async def test_the_end_comes_after_the_beginning(database_dsn):
+    result = await captured(database_dsn, "12345678", RULES, minutes=(10, 10))
+
+    assert result.exit_code == 2
+    assert "--from" in result.output

@@ -1,0 +1,202 @@
+"""One reconciler works, others wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from exporter.config import DatabaseSettings, Secret
+from exporter.errors import DatabaseUnavailable, LeaseLost
+from exporter.store.database import Database
+from exporter.store.lease import Lease, fenced
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.postgres import OutagePostgres
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+async def database(database_dsn: str) -> AsyncIterator[Database]:
+    async with Database(DatabaseSettings(dsn=Secret(database_dsn), max_size=12)) as made:
+        yield made
+
+
+@pytest.fixture
+async def look(superuser_dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    """A connection of somebody who looks on, and lets time pass."""
+    async with await psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True) as connection:
+        yield connection
+
+
+async def expire(look: psycopg.AsyncConnection) -> None:
+    await look.execute("UPDATE dict_rate_limit_lease SET expires_at = now() - interval '1 ms'")
+
+
+async def test_the_lease_is_taken_by_one_and_not_by_another(database: Database) -> None:
+    first, second = Lease(database, "first"), Lease(database, "second")
+
+    assert await first.acquire() == 1
+    assert await second.acquire() is None
+
+
+async def test_of_many_who_ask_at_once_exactly_one_gets_it(database: Database) -> None:
+    leases = [Lease(database, f"holder {number}") for number in range(10)]
+
+    epochs = await asyncio.gather(*(lease.acquire() for lease in leases))
+
+    assert [epoch for epoch in epochs if epoch is not None] == [1]
+
+
+async def test_a_lease_that_was_given_back_is_free_at_once(database: Database) -> None:
+    first, second = Lease(database, "first"), Lease(database, "second")
+    await first.acquire()
+
+    await first.release()
+
+    assert await second.acquire() == 2
+    assert first.epoch is None
+    await first.release()
+    assert await first.acquire() is None
+
+
+async def test_a_lease_that_expired_is_free(database: Database, look: psycopg.AsyncConnection) -> None:
+    first, second = Lease(database, "first"), Lease(database, "second")
+    await first.acquire()
+
+    await expire(look)
+
+    assert await second.acquire() == 2
+    with pytest.raises(LeaseLost, match="first no longer holds the lease"):
+        await first.renew()
+    assert first.epoch is None
+
+
+async def test_a_lease_expires_by_the_databases_clock(database: Database) -> None:
+    await Lease(database, "first", ttl_seconds=0.05).acquire()
+    second = Lease(database, "second")
+
+    async with asyncio.timeout(10):
+        while await second.acquire() is None:
+            pass
+
+
+async def test_renewing_keeps_it(database: Database, look: psycopg.AsyncConnection) -> None:
+    lease = Lease(database, "first", ttl_seconds=60)
+    await lease.acquire()
+    await expire(look)
+
+    await lease.renew()
+
+    assert await Lease(database, "second").acquire() is None
+
+
+async def test_a_lease_that_was_never_taken_cannot_be_renewed(database: Database) -> None:
+    with pytest.raises(LeaseLost):
+        await Lease(database, "first").renew()
+
+
+async def test_a_holder_that_begins_again_gets_a_new_epoch_and_its_old_self_is_fenced(database: Database) -> None:
+    before, after = Lease(database, "first"), Lease(database, "first")
+
+    assert await before.acquire() == 1
+    assert await after.acquire() == 2
+
+    with pytest.raises(LeaseLost):
+        async with fenced(database, epoch=1, holder="first"):
+            pass
+
+
+async def test_who_lost_the_lease_commits_nothing(database: Database, look: psycopg.AsyncConnection) -> None:
+    first, second = Lease(database, "first"), Lease(database, "second")
+    epoch = await first.acquire()
+    assert epoch is not None
+    await expire(look)
+    await second.acquire()
+
+    with pytest.raises(LeaseLost):
+        async with fenced(database, epoch=epoch, holder="first") as connection:
+            await connection.execute("DELETE FROM dict_rate_limit_outbox")
+
+
+async def test_nobody_takes_over_in_the_middle_of_a_commit(database: Database, look: psycopg.AsyncConnection) -> None:
+    first, second = Lease(database, "first"), Lease(database, "second")
+    epoch = await first.acquire()
+    assert epoch is not None
+    await expire(look)
+
+    async with fenced(database, epoch=epoch, holder="first"):
+        assert await second.acquire() is None
+
+    assert await second.acquire() == 2
+
+
+async def test_a_holder_may_commit_and_renew_at_once(database: Database) -> None:
+    lease = Lease(database, "first")
+    epoch = await lease.acquire()
+    assert epoch is not None
+
+    async with fenced(database, epoch=epoch, holder="first"), fenced(database, epoch=epoch, holder="first"):
+        pass
+    await lease.renew()
+
+
+@pytest.mark.parametrize("pipeline", [False, True])
+async def test_a_holder_frozen_in_a_transaction_keeps_others_out_for_seconds_only(
+    database: Database, look: psycopg.AsyncConnection, *, pipeline: bool
+) -> None:
+    first, second = Lease(database, "first"), Lease(database, "second")
+    epoch = await first.acquire()
+    assert epoch is not None
+    await expire(look)
+
+    async def freezes_and_wakes() -> None:
+        async with fenced(database, epoch=epoch, holder="first") as connection:
+            if pipeline:
+                # What the driver sends at its end makes PostgreSQL forget the idle timeout.
+                async with connection.pipeline():
+                    await connection.execute("SELECT 1")
+            async with asyncio.timeout(10):
+                while await second.acquire() is None:
+                    pass
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable, match="terminating connection"):
+        await freezes_and_wakes()
+
+    assert second.epoch == 2
+
+
+async def test_a_holder_that_renewed_is_never_ended(database: Database, look: psycopg.AsyncConnection) -> None:
+    first, second = Lease(database, "first", ttl_seconds=60), Lease(database, "second")
+    epoch = await first.acquire()
+    assert epoch is not None
+
+    async with fenced(database, epoch=epoch, holder="first") as connection:
+        assert await second.acquire() is None
+        await connection.execute("SELECT pg_sleep(0)")
+
+
+async def test_a_database_that_is_away_is_not_a_lost_lease(outage_postgres: OutagePostgres) -> None:
+    async with Database(DatabaseSettings(dsn=Secret(outage_postgres.database_dsn))) as database:
+        lease = Lease(database, "first")
+        epoch = await lease.acquire()
+        outage_postgres.stop()
+
+        with pytest.raises(DatabaseUnavailable):
+            await lease.renew()
+
+        assert lease.epoch == epoch
+        outage_postgres.start()
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await lease.renew()
+                except DatabaseUnavailable:
+                    continue
+                break

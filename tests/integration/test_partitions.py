@@ -1,0 +1,158 @@
+"""Months come and go (simulated time)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from exporter.errors import StoreError
+from exporter.store.partitions import Maintenance, maintain
+from tests.support.builders import PARTICIPANT, bucket, observation, poll
+from tests.support.stored import Store, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from exporter.buckets.observation import Poll
+
+pytestmark = pytest.mark.postgres
+
+TABLES = ("dict_rate_limit_reconciliations", "dict_rate_limit_states")
+LAST_SECOND = datetime(2020, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+FIRST_INSTANT = datetime(2020, 2, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def store(database_dsn: str) -> AsyncIterator[Store]:
+    async with stored(database_dsn, at_time=LAST_SECOND) as made:
+        yield made
+
+
+def poll_at(instant: datetime, sequence: int) -> Poll:
+    made = poll(sequence=sequence)
+    answer = replace(observation(bucket(sequence)), observed_at=instant)
+    return replace(made, polled_at=instant, last_success_at=instant, result=answer)
+
+
+async def partitions(store: Store, table: str = TABLES[1]) -> list[str]:
+    """Returns the months of ``table``, as ``2020_01``."""
+    found = await store.rows(
+        "SELECT right(partition, 7) FROM v_dict_rate_limit_partitions WHERE parent = %(table)s ORDER BY month",
+        table=table,
+    )
+    return [month for (month,) in found]
+
+
+async def test_rows_on_both_sides_of_a_months_end_land_in_their_partitions(store: Store) -> None:
+    polls = [poll_at(LAST_SECOND, 1), poll_at(FIRST_INSTANT, 2)]
+
+    await store.commit(*polls)
+
+    for table in TABLES:
+        found = await store.rows(f"SELECT tableoid::regclass::text FROM {table} ORDER BY polled_at")
+        assert found == [(f"{table}_2020_01",), (f"{table}_2020_02",)]
+    assert [found async for found in store.reader.polls(PARTICIPANT)] == polls
+
+
+async def test_the_month_before_and_three_ahead_are_ready(store: Store) -> None:
+    for table in TABLES:
+        assert set(await partitions(store, table)) >= {"2019_12", "2020_01", "2020_02", "2020_03", "2020_04"}
+
+
+async def test_the_next_month_adds_one_partition_to_each_table(store: Store) -> None:
+    done = await maintain(store.database, 120, at=FIRST_INSTANT)
+
+    assert done.created == tuple(f"{table}_2020_05" for table in TABLES)
+    assert done.dropped == ()
+    assert done.complete
+
+
+async def test_doing_it_twice_changes_nothing(store: Store) -> None:
+    again = await maintain(store.database, 120, at=LAST_SECOND)
+
+    assert (again.created, again.dropped, again.postponed) == ((), (), ())
+
+
+async def test_ready_months_are_counted_from_the_month_asked_for(store: Store) -> None:
+    months = len([month for month in await partitions(store) if month > "2020_01"])
+
+    assert (await maintain(store.database, 120, at=LAST_SECOND)).ready_months == months
+
+
+async def test_the_month_past_its_retention_goes_and_the_one_within_stays(store: Store) -> None:
+    await store.commit(poll_at(LAST_SECOND, 1), poll_at(FIRST_INSTANT, 2))
+    assert set(await partitions(store)) >= {"2019_12", "2020_01", "2020_02"}
+
+    # Fourteen months on: January 2020 lies 14 months behind, February 13.
+    done = await maintain(store.database, 13, at=datetime(2021, 3, 1, tzinfo=UTC))
+
+    assert {f"{table}_{month}" for table in TABLES for month in ("2019_12", "2020_01")} == set(done.dropped)
+    assert (await partitions(store))[0] == "2020_02"
+    assert [found.polled_at async for found in store.reader.polls(PARTICIPANT)] == [FIRST_INSTANT]
+
+
+async def test_a_clock_that_is_ahead_costs_no_history(store: Store) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=3650)
+
+    done = await maintain(store.database, 120, at=ahead)
+
+    assert done.dropped == ()
+
+
+async def test_a_partition_in_use_is_postponed_and_goes_the_next_time(store: Store, superuser_dsn: str) -> None:
+    at = datetime(2021, 3, 1, tzinfo=UTC)
+    async with await psycopg.AsyncConnection.connect(superuser_dsn) as reading:
+        await reading.execute("SELECT FROM dict_rate_limit_states_2019_12")
+        done = await maintain(store.database, 13, at=at)
+        assert done.postponed == ("dict_rate_limit_states_2019_12",)
+        assert not done.complete
+        await reading.rollback()
+
+    assert (await maintain(store.database, 13, at=at)).dropped == ("dict_rate_limit_states_2019_12",)
+
+
+async def test_partitions_are_made_while_others_write(store: Store, superuser_dsn: str) -> None:
+    async with await psycopg.AsyncConnection.connect(superuser_dsn) as writing:
+        await writing.execute("LOCK TABLE dict_rate_limit_states IN ROW EXCLUSIVE MODE")
+        await writing.execute("LOCK TABLE dict_rate_limit_reconciliations IN ROW EXCLUSIVE MODE")
+
+        done = await maintain(store.database, 120, at=FIRST_INSTANT)
+
+        assert len(done.created) == 2
+        assert done.complete
+        await writing.rollback()
+
+
+async def test_a_new_partition_has_what_its_table_has(store: Store) -> None:
+    await maintain(store.database, 120, at=FIRST_INSTANT)
+
+    for table in TABLES:
+        facts = (
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE conrelid = %(table)s::regclass AND contype IN ('c', 'p') ORDER BY 1"
+        )
+        assert await store.rows(facts, table=f"{table}_2020_05") == await store.rows(facts, table=table)
+        generated = (
+            "SELECT attname FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attgenerated <> '' ORDER BY 1"
+        )
+        assert await store.rows(generated, table=f"{table}_2020_05") == await store.rows(generated, table=table)
+
+
+async def test_a_row_without_a_partition_is_refused_and_not_hidden(store: Store) -> None:
+    refused = await store.commit(poll_at(datetime(1999, 1, 1, tzinfo=UTC), 1))
+
+    assert "no partition" in str(refused[0][1])
+
+
+async def test_a_retention_of_nothing_is_refused(store: Store) -> None:
+    with pytest.raises(StoreError, match="retention_months is 0"):
+        await maintain(store.database, 0)
+
+
+def test_maintenance_is_complete_when_nothing_is_postponed() -> None:
+    assert Maintenance((), (), (), 3).complete
+    assert not Maintenance((), (), ("p",), 3).complete

@@ -1,0 +1,144 @@
+"""A reconciler with all its parts, and what it shows when it no longer leads."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from exporter.config import DatabaseSettings, RulesSettings, Secret, Settings
+from exporter.leadership import Standing
+from exporter.metrics import Metrics
+from exporter.reconciling import Reconciling
+from tests.support import conditions, truth
+from tests.support.builders import bucket, poll
+from tests.support.program import RULES
+
+if TYPE_CHECKING:
+    from exporter.buckets.observation import Poll
+    from exporter.feed.inbox import Report
+
+pytestmark = pytest.mark.postgres
+
+
+until = partial(conditions.until, seconds=20)
+
+
+def low_now(ahead_seconds: float = 0, tokens: int = 100) -> Poll:
+    """A poll of this moment, or of one that lies ahead; so few tokens make two alerts fire."""
+    now = datetime.now(UTC) + timedelta(seconds=ahead_seconds)
+    return poll(bucket(tokens), seconds=(now - poll().polled_at).total_seconds(), sequence=1)
+
+
+async def test_who_no_longer_leads_shows_nothing_of_what_was(monkeypatch, database_dsn, superuser_dsn) -> None:
+    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
+    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, metrics, "this", stack)
+        task = asyncio.create_task(reconciling.run(None))
+        reconciling.inbox.put(low_now())
+        await until(lambda: reconciling.reconciler.open_alerts)
+        await until(lambda: b"\ndict_rate_limit_outbox_pending " in metrics.exposition())
+
+        with psycopg.connect(superuser_dsn) as connection:
+            connection.execute(
+                "UPDATE dict_rate_limit_lease SET holder = 'other', epoch = epoch + 1, expires_at = now() + '1 hour'"
+            )
+        await until(lambda: reconciling.leadership.standing is Standing.WAITING)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert not reconciling.reconciler.open_alerts
+    assert not reconciling.reconciler.views
+    assert b"\ndict_rate_limit_outbox_" not in metrics.exposition()
+
+
+class Listener:
+    """Follows a stream, and keeps what it is told."""
+
+    stream_id = "new"
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    def report(self, report: Report) -> None:
+        self.reports.append(report)
+
+    def carries(self, _participant: str) -> bool:
+        return True
+
+    def forget(self) -> None: ...
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_the_sequences_of_a_stream_that_ended_are_not_told_to_the_next(database_dsn) -> None:
+    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
+    listener = Listener()
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        reconciling.clients.append(listener)  # type: ignore[arg-type]
+        reconciling.inbox.put(replace(low_now(), stream_id="old", sequence=5000))
+        task = asyncio.create_task(reconciling.run(None))
+        await until(lambda: reconciling.reconciler.open_alerts)
+        reconciling.inbox.put(replace(low_now(), stream_id="new", sequence=7))
+        await until(lambda: any(report.sequence for report in listener.reports))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    of_polls = [report for report in listener.reports if report.outbox_pending is None]
+    assert [report.sequence for report in of_polls] == [0, 7]
+    assert of_polls[0].transitions
+
+
+async def test_alerts_of_a_removed_participant_resolve_though_the_clock_is_behind_their_polls(database_dsn) -> None:
+    database, rules = DatabaseSettings(dsn=Secret(database_dsn)), RulesSettings(files=(str(RULES),))
+    for participants, done in (
+        ((), "state = 'firing'"),
+        (("87654321",), "state = 'resolved' AND reason = 'participant_removed'"),
+    ):
+        settings = Settings(participants=participants, database=database, rules=rules)
+        async with AsyncExitStack() as stack:
+            reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+            if not participants:
+                reconciling.inbox.put(low_now(ahead_seconds=60))
+            task = asyncio.create_task(reconciling.run(None))
+            try:
+                await until(lambda done=done: truth.count(database_dsn, "dict_rate_limit_alerts", done) == 2)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_clock_that_is_behind_the_last_poll_does_not_keep_rules_from_being_evaluated(database_dsn) -> None:
+    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
+    for firing in (2, 0):
+        async with AsyncExitStack() as stack:
+            reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+            task = asyncio.create_task(reconciling.run(None))
+            await until(lambda made=reconciling: made.leadership and made.leadership.standing is Standing.LEADING)
+            if firing:
+                reconciling.inbox.put(low_now(ahead_seconds=60))
+            else:
+                await until(lambda made=reconciling: made.reconciler.open_alerts)
+                full = replace(low_now(tokens=36_000), stream_id="another")
+                reconciling.inbox.put(replace(full, polled_at=reconciling.clock.now()))
+            try:
+                await until(
+                    lambda wanted=firing: (
+                        truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == wanted
+                    )
+                )
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    assert truth.count(database_dsn, "dict_rate_limit_alerts", "reason = 'recovered'") == 2

@@ -1,0 +1,326 @@
+"""The real server on real sockets: slow, silent, big and broken clients."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import uvloop
+
+from exporter.config import WebSettings
+from exporter.errors import ConfigurationError
+from exporter.metrics import Metrics
+from exporter.web import connection
+from exporter.web.app import create_app
+from exporter.web.server import WebServer
+from exporter.web.sources import Readiness, Sources
+from tests.support import conditions
+from tests.support.builders import bucket, poll, view
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+WAIT_SECONDS = 10
+
+
+until = partial(conditions.until, seconds=WAIT_SECONDS)
+
+
+def big_metrics(participants: int) -> Metrics:
+    metrics = Metrics()
+    buckets = [bucket(7, policy=f"SOME_POLICY_{number:02d}", capacity=10) for number in range(30)]
+    for number in range(participants):
+        metrics.show(view(poll(*buckets, participant=f"{number:08d}")))
+    return metrics
+
+
+def app_of(metrics: Metrics) -> ASGIApp:
+    return create_app(Sources(metrics, dict, lambda: Readiness(ready=True, dependencies=[])), WebSettings())
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp | None = None, address: str = "127.0.0.1:0") -> AsyncIterator[WebServer]:
+    server = WebServer(app or app_of(big_metrics(1)), WebSettings(listen_address=address))
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def connect(server: WebServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = server.addresses[0].rpartition(":")
+    return await asyncio.open_connection(host, int(port), limit=1024)
+
+
+async def scrape(server: WebServer) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=WAIT_SECONDS) as http:
+        return await http.get(f"http://{server.addresses[0]}/metrics")
+
+
+async def scraped_at_once(server: WebServer) -> httpx.Response:
+    """Scrapes, in less time than any limit takes to free the server of another client."""
+    async with asyncio.timeout(connection.REQUEST_SECONDS / 2):
+        return await scrape(server)
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """Returns what came until the server closed the connection."""
+    read = b""
+    async with asyncio.timeout(WAIT_SECONDS):
+        with suppress(ConnectionError):
+            while part := await reader.read(65536):
+                read += part
+    return read
+
+
+async def test_silent_clients_do_not_delay_a_scrape():
+    async with serving() as server:
+        silent = [await connect(server) for _ in range(200)]
+
+        answer = await scraped_at_once(server)
+
+        assert answer.status_code == 200
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_client_that_reads_nothing_does_not_delay_a_scrape():
+    async with serving(app_of(big_metrics(300))) as server:
+        slow = [await connect(server) for _ in range(20)]
+        for _, writer in slow:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+            await writer.drain()
+
+        answer = await scraped_at_once(server)
+
+        assert answer.status_code == 200
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_clients_that_drip_do_not_delay_a_scrape():
+    async with serving() as server:
+        slow = [await connect(server) for _ in range(100)]
+        for _, writer in slow:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: exp")
+            await writer.drain()
+
+        answer = await scraped_at_once(server)
+
+        assert answer.status_code == 200
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_a_connection_that_asks_nothing_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.05)
+    async with serving() as server:
+        reader, writer = await connect(server)
+
+        assert await ended(reader) == b""
+        writer.close()
+
+
+async def test_a_request_that_drips_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.2)
+    async with serving() as server:
+        reader, writer = await connect(server)
+        closed = asyncio.create_task(ended(reader))
+        writer.write(b"GET /metrics HTTP/1.1\r\n")
+        drips = 0
+        while not closed.done():
+            writer.write(b"X-Drip: 1\r\n")
+            drips += 1
+            await asyncio.wait([closed], timeout=0.02)
+
+        assert await closed == b""
+        assert drips > 1
+        writer.close()
+
+
+async def test_a_body_that_never_ends_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.2)
+    async with serving() as server:
+        reader, writer = await connect(server)
+        closed = asyncio.create_task(ended(reader))
+        writer.write(b"POST /-/reload HTTP/1.1\r\nHost: exporter\r\nContent-Length: 1000000\r\n\r\n")
+        while not closed.done():
+            writer.write(b"x")
+            await asyncio.wait([closed], timeout=0.02)
+
+        assert (await closed).startswith(b"HTTP/1.1 403")
+        writer.close()
+
+
+async def test_a_response_that_is_not_read_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "RESPONSE_SECONDS", 0.2)
+    metrics = big_metrics(1000)
+    async with serving(app_of(metrics)) as server:
+        reader, writer = await connect(server)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+        await until(lambda: server.connections)
+        await until(lambda: not server.connections)
+
+        assert len(await ended(reader)) < len(metrics.exposition())
+        writer.close()
+
+
+async def test_a_connection_is_kept_between_scrapes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.1)
+    async with serving() as server, httpx.AsyncClient(base_url=f"http://{server.addresses[0]}") as http:
+        await http.get("/-/healthy")
+        [kept] = server.connections
+        reader, writer = await connect(server)
+        await ended(reader)  # a request's time has passed
+        writer.close()
+
+        await http.get("/-/healthy")
+
+        assert server.connections == {kept}
+
+
+async def test_a_head_that_is_too_long_is_refused():
+    async with serving() as server:
+        reader, writer = await connect(server)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nX-Long: " + b"x" * 20_000)
+
+        assert (await ended(reader)).startswith(b"HTTP/1.1 4")
+        writer.close()
+
+
+async def test_what_is_not_http_is_refused():
+    async with serving() as server:
+        reader, writer = await connect(server)
+        writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
+
+        assert (await ended(reader)).startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_beyond_the_limit_of_connections_the_longest_waiting_goes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("exporter.web.server.MAX_CONNECTIONS", 3)
+    async with serving() as server:
+        silent = []
+        for number in range(3):
+            silent.append(await connect(server))
+            await until(lambda open_=number + 1: len(server.connections) == open_)
+
+        answer = await scrape(server)
+
+        assert answer.status_code == 200
+        assert await ended(silent[0][0]) == b""
+        assert not silent[1][0].at_eof()
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_scrape_is_served_after_connections_could_not_be_accepted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(24, "Too many open files")] * 2
+
+    async def failing(listening: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", failing)
+    async with serving() as server:
+        assert (await scrape(server)).status_code == 200
+
+    assert "Too many open files" in caplog.text
+
+
+async def test_a_gzip_page_arrives_whole():
+    metrics = big_metrics(300)
+    async with serving(app_of(metrics)) as server:
+        answer = await scrape(server)
+
+    assert answer.headers["content-encoding"] == "gzip"
+    samples = [line for line in answer.text.splitlines() if line.startswith("dict_rate_limit_capacity{")]
+    assert len(samples) == 300 * 30
+    assert gzip.decompress(metrics.exposition(gzip=True)).count(b"dict_rate_limit_capacity{") == 300 * 30
+
+
+async def test_stopping_lets_a_response_end():
+    go_on = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def slow_app(scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        asked.set()
+        await go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async with serving(slow_app) as server:
+        answer = asyncio.create_task(scrape(server))
+        await asked.wait()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0)
+        go_on.set()
+
+        assert (await answer).text == "done"
+        await stopping
+        with pytest.raises(httpx.ConnectError):
+            await scrape(server)
+
+
+async def test_stopping_gives_a_response_that_does_not_end_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("exporter.web.server.STOP_SECONDS", 0.05)
+    asked = asyncio.Event()
+
+    async def stuck_app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with serving(stuck_app) as server:
+        answer = asyncio.create_task(scrape(server))
+        await asked.wait()
+        await server.stop()
+
+        with pytest.raises(httpx.TransportError):
+            await answer
+
+
+async def test_a_port_in_use_is_a_configuration_error():
+    async with serving() as server:
+        address = server.addresses[0]
+        second = WebServer(app_of(Metrics()), WebSettings(listen_address=address))
+
+        with pytest.raises(ConfigurationError, match=f"cannot listen on {address}: address already in use"):
+            await second.start()
+
+
+async def test_every_address_serves():
+    async with serving(address="127.0.0.1:0,127.0.0.1:0") as server, httpx.AsyncClient() as http:
+        for address in server.addresses:
+            assert (await http.get(f"http://{address}/-/healthy")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        test_silent_clients_do_not_delay_a_scrape,
+        test_a_client_that_reads_nothing_does_not_delay_a_scrape,
+        test_a_gzip_page_arrives_whole,
+        test_stopping_lets_a_response_end,
+        test_a_port_in_use_is_a_configuration_error,
+    ],
+    ids=lambda fact: fact.__name__,
+)
+def test_so_it_is_on_uvloop(fact: Callable[[], Coroutine[None, None, None]]):
+    uvloop.run(fact())

@@ -1,0 +1,115 @@
+"""A gRPC Bridge that answers as a test says, and a client of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from exporter.bridge.client import BridgeClient
+from exporter.bridge.stubs.rate_limit_pb2 import (
+    GetRateLimitPoliciesRequest,
+    GetRateLimitPoliciesResponse,
+    RateLimitPolicy,
+)
+from exporter.config import BridgeSettings, Duration, TlsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Answer = Callable[[int, grpc.aio.ServicerContext], Awaitable[bytes]]
+
+GOOD = GetRateLimitPoliciesResponse(
+    correlation_id="c-1", policies=[RateLimitPolicy(name="A", capacity=1, refill_tokens=1, refill_period_sec=1)]
+).SerializeToString()
+
+
+class Bridge:
+    """A server whose ``answer(call, context)`` makes the bytes of each answer; calls count from 1."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.calls = 0
+        self.called = asyncio.Event()
+        self.requests: list[GetRateLimitPoliciesRequest] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.peers: list[str] = []
+        self.client_names: list[str | None] = []
+        self.target = ""
+
+    async def serve(self, request: GetRateLimitPoliciesRequest, context: grpc.aio.ServicerContext) -> bytes:
+        self.calls += 1
+        self.called.set()
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata() or ()))
+        self.peers.append(context.peer())
+        names = context.auth_context().get("x509_common_name")
+        self.client_names.append(names[0].decode() if names else None)
+        return await self.answer(self.calls, context)
+
+
+@asynccontextmanager
+async def bridge(answer: Answer, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Bridge]:
+    """Serves, in plaintext unless there are credentials."""
+    made = Bridge(answer)
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(
+        made.serve, request_deserializer=GetRateLimitPoliciesRequest.FromString
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("bacen.dict.v2.RateLimitService", {"GetRateLimitPolicies": handler}),)
+    )
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    made.target = f"127.0.0.1:{port}"
+    await server.start()
+    try:
+        yield made
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def client(
+    target: str, *, tls: TlsSettings | None = None, attempt_seconds: float = 5.0
+) -> AsyncIterator[BridgeClient]:
+    """Makes a client: in plaintext unless there is ``tls``."""
+    settings = BridgeSettings(
+        target=target, insecure=tls is None, tls=tls or TlsSettings(), timeout=Duration(attempt_seconds)
+    )
+    made = BridgeClient(settings)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def good(_call: int, _context: grpc.aio.ServicerContext) -> bytes:
+    return GOOD
+
+
+def status(code: grpc.StatusCode, details: str = "so it is") -> Answer:
+    async def answer(_call: int, context: grpc.aio.ServicerContext) -> bytes:
+        await context.abort(code, details)
+        raise AssertionError
+
+    return answer
+
+
+def good_after(failures: int, code: grpc.StatusCode) -> Answer:
+    refuse = status(code)
+
+    async def answer(call: int, context: grpc.aio.ServicerContext) -> bytes:
+        return await (refuse if call <= failures else good)(call, context)
+
+    return answer
+
+
+async def never(_call: int, _context: grpc.aio.ServicerContext) -> bytes:
+    await asyncio.Event().wait()
+    raise AssertionError

@@ -1,0 +1,67 @@
+"""Rules and expressions for tests."""
+
+from __future__ import annotations
+
+from textwrap import indent
+from typing import TYPE_CHECKING
+
+from exporter.rules.loading import load
+from exporter.rules.promql.expression import ExpressionRefused, compile_expression
+from exporter.rules.promql.series import shown
+from exporter.rules.promql.sources import LatestSource, Moment
+from tests.support.builders import view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from exporter.alerts.alert import Alert
+    from exporter.buckets.observation import View
+    from exporter.rules.loading import RuleSet
+    from exporter.rules.promql.series import Vector
+    from exporter.rules.rule import CompiledRule
+
+
+def evaluated(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> dict[str, float]:
+    """What an expression gives over a view: values by series, as Prometheus writes them."""
+    return {shown(name, labels): value for name, labels, value in vector(expr, seen, alerts)}
+
+
+def vector(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> Vector:
+    seen = view() if seen is None else seen
+    moment = Moment(LatestSource().of(seen), alerts, seen.at.timestamp())
+    return compile_expression(expr, None).evaluate(moment)
+
+
+def number(expr: str) -> float:
+    """The value of an expression without labels."""
+    [(_, _, value)] = vector(f"vector({expr})")
+    return value
+
+
+def refusal(expr: str) -> str:
+    """Why an expression is refused."""
+    try:
+        compile_expression(expr, None)
+    except ExpressionRefused as refused:
+        return str(refused)
+    return ""
+
+
+def rule_file(folder: Path, *rules: str, name: str = "rules.yml", group: str = "dict") -> str:
+    """Writes a rule file of one group; each rule is the text of a YAML mapping."""
+    made = "".join(indent(rule.strip("\n"), "      ").replace("      ", "    - ", 1) + "\n" for rule in rules)
+    file = folder / name
+    file.write_text(f"groups:\n  - name: {group}\n    rules:\n{made}")
+    return str(file)
+
+
+def rule(folder: Path, expr: str, *more: str) -> CompiledRule:
+    """One compiled rule; ``more`` are lines of it."""
+    own_labels = any(line.startswith("labels:") for line in more)
+    lines = "\n".join(more if own_labels else ("labels: {severity: warning}", *more))
+    return rules(folder, f"alert: TokensLow\nexpr: {expr}\n{lines}").rules[0]
+
+
+def rules(folder: Path, *texts: str) -> RuleSet:
+    return load([rule_file(folder, *texts)])

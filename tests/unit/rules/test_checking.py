@@ -1,0 +1,186 @@
+"""`rules check` finds what keeps a file from loading, and what could be better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.rules.checking import check
+from tests.support.rules import rule_file
+
+SHIPPED = Path(__file__).parents[3] / "rules" / "dict-rate-limit.yml"
+
+RUNBOOK = "annotations: {runbook_url: http://example/}"
+HELD = """
+expr: |
+  max by (participant, policy) (dict_rate_limit_utilization_percent) >= 80
+    or
+  max by (participant, policy) (ALERTS{alertname="A", alertstate="firing"} and on (participant) dict_rate_limit_up == 0)
+"""
+
+
+def found(folder: Path, *rules: str) -> list[tuple[int, str, str]]:
+    return [(f.line, f.severity, f.message) for f in check([rule_file(folder, *rules)])]
+
+
+def warnings_of(folder: Path, expr: str, *more: str) -> list[str]:
+    """Messages about a rule that has a runbook, the one about a hold left out."""
+    lines = "\n".join(more or ("labels: {severity: info}", RUNBOOK))
+    return [m for _, _, m in found(folder, f"alert: A\nexpr: {expr}\n{lines}") if not m.startswith("has no hold")]
+
+
+def test_the_shipped_rules_have_nothing_to_warn_of():
+    assert check([str(SHIPPED)]) == []
+
+
+def test_errors_and_warnings_come_by_line(tmp_path: Path):
+    findings = found(
+        tmp_path,
+        "alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info}",
+        "alert: B\nexpr: nonsense\nlabels: {severity: info}",
+    )
+
+    assert findings == [
+        (4, "warning", "has no annotation runbook_url: say what to do when it fires"),
+        (8, "error", "`nonsense`: nonsense is not a metric that rules can select"),
+    ]
+
+
+def test_a_finding_is_told_with_file_line_group_and_rule(tmp_path: Path):
+    [finding] = check([rule_file(tmp_path, "alert: A\nexpr: dict_rate_limit_up\nlabels: {severity: info}")])
+
+    assert (
+        str(finding) == f"{tmp_path}/rules.yml:4: dict/A: has no annotation runbook_url: say what to do when it fires"
+    )
+
+
+def test_an_alert_that_nothing_holds_through_an_outage_is_warned_of(tmp_path: Path):
+    [(line, severity, message)] = found(
+        tmp_path, f"alert: A\nexpr: dict_rate_limit_utilization_percent > 80\nlabels: {{severity: info}}\n{RUNBOOK}"
+    )
+
+    assert (line, severity) == (5, "warning")
+    assert message.startswith("has no hold: while the Bridge does not answer it resolves")
+    assert 'max by (participant, policy) (ALERTS{alertname="A", alertstate="firing"}' in message
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        HELD,
+        "expr: dict_rate_limit_up == 0",
+        "expr: time() - dict_rate_limit_last_success_timestamp_seconds > 60",
+        "expr: max by (participant) (dict_rate_limit_capacity) > 5 or on (participant) dict_rate_limit_up == 0",
+        HELD.rstrip() + "\n  and on () hour() > 20",
+    ],
+)
+def test_an_alert_that_something_holds_is_not(tmp_path: Path, expr: str):
+    assert found(tmp_path, f"alert: A\n{expr}\nlabels: {{severity: info}}\n{RUNBOOK}") == []
+
+
+@pytest.mark.parametrize(
+    ("expr", "verdict"),
+    [
+        ("dict_rate_limit_utilization_percent > 100", "never"),
+        ("dict_rate_limit_utilization_percent >= 180", "never"),
+        ("dict_rate_limit_utilization_percent >= 0", "always"),
+        ("max by (participant) (dict_rate_limit_error_404_rate) > 20", "never"),
+        ("(dict_rate_limit_error_404_rate > 0) < 5", "always"),
+        ("-1 > dict_rate_limit_available_tokens", "never"),
+        ("2 == dict_rate_limit_up", "never"),
+        ("dict_rate_limit_up != 2", "always"),
+        ("dict_rate_limit_up > bool 1", "never"),
+        ("(dict_rate_limit_utilization_percent and dict_rate_limit_capacity) > (50 + 60)", "never"),
+    ],
+)
+def test_a_threshold_outside_the_gauges_range_is_warned_of(tmp_path: Path, expr: str, verdict: str):
+    [message] = warnings_of(tmp_path, expr)
+
+    assert f"is {verdict} true: dict_rate_limit_" in message
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "dict_rate_limit_utilization_percent >= 100",
+        "dict_rate_limit_utilization_percent == 0",
+        "dict_rate_limit_capacity > 1e9",
+        "sum by (participant) (dict_rate_limit_up) > 5",
+        "dict_rate_limit_up * 5 > 4",
+        "(dict_rate_limit_up > bool 0) < 3",
+        "dict_rate_limit_capacity > dict_rate_limit_available_tokens",
+        "time() - dict_rate_limit_category_changed_timestamp_seconds < 3600",
+        "dict_rate_limit_poll_interval_seconds < -5",
+    ],
+)
+def test_other_comparisons_are_not(tmp_path: Path, expr: str):
+    assert warnings_of(tmp_path, expr) == []
+
+
+def test_nothing_equals_nan(tmp_path: Path):
+    assert warnings_of(tmp_path, "dict_rate_limit_up == NaN") == [
+        "`dict_rate_limit_up == NaN` compares with NaN, which nothing equals"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        ('dict_rate_limit_capacity{polcy="A"}', "dict_rate_limit_capacity has no label polcy; did you mean policy?"),
+        ('dict_rate_limit_up{policy="A"}', "dict_rate_limit_up has no label policy"),
+        ("max by (participant, polcy) (dict_rate_limit_capacity)", "has a label polcy; did you mean policy?"),
+        ("dict_rate_limit_up and on (participant, cluster) dict_rate_limit_up", "no series here has a label cluster"),
+        ("dict_rate_limit_capacity + on (participant) group_left (category) dict_rate_limit_participant_info",
+         "no series here has a label category"),
+        ('dict_rate_limit_up{job="dict"}', "job is what Prometheus' scrape adds, and no series of this program has it"),
+    ],
+)  # fmt: skip
+def test_a_label_that_no_series_has_is_warned_of(tmp_path: Path, expr: str, message: str):
+    [told] = warnings_of(tmp_path, f"'{expr}'")
+
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        'dict_rate_limit_participant_info{psp_category="A", job!="x"}',
+        'ALERTS{alertname="A", team="x", alertstate="firing", severity="info"}',
+        "max without (job, instance) (dict_rate_limit_up)",
+        "count by (participant, __name__) (dict_rate_limit_up)",
+    ],
+)
+def test_known_labels_are_not(tmp_path: Path, expr: str):
+    assert warnings_of(tmp_path, f"'{expr}'", "labels: {severity: info, team: x}", RUNBOOK) == []
+
+
+def test_a_label_that_depends_on_the_value_is_warned_of(tmp_path: Path):
+    [message] = warnings_of(
+        tmp_path, "dict_rate_limit_up == 0", 'labels: {severity: info, worth: "{{ $value }}"}', RUNBOOK
+    )
+
+    assert message == "label worth: `{{ $value }}` depends on $value, so that another value makes another alert"
+
+
+def test_a_label_that_is_always_empty_in_a_template_is_warned_of(tmp_path: Path):
+    [message] = warnings_of(
+        tmp_path,
+        "dict_rate_limit_capacity == 0",
+        "labels: {severity: info}",
+        'annotations: {runbook_url: "http://x/{{ $labels.polcy }}/{{ $labels.policy }}"}',
+    )
+
+    assert message == "annotation runbook_url: `$labels.polcy` is always empty; did you mean policy?"
+
+
+def test_a_rule_that_is_there_twice_is_warned_of(tmp_path: Path):
+    twice = f"alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {{severity: info}}\n{RUNBOOK}"
+    other = twice.replace("info", "warning")
+    rule_file(tmp_path, twice, other, name="a.yml", group="first")
+    rule_file(tmp_path, twice, name="b.yml", group="second")
+
+    findings = check([str(tmp_path / "*.yml")])
+
+    assert [(Path(f.file).name, f.line, f.group) for f in findings] == [("a.yml", 4, "first"), ("b.yml", 4, "second")]
+    assert all("is there more than once with the same labels" in f.message for f in findings)

@@ -1,0 +1,206 @@
+"""Rule files are loaded whole, or refused with everything that is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from exporter.errors import RuleFileInvalid
+from exporter.rules.loading import checksum, load
+from tests.support.rules import rule_file
+
+LOW = """
+alert: TokensLow
+expr: dict_rate_limit_utilization_percent >= 80
+for: 1m30s
+keep_firing_for: 15s
+labels: {severity: warning, team: tokens}
+annotations: {summary: "{{ $labels.policy }}"}
+"""
+
+
+def findings(file: str) -> list[str]:
+    with pytest.raises(RuleFileInvalid) as refused:
+        load([file])
+    assert str(refused.value) == "\n".join(map(str, refused.value.findings))
+    return [str(finding).removeprefix(f"{file}:") for finding in refused.value.findings]
+
+
+def written(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "rules.yml"
+    file.write_text(dedent(text))
+    return str(file)
+
+
+def test_a_rule_is_what_its_file_says(tmp_path: Path):
+    [rule] = load([rule_file(tmp_path, LOW)]).rules
+
+    assert (rule.group, rule.name, rule.severity) == ("dict", "TokensLow", "warning")
+    assert rule.expr == "dict_rate_limit_utilization_percent >= 80"
+    assert (rule.for_seconds, rule.keep_firing_for_seconds) == (90.0, 15.0)
+    assert {name: template.text for name, template in rule.labels.items()} == {"severity": "warning", "team": "tokens"}
+    assert rule.annotations["summary"].text == "{{ $labels.policy }}"
+    assert (rule.file, rule.line) == (str(tmp_path / "rules.yml"), 4)
+    assert rule.per_policy
+
+
+def test_groups_keep_their_order_over_files(tmp_path: Path):
+    rule_file(tmp_path, LOW, name="b.yml", group="second")
+    rule_file(tmp_path, LOW, name="a.yml", group="first")
+    rule_file(tmp_path, LOW, name="c.yaml", group="other")
+
+    rule_set = load([str(tmp_path / "*.yaml"), str(tmp_path / "*.yml"), str(tmp_path / "a.yml")])
+
+    assert [group.name for group in rule_set.groups] == ["other", "first", "second"]
+    assert rule_set.groups[0].interval_seconds is None
+
+
+def test_an_interval_is_read_and_has_no_effect(tmp_path: Path):
+    file = written(tmp_path, "groups: [{name: g, interval: 1m, rules: []}]")
+
+    [group] = load([file]).groups
+
+    assert group.interval_seconds == 60.0
+    assert group.rules == ()
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "groups:\n", "groups: []\n"])
+def test_a_file_without_groups_has_no_rules(tmp_path: Path, text: str):
+    assert load([written(tmp_path, text)]).rules == ()
+
+
+def test_a_label_policy_decides_what_an_alert_is_about(tmp_path: Path):
+    up = "alert: Down\nexpr: dict_rate_limit_up == 0\nlabels: {{severity: info, policy: {}}}"
+
+    assert load([rule_file(tmp_path, up.format("ALL"))]).rules[0].per_policy
+    assert not load([rule_file(tmp_path, LOW.replace("team: tokens", 'policy: ""'))]).rules[0].per_policy
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
+    file = written(
+        tmp_path,
+        """\
+        groups:
+          - name: dict
+            limit: 5
+            rules:
+              - alert: Low
+                expr: |
+                  dict_rate_limit_utilization_percent > 80
+                    or rate(dict_rate_limit_up[5m]) > 1
+                labels: {participant: x, a-b: c, __name__: d}
+                annotations: {summary: "{{ nonsense }}"}
+              - alert: High
+                expr: dict_rate_limit_up >
+                for: 60
+                labels: {severity: fatal, team: "{{ $x }}"}
+              - record: a:b
+                expr: dict_rate_limit_up
+              - expr: dict_rate_limit_up
+              - alert: Nothing
+                labels: {severity: info}
+              - alert: Twice
+                expr: dict_rate_limit_up
+                expr: dict_rate_limit_up
+                unknown: 5
+                labels: {severity: info}
+                labels2: {}
+          - name: dict
+          - rules: 5
+        other: 1
+        """,
+    )
+
+    assert findings(file) == [
+        "3: dict: `limit` of a group is not supported",
+        "5: dict/Low: a rule needs the label severity (info, warning, critical)",
+        "8: dict/Low: `rate(dict_rate_limit_up[5m])`: rate() is not supported",
+        "9: dict/Low: `a-b` is not a name for a label",
+        "9: dict/Low: `__name__` is not a name for a label",
+        "9: dict/Low: a rule may not set the label participant",
+        "10: dict/Low: annotation summary: `nonsense` is not a function of templates",
+        "12: dict/High: `dict_rate_limit_up >` cannot be parsed: 1:21: unexpected end",
+        "13: dict/High: '60' is not a duration; write it as 15s, 5m or 1h30m",
+        "14: dict/High: severity `fatal` is none of info, warning, critical",
+        "14: dict/High: label team: `$x` is not supported: a rule knows $labels and $value",
+        "15: dict/a:b: `record: a:b` is not supported",
+        "17: dict: a rule needs `alert`",
+        "18: dict/Nothing: a rule needs `expr`",
+        "22: dict/Twice: expr is given twice",
+        "23: dict/Twice: unknown field unknown",
+        "25: dict/Twice: unknown field labels2",
+        "26: group dict is repeated in this file",
+        "27: a group needs a name",
+        "27: expected a list, found a scalar",
+        "28: unknown field other",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("groups: [", "2: while parsing a flow node did not find expected node content"),
+        ("a: b: c", "1: mapping values are not allowed in this context"),
+        ("groups: []\n---\ngroups: []", "2: expected a single document in the stream but found another document"),
+        ("- 1", "1: expected a mapping, found a sequence"),
+        ("groups: 5", "1: expected a list, found a scalar"),
+        ("groups: [5]", "1: expected a mapping, found a scalar"),
+        ("groups: [{name: g, rules: [{alert: [1], expr: x}]}]", "1: g: expected text, found a sequence"),
+        ("groups: [{name: g, rules: [{<<: {}, alert: A}]}]", "1: g/A: only plain keys are supported"),
+    ],
+)
+def test_what_is_no_rule_file_is_refused(tmp_path: Path, text: str, told: str):
+    assert told in findings(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path):
+    file = tmp_path / "rules.yml"
+    file.write_bytes(b"groups: \xff")
+
+    assert findings(str(file)) == ["1: is not UTF-8"]
+
+
+def test_a_pattern_that_matches_no_file_is_refused(tmp_path: Path):
+    with pytest.raises(RuleFileInvalid, match=r"nothing\*\.yml:0: no rule file matches"):
+        load([rule_file(tmp_path, LOW), str(tmp_path / "nothing*.yml")])
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
+    (tmp_path / "rules.yml").mkdir()
+
+    assert findings(str(tmp_path / "rules.yml")) == ["0: cannot be read: Is a directory"]
+
+
+def test_alerts_of_another_group_are_not_seen(tmp_path: Path):
+    other = 'alert: Other\nexpr: ALERTS{alertname="TokensLow"}\nlabels: {severity: info}'
+    rule_file(tmp_path, LOW, name="a.yml", group="first")
+    rule_file(tmp_path, other, name="b.yml", group="second")
+
+    with pytest.raises(RuleFileInvalid, match="ALERTS of another group is not supported: TokensLow is in first"):
+        load([str(tmp_path / "*.yml")])
+
+
+def test_the_checksum_changes_with_the_files_and_never_fails(tmp_path: Path):
+    pattern = str(tmp_path / "*.yml")
+    seen = [checksum([pattern])]
+
+    rule_file(tmp_path, LOW, name="a.yml")
+    seen.append(checksum([pattern]))
+    rule_file(tmp_path, LOW.replace("80", "81"), name="a.yml")
+    seen.append(checksum([pattern]))
+    (tmp_path / "b.yml").mkdir()
+    seen.append(checksum([pattern]))
+
+    assert len(set(seen)) == 4
+    assert checksum([pattern]) == seen[-1]
+
+
+def test_files_that_are_the_same_have_one_checksum(tmp_path: Path):
+    file = rule_file(tmp_path, LOW)
+
+    before = load([file]).checksum
+    Path(file).touch()
+
+    assert load([file]).checksum == before

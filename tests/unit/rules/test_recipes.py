@@ -1,0 +1,58 @@
+"""The files that docs/rules.md shows load in both engines, and do what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from exporter.rules import checking
+from exporter.rules.testing import run_tests
+from tests.support import promtool
+
+GUIDE = Path(__file__).parents[3] / "docs" / "rules.md"
+BLOCK = re.compile(r"^( *)```yaml\n\1# file: (\S+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+FILES = {name: dedent(text) for _, name, text in BLOCK.findall(GUIDE.read_text("utf-8"))}
+RULES = sorted(name for name in FILES if ".test." not in name)
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_guide_shows_every_recipe() -> None:
+    assert RULES == [
+        "by-category.yml",
+        "hysteresis.yml",
+        "own-threshold.yml",
+        "quiet-at-night.yml",
+        "three-at-once.yml",
+    ]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_recipe_has_nothing_to_warn_of(recipes: Path, name: str) -> None:
+    assert checking.check([str(recipes / name)]) == []
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("name", RULES)
+def test_a_recipe_loads_in_prometheus(recipes: Path, name: str) -> None:
+    verdict = promtool.check_rules(recipes / name)
+
+    assert verdict.passed, verdict.told
+
+
+@pytest.mark.prometheus
+def test_the_unit_test_passes_on_both_engines(recipes: Path) -> None:
+    file = recipes / "hysteresis.test.yml"
+
+    [ours], [theirs] = run_tests([str(file)]), promtool.run_tests([file])
+
+    assert ours.passed, ours.told()
+    assert theirs.passed, theirs.told

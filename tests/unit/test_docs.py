@@ -1,0 +1,238 @@
+"""What the documents say of the program is so: links, commands, settings, metrics, alerts."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from docs.generate import metric_names, references
+from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, keys, load_settings
+from tests.support.deployed import understood
+from tests.support.program import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from markdown_it.token import Token
+
+DOCS = ROOT / "docs"
+RUNBOOKS = DOCS / "runbooks"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+RUNBOOK_URL = "https://github.com/lb-conn/dict-rate-limit-exporter/blob/main/docs/runbooks"
+SECTIONS = ["What it means", "How to look", "What to do", "When to call BACEN"]
+ALERT_FILES = [*sorted((ROOT / "rules").glob("*.yml")), ROOT / "alertmanager/meta-alerts.yml"]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@cache
+def tokens(page: Path) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8"))
+
+
+def inline(page: Path) -> Iterator[Token]:
+    """Yields the words, links and code spans of a page."""
+    for token in tokens(page):
+        yield from token.children or ()
+
+
+def spans(page: Path) -> list[str]:
+    return [token.content for token in inline(page) if token.type == "code_inline"]
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [token.content for token in tokens(page) if token.type == "fence" and token.info in languages]
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The fragments that GitHub gives to a page's headings."""
+    found: set[str] = set()
+    for before, heading in pairwise(tokens(page)):
+        if before.type == "heading_open":
+            text = "".join(child.content for child in heading.children or ())
+            found.add(re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-"))
+    return found
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Yields what a page says to type after ``dict-rate-limit``; N stands for a number."""
+
+    def lines(*languages: str) -> list[str]:
+        return "".join(blocks(page, *languages)).replace("\\\n", " ").splitlines()
+
+    typed = [*lines("sh"), *(line[2:] for line in lines("console", "") if line.startswith("$ "))]
+    for line in (*typed, *spans(page)):
+        if match := re.match(r"(?:\S*/)?dict-rate-limit (.*)", line):
+            yield re.sub(r"\bN\b", "1", re.split(r" *(?:[|>&]| # )", match[1])[0])
+
+
+def alerts() -> dict[str, dict]:
+    groups = [group for file in ALERT_FILES for group in yaml.safe_load(file.read_text())["groups"]]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+@pytest.mark.parametrize("page", references(), ids=lambda page: page.name)
+def test_a_reference_is_what_the_generator_makes(page) -> None:
+    assert page.read_text("utf-8") == references()[page]
+
+
+@every_page
+def test_every_link_leads_somewhere(page) -> None:
+    for token in inline(page):
+        target = str(token.attrs.get("href", "") or token.attrs.get("src", ""))
+        if not target or target.startswith(("https://", "http://", "mailto:")):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not fragment or fragment in anchors(file), target
+
+
+@every_page
+def test_every_page_is_linked_from_another(page) -> None:
+    linked = {
+        (other.parent / str(token.attrs["href"]).partition("#")[0]).resolve()
+        for other in PAGES
+        if other != page
+        for token in inline(other)
+        if token.type == "link_open"
+    }
+
+    assert page == ROOT / "README.md" or page in linked
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))], ids=lambda page: page.name)
+def test_the_program_understands_every_command_line(page) -> None:
+    refused = {}
+    for line in commands(page):
+        if page.name == "cli.md" and "[" in line:
+            continue  # a usage line
+        try:
+            understood(shlex.split(line))
+        except click.exceptions.Exit:
+            continue  # --version, --help
+        except click.MissingParameter:
+            continue  # a command's name, in a sentence
+        except click.UsageError as error:
+            refused[line] = error.format_message()
+
+    # The files of the examples are not here; what names them is right.
+    assert {line: message for line, message in refused.items() if "does not exist" not in message} == {}
+
+
+def test_a_command_line_that_is_wrong_would_be_found() -> None:
+    for line in ("run --config config.yml", "rules chek x.yml", "config check --output toml"):
+        with pytest.raises(click.UsageError):
+            understood(line.split())
+
+
+@every_page
+def test_every_setting_that_is_named_exists(page) -> None:
+    sections = "|".join(Settings.__struct_fields__)
+    existing = {".".join(path[:depth]) for path, _, _ in keys() for depth in range(1, len(path) + 1)}
+
+    named = {span for span in spans(page) if re.fullmatch(rf"(?:{sections})(?:\.[a-z_]+)+", span)}
+
+    assert {name for name in named if not name.endswith((".yml", ".md", ".py", ".html"))} <= existing
+
+
+@every_page
+def test_every_variable_that_is_named_exists(page) -> None:
+    existing = set()
+    for path, kind, _ in keys():
+        name = ENVIRONMENT_PREFIX + "__".join(path).upper()
+        existing |= {name, f"{name}_FILE"} if Secret in (kind, *getattr(kind, "__args__", ())) else {name}
+
+    named = set(re.findall(rf"\b{ENVIRONMENT_PREFIX}[A-Z_]+\b", page.read_text("utf-8")))
+
+    assert named <= existing
+
+
+@every_page
+def test_every_configuration_that_is_shown_loads(page, tmp_path) -> None:
+    for number, block in enumerate(blocks(page, "yaml")):
+        content = yaml.safe_load(block)
+        if isinstance(content, dict) and content.keys() <= set(Settings.__struct_fields__):
+            file = tmp_path / f"{number}.yml"
+            file.write_text(block)
+            load_settings(file, {})
+
+
+@every_page
+def test_every_metric_and_table_that_is_named_exists(page) -> None:
+    schema = "\n".join(file.read_text() for file in (ROOT / "migrations").glob("*.sql"))
+    tables = set(re.findall(r"\bdict_rate_limit_\w+", schema)) | {"dict_rate_limit_migrations"}
+    histograms = {f"{name}_{part}" for name in metric_names() for part in ("bucket", "count", "sum")}
+
+    named = set(re.findall(r"\bdict_rate_limit_\w+", page.read_text("utf-8")))
+
+    assert named <= tables | metric_names() | histograms
+
+
+@pytest.mark.parametrize("file", [*sorted((ROOT / "alertmanager").rglob("*.yml")), *ALERT_FILES], ids=lambda f: f.name)
+def test_every_metric_of_an_alert_exists(file) -> None:
+    assert set(re.findall(r"\bdict_rate_limit_\w+", file.read_text())) <= metric_names()
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_an_alert_links_to_its_runbook_which_says_what_it_must(alert) -> None:
+    rule = alerts()[alert]
+    page = RUNBOOKS / f"{alert}.md"
+
+    headings = re.findall(r"^(#+) (.*)$", page.read_text("utf-8"), re.MULTILINE)
+
+    assert rule["annotations"]["runbook_url"] == f"{RUNBOOK_URL}/{alert}.md"
+    assert headings[0] == ("#", alert)
+    assert [text for level, text in headings if level == "##"] == SECTIONS
+    assert page.read_text("utf-8").splitlines()[2].startswith(f"**{rule['labels']['severity']}.** ")
+
+
+def test_every_runbook_is_of_an_alert_and_listed_with_its_severity() -> None:
+    listed = re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| (\w+) \|", (RUNBOOKS / "README.md").read_text(), re.MULTILINE)
+
+    assert dict(listed) == {alert: rule["labels"]["severity"] for alert, rule in alerts().items()}
+    assert len(listed) == len(dict(listed))
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} == {*alerts(), "README"}
+
+
+@every_page
+def test_every_make_target_that_is_named_exists(page) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    typed = [s for s in spans(page) if s.startswith("make ")]
+    typed += [
+        line for block in blocks(page, "sh", "console") for line in block.splitlines() if line.startswith("make ")
+    ]
+
+    named = {word for line in typed for word in line.split("#")[0].split()[1:] if re.fullmatch(r"[a-z-]+", word)}
+
+    assert named <= targets
+
+
+@every_page
+def test_every_file_of_the_repository_that_is_named_exists(page) -> None:
+    folders = "alertmanager|benchmarks|deploy|docs|exporter|grafana|migrations|protos|rules|tests"
+
+    named = {span for span in spans(page) if re.fullmatch(rf"(?:{folders})/[\w./-]+\.\w+", span)}
+
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_every_line_that_troubleshooting_explains_is_one_that_the_program_says() -> None:
+    program = "".join(file.read_text() for file in (ROOT / "exporter").rglob("*.py"))
+    program = re.sub(r'"\s+f?"', "", program) + "password authentication failed error connecting in 'dict-rate-limit': "
+    sections = re.split(r"^## ", (DOCS / "troubleshooting.md").read_text(), flags=re.MULTILINE)
+
+    said = re.findall(r"^\| `(.*?)` \|", "".join(sections[1:3]), re.MULTILINE)
+
+    assert len(said) > 20
+    assert [line for line in said for part in line.split("...") if part.strip() not in program] == []

@@ -1,0 +1,286 @@
+"""Estimates against an exact bucket, in both refill modes."""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.buckets.bucket import Bucket, PolicyName
+from exporter.buckets.catalog import POLICIES, Limit
+from exporter.buckets.estimate import Estimator, window_seconds
+from exporter.buckets.refill import RefillMode
+from exporter.simulator.tokens import Refill, TokenBucket
+from tests.support.builders import bucket, counts, snapshot
+
+LIST = PolicyName("POLICIES_LIST")
+MINUTE_POLICIES = sorted(
+    {limit for limit in POLICIES.values() if limit is not None and limit.refill_period_seconds == 60},
+    key=lambda limit: limit.capacity,
+)
+
+
+@dataclass
+class World:
+    """An exact bucket under known use, and POLICIES_LIST, which every poll takes a token of (and can afford)."""
+
+    limit: Limit
+    mode: Refill
+    phase_seconds: float = 0.0
+    tokens: int | None = None
+    interval: float = 15.0
+
+    def __post_init__(self) -> None:
+        limit = self.limit
+        self.bucket = TokenBucket(
+            limit.capacity,
+            limit.refill_tokens,
+            limit.refill_period_seconds,
+            mode=self.mode,
+            phase_seconds=self.phase_seconds,
+            tokens=self.tokens,
+        )
+        self.own = Limit(6, 60, 20) if self.interval >= 10 else Limit(60, 60, 200)
+        own = (self.own.capacity, self.own.refill_tokens, 60)
+        self.list = TokenBucket(*own, mode=self.mode, phase_seconds=self.phase_seconds / 2)
+        self.used_at: list[float] = []
+        self.used: list[int] = [0]
+
+    def use(self, tokens: int, at: float) -> None:
+        self.used_at.append(at)
+        self.used.append(self.used[-1] + self.bucket.drain(tokens, at))
+
+    def between(self, begin: float, end: float) -> int:
+        return self.used[bisect_right(self.used_at, end)] - self.used[bisect_right(self.used_at, begin)]
+
+    def snapshot(self, at: float):
+        assert self.list.take(1, at), "a poll that POLICIES_LIST cannot pay for is not answered"
+        limit = self.limit
+        watched = Bucket(PolicyName("WATCHED"), self.bucket.available(at), limit.capacity, limit.refill_tokens, 60)
+        own = Bucket(LIST, self.list.available(at), self.own.capacity, self.own.refill_tokens, 60)
+        return snapshot(own, watched, seconds=at)
+
+
+def watched(observation):
+    return next(o for o in observation.buckets if o.bucket.policy == "WATCHED")
+
+
+def simulate(world: World, uses: list[tuple[float, int]], polls: list[float], interval: float):
+    """Yields ``(poll, observed bucket, tokens truly used in the window, window seconds)`` where a rate is given."""
+    estimator = Estimator(60, interval)
+    width = window_seconds(60, interval, 60)
+    pending = iter(sorted(uses))
+    use = next(pending, None)
+    seen: list[float] = []
+    for at in polls:
+        while use is not None and use[0] <= at:
+            world.use(use[1], use[0])
+            use = next(pending, None)
+        observed = watched(estimator.observe(world.snapshot(at)))
+        seen.append(at)
+        begin = min(seen[-60:-1], key=lambda t: abs(at - width - t), default=None)
+        if observed.consumption_rate_per_minute is not None and begin is not None:
+            yield at, observed, world.between(begin, at), at - begin
+
+
+def polls_every(interval: float, until: float, seed: int) -> list[float]:
+    """Exact cadence, each delayed by up to a second."""
+    chance = random.Random(seed)
+    first = chance.uniform(0, interval)
+    return [first + n * interval + chance.uniform(0, 1) for n in range(int(until / interval))]
+
+
+scenarios = {
+    "limit": st.sampled_from(MINUTE_POLICIES),
+    "mode": st.sampled_from(list(Refill)),
+    "phase": st.floats(0, 60),
+    "interval": st.sampled_from([2.0, 15.0, 60.0]),
+    "seed": st.integers(0, 2**20),
+}
+thorough = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@thorough
+@given(share=st.floats(0.05, 0.95), **scenarios)
+def test_steady_use_is_estimated_within_one_percent_or_one_token(limit, mode, phase, interval, seed, share) -> None:
+    world = World(limit, mode, phase, tokens=limit.capacity // 4, interval=interval)
+    per_second = share * limit.refill_tokens / 60
+    end = 12 * 60 if interval < 60 else 24 * 60
+    every = max(0.25, 1 / per_second)
+    tokens = per_second * every
+    uses, whole = [], 0.0
+    for n in range(int(end / every)):
+        whole += tokens
+        uses.append((n * every + 0.1, int(whole)))
+        whole -= int(whole)
+    full_soon = limit.capacity - limit.refill_tokens * 3 - 3
+
+    errors = [
+        (at, observed.consumption_rate_per_minute * span / 60, truth)
+        for at, observed, truth, span in simulate(world, uses, polls_every(interval, end, seed), interval)
+        if at > 10 * interval + 120 and observed.bucket.available_tokens < full_soon
+    ]
+
+    for at, estimated, truth in errors:
+        assert abs(estimated - truth) <= max(1.001, 0.01 * truth), (at, estimated, truth)
+
+
+@thorough
+@given(bursts=st.lists(st.tuples(st.floats(130, 1100), st.floats(0.05, 0.6)), max_size=12), **scenarios)
+def test_bursts_are_estimated_within_ten_percent(limit, mode, phase, interval, seed, bursts) -> None:
+    world = World(limit, mode, phase, tokens=limit.capacity // 2, interval=interval)
+    uses = [(at, max(1, int(share * limit.refill_tokens))) for at, share in bursts]
+    full_soon = limit.capacity - limit.refill_tokens * 3 - 3
+
+    for at, observed, truth, span in simulate(world, uses, polls_every(interval, 1200, seed), interval):
+        if at < 10 * interval + 120 or observed.bucket.available_tokens >= full_soon:
+            continue
+        estimated = observed.consumption_rate_per_minute * span / 60
+        assert abs(estimated - truth) <= max(1.001, 0.1 * truth, 0.02 * limit.refill_tokens), (at, estimated, truth)
+
+
+@thorough
+@given(uses=st.lists(st.tuples(st.floats(0, 1200), st.floats(0.001, 0.3)), max_size=60), **scenarios)
+def test_near_full_the_estimate_never_exceeds_the_truth(limit, mode, phase, interval, seed, uses) -> None:
+    world = World(limit, mode, phase, interval=interval)
+    made = [(at, max(1, int(share * limit.refill_tokens))) for at, share in uses]
+
+    for at, observed, truth, span in simulate(world, made, polls_every(interval, 1200, seed), interval):
+        estimated = observed.consumption_rate_per_minute * span / 60
+        assert estimated <= truth + 1.001, (at, estimated, truth)
+
+
+@pytest.mark.parametrize("mode", list(Refill))
+def test_polling_alone_shows_how_buckets_refill(mode) -> None:
+    world = World(Limit(1200, 60, 36_000), mode, 20.0)
+    estimator = Estimator(60, 15)
+
+    for n in range(8):
+        estimator.observe(world.snapshot(5 + n * 15))
+
+    assert estimator.mode == RefillMode(mode)
+
+
+def test_nothing_is_said_of_consumption_after_one_observation() -> None:
+    observed = Estimator(60, 15).observe(snapshot(bucket(30_000))).buckets[0]
+
+    assert observed.consumption_rate_per_minute is None
+    assert observed.exhaustion_projection_seconds is None
+
+
+def test_consumption_appears_once_observations_span_the_window() -> None:
+    estimator = Estimator(60, 15)
+
+    rates = [
+        estimator.observe(snapshot(bucket(20_000 - 100 * n), seconds=15 * n)).buckets[0].consumption_rate_per_minute
+        for n in range(5)
+    ]
+
+    assert rates == [None, None, None, None, 1200 + 400]
+
+
+def test_an_empty_bucket_is_exhausted_now() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        observed = estimator.observe(snapshot(bucket(4_000 - 1_000 * n), seconds=15 * n)).buckets[0]
+
+    assert observed.exhaustion_projection_seconds == 0
+
+
+def test_a_bucket_that_does_not_drain_is_never_exhausted() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        observed = estimator.observe(snapshot(bucket(10_000), seconds=15 * n)).buckets[0]
+
+    assert observed.consumption_rate_per_minute == 1200
+    assert observed.exhaustion_projection_seconds == math.inf
+
+
+def test_exhaustion_goes_by_the_net_drain() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        observed = estimator.observe(snapshot(bucket(10_000 - 600 * n), seconds=15 * n)).buckets[0]
+
+    assert observed.consumption_rate_per_minute == 1200 + 2400
+    assert observed.exhaustion_projection_seconds == pytest.approx(7_600 / (2400 / 60))
+
+
+@pytest.mark.parametrize("change", [{"capacity": 40_000}, {"refill_tokens": 1_000}, {"refill_period_seconds": 30}])
+def test_a_change_of_the_bucket_starts_the_estimate_afresh(change) -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        estimator.observe(snapshot(bucket(20_000), seconds=15 * n))
+
+    observed = estimator.observe(snapshot(bucket(20_000, **change), seconds=75)).buckets[0]
+
+    assert observed.consumption_rate_per_minute is None
+
+
+def test_a_change_of_category_starts_every_estimate_afresh() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        estimator.observe(snapshot(bucket(20_000), seconds=15 * n))
+
+    observed = estimator.observe(snapshot(bucket(20_000), seconds=75, category="B")).buckets[0]
+
+    assert observed.consumption_rate_per_minute is None
+
+
+def test_the_same_response_time_is_the_same_observation() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        before = estimator.observe(snapshot(bucket(20_000 - 100 * n), seconds=15 * n)).buckets[0]
+
+    again = estimator.observe(snapshot(bucket(20_000 - 400), seconds=60)).buckets[0]
+
+    assert again == before
+
+
+def test_tokens_given_back_never_make_consumption_negative() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        observed = estimator.observe(snapshot(bucket(20_000 + 900 * n), seconds=15 * n)).buckets[0]
+
+    assert observed.consumption_rate_per_minute == 0
+
+
+def test_payment_orders_are_no_proof_of_steps() -> None:
+    estimator = Estimator(60, 15)
+    antiscan = "ENTRIES_READ_PARTICIPANT_ANTISCAN"
+    for n, tokens in enumerate((100, 105, 220, 221)):
+        estimator.observe(snapshot(bucket(tokens, policy=antiscan, capacity=500, refill_tokens=250), seconds=15 * n))
+
+    assert estimator.mode is None
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "share"),
+    [
+        (counts(100, 5), counts(200, 30), 0.25),
+        (counts(100, 5), counts(100, 5), None),
+        (counts(100, 5, instance="a"), counts(200, 30, instance="b"), None),
+        (counts(100, 5), counts(50, 5), None),
+        (None, counts(50, 5), None),
+        (counts(50, 5), None, None),
+    ],
+)
+def test_the_share_of_404s_comes_from_counts_of_one_instance(first, last, share) -> None:
+    estimator = Estimator(60, 15)
+    estimator.observe(snapshot(bucket(20_000, response_counts=first)))
+
+    observed = estimator.observe(snapshot(bucket(20_000, response_counts=last), seconds=15)).buckets[0]
+
+    assert observed.error_404_rate == share
+
+
+@pytest.mark.parametrize(
+    ("wanted", "interval", "period", "window"),
+    [(60, 15, 60, 60), (60, 60, 60, 180), (60, 15, 86_400, 60), (90, 15, 60, 120), (60, 2, 60, 60), (60, 30, 60, 120)],
+)
+def test_the_window_is_whole_periods_and_at_least_three_polls(wanted, interval, period, window) -> None:
+    assert window_seconds(wanted, interval, period) == window

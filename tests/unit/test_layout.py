@@ -1,0 +1,38 @@
+"""What a role does not use it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("modules", "unused"),
+    [
+        (
+            "exporter.cli",
+            {"grpc", "psycopg", "pulsar", "jinja2", "rich", "starlette", "opentelemetry", "exporter.rules"},
+        ),
+        (
+            "exporter.cli, exporter.service, exporter.feed.server, exporter.bridge.client",
+            {"psycopg", "psycopg_pool", "pulsar", "promql_parser", "jinja2", "rich", "opentelemetry", "exporter.store"},
+        ),
+        (
+            "exporter.cli, exporter.service, exporter.reconciling, exporter.feed.client",
+            {"jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo"},
+        ),
+    ],
+    ids=["command line", "exporter", "reconciler"],
+)
+def test_a_role_loads_only_what_it_uses(modules, unused) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", f"import sys, {modules}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    loaded = set(shown.stdout.split())
+    assert loaded.isdisjoint(unused)

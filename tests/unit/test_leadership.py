@@ -1,0 +1,229 @@
+"""One leads, others wait; whoever cannot ask the database polls."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from exporter.errors import DatabaseUnavailable, LeaseLost, SchemaMismatch
+from exporter.leadership import Leadership, Standing
+from exporter.metrics import Metrics
+
+
+class StandInLease:
+    """Gives each answer in turn to those who acquire, the last again and again."""
+
+    def __init__(self, *answers) -> None:
+        self.answers = list(answers)
+        self.renewals: list[Exception | None] = []
+        self.released = 0
+
+    async def acquire(self) -> int | None:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def renew(self) -> None:
+        outcome = self.renewals.pop(0) if self.renewals else None
+        if outcome is not None:
+            raise outcome
+
+    async def release(self) -> None:
+        self.released += 1
+
+
+class StandInPolling:
+    def __init__(self) -> None:
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    async def stop(self) -> None:
+        self.running = False
+
+
+class Led:
+    """A leadership that runs, with what it did."""
+
+    def __init__(self, lease: StandInLease, monkeypatch, *, check=None, work=None) -> None:
+        monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.01)
+        monkeypatch.setattr("exporter.leadership.RETRY_SECONDS", 0.01)
+        self.lease = lease
+        self.polling = StandInPolling()
+        self.epochs: list[int] = []
+        self.stepped_down = 0
+        self.metrics = Metrics()
+        self.leadership = Leadership(
+            lease,
+            check=check or self._pass,
+            work=work or self._work,
+            polling=self.polling,
+            step_down=self._step_down,
+            metrics=self.metrics,
+        )
+
+    async def _pass(self) -> None:
+        return
+
+    async def _work(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+        await asyncio.Event().wait()
+
+    def _step_down(self) -> None:
+        self.stepped_down += 1
+
+    async def until(self, condition) -> None:
+        """Runs until ``condition`` holds, and a little of the loop longer; then stops."""
+        task = asyncio.create_task(self.leadership.run())
+        try:
+            async with asyncio.timeout(5):
+                while not condition():
+                    if task.done():
+                        task.result()
+                    await asyncio.sleep(0.001)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_whoever_gets_the_lease_works_and_polls_and_gives_it_back(monkeypatch) -> None:
+    led = Led(StandInLease(7), monkeypatch)
+
+    await led.until(lambda: led.epochs)
+
+    assert led.epochs == [7]
+    assert led.polling.running
+    assert led.lease.released == 1
+
+
+async def test_whoever_waits_neither_works_nor_polls(monkeypatch) -> None:
+    led = Led(StandInLease(None), monkeypatch)
+    led.polling.running = True
+
+    await led.until(lambda: led.stepped_down > 1)
+
+    assert led.leadership.standing is Standing.WAITING
+    assert not led.epochs
+    assert not led.polling.running
+
+
+async def test_whoever_cannot_reach_the_database_polls(monkeypatch) -> None:
+    led = Led(StandInLease(DatabaseUnavailable("away")), monkeypatch)
+
+    await led.until(lambda: led.leadership.standing is Standing.UNREACHABLE)
+
+    assert led.polling.running
+    assert not led.epochs
+
+
+async def test_a_schema_of_another_version_is_waited_for(monkeypatch) -> None:
+    answers = [SchemaMismatch("run migrate up")]
+
+    async def check() -> None:
+        if answers:
+            raise answers.pop()
+
+    led = Led(StandInLease(1), monkeypatch, check=check)
+
+    await led.until(lambda: led.epochs)
+
+    assert led.leadership.standing is Standing.LEADING
+
+
+async def test_whoever_lost_the_lease_stops_working_and_asks_again(monkeypatch) -> None:
+    lease = StandInLease(1, None, 3)
+    lease.renewals = [None, LeaseLost("taken")]
+    led = Led(lease, monkeypatch)
+
+    await led.until(lambda: len(led.epochs) == 2)
+
+    assert led.epochs == [1, 3]
+    assert led.stepped_down == 1
+
+
+async def test_work_that_lost_the_lease_is_no_reason_to_end(monkeypatch) -> None:
+    lease = StandInLease(1, 2)
+    epochs: list[int] = []
+
+    async def work(epoch: int) -> None:
+        epochs.append(epoch)
+        if epoch == 1:
+            raise LeaseLost("fenced")
+        await asyncio.Event().wait()
+
+    led = Led(lease, monkeypatch, work=work)
+
+    await led.until(lambda: len(epochs) == 2)
+
+    assert epochs == [1, 2]
+
+
+async def test_a_database_that_is_away_does_not_end_the_lead(monkeypatch) -> None:
+    lease = StandInLease(1)
+    lease.renewals = [DatabaseUnavailable("away")] * 3
+    led = Led(lease, monkeypatch)
+
+    await led.until(lambda: not lease.renewals)
+
+    assert led.epochs == [1]
+
+
+async def test_a_leader_whose_database_is_away_says_so_until_it_is_back(monkeypatch) -> None:
+    lease = StandInLease(1)
+    lease.renewals = [DatabaseUnavailable("away")]
+    led = Led(lease, monkeypatch)
+    seen: list[Standing] = []
+
+    def look() -> bool:
+        if led.leadership.standing not in seen[-1:]:
+            seen.append(led.leadership.standing)
+        return Standing.UNREACHABLE in seen and seen[-1] is Standing.LEADING
+
+    await led.until(look)
+
+    assert seen[-3:] == [Standing.LEADING, Standing.UNREACHABLE, Standing.LEADING]
+
+
+async def test_a_lease_that_cannot_be_given_back_in_time_does_not_make_the_end_a_failure(monkeypatch) -> None:
+    class Frozen(StandInLease):
+        async def release(self) -> None:
+            raise TimeoutError
+
+    led = Led(Frozen(1), monkeypatch)
+    task = asyncio.create_task(led.leadership.run())
+    async with asyncio.timeout(5):
+        while not led.epochs:
+            await asyncio.sleep(0.001)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_lost_lease_is_told_in_its_own_words(monkeypatch, caplog) -> None:
+    async def lost() -> None:
+        raise LeaseLost("another reconciler took it")
+
+    async def work(_epoch: int) -> None:
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(lost())
+
+    led = Led(StandInLease(1, None), monkeypatch, work=work)
+
+    await led.until(lambda: led.stepped_down)
+
+    assert "another reconciler took it" in caplog.messages
+
+
+async def test_work_that_fails_ends_the_process(monkeypatch) -> None:
+    async def work(_epoch: int) -> None:
+        raise RuntimeError("a defect")
+
+    led = Led(StandInLease(1), monkeypatch, work=work)
+
+    with pytest.raises(ExceptionGroup):
+        await led.until(lambda: False)

@@ -1,0 +1,295 @@
+"""The life of an alert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.alerts.alert import Alert, AlertState, Evaluation, Reason, RuleSample, Severity, by_fingerprint
+from exporter.alerts.lifecycle import evaluate, remove_participant
+from exporter.errors import RuleEvaluationFailed
+from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, poll, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.buckets.observation import View
+
+
+@dataclass(frozen=True)
+class StandInRule:
+    """Fires for POLICY while ``true``, or gives what ``result`` says."""
+
+    name: str = "TokensLow"
+    group: str = "dict"
+    severity: Severity = Severity.WARNING
+    for_seconds: float = 0
+    keep_firing_for_seconds: float = 0
+    per_policy: bool = True
+    true: bool = True
+    value: float = 85.0
+    data: bool = True
+    result: Callable[[View, Sequence[Alert]], list[RuleSample]] | None = None
+
+    def has_data(self, view: View, policy: str | None) -> bool:
+        return self.data
+
+    def sample(self, **labels: str) -> RuleSample:
+        own = {"alertname": self.name, "severity": str(self.severity), "participant": PARTICIPANT}
+        if self.per_policy:
+            own["policy"] = POLICY
+        return RuleSample(own | labels, {"summary": f"{self.value:g}"}, self.value)
+
+    def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+        if self.result is not None:
+            return self.result(view, alerts)
+        return [self.sample()] if self.true else []
+
+
+def after(*steps: tuple[float, Sequence[StandInRule]], open_alerts=()) -> Evaluation:
+    """The last of several evaluations, each at so many seconds with these rules."""
+    evaluation = Evaluation(by_fingerprint(open_alerts))
+    for seconds, rules in steps:
+        evaluation = evaluate(rules, view(poll(seconds=seconds)), evaluation.alerts)
+    return evaluation
+
+
+def only(evaluation: Evaluation) -> Alert:
+    (found,) = evaluation.alerts.values()
+    return found
+
+
+def test_an_alert_without_for_fires_at_once() -> None:
+    evaluation = after((0, [StandInRule()]))
+
+    assert only(evaluation).state is AlertState.FIRING
+    assert [t.alert.state for t in evaluation.transitions] == [AlertState.FIRING]
+
+
+def test_an_alert_is_pending_until_for_has_passed() -> None:
+    rule = StandInRule(for_seconds=30)
+
+    assert only(after((0, [rule]))).state is AlertState.PENDING
+    assert only(after((0, [rule]), (15, [rule]))).state is AlertState.PENDING
+    fired = after((0, [rule]), (15, [rule]), (30, [rule]))
+    assert only(fired).state is AlertState.FIRING
+    assert (only(fired).active_since, only(fired).firing_since) == (at(0), at(30))
+
+
+def test_a_pending_alert_whose_condition_ends_leaves_no_trace() -> None:
+    evaluation = after((0, [StandInRule(for_seconds=30)]), (15, [StandInRule(for_seconds=30, true=False)]))
+
+    assert not evaluation.alerts
+    assert not evaluation.transitions
+
+
+def test_for_begins_again_after_a_pending_alert_ended() -> None:
+    rule, false = StandInRule(for_seconds=30), StandInRule(for_seconds=30, true=False)
+
+    evaluation = after((0, [rule]), (15, [false]), (30, [rule]))
+
+    assert only(evaluation).active_since == at(30)
+
+
+def test_a_firing_alert_is_announced_once() -> None:
+    evaluation = after((0, [StandInRule()]), (15, [StandInRule()]))
+
+    assert not evaluation.transitions
+
+
+def test_an_alert_that_did_not_change_is_the_same_object() -> None:
+    before = after((0, [StandInRule()]))
+
+    again = evaluate([StandInRule()], view(poll(seconds=15)), before.alerts)
+
+    assert only(again) is only(before)
+
+
+def test_value_and_annotations_follow_the_sample() -> None:
+    evaluation = after((0, [StandInRule()]), (15, [StandInRule(value=91)]))
+
+    assert (only(evaluation).value, only(evaluation).annotations) == (91, {"summary": "91"})
+
+
+def test_an_alert_resolves_when_its_condition_ends() -> None:
+    evaluation = after((0, [StandInRule()]), (15, [StandInRule(true=False)]))
+
+    (transition,) = evaluation.transitions
+    assert (transition.alert.state, transition.alert.reason) == (AlertState.RESOLVED, Reason.RECOVERED)
+    assert transition.alert.resolved_at == at(15)
+    assert not evaluation.alerts
+
+
+def test_keep_firing_for_holds_an_alert_for_so_long_after_its_condition_ended() -> None:
+    true, false = StandInRule(keep_firing_for_seconds=30), StandInRule(keep_firing_for_seconds=30, true=False)
+
+    held = after((0, [true]), (15, [false]), (30, [false]))
+    assert only(held).keep_firing_since == at(15)
+    assert [t.alert.state for t in after((0, [true]), (15, [false]), (30, [false]), (45, [false])).transitions] == [
+        AlertState.RESOLVED
+    ]
+
+
+def test_keep_firing_for_begins_again_when_the_condition_was_true_meanwhile() -> None:
+    true, false = StandInRule(keep_firing_for_seconds=30), StandInRule(keep_firing_for_seconds=30, true=False)
+
+    evaluation = after((0, [true]), (15, [false]), (30, [true]), (45, [false]), (60, [false]))
+
+    assert only(evaluation).keep_firing_since == at(45)
+
+
+def test_an_alert_of_a_rule_that_is_gone_resolves_with_that_reason() -> None:
+    evaluation = after((0, [StandInRule()]), (15, []))
+
+    assert [t.alert.reason for t in evaluation.transitions] == [Reason.RULE_REMOVED]
+
+
+def test_a_pending_alert_of_a_rule_that_is_gone_leaves_no_trace() -> None:
+    evaluation = after((0, [StandInRule(for_seconds=60)]), (15, []))
+
+    assert not evaluation.alerts
+    assert not evaluation.transitions
+
+
+def test_a_reload_that_changes_for_keeps_since_when() -> None:
+    evaluation = after((0, [StandInRule(for_seconds=60)]), (15, [StandInRule(for_seconds=15)]))
+
+    assert only(evaluation).state is AlertState.FIRING
+    assert only(evaluation).active_since == at(0)
+
+
+def test_a_rule_that_moved_to_another_group_keeps_its_alerts() -> None:
+    evaluation = after((0, [StandInRule()]), (15, [StandInRule(group="other")]))
+
+    assert only(evaluation).group == "other"
+    assert not evaluation.transitions
+
+
+def test_a_failing_rule_keeps_its_alerts_and_the_others_go_on() -> None:
+    def fail(_view: View, _alerts: Sequence[Alert]) -> list[RuleSample]:
+        raise RuleEvaluationFailed("many-to-many matching not allowed")
+
+    other = StandInRule("Other")
+    evaluation = after((0, [StandInRule()]), (15, [StandInRule(result=fail), other]))
+
+    assert {a.name for a in evaluation.alerts.values()} == {"TokensLow", "Other"}
+    assert [(f.name, f.message) for f in evaluation.failures] == [("TokensLow", "many-to-many matching not allowed")]
+
+
+def test_two_samples_of_one_label_set_fail_the_rule() -> None:
+    rule = StandInRule(result=lambda _v, _a: [StandInRule().sample(), StandInRule().sample()])
+
+    evaluation = after((0, [rule]))
+
+    assert not evaluation.alerts
+    assert len(evaluation.failures) == 1
+
+
+def test_two_rules_of_one_name_are_told_apart_by_severity() -> None:
+    warning, critical = StandInRule(), StandInRule(severity=Severity.CRITICAL)
+
+    evaluation = after((0, [warning, critical]), (15, [warning, StandInRule(severity=Severity.CRITICAL, true=False)]))
+
+    assert only(evaluation).severity is Severity.WARNING
+
+
+def test_two_rules_of_one_name_and_severity_hold_each_their_own() -> None:
+    def other(_view: View, _alerts: Sequence[Alert]) -> list[RuleSample]:
+        return [StandInRule().sample(team="b")]
+
+    rules = [StandInRule(), StandInRule(result=other)]
+    evaluation = after((0, rules), (15, rules))
+
+    assert len(evaluation.alerts) == 2
+    assert not evaluation.transitions
+
+
+def test_a_rule_sees_what_those_before_it_made_and_its_own_of_before() -> None:
+    seen: list[list[tuple[str, str]]] = []
+
+    def look(_view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+        seen.append(sorted((a.name, str(a.state)) for a in alerts))
+        return [StandInRule("Second").sample()]
+
+    rules = [StandInRule("First"), StandInRule("Second", result=look), StandInRule("Third")]
+    after((0, rules), (15, rules))
+
+    assert seen == [[("First", "firing")], [("First", "firing"), ("Second", "firing"), ("Third", "firing")]]
+
+
+def test_a_rule_does_not_see_alerts_of_another_group() -> None:
+    seen: list[int] = []
+
+    def look(_view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+        seen.append(len(alerts))
+        return []
+
+    after((0, [StandInRule("First", group="other"), StandInRule("Second", result=look)]))
+
+    assert seen == [0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "data", "reason"),
+    [
+        (view(poll(bucket(policy=POLICY), seconds=15)), True, Reason.RECOVERED),
+        (view(poll(bucket(policy=POLICY), seconds=15)), False, Reason.NO_DATA),
+        (view(poll(bucket(policy="OTHER"), seconds=15)), True, Reason.POLICY_GONE),
+        (view(poll(bucket(policy="OTHER"), seconds=15, refused=(POLICY,))), True, Reason.NO_DATA),
+        (view(failed(15)), True, Reason.NO_DATA),
+    ],
+)
+def test_a_resolution_says_why(seen, data, reason) -> None:
+    evaluation = evaluate([StandInRule(true=False, data=data)], seen, by_fingerprint([alert()]))
+
+    assert [t.alert.reason for t in evaluation.transitions] == [reason]
+
+
+@pytest.mark.parametrize(("seen", "reason"), [(view(poll(seconds=15)), "recovered"), (view(failed(15)), "no_data")])
+def test_an_alert_about_the_participant_says_why_too(seen, reason) -> None:
+    rule = StandInRule("Down", per_policy=False, true=False)
+
+    evaluation = evaluate([rule], seen, by_fingerprint([alert("Down", policy=None)]))
+
+    assert [t.alert.reason for t in evaluation.transitions] == [reason]
+
+
+def test_a_transition_tells_the_bucket_of_its_poll() -> None:
+    evaluation = evaluate([StandInRule()], view(poll(bucket(4_000), seconds=15)), {})
+
+    (transition,) = evaluation.transitions
+    assert transition.observation.bucket.available_tokens == 4_000
+    assert (transition.category, transition.observed_at, transition.at) == ("A", at(15), at(15))
+
+
+def test_removing_a_participant_resolves_what_fires() -> None:
+    alerts = by_fingerprint([alert(), alert("Other", state=AlertState.PENDING)])
+
+    (transition,) = remove_participant(alerts, at(60))
+
+    assert (transition.alert.name, transition.alert.reason) == ("TokensLow", Reason.PARTICIPANT_REMOVED)
+
+
+@given(
+    truths=st.lists(st.booleans(), min_size=1, max_size=40),
+    for_polls=st.integers(0, 4),
+    keep_polls=st.integers(0, 4),
+    restart=st.integers(0, 40),
+)
+def test_firing_and_resolved_alternate_and_open_alerts_are_never_two(truths, for_polls, keep_polls, restart) -> None:
+    given = {"for_seconds": 15 * for_polls, "keep_firing_for_seconds": 15 * keep_polls}
+    states: list[AlertState] = []
+    alerts = {}
+    for n, true in enumerate(truths):
+        evaluation = evaluate([StandInRule(true=true, **given)], view(poll(seconds=15 * n)), alerts)
+        alerts = dict(evaluation.alerts) if n == restart else evaluation.alerts
+        states += [t.alert.state for t in evaluation.transitions]
+        assert len(alerts) <= 1
+
+    assert states == [AlertState.FIRING, AlertState.RESOLVED] * (len(states) // 2) + [AlertState.FIRING] * (
+        len(states) % 2
+    )

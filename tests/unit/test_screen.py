@@ -1,0 +1,56 @@
+"""What the demo shows."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from exporter.screen import Screen
+from tests.support.builders import bucket, observed, poll, view
+
+EVENT = {
+    "state": "resolved",
+    "severity": "warning",
+    "alertname": "TokensLow",
+    "participant": "12345678",
+    "policy": None,
+    "utilization_percent": 42.4,
+    "reason": "recovered",
+}
+
+
+def test_elsewhere_than_on_a_terminal_lines_are_plain(capsys) -> None:
+    screen = Screen()
+    seen = view(poll(bucket(3_000), bucket(70, policy="KEYS_CHECK", capacity=70)))
+
+    screen.addresses("127.0.0.1:9862", "dsn", "pulsar://x", "127.0.0.1:1")
+    screen.buckets({"12345678": seen})
+    screen.event(EVENT)
+    screen.event(EVENT | {"state": "firing", "policy": "KEYS_CHECK", "utilization_percent": None})
+    screen.close()
+
+    out = capsys.readouterr().out
+    assert "http://127.0.0.1:9862/metrics" in out
+    assert "most used: 12345678 ENTRIES_WRITE 3000/36000 tokens left (92% used)" in out
+    assert "event resolved  warning   TokensLow  12345678  -  42% used  (recovered)" in out
+    assert "1 firing and 1 resolved events arrived from the broker" in out
+
+
+def test_on_a_terminal_a_table_is_redrawn() -> None:
+    screen = Screen()
+    screen.live = True
+    screen._console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    seen = view(
+        poll(observed(bucket(3_000), rate=120.0, empty=float("inf")), observed(bucket(9, policy="B"), empty=5.0))
+    )
+
+    screen.addresses("127.0.0.1:9862", "dsn", "pulsar://x", "127.0.0.1:1")
+    screen.event(EVENT)
+    screen.buckets({"12345678": seen})
+    screen.close()
+
+    out = screen._console.file.getvalue()
+    assert "PARTICIPANT" in out
+    assert "never" in out
+    assert "event resolved" in out

@@ -1,0 +1,186 @@
+"""The paths, and what each answers."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from exporter.config import WebSettings
+from exporter.errors import RuleFileInvalid
+from exporter.metrics import Metrics
+from exporter.web.app import create_app
+from exporter.web.sources import Dependency, Readiness, RuleGroupStatus, RuleStatus, Sources
+from tests.support.builders import PARTICIPANT, alert, view
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+PATHS = ["/metrics", "/-/healthy", "/-/ready", "/api/v1/alerts", "/api/v1/rules", "/api/v1/buckets"]
+
+
+def sources(**given: Any) -> Sources:
+    metrics = Metrics()
+    metrics.show(view())
+    given.setdefault("metrics", metrics)
+    given.setdefault("views", lambda: {PARTICIPANT: view()})
+    given.setdefault("readiness", lambda: Readiness(ready=True, dependencies=[]))
+    return Sources(**given)
+
+
+def client(settings: WebSettings | None = None, **given: Any) -> httpx.AsyncClient:
+    app = create_app(sources(**given), settings or WebSettings())
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_path_answers_get_and_head(path: str):
+    async with client() as http:
+        got = await http.get(path)
+        head = await http.head(path)
+
+    assert (got.status_code, head.status_code) == (200, 200)
+    assert got.content
+    assert not head.content
+    assert got.headers["content-type"] == head.headers["content-type"]
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/nothing", "/-/quit", "/static/", "/static/../app.py", "/favicon.ico"])
+async def test_any_other_path_is_not_found(path: str):
+    async with client() as http:
+        assert (await http.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nothing", "/-/reload"])
+async def test_answers_are_not_stored_sniffed_or_framed(path: str):
+    async with client() as http:
+        headers = (await http.get(path)).headers
+
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+
+
+async def test_metrics_are_text_by_default():
+    async with client() as http:
+        answer = await http.get("/metrics", headers={"Accept-Encoding": "identity"})
+
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "content-encoding" not in answer.headers
+    assert f'dict_rate_limit_up{{participant="{PARTICIPANT}"}} 1.0' in answer.text
+
+
+async def test_metrics_are_openmetrics_and_gzip_where_asked():
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
+    async with client() as http, http.stream("GET", "/metrics", headers=accept) as answer:
+        raw = b"".join([part async for part in answer.aiter_raw()])
+
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert answer.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(raw).endswith(b"# EOF\n")
+
+
+async def test_ready_names_dependencies_and_a_dependency_that_is_away_does_not_make_it_503():
+    away = Dependency("database", ok=False, message="database unreachable")
+    async with client(readiness=lambda: Readiness(ready=True, dependencies=[away])) as http:
+        answer = await http.get("/-/ready")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "ready": True,
+        "dependencies": [{"name": "database", "ok": False, "message": "database unreachable"}],
+    }
+
+
+async def test_ready_is_503_before():
+    async with client(readiness=lambda: Readiness(ready=False, dependencies=[])) as http:
+        assert (await http.get("/-/ready")).status_code == 503
+        assert (await http.get("/-/healthy")).status_code == 200
+
+
+class Reloads:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked = 0
+        self.error = error
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+
+
+def reloading(reload: Callable[[], Awaitable[None]] | None, *, enabled: bool = True) -> httpx.AsyncClient:
+    return client(WebSettings(enable_lifecycle=enabled), reload=reload)
+
+
+async def test_reload_is_off_unless_enabled():
+    reload = Reloads()
+    async with reloading(reload, enabled=False) as http:
+        answer = await http.post("/-/reload")
+
+    assert (answer.status_code, reload.asked) == (403, 0)
+    assert "--web.enable-lifecycle" in answer.text
+
+
+async def test_reload_reloads():
+    reload = Reloads()
+    async with reloading(reload) as http:
+        assert (await http.post("/-/reload")).status_code == 200
+        assert (await http.put("/-/reload")).status_code == 200
+        assert (await http.get("/-/reload")).status_code == 405
+
+    assert reload.asked == 2
+
+
+async def test_a_reload_of_a_bad_file_says_what_is_wrong():
+    async with reloading(Reloads(RuleFileInvalid("rules/a.yml:3: dict/TokensLow: no such metric"))) as http:
+        answer = await http.post("/-/reload")
+
+    assert answer.status_code == 400
+    assert "rules/a.yml:3: dict/TokensLow: no such metric" in answer.text
+
+
+async def test_a_role_without_rules_has_nothing_to_reload():
+    async with reloading(None) as http:
+        assert (await http.post("/-/reload")).status_code == 404
+
+
+async def test_another_site_cannot_make_a_browser_reload():
+    reload = Reloads()
+    async with reloading(reload) as http:
+        answer = await http.post("/-/reload", headers={"Sec-Fetch-Site": "cross-site"})
+
+    assert (answer.status_code, reload.asked) == (403, 0)
+
+
+async def test_an_exporter_without_reconciler_has_no_alerts_and_no_rules():
+    async with client() as http:
+        assert (await http.get("/api/v1/alerts")).json()["data"] == {"alerts": []}
+        assert (await http.get("/api/v1/rules")).json()["data"] == {"groups": []}
+
+
+async def test_alerts_and_rules_come_from_the_reconciler():
+    rule = RuleStatus("TokensLow", "dict_rate_limit_up == 0", 0.0, 0.0, labels={"severity": "warning"})
+    groups = [RuleGroupStatus("dict", "rules/a.yml", 0.0, [rule])]
+    async with client(open_alerts=lambda: [alert()], rules=lambda: groups) as http:
+        alerts = (await http.get("/api/v1/alerts")).json()["data"]["alerts"]
+        every = (await http.get("/api/v1/rules")).json()["data"]["groups"]
+        bare = (await http.get("/api/v1/rules?exclude_alerts=true")).json()["data"]["groups"]
+        recording = (await http.get("/api/v1/rules?type=record")).json()["data"]["groups"]
+        wrong = await http.get("/api/v1/rules?type=other")
+
+    assert [found["labels"]["alertname"] for found in alerts] == ["TokensLow"]
+    assert len(every[0]["rules"][0]["alerts"]) == 1
+    assert bare[0]["rules"][0]["alerts"] == []
+    assert recording == []
+    assert (wrong.status_code, wrong.json()["errorType"]) == (400, "bad_data")
+
+
+async def test_buckets_are_filtered_by_the_query():
+    async with client() as http:
+        answer = await http.get("/api/v1/buckets?participant=00000000&policy=ENTRIES_WRITE")
+
+    assert answer.json()["data"] == {"participants": []}

@@ -1,0 +1,83 @@
+"""Listening addresses as people write them."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+from exporter.errors import ConfigurationError
+from exporter.web.listening import listen, written
+
+ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+
+
+def addresses(text: str) -> list[str]:
+    with ExitStack() as stack:
+        return [written(stack.enter_context(one)) for one in listen(text)]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def test_port_0_becomes_the_real_port():
+    [address] = addresses("127.0.0.1:0")
+
+    host, port = address.split(":")
+    assert host == "127.0.0.1"
+    assert int(port) > 0
+
+
+def test_several_addresses_are_separated_by_commas():
+    assert len(addresses("127.0.0.1:0, 127.0.0.1:0")) == 2
+
+
+@ipv6
+def test_ipv6_is_written_in_brackets():
+    [address] = addresses("[::1]:0")
+
+    assert address.startswith("[::1]:")
+
+
+@ipv6
+def test_no_host_means_every_interface_of_both_families():
+    [one] = listen(":0")
+
+    with one, socket.create_connection(("127.0.0.1", one.getsockname()[1])):
+        pass
+
+
+def test_a_name_is_resolved():
+    assert addresses("localhost:0")
+
+
+def test_a_port_in_use_is_one_clear_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ConfigurationError) as raised:
+            listen(f"127.0.0.1:{port}")
+
+    assert str(raised.value) == f"web.listen_address: cannot listen on 127.0.0.1:{port}: address already in use"
+
+
+def test_nothing_stays_open_where_one_address_fails():
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError):
+        listen(f"127.0.0.1:{port},127.0.0.1:{taken.getsockname()[1]}")
+
+    assert addresses(f"127.0.0.1:{port}") == [f"127.0.0.1:{port}"]
+
+
+def test_an_unknown_host_is_named():
+    with pytest.raises(ConfigurationError, match=r"cannot listen on no-such-host\.invalid:80: "):
+        listen("no-such-host.invalid:80")
+
+
+@pytest.mark.parametrize("text", ["", "9862", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "::1:80", "[::1]", "a:b"])
+def test_what_is_no_address_is_refused(text: str):
+    with pytest.raises(ConfigurationError, match="is not an address; write it as"):
+        listen(text)

@@ -1,0 +1,37 @@
+"""When the web configuration file, or what it names, is to be read again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.web.renewal import WebConfigFile
+from tests.support.certificates import Authority
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_without_a_file_nothing_changes():
+    assert not WebConfigFile(None).changed()
+
+
+def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path):
+    # As Kubernetes does it: the names stay, a link to the folder behind them is turned.
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+        Authority(tmp_path / version).issue("server")
+        text = "tls_server_config: {cert_file: server.pem, key_file: server.key}"
+        (tmp_path / version / "web.yml").write_text(text)
+    (tmp_path / "..data").symlink_to(tmp_path / "1")
+    for name in ("web.yml", "server.pem", "server.key"):
+        (tmp_path / name).symlink_to(tmp_path / "..data" / name)
+    file = WebConfigFile(str(tmp_path / "web.yml"))
+    file.read()
+    assert not file.changed()
+
+    (tmp_path / "..new").symlink_to(tmp_path / "2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+
+    assert file.changed()
+    file.read()
+    assert not file.changed()
