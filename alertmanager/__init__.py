@@ -1,0 +1,1 @@
+"""What Prometheus and Alertmanager read; ``python -m alertmanager.generate`` makes what follows from the rules."""

@@ -1,0 +1,191 @@
+"""*Bucket*: one policy of one participant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
+
+from grafana import panels as p
+from grafana.panels import Column, big_number, graph, promql, rows, sql, sql_annotation
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+    from grafana.panels import Panel
+
+WHO = 'participant="$participant", policy="$policy"'
+_SQL_WHO = "participant = ${participant:sqlstring} AND policy = ${policy:sqlstring}"
+
+
+def one(metric: str) -> str:
+    return f"max(dict_rate_limit_{metric}{{{WHO}}})"
+
+
+def dashboard() -> Dashboard:
+    made = (
+        p.new(
+            "DICT rate limits / Bucket",
+            p.BUCKET,
+            since="now-1h",
+            refresh="15s",
+            description="One token bucket: tokens, consumption against refill, projection and recovery, alerts.",
+        )
+        .with_variable(p.variable("participant", "Participant", "label_values(dict_rate_limit_capacity, participant)"))
+        .with_variable(
+            p.variable("policy", "Policy", 'label_values(dict_rate_limit_capacity{participant="$participant"}, policy)')
+        )
+    )
+    for name, severity, colour in (("Critical alerts", "critical", "red"), ("Warnings", "warning", "orange")):
+        made.annotation(sql_annotation(name, _firing(severity), colour))
+    for panel in (*_figures(), *_graphs(), _history()):
+        made.with_panel(panel)
+    return made
+
+
+def _firing(severity: str) -> str:
+    return f"""
+        SELECT firing_since AS time, coalesce(resolved_at, now()) AS timeend, alertname AS text, severity AS tags
+          FROM dict_rate_limit_alerts
+         WHERE {_SQL_WHO} AND severity = '{severity}'
+           AND firing_since <= $__timeTo() AND coalesce(resolved_at, now()) >= $__timeFrom()
+    """
+
+
+def _figures() -> tuple[Panel, ...]:
+    return (
+        big_number(
+            "Remaining",
+            promql(f"100 - {one('utilization_percent')}"),
+            unit="percent",
+            decimals=1,
+            steps=p.REMAINING,
+        ),
+        big_number("Tokens", promql(one("available_tokens")), decimals=0),
+        big_number("Capacity", promql(one("capacity")), decimals=0),
+        big_number(
+            "Consumed per minute",
+            promql(one("consumption_rate_per_minute")),
+            decimals=1,
+            no_value="not known yet",
+            description="Refill added back, net of tokens given back. A lower bound near a full bucket.",
+        ),
+        big_number(
+            "Empty in",
+            promql(f"{one('exhaustion_projection_seconds')} < Inf"),
+            unit="s",
+            decimals=0,
+            steps=p.TIME_LEFT,
+            no_value="not draining",
+            description="At the recent net drain.",
+        ),
+        big_number(
+            "Full in", promql(one("recovery_eta_seconds")), unit="s", decimals=0, description="If nothing is consumed."
+        ),
+    )
+
+
+def _graphs() -> tuple[Panel, ...]:
+    limits = [
+        DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 8]}),
+        DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+    ]
+
+    tokens = graph(
+        "Tokens",
+        promql(one("available_tokens"), "tokens", ref="A"),
+        promql(one("capacity"), "capacity", ref="B"),
+        promql(f"{p.WARNING_PERCENT_LEFT / 100} * {one('capacity')}", "warning", ref="C"),
+        promql(f"{p.CRITICAL_PERCENT_LEFT / 100} * {one('capacity')}", "critical", ref="D"),
+        span=24,
+        height=10,
+    )
+    tokens.override_by_name("tokens", [p.coloured("blue")])
+    for name, colour in (("capacity", "text"), ("warning", "orange"), ("critical", "red")):
+        tokens.override_by_name(name, [*limits, p.coloured(colour)])
+
+    consumption = graph(
+        "Consumption against refill, tokens per minute",
+        promql(one("consumption_rate_per_minute"), "consumed", ref="A"),
+        sql(_REFILL, ref="B", series=True),
+        description="Above the refill line the bucket drains. Refill is the rate of PostgreSQL's history.",
+    )
+    # Refill has a point at each change only, and holds in between.
+    steps = DynamicConfigValue(id_val="custom.lineInterpolation", value="stepAfter")
+    consumption.override_by_name("refill", [*limits, steps, p.coloured("green")])
+
+    return (
+        tokens,
+        consumption,
+        graph(
+            "Empty in, full in",
+            promql(f"{one('exhaustion_projection_seconds')} < Inf", "empty in", ref="A"),
+            promql(one("recovery_eta_seconds"), "full in", ref="B"),
+            unit="s",
+            description="Empty in has gaps where the bucket was not draining.",
+        ),
+        graph(
+            "Share of 404s",
+            promql(one("error_404_rate"), "404s"),
+            unit="percentunit",
+            maximum=1,
+            no_value="the Bridge reports no counts",
+            description="A 404 on a key takes 3 tokens of the participant's bucket, 20 of the end user's.",
+        ),
+        graph(
+            "Remaining",
+            promql(f"100 - {one('utilization_percent')}", "remaining"),
+            unit="percent",
+            maximum=100,
+            steps=p.REMAINING,
+        ),
+    )
+
+
+# The refill in force at the beginning, each change of it, and the last one drawn to the end.
+_REFILL = f"""
+    WITH states AS (
+        SELECT observed_at,
+               60.0 * refill_tokens / refill_period_seconds AS refill,
+               lag(60.0 * refill_tokens / refill_period_seconds) OVER (ORDER BY observed_at, polled_at) AS before
+          FROM dict_rate_limit_states
+         WHERE {_SQL_WHO} AND observed_at BETWEEN $__timeFrom()::timestamptz - interval '1 hour' AND $__timeTo()
+    )
+    SELECT greatest(observed_at, $__timeFrom()) AS time, refill
+      FROM states
+     WHERE refill IS DISTINCT FROM before
+     UNION
+    SELECT $__timeTo()::timestamptz, 60.0 * refill_tokens / refill_period_seconds
+      FROM dict_rate_limit_policies
+     WHERE {_SQL_WHO}
+     ORDER BY 1
+"""
+
+
+def _history() -> Panel:
+    return rows(
+        "Alerts of this bucket",
+        (
+            Column("alertname", "Alert", link=("Runbook", "${__data.fields.Runbook}")),
+            Column("severity", "Severity", width=90, texts=p.SEVERITIES),
+            Column("state", "State", width=100),
+            Column("firing_since", "Firing since", unit="dateTimeAsIso"),
+            Column("resolved_at", "Resolved", unit="dateTimeAsIso"),
+            Column("seconds", "Lasted", unit="s", decimals=0),
+            Column("reason", "Reason"),
+            Column("runbook", "Runbook", link=("Runbook", "${__value.raw}")),
+        ),
+        sql(
+            f"""
+            SELECT alertname, severity, state, firing_since, resolved_at, reason,
+                   extract(epoch FROM coalesce(resolved_at, now()) - firing_since)::float8 AS seconds,
+                   annotations ->> 'runbook_url' AS runbook
+              FROM dict_rate_limit_alerts
+             WHERE {_SQL_WHO} AND firing_since <= $__timeTo() AND coalesce(resolved_at, now()) >= $__timeFrom()
+             ORDER BY firing_since DESC
+             LIMIT 200
+            """
+        ),
+        height=8,
+        no_value="none in this time range",
+    )
