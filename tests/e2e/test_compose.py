@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.broker import VERSION, java_home, pulsar_home
 from tests.support.deployed import SERVICES, environment_of
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer, bin_directory
-from tests.support.program import ROOT, Program, free_port, wait_until
+from tests.support.program import ROOT, Program, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,8 @@ import pytest
 
 from alertmanager.generate import ALERTS
 from tests.support import truth
-from tests.support.program import ROOT, RULES, Bridge, Program, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.program import ROOT, RULES, Bridge, Program, wait_until
 from tests.support.prometheus import Prometheus, servers
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import pytest
 
 from tests.support import truth
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from tests.support.postgres import dsn_as
-from tests.support.program import RULES, Bridge, Program, free_port, json_lines, wait_until
+from tests.support.program import RULES, Bridge, Program, json_lines, wait_until
 
 
 @pytest.fixture

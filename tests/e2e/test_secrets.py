@@ -16,8 +16,9 @@ from psycopg import sql
 
 from tests.support.collector import Collector
 from tests.support.guarded import guarded_pulsar, signed_token
+from tests.support.ports import free_port
 from tests.support.postgres import ROLES, PostgresServer, bin_directory
-from tests.support.program import ROOT, Bridge, Program, free_port, wait_until
+from tests.support.program import ROOT, Bridge, Program, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,8 @@ import pytest
 
 from tests.support import truth
 from tests.support.certificates import Authority
-from tests.support.program import Bridge, Program, free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.program import Bridge, Program, wait_until
 
 pytestmark = pytest.mark.postgres
 

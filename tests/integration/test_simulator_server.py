@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -32,6 +31,7 @@ from exporter.simulator.server import start
 from tests.support.bridge import client
 from tests.support.builders import START
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -229,9 +229,7 @@ async def test_a_thousand_participants_have_buckets_of_their_own():
     ("participants", "shown"), [("1", "participants 12345678"), ("3", "participants 12345678 to 12345680 (3)")]
 )
 async def test_the_command_says_where_it_listens_serves_and_ends_on_sigterm(participants: str, shown: str):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "exporter", "bridge-simulator", "--scenario", "demo"),
         *("--listen-address", address, "--participants", participants),

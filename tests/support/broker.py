@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 import pytest
 
+from tests.support.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -151,7 +153,7 @@ class PulsarLite(_Process):
 
     def __init__(self) -> None:
         super().__init__("pulsar-lite")
-        (self.port,) = free_ports(1)
+        self.port = free_port()
 
     def topic(self) -> str:
         return f"persistent://public/default/test-{next(_topics)}"
@@ -183,7 +185,8 @@ class PulsarServer(_Process):
         self._home = home
         self._java_home = java_home
         self._token = token
-        self.port, self._web_port, self._bookie_port, self.wire_port, self.wired_port = free_ports(5)
+        self.port, self._web_port, self._bookie_port = free_port(), free_port(), free_port()
+        self.wire_port, self.wired_port = free_port(), free_port()
         listeners = {"plain": self.url, "wired": f"pulsar://127.0.0.1:{self.wire_port}"}
         if tls_port is not None:
             listeners["plain"] += f",plain:pulsar+ssl://127.0.0.1:{tls_port}"
@@ -319,14 +322,6 @@ def new_pulsar(
     return server
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
-
-
 @pytest.fixture(scope="session")
 def shared_pulsar() -> Iterator[PulsarServer]:
     server = new_pulsar()
@@ -395,7 +390,7 @@ def _container() -> Iterator[GivenBroker]:
     from testcontainers.core.container import DockerContainer
 
     # The broker tells clients its own address, so its port is the same inside and outside.
-    port, web_port = free_ports(2)
+    port, web_port = free_port(), free_port()
     settings = {"brokerServicePort": port, "webServicePort": web_port}
     edits = " ".join(f"-e 's/^{name}=.*/{name}={value}/'" for name, value in settings.items())
     command = f"sed -i {edits} conf/standalone.conf && exec bin/pulsar standalone -nfw -nss -a 127.0.0.1"

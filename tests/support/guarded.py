@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pulsar
 
-from tests.support.broker import PulsarServer, free_ports, new_pulsar
+from tests.support.broker import PulsarServer, new_pulsar
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from tests.support.topic import arrived
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def guarded_pulsar(folder: Path) -> Iterator[Guarded]:
     """Lends one; its certificates are written to ``folder``."""
     key = os.urandom(32)
     authority, stranger = Authority(folder), Authority(folder, "Stranger")
-    pair, (tls_port,) = authority.issue("broker"), free_ports(1)
+    pair, tls_port = authority.issue("broker"), free_port()
     server = new_pulsar(
         {
             "authenticationEnabled": "true",

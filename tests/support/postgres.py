@@ -18,7 +18,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -32,6 +31,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from exporter.store import migrations
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ class PostgresServer:
         self._user = _unprivileged_user()
         self.directory = Path(tempfile.mkdtemp(prefix="dict-rate-limit-postgres-"))
         self._bin = self._reachable(bin_directory)
-        self.port = _free_port()
+        self.port = free_port()
         self._settings = {
             "fsync": "off",
             "synchronous_commit": "off",
@@ -318,13 +318,6 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     raise RuntimeError("root cannot run PostgreSQL, and there is no user postgres or nobody")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _docker_answers() -> bool:

@@ -13,7 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.program import free_port, wait_until
+from tests.support.ports import free_port
+from tests.support.program import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

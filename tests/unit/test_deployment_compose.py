@@ -26,8 +26,9 @@ from tests.support.deployed import (
     understood,
     volumes_of,
 )
+from tests.support.ports import free_port
 from tests.support.postgres import bin_directory
-from tests.support.program import ROOT, free_port, wait_until
+from tests.support.program import ROOT, wait_until
 from tests.support.prometheus import run
 
 SCRIPTS = sorted((ROOT / "deploy/compose").glob("*.sh"))

@@ -9,6 +9,7 @@ import pytest
 
 from exporter.errors import ConfigurationError
 from exporter.web.listening import listen, written
+from tests.support.ports import free_port
 
 ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 
@@ -16,11 +17,6 @@ ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine 
 def addresses(text: str) -> list[str]:
     with ExitStack() as stack:
         return [written(stack.enter_context(one)) for one in listen(text)]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def test_port_0_becomes_the_real_port():
