@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 SILENT_INTERVALS = 3
 """A feed that is silent for so many poll intervals is lost."""
 
+CONNECT_SECONDS = 10.0
+"""A connection may take so long to open, where intervals are short."""
+
 
 class Channels(Protocol):
     """Makes a channel with the certificates as they are now."""
@@ -163,12 +166,24 @@ class FeedClient:
                 request_serializer=feed_pb2.FromReconciler.SerializeToString,
                 response_deserializer=feed_pb2.FromExporter.FromString,
             )
-            async for message in watch(self._requests()):
+            call = watch(self._requests())
+            while True:
+                # Of a host that vanished, TCP would tell nothing for a quarter of an hour.
+                async with asyncio.timeout(self._patience_seconds):
+                    message = await call.read()
+                if not isinstance(message, feed_pb2.FromExporter):
+                    break  # the end
                 self._hear(message)
                 # A full queue holds the exporter back, which keeps what is not sent; that is no silence.
                 self._heard_at = float("inf")
                 await self._inbox.room()
                 self._heard_at = asyncio.get_running_loop().time()
+        except TimeoutError:
+            log.log(
+                logging.WARNING if self.connected else logging.DEBUG,
+                "the feed is silent: it is connected to afresh",
+                extra={"target": self.target},
+            )
         except grpc.aio.AioRpcError as error:
             level = logging.WARNING if self.connected else logging.DEBUG
             log.log(
@@ -180,6 +195,11 @@ class FeedClient:
         finally:
             self._connected(is_so=False)
             await channel.close()
+
+    @property
+    def _patience_seconds(self) -> float:
+        silent_seconds = SILENT_INTERVALS * self._interval_seconds
+        return silent_seconds if self.connected else max(silent_seconds, CONNECT_SECONDS)
 
     async def _requests(self) -> AsyncIterator[feed_pb2.FromReconciler]:
         yield feed_pb2.FromReconciler(

@@ -20,6 +20,8 @@ from exporter.feed.stubs import feed_pb2
 from tests.support import conditions
 from tests.support.builders import alert, at, poll
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -214,6 +216,23 @@ async def test_a_poll_made_while_another_is_sent_does_not_wait_for_the_next() ->
         await sent.aclose()
 
     assert second.poll.sequence == 2
+
+
+async def test_an_exporter_whose_host_vanished_is_followed_again_when_it_is_back() -> None:
+    inbox = Inbox(1000, lambda _: None)
+    async with (
+        exporting("12345678", interval_seconds=0.2) as (backlog, server, _),
+        Wire(free_port(), server.port) as wire,
+    ):
+        follower = client(wire.port, inbox, INSECURE, interval_seconds=0.2)
+        async with following(follower):
+            await until(lambda: follower.connected)
+            wire.forget()
+            await until(lambda: len(inbox))
+            backlog.put(poll(participant="12345678"))
+            await until(lambda: wire.connections > 1 and follower._after_sequence)
+
+    assert [made.sequence for made in await inbox.take(1000) if made.answered] == [1]
 
 
 async def test_certificates_that_are_half_written_do_not_end_the_following(tmp_path, caplog) -> None:

@@ -12,14 +12,15 @@ class Wire:
 
     def __init__(self, port: int, target_port: int) -> None:
         self.connections = 0
-        self._port = port
+        self.port = port
         self._target_port = target_port
         self._cut_at_next_answer = False
+        self._forgotten: set[asyncio.StreamWriter] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -31,6 +32,10 @@ class Wire:
     def cut_at_next_answer(self) -> None:
         """Swallows the next bytes that the server sends, and ends the connection in their place."""
         self._cut_at_next_answer = True
+
+    def forget(self) -> None:
+        """Swallows what the connections carry from now on and tells neither end, as a host that vanished does."""
+        self._forgotten |= self._writers
 
     def _cut(self) -> None:
         for writer in list(self._writers):
@@ -51,6 +56,8 @@ class Wire:
     ) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65536):
+                if sink in self._forgotten:
+                    continue
                 if from_server and self._cut_at_next_answer:
                     self._cut_at_next_answer = False
                     self._cut()
