@@ -281,7 +281,8 @@ async def _until_stopped(
 
 def _feed_clients(settings: Settings, metrics: Metrics, reconciling: Reconciling) -> list[FeedClient]:
     from exporter.bridge.credentials import ChannelSource, read_pem
-    from exporter.feed.client import Claims, FeedClient
+    from exporter.feed.claims import Claims
+    from exporter.feed.client import FeedClient
 
     if not settings.feed.insecure:
         read_pem(settings.feed.tls)  # said at the start; later a file may be half written

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
     from datetime import datetime
 
+    from exporter.feed.claims import Claims
     from exporter.feed.inbox import Inbox
 
 log = logging.getLogger(__name__)
@@ -37,38 +38,6 @@ class Channels(Protocol):
     """Makes a channel with the certificates as they are now."""
 
     def channel(self) -> grpc.aio.Channel: ...
-
-
-class Claims:
-    """Which feed carries which participant: one exporter per participant."""
-
-    def __init__(self, refused: Callable[[str], None]) -> None:
-        self._owner: dict[str, str] = {}
-        self._refused = refused
-        self._told: set[tuple[str, str]] = set()
-
-    def claim(self, participant: str, target: str) -> bool:
-        """Returns whether ``target`` may carry ``participant``; a refusal is counted, and logged once."""
-        owner = self._owner.setdefault(participant, target)
-        if owner == target:
-            return True
-        self._refused(target)
-        if (participant, target) not in self._told:
-            self._told.add((participant, target))
-            log.error(
-                "two exporters poll one participant: the second is refused; let one of them poll it",
-                extra={"participant": participant, "kept": owner, "refused": target},
-            )
-        return False
-
-    def taken(self, participant: str, target: str) -> bool:
-        """Returns whether another than ``target`` carries ``participant``."""
-        return self._owner.get(participant, target) != target
-
-    def release(self, target: str, keep: Collection[str]) -> None:
-        """Another may carry what ``target`` no longer polls."""
-        for participant in [p for p, owner in self._owner.items() if owner == target and p not in keep]:
-            del self._owner[participant]
 
 
 class FeedClient:

@@ -13,7 +13,8 @@ import pytest
 from exporter.bridge.credentials import ChannelSource
 from exporter.config import DatabaseSettings, Duration, FeedSettings, Secret, TlsSettings
 from exporter.feed.backlog import Backlog
-from exporter.feed.client import Claims, FeedClient
+from exporter.feed.claims import Claims
+from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox, Report
 from exporter.feed.server import FeedServer
 from exporter.metrics import Metrics
