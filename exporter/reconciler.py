@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from exporter import telemetry
 from exporter.alerts.lifecycle import evaluate, remove_participant
+from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll, View, view_after
 from exporter.errors import DatabaseUnavailable
 from exporter.feed.inbox import Report
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure, Severity
-    from exporter.buckets.bucket import Ispb
     from exporter.feed.inbox import Inbox
     from exporter.metrics import Metrics
-    from exporter.store.writer import Restored, Writer
+    from exporter.store.writer import LastPoll, Restored, Writer
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +135,8 @@ class Reconciler:
         self._listeners = listeners
         self._go_on_from = go_on_from
         self._followed: dict[Ispb, Followed] = {}
+        self._last_polls: Mapping[Ispb, LastPoll] = {}
+        self._standing_known = asyncio.Event()
         self._failing: dict[tuple[str, str], dict[Ispb, str]] = {}
         self._evaluated: dict[tuple[str, str], tuple[datetime, float]] = {}
         self._looked_for: Sequence[Rule] = ()
@@ -163,9 +165,21 @@ class Reconciler:
     def forget(self) -> None:
         """Shows nothing of what was known: another reconciler goes on with it."""
         self._followed = {}
+        self._standing_known.clear()
+
+    async def begins_after(self, stream_id: str, participants: Collection[str]) -> int:
+        """Returns the poll of a stream after which ``participants`` are to be followed; 0: from its beginning.
+
+        What follows was not reconciled, or can still be seen: views are not in
+        the database. Waits for what the database knows.
+        """
+        await self._standing_known.wait()
+        known = [self._last_polls.get(Ispb(participant)) for participant in participants]
+        return min((last.stale_sequence if last and last.stream_id == stream_id else 0 for last in known), default=0)
 
     async def run(self, *, epoch: int, holder: str) -> None:
         """Reconciles until cancelled. Raises LeaseLost."""
+        self._standing_known.clear()
         restored = False
         while True:
             try:
@@ -196,6 +210,8 @@ class Reconciler:
                 stream_id=last.stream_id if last else "",
                 sequence=last.sequence if last else 0,
             )
+        self._last_polls = restored.last_polls
+        self._standing_known.set()
         if restored.last_polls:
             self._go_on_from(max(last.polled_at for last in restored.last_polls.values()))
         log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})

@@ -293,6 +293,7 @@ def _feed_clients(settings: Settings, metrics: Metrics, reconciling: Reconciling
             channels=ChannelSource(target, settings.feed.tls, insecure=settings.feed.insecure),
             inbox=reconciling.inbox,
             claims=claims,
+            begins_after=reconciling.reconciler.begins_after,
             now=reconciling.clock.now,
             participants=settings.participants,
             interval_seconds=settings.poll.interval,

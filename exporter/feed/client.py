@@ -19,7 +19,7 @@ from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_of, report_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
     from datetime import datetime
 
     from exporter.feed.claims import Claims
@@ -41,7 +41,11 @@ class Channels(Protocol):
 
 
 class FeedClient:
-    """Follows one exporter's feed into an inbox. ``run`` ends only by cancellation."""
+    """Follows one exporter's feed into an inbox. ``run`` ends only by cancellation.
+
+    ``begins_after`` tells of a stream, and participants, the poll after which
+    to begin where the stream was not followed by this process.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class FeedClient:
         channels: Channels,
         inbox: Inbox,
         claims: Claims,
+        begins_after: Callable[[str, Collection[str]], Awaitable[int]],
         now: Callable[[], datetime],
         participants: Collection[str],
         interval_seconds: float,
@@ -61,6 +66,7 @@ class FeedClient:
         self._channels = channels
         self._inbox = inbox
         self._claims = claims
+        self._begins_after = begins_after
         self._now = now
         self._asked = tuple(participants)
         self._participants = set(participants)
@@ -94,7 +100,7 @@ class FeedClient:
             self._reported.set()
 
     def forget(self) -> None:
-        """Asks for the whole backlog when it follows again: another reconciler led meanwhile."""
+        """Knows no stream any more: another reconciler led meanwhile, and the database tells how far it came."""
         self._stream_id, self._after_sequence = "", 0
         self._reports.clear()
         self._latest = Report(series=self._latest.series)
@@ -113,13 +119,15 @@ class FeedClient:
         watching = asyncio.create_task(self._watch_silence())
         try:
             while True:
-                await self._follow()
-                # Several reconcilers that lost one exporter come back spread out.
-                await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
+                again_at_once = await self._follow()
+                if not again_at_once:
+                    # Several reconcilers that lost one exporter come back spread out.
+                    await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
         finally:
             watching.cancel()
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> bool:
+        """Follows until the feed breaks off; returns whether it is to be opened again at another poll."""
         try:
             channel = self._channels.channel()
         except ConfigurationError as error:
@@ -127,7 +135,7 @@ class FeedClient:
             level = logging.DEBUG if str(error) == self._unusable else logging.WARNING
             log.log(level, "changed certificates cannot be used: %s", error, extra={"target": self.target})
             self._unusable = str(error)
-            return
+            return False
         self._unusable = ""
         try:
             watch = channel.stream_stream(
@@ -142,9 +150,12 @@ class FeedClient:
                     message = await call.read()
                 if not isinstance(message, feed_pb2.FromExporter):
                     break  # the end
-                self._hear(message)
-                # A full queue holds the exporter back, which keeps what is not sent; that is no silence.
+                # What holds us up (the database is away, the queue full) is no silence of the exporter, which keeps
+                # what is not sent.
                 self._heard_at = float("inf")
+                if message.WhichOneof("message") == "opened" and await self._began_before(message.opened):
+                    return True
+                self._hear(message)
                 await self._inbox.room()
                 self._heard_at = asyncio.get_running_loop().time()
         except TimeoutError:
@@ -162,8 +173,10 @@ class FeedClient:
                 extra={"target": self.target, "code": error.code().name},
             )
         finally:
+            self._heard_at = min(self._heard_at, asyncio.get_running_loop().time())
             self._connected(is_so=False)
             await channel.close()
+        return False
 
     @property
     def _patience_seconds(self) -> float:
@@ -196,7 +209,7 @@ class FeedClient:
             gap = message.gap
             first = getattr(gap, "from")
             log.error(
-                "polls %d to %d are no longer in the exporter's backlog: they are a gap in the history",
+                "polls %d to %d are no longer in the exporter's backlog: those that are not in the database are a gap",
                 first,
                 gap.to,
                 extra={"target": self.target},
@@ -209,11 +222,20 @@ class FeedClient:
                 self._last[poll.participant] = poll
                 self._inbox.put(poll)
 
+    async def _began_before(self, opened: feed_pb2.Opened) -> bool:
+        """Returns whether a stream that is new to this process is known to the database, to go on with."""
+        if opened.stream_id == self._stream_id:
+            return False
+        mine = [p for p in opened.participants if not self._claims.taken(p, self.target)]
+        self._begin(opened.stream_id, await self._begins_after(opened.stream_id, mine))
+        return self._after_sequence > 0
+
+    def _begin(self, stream_id: str, after_sequence: int) -> None:
+        self._stream_id, self._after_sequence = stream_id, after_sequence
+        # Sequences of a stream that has ended would hide those of the new one.
+        self._reports = deque(replace(report, sequence=0) for report in self._reports)
+
     def _opened(self, opened: feed_pb2.Opened) -> None:
-        if opened.stream_id != self._stream_id:
-            self._stream_id, self._after_sequence = opened.stream_id, 0
-            # Sequences of a stream that has ended would hide those of the new one.
-            self._reports = deque(replace(report, sequence=0) for report in self._reports)
         self._interval_seconds = opened.poll_interval_seconds or self._interval_seconds
         self._claims.release(self.target, keep=opened.participants)
         self._participants = {p for p in opened.participants if self._claims.claim(p, self.target)}

@@ -40,13 +40,15 @@ class LastPoll:
     """Where a participant's reconciliation stands.
 
     ``polled_at`` is its last poll's; ``stream_id`` and ``sequence`` are those of the last
-    that an exporter made ("" and 0: none).
+    that an exporter made ("" and 0: none). Nothing of that stream up to
+    ``stale_sequence`` can be seen any more.
     """
 
     participant: Ispb
     polled_at: datetime
     stream_id: str
     sequence: int
+    stale_sequence: int
 
 
 @dataclass(frozen=True, slots=True)

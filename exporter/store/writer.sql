@@ -149,7 +149,8 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
  ORDER BY active_since, fingerprint;
 
 -- last_polls --
--- Where the reconciliation of each participant stands: its last poll, and the last one that an exporter made.
+-- Where the reconciliation of each participant stands: its last poll, the last one that an exporter made, and the last
+-- of the same stream whose answer was stale by then (0: not looked for beyond twice the staleness).
 WITH RECURSIVE participants (participant) AS (
        -- One index probe per participant: there may be millions of polls.
        SELECT min(participant) FROM dict_rate_limit_reconciliations
@@ -157,7 +158,8 @@ WITH RECURSIVE participants (participant) AS (
        SELECT (SELECT min(r.participant) FROM dict_rate_limit_reconciliations AS r WHERE r.participant > p.participant)
          FROM participants AS p
         WHERE p.participant IS NOT NULL)
-SELECT p.participant, last.polled_at, coalesce(made.stream_id, '') AS stream_id, coalesce(made.sequence, 0) AS sequence
+SELECT p.participant, last.polled_at, coalesce(made.stream_id, '') AS stream_id, coalesce(made.sequence, 0) AS sequence,
+       coalesce(stale.sequence, 0) AS stale_sequence
   FROM participants AS p
  CROSS JOIN LATERAL (
        SELECT r.polled_at
@@ -166,8 +168,18 @@ SELECT p.participant, last.polled_at, coalesce(made.stream_id, '') AS stream_id,
         ORDER BY r.polled_at DESC
         LIMIT 1) AS last
   LEFT JOIN LATERAL (
-       SELECT r.stream_id, r.sequence
+       SELECT r.polled_at, r.stream_id, r.sequence, make_interval(secs => r.staleness_seconds) AS staleness
          FROM dict_rate_limit_reconciliations AS r
         WHERE r.participant = p.participant AND r.sequence > 0
         ORDER BY r.polled_at DESC, r.stream_id DESC, r.sequence DESC
-        LIMIT 1) AS made ON true;
+        LIMIT 1) AS made ON true
+  LEFT JOIN LATERAL (
+       SELECT r.sequence
+         FROM dict_rate_limit_reconciliations AS r
+        WHERE r.participant = p.participant
+          AND r.stream_id = made.stream_id
+          AND r.sequence > 0
+          AND r.polled_at <= made.polled_at - made.staleness
+          AND r.polled_at > made.polled_at - 2 * made.staleness
+        ORDER BY r.polled_at DESC
+        LIMIT 1) AS stale ON true;

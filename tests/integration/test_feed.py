@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from exporter.bridge.credentials import ChannelSource
+from exporter.buckets.observation import view_after
 from exporter.config import DatabaseSettings, Duration, FeedSettings, Secret, TlsSettings
 from exporter.feed.backlog import Backlog
 from exporter.feed.claims import Claims
@@ -31,6 +32,8 @@ from tests.support.simulated import Simulation
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from exporter.buckets.observation import Poll, View
 
 pytestmark = pytest.mark.postgres
 
@@ -103,6 +106,19 @@ class Following:
         await self.database.close()
 
 
+class Heard:
+    """An inbox, and how many polls came to it."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.polls = 0
+        self.room = inbox.room
+        self._inbox = inbox
+
+    def put(self, poll: Poll) -> None:
+        self.polls += 1
+        self._inbox.put(poll)
+
+
 @pytest.fixture
 async def simulation() -> Simulation:
     """Half an hour of the demo's traffic, polled every ten seconds."""
@@ -141,12 +157,17 @@ async def following(*clients: FeedClient):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def the_beginning(_stream_id: str, _participants: object) -> int:
+    return 0
+
+
 def client(port: int, inbox: Inbox, settings: FeedSettings, claims: Claims | None = None, **given) -> FeedClient:
     return FeedClient(
         f"localhost:{port}",
         channels=ChannelSource(f"localhost:{port}", settings.tls, insecure=settings.insecure),
         inbox=inbox,
         claims=claims or Claims(lambda _: None),
+        begins_after=given.pop("begins_after", the_beginning),
         now=given.pop("now", lambda: datetime.now(UTC)),
         participants=given.pop("participants", ()),
         interval_seconds=given.pop("interval_seconds", 10),
@@ -218,6 +239,36 @@ async def test_a_reconciler_that_comes_back_goes_on_where_it_was(simulation, dat
                     lambda wanted=wanted: truth.count(database_dsn, "dict_rate_limit_reconciliations") == wanted
                 )
 
+    found = await asyncio.to_thread(truth.check, database_dsn)
+    assert not found.gaps()
+
+
+async def test_a_reconciler_that_takes_over_hears_only_what_was_not_reconciled_or_can_still_be_seen(
+    simulation, database_dsn
+) -> None:
+    half = len(simulation.polls) // 2
+    async with Following(database_dsn, []) as before:
+        for poll in simulation.polls[:half]:
+            before.inbox.put(poll)
+        await until(lambda: not len(before.inbox))
+    seen: dict[str, View] = {}
+    for poll in simulation.polls:
+        seen[poll.participant] = view_after(seen.get(poll.participant), poll)
+
+    async with serving(simulation) as (backlog, server), Following(database_dsn, []) as split:
+        for poll in simulation.polls:
+            backlog.put(poll)
+        heard = Heard(split.inbox)
+        async with following(client(server.port, heard, INSECURE, begins_after=split.reconciler.begins_after)):
+            await until(lambda: split.reconciler.views == seen)
+
+    staleness = {poll.staleness_seconds for poll in simulation.polls}.pop()
+    needed = [
+        poll
+        for poll in simulation.polls
+        if (simulation.polls[half - 1].polled_at - poll.polled_at).total_seconds() < staleness
+    ]
+    assert len(needed) <= heard.polls <= len(needed) + 2 < len(simulation.polls)
     found = await asyncio.to_thread(truth.check, database_dsn)
     assert not found.gaps()
 

@@ -25,12 +25,16 @@ from tests.support.ports import free_port
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
 INSECURE = FeedSettings(insecure=True)
 
 
 until = partial(conditions.until, seconds=20)
+
+
+async def the_beginning(_stream_id: str, _participants: object) -> int:
+    return 0
 
 
 def client(port: int, inbox: Inbox, settings: FeedSettings = INSECURE, claims: Claims | None = None, **given):
@@ -39,6 +43,7 @@ def client(port: int, inbox: Inbox, settings: FeedSettings = INSECURE, claims: C
         channels=ChannelSource(f"localhost:{port}", settings.tls, insecure=settings.insecure),
         inbox=inbox,
         claims=claims or Claims(lambda _: None),
+        begins_after=given.pop("begins_after", the_beginning),
         now=lambda: at(0),
         participants=given.pop("participants", ()),
         interval_seconds=given.pop("interval_seconds", 10),
@@ -234,6 +239,27 @@ async def test_an_exporter_whose_host_vanished_is_followed_again_when_it_is_back
             await until(lambda: wire.connections > 1 and follower._after_sequence)
 
     assert [made.sequence for made in await inbox.take(1000) if made.answered] == [1]
+
+
+async def test_a_stream_that_the_database_knows_is_followed_from_there() -> None:
+    async def known(stream_id: str, participants: Collection[str]) -> int:
+        return {("first", ("12345678",)): 2}.get((stream_id, tuple(participants)), 0)
+
+    inbox = Inbox(1000, lambda _: None)
+    async with AsyncExitStack() as stack:
+        async with exporting("12345678", stream_id="first") as (backlog, server, told):
+            port = server.port
+            for seconds in (0, 15, 30):
+                backlog.put(poll(seconds=seconds))
+            follower = client(port, inbox, INSECURE, begins_after=known)
+            follower.report(Report(sequence=7, transitions=(fired("12345678"),)))
+            await stack.enter_async_context(following(follower))
+            await until(lambda: len(inbox) and told.transitions)
+        backlog, _, _ = await stack.enter_async_context(exporting("12345678", stream_id="second", port=port))
+        backlog.put(poll(seconds=45, sequence=1))
+        await until(lambda: len(inbox) == 2)
+
+    assert [(made.stream_id, made.sequence) for made in await inbox.take(10)] == [("first", 3), ("second", 1)]
 
 
 async def test_certificates_that_are_half_written_do_not_end_the_following(tmp_path, caplog) -> None:

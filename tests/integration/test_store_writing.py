@@ -445,6 +445,17 @@ async def test_what_begins_again_knows_every_open_alert_and_last_poll(store: Sto
     assert restored.last_polls[OTHER].polled_at == at(15)
 
 
+async def test_what_begins_again_knows_the_last_poll_of_the_stream_that_was_stale(store: Store) -> None:
+    await store.commit(*(reconciled(s, poll=poll(seconds=s, sequence=9, stream_id="before")) for s in (0, 15)))
+    await store.commit(*(reconciled(s, poll=poll(seconds=s, staleness_seconds=30.0)) for s in (30, 45, 60, 75)))
+    await store.commit(reconciled(30, participant=OTHER, poll=poll(seconds=30, participant=OTHER)))
+
+    restored = await store.writer.restore()
+
+    assert (restored.last_polls[PARTICIPANT].sequence, restored.last_polls[PARTICIPANT].stale_sequence) == (6, 4)
+    assert restored.last_polls[OTHER].stale_sequence == 0
+
+
 async def test_reasons_and_severities_are_those_of_the_program(store: Store) -> None:
     for place, (reason, severity) in enumerate(zip(Reason, [*Severity, *Severity], strict=False)):
         firing = alert(f"A{place}", severity=severity)
