@@ -7,6 +7,7 @@ import logging
 import random
 from collections import deque
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -265,9 +266,10 @@ class FeedClient:
         )
         last = self._last.get(participant)
         if last is not None:
-            return replace(
-                last, sequence=0, polled_at=self._now(), result=failure, duration_seconds=0.0, traceparent=None
-            )
+            # The exporter's clock may be ahead of ours, and what lies before an evaluated poll would not be evaluated.
+            silent = timedelta(seconds=asyncio.get_running_loop().time() - self._heard_at)
+            at = max(self._now(), last.polled_at + silent)
+            return replace(last, sequence=0, polled_at=at, result=failure, duration_seconds=0.0, traceparent=None)
         return Poll(
             stream_id=self._stream_id,
             sequence=0,

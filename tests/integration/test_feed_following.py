@@ -168,6 +168,20 @@ async def test_an_exporter_that_never_answered_is_lost_for_those_whom_no_other_p
     assert {poll.participant for poll in await inbox.take(1000)} == {"11111111"}
 
 
+async def test_a_lost_feed_is_no_earlier_than_its_last_poll_where_the_exporters_clock_is_ahead() -> None:
+    inbox = Inbox(1000, lambda _: None)
+    async with exporting("12345678", interval_seconds=0.1) as (backlog, server, _):
+        backlog.put(poll(participant="12345678", seconds=600))
+        async with following(client(server.port, inbox, INSECURE, interval_seconds=0.1)):
+            await until(lambda: len(inbox) == 1)
+            await server.stop()
+            await until(lambda: len(inbox) >= 4)
+
+    times = [made.polled_at for made in await inbox.take(1000)]
+    assert times[0] == at(600)
+    assert times == sorted(set(times))
+
+
 async def test_a_participant_may_move_to_another_exporter() -> None:
     inbox, claims = Inbox(1000, lambda _: None), Claims(lambda _: None)
     async with AsyncExitStack() as stack:
