@@ -37,7 +37,7 @@ class Claims:
         """Returns whether another than ``target`` carries ``participant``."""
         return self._owner.get(participant, target) != target
 
-    def release(self, target: str, keep: Collection[str]) -> None:
-        """Another may carry what ``target`` no longer polls."""
+    def release(self, target: str, keep: Collection[str] = ()) -> None:
+        """Another may carry what ``target`` carried, but for ``keep``."""
         for participant in [p for p, owner in self._owner.items() if owner == target and p not in keep]:
             del self._owner[participant]

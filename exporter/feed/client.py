@@ -220,6 +220,7 @@ class FeedClient:
             self._after_sequence = message.poll.sequence
             if self._claims.claim(message.poll.participant, self.target):
                 poll = poll_of(message.poll, self._stream_id)
+                self._participants.add(poll.participant)
                 self._last[poll.participant] = poll
                 self._inbox.put(poll)
 
@@ -256,6 +257,8 @@ class FeedClient:
             if left > 0:
                 await asyncio.sleep(min(left, self._interval_seconds))
                 continue
+            # Another exporter that polls them may carry them from now on.
+            self._claims.release(self.target)
             for participant in filter(self.carries, sorted(self._participants)):
                 self._inbox.put(self._lost(participant))
             await asyncio.sleep(self._interval_seconds)

@@ -168,6 +168,33 @@ async def test_an_exporter_that_never_answered_is_lost_for_those_whom_no_other_p
     assert {poll.participant for poll in await inbox.take(1000)} == {"11111111"}
 
 
+async def test_a_second_exporter_takes_over_when_the_first_is_lost_and_the_first_is_then_the_second() -> None:
+    inbox, refused = Inbox(1000, lambda _: None), []
+    claims = Claims(refused.append)
+    async with AsyncExitStack() as stack:
+        async with exporting("12345678", stream_id="first", interval_seconds=0.1) as (_, server, _):
+            port = server.port
+            first = client(port, inbox, INSECURE, claims, interval_seconds=0.1)
+            await stack.enter_async_context(following(first))
+            await until(lambda: first.connected)
+            backlog, other, told = await stack.enter_async_context(exporting("12345678", stream_id="second"))
+            second = client(other.port, inbox, INSECURE, claims)
+            await stack.enter_async_context(following(second))
+            await until(lambda: second.connected)
+        await until(lambda: len(inbox))
+        backlog.put(poll(participant="12345678"))
+        await until(lambda: second.carries("12345678"))
+        second.report(Report(transitions=(fired("12345678"),)))
+        await until(lambda: told.transitions)
+        await stack.enter_async_context(exporting("12345678", stream_id="first again", port=port))
+        await until(lambda: first.connected)
+
+        assert not first.carries("12345678")
+
+    assert {made.stream_id for made in await inbox.take(1000) if made.answered} == {"second"}
+    assert len(refused) == 2
+
+
 async def test_a_lost_feed_is_no_earlier_than_its_last_poll_where_the_exporters_clock_is_ahead() -> None:
     inbox = Inbox(1000, lambda _: None)
     async with exporting("12345678", interval_seconds=0.1) as (backlog, server, _):
