@@ -118,15 +118,28 @@ class Reconciling:
             loop.remove_signal_handler(signal.SIGHUP)
 
     def dependencies(self) -> list[Dependency]:
-        """Returns how the database and the broker are, for people and probes."""
+        """Returns how the exporters that are followed, the database and the broker are, for people and probes."""
         reached = self._standing in (Standing.LEADING, Standing.WAITING)
         database = Dependency("database", ok=reached, message=self._standing.value)
+        feeds = [self._feeds()] if self.clients else []
+        return [*feeds, database, self._broker()]
+
+    def _feeds(self) -> Dependency:
+        if self._standing not in (Standing.LEADING, Standing.UNREACHABLE):
+            return Dependency("feed", ok=True, message="another process follows, or none does yet")
+        away = [client.target for client in self.clients if not client.connected]
+        message = f"{len(self.clients) - len(away)} of {len(self.clients)} exporters followed"
+        if away:
+            message += f"; not followed: {', '.join(away)}"
+        return Dependency("feed", ok=not away, message=message)
+
+    def _broker(self) -> Dependency:
         if self._settings.pulsar.service_url is None:
-            return [database, Dependency("broker", ok=True, message="none configured: events stay in the outbox")]
+            return Dependency("broker", ok=True, message="none configured: events stay in the outbox")
         if self._relay is None:
-            return [database, Dependency("broker", ok=True, message="another process relays, or none does yet")]
+            return Dependency("broker", ok=True, message="another process relays, or none does yet")
         trouble = self._relay.message
-        return [database, Dependency("broker", ok=trouble is None, message=trouble or "ok")]
+        return Dependency("broker", ok=trouble is None, message=trouble or "ok")
 
     async def past(
         self, participant: Ispb, since: datetime, step: timedelta

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something outside that this process needs: the Bridge, the database, the broker."""
+    """Something outside that this process needs: the Bridge, an exporter's feed, the database, the broker."""
 
     name: str
     ok: bool

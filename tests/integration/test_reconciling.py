@@ -64,6 +64,8 @@ class Listener:
     """Follows a stream, and keeps what it is told."""
 
     stream_id = "new"
+    target = "exporter:9863"
+    connected = False
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
@@ -97,6 +99,35 @@ async def test_the_sequences_of_a_stream_that_ended_are_not_told_to_the_next(dat
     of_polls = [report for report in listener.reports if report.outbox_pending is None]
     assert [report.sequence for report in of_polls] == [0, 7]
     assert of_polls[0].transitions
+
+
+async def test_a_leader_names_the_exporter_that_it_cannot_follow(database_dsn) -> None:
+    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
+    listener = Listener()
+    seen: list[tuple[bool, str]] = []
+
+    def feed_is() -> str:
+        (feed,) = [needed for needed in reconciling.dependencies() if needed.name == "feed"]
+        if (feed.ok, feed.message) not in seen[-1:]:
+            seen.append((feed.ok, feed.message))
+        return feed.message
+
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        reconciling.clients.append(listener)  # type: ignore[arg-type]
+        feed_is()
+        task = asyncio.create_task(reconciling.run(None))
+        await until(lambda: feed_is().startswith("0 of 1"))
+        listener.connected = True
+        feed_is()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert seen == [
+        (True, "another process follows, or none does yet"),
+        (False, "0 of 1 exporters followed; not followed: exporter:9863"),
+        (True, "1 of 1 exporters followed"),
+    ]
 
 
 async def test_alerts_of_a_removed_participant_resolve_though_the_clock_is_behind_their_polls(database_dsn) -> None:
