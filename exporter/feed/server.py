@@ -28,6 +28,7 @@ class ReportSink(Protocol):
     def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None: ...
     def announce(self, series: Collection[tuple[Severity, bool]]) -> None: ...
     def show_outbox(self, pending: int, oldest_age_seconds: float | None) -> None: ...
+    def withdraw_outbox(self) -> None: ...
 
 
 class FeedServer:
@@ -50,6 +51,7 @@ class FeedServer:
         self._poll_interval_seconds = poll_interval_seconds
         self._settings = settings
         self._counted_sequence = 0
+        self._followers = 0
         self._server: grpc.aio.Server | None = None
         self.port = 0
 
@@ -104,6 +106,7 @@ class FeedServer:
         peer = context.peer()  # asked now: of a call that has ended, it crashes the interpreter
         log.info("a reconciler follows", extra={"peer": peer, "after_sequence": after})
         hearing = asyncio.create_task(self._hear(requests))
+        self._followers += 1
         try:
             yield feed_pb2.FromExporter(
                 opened=feed_pb2.Opened(
@@ -135,6 +138,9 @@ class FeedServer:
                 yield feed_pb2.FromExporter(alive=feed_pb2.Alive()).SerializeToString()
         finally:
             hearing.cancel()
+            self._followers -= 1
+            if not self._followers:
+                self._reports.withdraw_outbox()  # what the last one said grows old
             log.info("a reconciler no longer follows", extra={"peer": peer})
 
     async def _hear(self, requests: AsyncIterator[feed_pb2.FromReconciler]) -> None:

@@ -80,6 +80,9 @@ class Told:
     def show_outbox(self, pending, _oldest_age_seconds) -> None:
         self.pending.append(pending)
 
+    def withdraw_outbox(self) -> None:
+        self.pending.clear()
+
 
 @asynccontextmanager
 async def exporting(*participants: str, port: int = 0, stream_id: str = "s", interval_seconds: float = 10):
@@ -132,7 +135,20 @@ async def test_while_an_exporter_is_away_only_transitions_pile_up() -> None:
         async with following(follower):
             await until(lambda: told.transitions)
 
-    assert told.pending == [99]
+            assert told.pending == [99]
+
+
+async def test_an_exporter_says_nothing_of_the_outbox_when_nobody_follows_it() -> None:
+    async with exporting("12345678") as (_, server, told):
+        follower, another = (client(server.port, Inbox(10, lambda _: None), INSECURE) for _ in range(2))
+        async with following(another):
+            async with following(follower):
+                await until(lambda: follower.connected and another.connected)
+                follower.report(Report(outbox_pending=3))
+                await until(lambda: told.pending)
+            await until(lambda: server._followers == 1)
+            assert told.pending == [3]
+        await until(lambda: not told.pending)
 
 
 async def test_each_of_two_exporters_answers_for_its_own_participants_only() -> None:
