@@ -261,6 +261,8 @@ async def _until_stopped(
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, stop.set)
+        # Whoever has rules reads them again; of an exporter it is no reason to end.
+        loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: nothing to read again; changed certificates are seen")
     # What lives for good is not looked at again and again: a full collection would hold the loop up.
     gc.collect()
     gc.freeze()

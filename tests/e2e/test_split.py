@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.support import truth
@@ -56,6 +58,17 @@ def test_the_exporter_serves_all_ten_metrics_of_a_reconciler_elsewhere(tmp_path,
 
     found = truth.check(database_dsn)
     assert not found.gaps()
+
+
+def test_an_exporter_outlives_a_hangup(tmp_path, start) -> None:
+    bridge = start(Bridge(tmp_path))
+    exporter = start(Program("exporter", **bridge.settings)).ready()
+
+    exporter.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "SIGHUP" in exporter.output())
+
+    assert exporter.answers()
+    assert exporter.stop() == 0
 
 
 def test_a_dead_exporter_raises_an_alert_and_a_new_one_resolves_it(tmp_path, start, split, database_dsn) -> None:
