@@ -43,8 +43,8 @@ ABSENT: Final = {
     "dict_rate_limit_lease_held": "on an exporter",
     "dict_rate_limit_partitions_ready_months": "on an exporter, and before the process leads",
     "dict_rate_limit_feed_connected": "where no feed is followed",
-    "dict_rate_limit_outbox_pending": "until a reconciler leads",
-    "dict_rate_limit_outbox_oldest_age_seconds": "until a reconciler leads",
+    "dict_rate_limit_outbox_pending": "while no reconciler leads",
+    "dict_rate_limit_outbox_oldest_age_seconds": "while no reconciler leads",
 }
 """When a metric has no series. The bucket gauges are also absent past ``poll.staleness``."""
 
