@@ -123,10 +123,10 @@ class FeedServer:
                     yield feed_pb2.FromExporter(gap=feed_pb2.Gap(**{"from": gap[0], "to": gap[1]})).SerializeToString()
                     after = gap[1]
                 found = self._backlog.after(after)
-                for sequence, participant, message in found:
+                for sequence, participant, deflated in found:
                     after = sequence
                     if participant in wanted:
-                        yield message
+                        yield self._backlog.inflated(deflated)
                         said_at = loop.time()
                 quiet_seconds = loop.time() - said_at
                 # Where some were found, more may have come while they were sent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from exporter.bridge.credentials import ChannelSource
-from exporter.buckets.observation import view_after
+from exporter.buckets.observation import Failure, view_after
 from exporter.config import DatabaseSettings, Duration, FeedSettings, Secret, TlsSettings
 from exporter.feed.backlog import Backlog
 from exporter.feed.claims import Claims
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox, Report
 from exporter.feed.server import FeedServer
+from exporter.feed.stubs import feed_pb2
+from exporter.feed.wire import poll_message
 from exporter.metrics import Metrics
 from exporter.reconciler import Reconciler, series_of
 from exporter.rules import loading
@@ -351,6 +354,20 @@ async def test_a_feed_with_tls_refuses_strangers(simulation, certificates, other
             await until(lambda: len(inbox) > 0)
 
     assert {poll.result.code for poll in await inbox.take(10)} == {"FEED_LOST"}
+
+
+def test_the_backlog_keeps_a_poll_in_a_quarter_of_its_size(simulation) -> None:
+    failed = replace(simulation.polls[0], sequence=0, result=Failure("UNAVAILABLE", "not there yet"))
+    polls = [failed, *simulation.polls]
+    plain = [feed_pb2.FromExporter(poll=poll_message(poll)).SerializeToString() for poll in polls]
+    backlog = Backlog(Duration(36_000))
+    for poll in polls:
+        backlog.put(poll)
+
+    kept = [deflated for _, _, deflated in backlog.after(-1)]
+
+    assert [backlog.inflated(deflated) for deflated in kept] == plain
+    assert sum(map(len, kept)) < sum(map(len, plain)) / 4
 
 
 def test_the_backlog_keeps_polls_for_its_time(simulation) -> None:
