@@ -107,7 +107,8 @@ class Reconciler:
     """Reconciles polls while this process leads.
 
     ``rules`` returns the rules in force; ``participants`` those configured (none
-    of them: all that the feeds carry); ``go_on_from`` is told of the last poll in
+    of them: all that the feeds carry, which ``carried`` returns where all are
+    known); ``go_on_from`` is told of the last poll in
     the database, before which no new one may be; ``wake`` is called when there
     is something to relay.
     """
@@ -124,6 +125,7 @@ class Reconciler:
         wake: Callable[[], None],
         listeners: Sequence[Reports] = (),
         go_on_from: Callable[[datetime], None] = lambda _: None,
+        carried: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._writer = writer
         self._inbox = inbox
@@ -134,6 +136,7 @@ class Reconciler:
         self._wake = wake
         self._listeners = listeners
         self._go_on_from = go_on_from
+        self._carried = carried
         self._followed: dict[Ispb, Followed] = {}
         self._last_polls: Mapping[Ispb, LastPoll] = {}
         self._standing_known = asyncio.Event()
@@ -186,6 +189,7 @@ class Reconciler:
                 if not restored:
                     await self._restore()
                     restored = True
+                if not len(self._inbox):  # what is there may be of the time before
                     await self._remove_participants(epoch, holder)
                 polls = await self._inbox.take(BATCH_POLLS)
                 await self._reconcile(polls, epoch, holder)
@@ -217,11 +221,12 @@ class Reconciler:
         log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})
 
     async def _remove_participants(self, epoch: int, holder: str) -> None:
-        """Resolves the alerts of participants that the configuration no longer names."""
-        if not self._participants:
+        """Resolves the alerts of participants that the configuration (ours, or the exporters') no longer names."""
+        kept = self._participants or self._carried()
+        if not kept:
             return
         for participant, followed in list(self._followed.items()):
-            if participant in self._participants:
+            if participant in kept:
                 continue
             del self._followed[participant]
             if not followed.alerts:

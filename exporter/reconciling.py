@@ -74,6 +74,7 @@ class Reconciling:
             participants=[Ispb(participant) for participant in settings.participants],
             now=self.clock.now,
             go_on_from=self.clock.go_on_from,
+            carried=self._carried,
             wake=self._work.set,
             listeners=self.clients,
         )
@@ -208,6 +209,12 @@ class Reconciling:
                 group.create_task(relay.run())
             for client in self.clients:
                 group.create_task(client.run())
+
+    def _carried(self) -> Collection[str]:
+        """Returns whom the exporters poll; nobody while one of them is away, who may poll others."""
+        if not all(client.connected for client in self.clients):
+            return ()
+        return {participant for client in self.clients for participant in client.participants}
 
     def _step_down(self) -> None:
         self._relay = None

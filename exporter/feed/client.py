@@ -112,6 +112,11 @@ class FeedClient:
         """The stream that is followed, or was last; empty: none yet."""
         return self._stream_id
 
+    @property
+    def participants(self) -> Collection[str]:
+        """Those that the feed carries, or carried when it was lost; before: those asked for."""
+        return self._participants
+
     def carries(self, participant: str) -> bool:
         return participant in self._participants and not self._claims.taken(participant, self.target)
 

@@ -91,6 +91,32 @@ def test_a_dead_exporter_raises_an_alert_and_a_new_one_resolves_it(tmp_path, sta
     truth.check(database_dsn, str(rules))
 
 
+def test_alerts_resolve_when_the_exporter_no_longer_polls_their_participant(
+    tmp_path, start, split, database_dsn
+) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(
+        "groups:\n- name: a\n  rules:\n  - alert: Polled\n    expr: max by (participant) (dict_rate_limit_up) == 1\n"
+        "    labels: {severity: info}\n"
+    )
+    bridge = start(Bridge(tmp_path, participants=2))
+    exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()
+    reconciler = start(Program("reconciler", **split[1], RULES__FILES=rules)).ready()
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+
+    assert exporter.stop() == 0
+    stays, goes = bridge.participants
+    start(Program("exporter", **{**bridge.settings, **split[0], "PARTICIPANTS": stays}))
+
+    def reasons() -> list[tuple[str, str]]:
+        with truth.rows(database_dsn) as query:
+            return query("SELECT participant, reason FROM dict_rate_limit_alerts WHERE state = 'resolved'")
+
+    wait_until(lambda: (goes, "participant_removed") in reasons())
+    assert truth.count(database_dsn, "dict_rate_limit_alerts", f"state = 'firing' AND participant = '{stays}'") == 1
+    assert reconciler.stop() == 0
+
+
 def test_a_reconciler_that_was_killed_catches_up_from_the_backlog(tmp_path, start, split, database_dsn) -> None:
     bridge = start(Bridge(tmp_path, participants=3))
     exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()

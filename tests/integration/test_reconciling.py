@@ -66,6 +66,7 @@ class Listener:
     stream_id = "new"
     target = "exporter:9863"
     connected = False
+    participants = ()
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
