@@ -117,6 +117,26 @@ def test_alerts_resolve_when_the_exporter_no_longer_polls_their_participant(
     assert reconciler.stop() == 0
 
 
+def test_another_reconciler_takes_over_within_ten_seconds_of_a_kill(tmp_path, start, split, database_dsn) -> None:
+    bridge = start(Bridge(tmp_path, participants=3))
+    exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()
+    leader = start(Program("reconciler", **split[1])).ready()
+    wait_until(lambda: leader.metric("dict_rate_limit_lease_held") == 1)
+    waiting = start(Program("reconciler", **split[1])).ready()
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > 30)
+
+    leader.kill()
+    polls = truth.count(database_dsn, "dict_rate_limit_reconciliations")
+    wait_until(
+        lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > polls,
+        within_seconds=12,  # and the polls' interval
+    )
+    assert waiting.stop() == 0
+    assert exporter.stop() == 0
+
+    assert not truth.check(database_dsn).gaps()
+
+
 def test_a_reconciler_that_was_killed_catches_up_from_the_backlog(tmp_path, start, split, database_dsn) -> None:
     bridge = start(Bridge(tmp_path, participants=3))
     exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()
