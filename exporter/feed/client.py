@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -20,11 +21,15 @@ from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_of, report_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
     from datetime import datetime
+
+    from google.protobuf.message import Message
 
     from exporter.feed.claims import Claims
     from exporter.feed.inbox import Inbox
+
+    Call = grpc.aio.StreamStreamCall[Message, feed_pb2.FromExporter]
 
 log = logging.getLogger(__name__)
 
@@ -143,13 +148,15 @@ class FeedClient:
             self._unusable = str(error)
             return False
         self._unusable = ""
+        sending: asyncio.Task[None] | None = None
         try:
             watch = channel.stream_stream(
                 "/dict_rate_limit.v1.PollFeed/Watch",
                 request_serializer=feed_pb2.FromReconciler.SerializeToString,
                 response_deserializer=feed_pb2.FromExporter.FromString,
             )
-            call = watch(self._requests())
+            call = watch()
+            sending = asyncio.create_task(self._send(call))
             while True:
                 # Of a host that vanished, TCP would tell nothing for a quarter of an hour.
                 async with asyncio.timeout(self._patience_seconds):
@@ -179,6 +186,8 @@ class FeedClient:
                 extra={"target": self.target, "code": error.code().name},
             )
         finally:
+            if sending is not None:
+                sending.cancel()
             self._heard_at = min(self._heard_at, asyncio.get_running_loop().time())
             self._connected(is_so=False)
             await channel.close()
@@ -189,19 +198,22 @@ class FeedClient:
         silent_seconds = SILENT_INTERVALS * self._interval_seconds
         return silent_seconds if self.connected else max(silent_seconds, CONNECT_SECONDS)
 
-    async def _requests(self) -> AsyncIterator[feed_pb2.FromReconciler]:
-        yield feed_pb2.FromReconciler(
-            open=feed_pb2.Open(participants=self._asked, stream_id=self._stream_id, after_sequence=self._after_sequence)
+    async def _send(self, call: Call) -> None:
+        opening = feed_pb2.Open(
+            participants=self._asked, stream_id=self._stream_id, after_sequence=self._after_sequence
         )
-        while not self.connected:
-            await self._news()
-        yield feed_pb2.FromReconciler(report=report_message(self._latest))
-        while True:
-            while not self._reports or not self.connected:
+        # Why the call is over is told to whoever reads from it.
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await call.write(feed_pb2.FromReconciler(open=opening))
+            while not self.connected:
                 await self._news()
-            report = self._reports[0]
-            yield feed_pb2.FromReconciler(report=report_message(report))
-            self._reports.popleft()
+            await call.write(feed_pb2.FromReconciler(report=report_message(self._latest)))
+            while True:
+                while not self._reports:
+                    await self._news()
+                report = self._reports[0]
+                await call.write(feed_pb2.FromReconciler(report=report_message(report)))
+                self._reports.popleft()
 
     async def _news(self) -> None:
         self._reported.clear()

@@ -138,6 +138,18 @@ async def test_while_an_exporter_is_away_only_transitions_pile_up() -> None:
             assert told.pending == [99]
 
 
+async def test_nothing_is_left_behind_of_a_feed_that_broke_off() -> None:
+    port = free_port()
+    follower = client(port, Inbox(10, lambda _: None), INSECURE)
+    async with following(follower):
+        tasks: list[int] = []
+        for stream_id in ("first", "second", "third"):
+            async with exporting("12345678", stream_id=stream_id, port=port):
+                await until(lambda wanted=stream_id: follower.connected and follower.stream_id == wanted)
+                await until(lambda: not tasks or len(asyncio.all_tasks()) <= tasks[0])
+                tasks.append(len(asyncio.all_tasks()))
+
+
 async def test_an_exporter_says_nothing_of_the_outbox_when_nobody_follows_it() -> None:
     async with exporting("12345678") as (_, server, told):
         follower, another = (client(server.port, Inbox(10, lambda _: None), INSECURE) for _ in range(2))
