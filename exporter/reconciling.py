@@ -221,6 +221,7 @@ class Reconciling:
         self.inbox.clear()
         self.reconciler.forget()
         self.metrics.withdraw_outbox()
+        self.metrics.feed_connected.clear()
         for client in self.clients:
             client.forget()
 
