@@ -301,6 +301,7 @@ def _feed_clients(settings: Settings, metrics: Metrics, reconciling: Reconciling
             interval_seconds=settings.poll.interval,
             staleness_seconds=settings.poll.staleness,
             connected=lambda target, is_so: metrics.feed_connected.labels(target).set(is_so),
+            unreadable=metrics.snapshots_dropped.labels("unreadable").inc,
         )
         for target in settings.feed.targets
     ]

@@ -66,6 +66,7 @@ class FeedClient:
         interval_seconds: float,
         staleness_seconds: float,
         connected: Callable[[str, bool], None],
+        unreadable: Callable[[], None],
     ) -> None:
         self.target = target
         self.connected = False
@@ -79,6 +80,7 @@ class FeedClient:
         self._interval_seconds = interval_seconds
         self._staleness_seconds = staleness_seconds
         self._note = connected
+        self._unreadable = unreadable
         self._stream_id = ""
         self._after_sequence = 0
         self._last: dict[str, Poll] = {}
@@ -236,10 +238,23 @@ class FeedClient:
         elif kind == "poll":
             self._after_sequence = message.poll.sequence
             if self._claims.claim(message.poll.participant, self.target):
-                poll = poll_of(message.poll, self._stream_id)
-                self._participants.add(poll.participant)
-                self._last[poll.participant] = poll
-                self._inbox.put(poll)
+                self._take(message.poll)
+
+    def _take(self, message: feed_pb2.Poll) -> None:
+        try:
+            poll = poll_of(message, self._stream_id)
+        except (ValueError, OverflowError) as error:
+            # Of another release, perhaps. After a restart it would come again: no reason to end.
+            self._unreadable()
+            log.error(  # noqa: TRY400 - the sentence is enough
+                "a poll that cannot be is passed over: %s",
+                error,
+                extra={"target": self.target, "participant": message.participant, "sequence": message.sequence},
+            )
+            return
+        self._participants.add(poll.participant)
+        self._last[poll.participant] = poll
+        self._inbox.put(poll)
 
     async def _began_before(self, opened: feed_pb2.Opened) -> bool:
         """Returns whether a stream that is new to this process is known to the database, to go on with."""

@@ -176,6 +176,7 @@ def client(port: int, inbox: Inbox, settings: FeedSettings, claims: Claims | Non
         interval_seconds=given.pop("interval_seconds", 10),
         staleness_seconds=300,
         connected=given.pop("connected", lambda _target, _is_so: None),
+        unreadable=given.pop("unreadable", lambda: None),
     )
 
 

@@ -19,7 +19,7 @@ from exporter.feed.inbox import Inbox, Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
 from tests.support import conditions
-from tests.support.builders import alert, at, poll
+from tests.support.builders import alert, at, bucket, poll
 from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.wire import Wire
@@ -49,6 +49,7 @@ def client(port: int, inbox: Inbox, settings: FeedSettings = INSECURE, claims: C
         interval_seconds=given.pop("interval_seconds", 10),
         staleness_seconds=300,
         connected=lambda _target, _is_so: None,
+        unreadable=given.pop("unreadable", lambda: None),
     )
 
 
@@ -329,6 +330,21 @@ async def test_a_stream_that_the_database_knows_is_followed_from_there() -> None
         await until(lambda: len(inbox) == 2)
 
     assert [(made.stream_id, made.sequence) for made in await inbox.take(10)] == [("first", 3), ("second", 1)]
+
+
+async def test_a_poll_that_cannot_be_is_passed_over_and_counted(caplog) -> None:
+    inbox, unreadable = Inbox(10, lambda _: None), []
+    impossible = bucket(5)
+    object.__setattr__(impossible, "available_tokens", impossible.capacity + 1)
+    async with exporting("12345678") as (backlog, server, _):
+        backlog.put(poll(impossible, seconds=0))
+        backlog.put(poll(bucket(5), seconds=15))
+        async with following(client(server.port, inbox, INSECURE, unreadable=lambda: unreadable.append(1))):
+            await until(lambda: len(inbox))
+
+    assert [made.sequence for made in await inbox.take(10)] == [2]
+    assert len(unreadable) == 1
+    assert "36001 tokens do not fit a capacity of 36000" in caplog.text
 
 
 async def test_certificates_that_are_half_written_do_not_end_the_following(tmp_path, caplog) -> None:
