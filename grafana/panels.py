@@ -72,10 +72,15 @@ class _Built(builder.Builder[Any]):
         return self.value
 
 
-def promql(expr: str, legend: str = "", *, ref: str = "A", instant: bool = False) -> prom.Dataquery:
-    """Returns a query over time, or (``instant``) one row per series."""
-    query = prom.Dataquery().expr(expr).ref_id(ref).datasource(PROMETHEUS).legend_format(legend)
-    return query.instant().format(prom_models.PromQueryFormat.TABLE) if instant else query.range()
+def promql(expr: str, legend: str = "", *, ref: str = "A") -> prom.Dataquery:
+    """Returns a query over time."""
+    return prom.Dataquery().expr(expr).ref_id(ref).datasource(PROMETHEUS).legend_format(legend).range()
+
+
+def latest(expr: str, legend: str = "", *, ref: str = "A", rows: bool = False) -> prom.Dataquery:
+    """Returns a query at the end of the time range: one value per series, or (``rows``) one row."""
+    query = prom.Dataquery().expr(expr).ref_id(ref).datasource(PROMETHEUS).legend_format(legend).instant()
+    return query.format(prom_models.PromQueryFormat.TABLE if rows else prom_models.PromQueryFormat.TIME_SERIES)
 
 
 def sql(text: str, *, ref: str = "A", series: bool = False) -> Target:
@@ -103,7 +108,7 @@ def thresholds(steps: Steps) -> board.ThresholdsConfig:
 
 def big_number(
     title: str,
-    target: Target,
+    expr: str,
     *,
     unit: str = "short",
     steps: Steps = NEUTRAL,
@@ -111,15 +116,20 @@ def big_number(
     decimals: int | None = None,
     no_value: str | None = None,
     description: str = "",
-    names: bool = False,
+    name: str = "",
     texts: dict[str, tuple[str, str]] | None = None,
 ) -> stat.Panel:
-    """Returns a panel of one figure. ``texts``: value → (text, colour); ``names``: labels in the figure's place."""
+    """Returns a panel of one figure. ``texts``: value → (text, colour); ``name``: a legend in the figure's place.
+
+    It is the figure of now: over a range Grafana would go on showing the last
+    one of a series that has ended, such as the projection of a bucket that no
+    longer drains.
+    """
     panel = (
         stat.Panel()
         .title(title)
         .description(description)
-        .datasource(_source(target))
+        .datasource(PROMETHEUS)
         .height(4)
         .span(span)
         .unit(unit)
@@ -128,9 +138,9 @@ def big_number(
         .color_mode(kinds.BigValueColorMode.VALUE)
         .graph_mode(kinds.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .with_target(target)
+        .with_target(latest(expr, name))
     )
-    if names:
+    if name:
         panel.text_mode(kinds.BigValueTextMode.NAME)
     if decimals is not None:
         panel.decimals(decimals)

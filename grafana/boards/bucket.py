@@ -56,32 +56,30 @@ def _figures() -> tuple[Panel, ...]:
     return (
         big_number(
             "Remaining",
-            promql(f"100 - {one('utilization_percent')}"),
+            f"100 - {one('utilization_percent')}",
             unit="percent",
             decimals=1,
             steps=p.REMAINING,
         ),
-        big_number("Tokens", promql(one("available_tokens")), decimals=0),
-        big_number("Capacity", promql(one("capacity")), decimals=0),
+        big_number("Tokens", one("available_tokens"), decimals=0),
+        big_number("Capacity", one("capacity"), decimals=0),
         big_number(
             "Consumed per minute",
-            promql(one("consumption_rate_per_minute")),
+            one("consumption_rate_per_minute"),
             decimals=1,
             no_value="not known yet",
             description="Refill added back, net of tokens given back. A lower bound near a full bucket.",
         ),
         big_number(
             "Empty in",
-            promql(f"{one('exhaustion_projection_seconds')} < Inf"),
+            f"{one('exhaustion_projection_seconds')} < Inf",
             unit="s",
             decimals=0,
             steps=p.TIME_LEFT,
             no_value="not draining",
             description="At the recent net drain.",
         ),
-        big_number(
-            "Full in", promql(one("recovery_eta_seconds")), unit="s", decimals=0, description="If nothing is consumed."
-        ),
+        big_number("Full in", one("recovery_eta_seconds"), unit="s", decimals=0, description="If nothing is consumed."),
     )
 
 

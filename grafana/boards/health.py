@@ -40,35 +40,33 @@ def _figures() -> tuple[Panel, ...]:
     return (
         big_number(
             "Processes up",
-            promql(f"min(up{{{JOBS}}})"),
+            f"min(up{{{JOBS}}})",
             steps=((None, "red"), (1, "green")),
             texts={"1": ("all", "green"), "0": ("one is gone", "red")},
         ),
         big_number(
             "Leader",
-            promql("sum(dict_rate_limit_lease_held)"),
+            "sum(dict_rate_limit_lease_held)",
             steps=((None, "red"), (1, "green"), (2, "red")),
             texts={"1": ("one", "green"), "0": ("none", "red")},
             description="Reconcilers that hold the lease: one works, others wait.",
         ),
         big_number(
             "Last reload",
-            promql("min(dict_rate_limit_config_last_reload_successful)"),
+            "min(dict_rate_limit_config_last_reload_successful)",
             steps=((None, "red"), (1, "green")),
             texts={"1": ("good", "green"), "0": ("refused", "red")},
         ),
-        big_number("Outbox", promql("max(dict_rate_limit_outbox_pending)"), steps=((None, "green"), (100, "orange"))),
+        big_number("Outbox", "max(dict_rate_limit_outbox_pending)", steps=((None, "green"), (100, "orange"))),
         big_number(
             "Months of partitions ready",
-            promql(
-                "min(dict_rate_limit_partitions_ready_months and on (job, instance) dict_rate_limit_lease_held == 1)"
-            ),
+            "min(dict_rate_limit_partitions_ready_months and on (job, instance) dict_rate_limit_lease_held == 1)",
             steps=((None, "red"), (1, "orange"), (2, "green")),
-            description="Months from this one on for which every partition exists.",
+            description="Months after this one that partitions are ready for, as the leader says.",
         ),
         big_number(
             "Snapshots lost in 24 h",
-            promql("sum(increase(dict_rate_limit_snapshots_dropped_total[24h])) or vector(0)"),
+            "sum(increase(dict_rate_limit_snapshots_dropped_total[24h])) or vector(0)",
             steps=BAD,
             decimals=0,
         ),

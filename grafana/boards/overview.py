@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grafana import panels as p
-from grafana.panels import Column, big_number, graph, promql, rows, sql
+from grafana.panels import Column, big_number, graph, latest, promql, rows, sql
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -50,14 +50,15 @@ def _figures() -> tuple[Panel, ...]:
     return (
         big_number(
             "Bridge",
-            promql(f"min(dict_rate_limit_up{{{WHO}}})"),
+            f"min(dict_rate_limit_up{{{WHO}}})",
             steps=((None, "red"), (1, "green")),
             texts={"1": ("answers", "green"), "0": ("does not answer", "red")},
+            no_value="not polled",
             description="Whether the last poll of every participant was answered.",
         ),
         big_number(
             "Age of data",
-            promql(f"time() - min(max by (participant) (dict_rate_limit_last_success_timestamp_seconds{{{WHO}}}))"),
+            f"time() - min(max by (participant) (dict_rate_limit_last_success_timestamp_seconds{{{WHO}}}))",
             unit="s",
             decimals=0,
             steps=((None, "green"), (60, "orange"), (300, "red")),
@@ -65,18 +66,15 @@ def _figures() -> tuple[Panel, ...]:
         ),
         big_number(
             "Category",
-            promql(
-                f"count by (psp_category) (dict_rate_limit_participant_info{{{WHO}}})",
-                "{{psp_category}}",
-            ),
-            names=True,
+            f"count by (psp_category) (dict_rate_limit_participant_info{{{WHO}}})",
+            name="{{psp_category}}",
             description="BACEN's category of the participant; it sets the size of ENTRIES_READ_PARTICIPANT_ANTISCAN.",
         ),
-        big_number("Critical alerts", promql(firing.format("critical", WHO)), steps=((None, "green"), (1, "red"))),
-        big_number("Warnings", promql(firing.format("warning", WHO)), steps=((None, "green"), (1, "orange"))),
+        big_number("Critical alerts", firing.format("critical", WHO), steps=((None, "green"), (1, "red"))),
+        big_number("Warnings", firing.format("warning", WHO), steps=((None, "green"), (1, "orange"))),
         big_number(
             "Next to be empty",
-            promql(f"min({per_bucket('dict_rate_limit_exhaustion_projection_seconds')} < Inf)"),
+            f"min({per_bucket('dict_rate_limit_exhaustion_projection_seconds')} < Inf)",
             unit="s",
             decimals=0,
             steps=p.TIME_LEFT,
@@ -88,7 +86,7 @@ def _figures() -> tuple[Panel, ...]:
 
 def _buckets() -> Panel:
     def column(ref: str, expr: str) -> Target:
-        return promql(expr, ref=ref, instant=True)
+        return latest(expr, ref=ref, rows=True)
 
     tokens, capacity = per_bucket("dict_rate_limit_available_tokens"), per_bucket("dict_rate_limit_capacity")
     return rows(
