@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from grafana.panels import Panel
 
 _WHO = "participant = ${participant:sqlstring}"
-_POLICIES = "policy IN (${policy:sqlstring})"
+# The list of policies may be empty.
+_POLICIES = "policy = ANY (ARRAY[${policy:sqlstring}]::text[])"
 
 # Hourly peaks: a bucket is written at each change and at each heartbeat, so every watched hour
 # has rows, and a busy hour does not weigh more than a quiet one.

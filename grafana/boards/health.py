@@ -223,7 +223,9 @@ def _failed_polls() -> Panel:
             """
             SELECT polled_at, participant, failure_code, failure_message
               FROM dict_rate_limit_reconciliations
-             WHERE NOT answered AND participant IN (${participant:sqlstring}) AND $__timeFilter(polled_at)
+             WHERE NOT answered
+               AND participant = ANY (ARRAY[${participant:sqlstring}]::text[])
+               AND $__timeFilter(polled_at)
              ORDER BY polled_at DESC
              LIMIT 200
             """

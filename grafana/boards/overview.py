@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 WHO = 'participant=~"$participant"'
 WHICH = f'{WHO}, policy=~"$policy"'
-_LINK = "/d/dict-rate-limit-bucket?var-participant=${__data.fields.Participant}&var-policy=${__data.fields.Policy}"
+_LINK = (
+    "/d/dict-rate-limit-bucket?var-participant=${__data.fields.Participant}&var-policy=${__data.fields.Policy}"
+    "&${__url_time_range}"
+)
 
 
 def per_bucket(metric: str) -> str:
@@ -133,7 +136,8 @@ def _alerts() -> Panel:
             SELECT alertname, severity, state, participant, policy, summary,
                    coalesce(firing_since, active_since) AS since, runbook_url AS runbook
               FROM v_dict_rate_limit_active_alerts
-             WHERE participant IN (${participant:sqlstring}) AND (policy IS NULL OR policy IN (${policy:sqlstring}))
+             WHERE participant = ANY (ARRAY[${participant:sqlstring}]::text[])
+               AND (policy IS NULL OR policy = ANY (ARRAY[${policy:sqlstring}]::text[]))
             """
         ),
         height=8,

@@ -107,6 +107,14 @@ def test_figures_are_those_of_now() -> None:
     assert all((t["instant"], t["range"], t["format"]) == (True, False, "time_series") for t in targets)
 
 
+def test_a_list_of_no_policies_is_still_sql() -> None:
+    # After a long outage no series is left to choose from, and the open alerts are looked for all the more.
+    text = json.dumps(DASHBOARDS)
+
+    assert "ARRAY[${policy:sqlstring}]::text[]" in text
+    assert not re.search(r"IN \(\$\{", text)
+
+
 def test_links_between_dashboards_lead_somewhere() -> None:
     uids = {board["uid"] for board in DASHBOARDS.values()}
     names = {board["uid"]: {v["name"] for v in board["templating"]["list"]} for board in DASHBOARDS.values()}
@@ -116,6 +124,13 @@ def test_links_between_dashboards_lead_somewhere() -> None:
     for uid, parameters in re.findall(r"/d/([\w-]+)\?([^\"]*)", text):
         assert uid in uids
         assert set(re.findall(r"var-(\w+)=", parameters)) <= names[uid]
+
+
+def test_a_bucket_is_opened_at_the_time_that_was_looked_at() -> None:
+    links = re.findall(r"/d/dict-rate-limit-bucket[^\"]*", json.dumps(DASHBOARDS["overview"]))
+
+    assert links
+    assert all(link.endswith("&${__url_time_range}") for link in links)
 
 
 def test_every_table_of_alerts_leads_to_their_runbooks_and_colours_their_severity() -> None:
