@@ -14,12 +14,20 @@ if TYPE_CHECKING:
 
 WHO = 'participant=~"$participant"'
 JOBS = 'job=~"dict-rate-limit.*"'
+# What one that led before says is old.
+LEADS = " and on (job, instance) dict_rate_limit_lease_held == 1"
 BAD: p.Steps = ((None, "green"), (1, "red"))
 
 
 def _or_none(expr: str, label: str) -> str:
     """Returns a query that shows a zero named "none" where a counter has no series yet."""
     return f'{expr} or on () label_replace(vector(0), "{label}", "none", "", "")'
+
+
+def _alerts_per_hour(counter: str) -> str:
+    # In a split deployment both jobs count each alert; of two replicas of one job each counts its own.
+    each = f"sum by (job, participant, policy, severity) (increase({counter}{{{WHO}}}[1h]))"
+    return f"sum by (severity) (max by (participant, policy, severity) ({each}))"
 
 
 def dashboard() -> Dashboard:
@@ -60,7 +68,7 @@ def _figures() -> tuple[Panel, ...]:
         big_number("Outbox", "max(dict_rate_limit_outbox_pending)", steps=((None, "green"), (100, "orange"))),
         big_number(
             "Months of partitions ready",
-            "min(dict_rate_limit_partitions_ready_months and on (job, instance) dict_rate_limit_lease_held == 1)",
+            f"min(dict_rate_limit_partitions_ready_months{LEADS})",
             steps=((None, "red"), (1, "orange"), (2, "green")),
             description="Months after this one that partitions are ready for, as the leader says.",
         ),
@@ -138,12 +146,12 @@ def _polls() -> tuple[Panel, ...]:
         graph(
             "Alerts per hour",
             promql(
-                f"sum by (severity) (increase(dict_rate_limit_alerts_created_total{{{WHO}}}[1h]))",
+                _alerts_per_hour("dict_rate_limit_alerts_created_total"),
                 "{{severity}} fired",
                 ref="A",
             ),
             promql(
-                f"sum by (severity) (increase(dict_rate_limit_alerts_resolved_total{{{WHO}}}[1h]))",
+                _alerts_per_hour("dict_rate_limit_alerts_resolved_total"),
                 "{{severity}} resolved",
                 ref="B",
             ),
@@ -155,10 +163,13 @@ def _reconciling() -> tuple[Panel, ...]:
     return (
         graph(
             "Feed",
-            promql("min by (target) (dict_rate_limit_feed_connected)", "{{target}}"),
+            promql(
+                f"min by (target) (dict_rate_limit_feed_connected{LEADS})",
+                "{{target}}",
+            ),
             maximum=1,
-            no_value="one process: no feed",
-            description="Whether the reconciler follows each exporter's feed.",
+            no_value="one process, or nobody leads: no feed",
+            description="Whether the reconciler that leads follows each exporter's feed; the others wait.",
         ),
         graph(
             "Outbox",
