@@ -143,19 +143,22 @@ def _graphs() -> tuple[Panel, ...]:
 # The refill in force at the beginning, each change of it, and the last one drawn to the end.
 _REFILL = f"""
     WITH states AS (
-        SELECT observed_at,
-               60.0 * refill_tokens / refill_period_seconds AS refill,
-               lag(60.0 * refill_tokens / refill_period_seconds) OVER (ORDER BY observed_at, polled_at) AS before
+        SELECT DISTINCT ON (time)
+               greatest(observed_at, $__timeFrom()) AS time,
+               60.0 * refill_tokens / refill_period_seconds AS refill
           FROM dict_rate_limit_states
          WHERE {_SQL_WHO} AND observed_at BETWEEN $__timeFrom()::timestamptz - interval '1 hour' AND $__timeTo()
+         ORDER BY time, observed_at DESC, polled_at DESC
+    ),
+    changes AS (
+        SELECT time, refill, lag(refill) OVER (ORDER BY time) AS before FROM states
     )
-    SELECT greatest(observed_at, $__timeFrom()) AS time, refill
-      FROM states
+    SELECT time, refill
+      FROM changes
      WHERE refill IS DISTINCT FROM before
      UNION
-    SELECT $__timeTo()::timestamptz, 60.0 * refill_tokens / refill_period_seconds
-      FROM dict_rate_limit_policies
-     WHERE {_SQL_WHO}
+    SELECT $__timeTo()::timestamptz, refill
+      FROM (SELECT refill FROM states ORDER BY time DESC LIMIT 1) AS last
      ORDER BY 1
 """
 
