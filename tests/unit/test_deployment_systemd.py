@@ -58,6 +58,11 @@ def test_systemd_rates_the_units_exposure_as_low(analyze) -> None:
     assert right, told
 
 
+def test_the_program_can_see_its_own_memory_and_cpu() -> None:
+    # process_* are served only where /proc/stat can be read, which ProcSubset=pid hides.
+    assert ("ProcSubset", "pid") not in unit_lines()
+
+
 def test_the_program_understands_the_units_commands() -> None:
     assert [understood(arguments) for arguments in unit_commands()] == ["config check", "run"]
     assert {
