@@ -283,6 +283,31 @@ def test_worse_alerts_silence_lesser_ones(tmp_path, serve, receiver, active, sil
     assert {frozenset(labels.items()) for labels in suppressed} == {frozenset(labels.items()) for labels in silent}
 
 
+def test_the_links_of_a_notification_are_those_of_the_alert_in_its_title(tmp_path, serve, receiver) -> None:
+    alertmanager = serve(Alertmanager(tmp_path, installed(tmp_path, receiver)))
+    both = [
+        {
+            "labels": {**LOW, "policy": policy},
+            "annotations": {"summary": f"{policy} is low", "runbook_url": f"{RUNBOOKS}/{policy}.md"},
+        }
+        for policy in ("CLAIMS_READ", "KEYS_CHECK")
+    ]
+    resolved, fires = both
+
+    alertmanager.post(both)
+    wait_until(lambda: receiver.at("/slack"), what="both alerts in Slack")
+    alertmanager.post([{**resolved, "endsAt": "2026-01-01T00:00:00Z"}, fires])
+    last = wait_until(
+        lambda: [m for m in receiver.at("/slack") if "RESOLVED" in m["attachments"][0]["text"]], what="the end of one"
+    )
+
+    (attachment,) = last[0]["attachments"]
+    board = "http://localhost:3000/d/dict-rate-limit-bucket?var-participant=12345678&var-policy=KEYS_CHECK"
+    assert attachment["title"] == "[WARNING] 12345678: KEYS_CHECK is low"
+    assert attachment["title_link"] == board
+    assert [a["url"] for a in attachment["actions"]] == [board, f"{RUNBOOKS}/KEYS_CHECK.md"]
+
+
 @pytest.mark.parametrize(
     ("labels", "receivers"),
     [
