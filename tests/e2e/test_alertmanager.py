@@ -326,6 +326,20 @@ def test_each_severity_has_its_receivers(labels, receivers) -> None:
     assert right, told
 
 
+def test_a_bucket_alert_without_figures_is_shown_without_them(tmp_path) -> None:
+    alert = {"status": "firing", "labels": LOW, "annotations": {"summary": "low"}, "startsAt": "2026-01-01T00:00:00Z"}
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps({"status": "firing", "alerts": [alert]}))
+
+    right, told = run(
+        "amtool", "template", "render", f"--template.glob={FOLDER}/templates/*.tmpl", f"--template.data={data}",
+        '--template.text={{ template "dict_rate_limit.text" . }}',
+    )  # fmt: skip
+
+    assert right, told
+    assert "Where: bucket KEYS_CHECK of participant 12345678\nSince: 2026-01-01" in told
+
+
 def test_amtool_accepts_the_configuration() -> None:
     right, told = run("amtool", "check-config", FOLDER / "alertmanager.yml")
 
