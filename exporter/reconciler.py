@@ -168,6 +168,7 @@ class Reconciler:
     def forget(self) -> None:
         """Shows nothing of what was known: another reconciler goes on with it."""
         self._followed = {}
+        self._failing, self._evaluated = {}, {}
         self._standing_known.clear()
 
     async def begins_after(self, stream_id: str, participants: Collection[str]) -> int:

@@ -17,7 +17,9 @@ from exporter.web.status import (
     alert_rows,
     bucket_page,
     duration,
+    evaluation,
     rule_rows,
+    worst_firing,
 )
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ class StatusPage:
             found=bucket_page(views, alerts, asked),
             alerts=shown,
             more_alerts=len(rows) - len(shown),
+            worst_firing=worst_firing([row.alert for row in rows]),
+            evaluation=evaluation(groups or [], views, now),
             follows_rules=groups is not None,
             rules=list(rule_rows(groups or [], alerts)),
             readiness=readiness,

@@ -27,8 +27,14 @@ BUCKETS_PER_PAGE: Final = 50
 ALERTS_SHOWN: Final[Mapping[str, int]] = {"some": 10, "all": 500}
 """How many open alerts the page shows at most: as it comes, and where all are asked for."""
 
+OVERDUE_SECONDS: Final = 60.0
+OVERDUE_POLLS: Final = 3
+"""Rules that were not evaluated for so long, and for so many polls, do not say how it is now."""
+
 Level = Literal["ok", "warning", "critical", "empty"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+
+_TOKEN_GAUGES: Final = ("dict_rate_limit_available_tokens", "dict_rate_limit_utilization_percent")
 
 _SEVERITY: Final = {Severity.INFO: 1, Severity.WARNING: 2, Severity.CRITICAL: 3}
 
@@ -110,6 +116,14 @@ class AlertRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """When a rule was last evaluated (None: not by this process), and whether that is as recent as can be expected."""
+
+    at: datetime | None
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RuleRow:
     group: RuleGroupStatus
     rule: RuleStatus
@@ -182,6 +196,19 @@ def alert_rows(
     ]
 
 
+def evaluation(groups: Sequence[RuleGroupStatus], views: Mapping[Ispb, View], now: datetime) -> Evaluation:
+    """Returns whether the open alerts are those of now."""
+    rules = [rule for group in groups for rule in group.rules]
+    at = max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None)
+    interval = max((view.poll.interval_seconds for view in views.values()), default=0.0)
+    patience = timedelta(seconds=max(OVERDUE_SECONDS, OVERDUE_POLLS * interval))
+    return Evaluation(at, current=not rules or (at is not None and now - at <= patience))
+
+
+def worst_firing(alerts: Sequence[Alert]) -> Severity | None:
+    return max((a.severity for a in alerts if a.state is AlertState.FIRING), key=_SEVERITY.__getitem__, default=None)
+
+
 def rule_rows(groups: Sequence[RuleGroupStatus], alerts: Sequence[Alert]) -> Iterator[RuleRow]:
     """Yields every rule, and how many of its alerts are firing and pending."""
     counts: dict[tuple[str, str, AlertState], int] = {}
@@ -209,6 +236,8 @@ def waits_for(alert: Alert, rule: RuleStatus | None, view: View | None, now: dat
     if view is not None and not view.up:
         return "the Bridge to answer"
     visible = view.buckets.get(alert.policy) if view is not None and alert.policy is not None else None
+    if rule is not None and not any(gauge in rule.expr for gauge in _TOKEN_GAUGES):
+        visible = None
     if visible is not None and visible.observation.bucket.available_tokens < visible.observation.bucket.capacity:
         recovery = duration(visible.observation.bucket.recovery_eta_seconds)
         return f"tokens to come back (full in {recovery})"

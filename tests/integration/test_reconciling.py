@@ -58,6 +58,7 @@ async def test_who_no_longer_leads_shows_nothing_of_what_was(monkeypatch, databa
 
     assert not reconciling.reconciler.open_alerts
     assert not reconciling.reconciler.views
+    assert {rule.health for group in reconciling.rule_groups() for rule in group.rules} == {"unknown"}
     assert b"\ndict_rate_limit_outbox_" not in metrics.exposition()
     assert b"\ndict_rate_limit_feed_connected{" not in metrics.exposition()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import AlertState, Severity
 from exporter.config import WebSettings
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
@@ -21,8 +22,6 @@ from exporter.web.status import Asked
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from exporter.buckets.bucket import PolicyName
 
 RULE = RuleStatus(
@@ -120,11 +119,60 @@ async def test_dependencies_are_shown_with_their_state():
 
 
 async def test_open_alerts_say_what_they_wait_for():
-    groups = [RuleGroupStatus("dict", "rules/a.yml", 0.0, [RULE])]
+    low = replace(RULE, expr="dict_rate_limit_utilization_percent >= 80")
+    groups = [RuleGroupStatus("dict", "rules/a.yml", 0.0, [low])]
 
     shape = await page(open_alerts=lambda: [alert(annotations={})], rules=lambda: groups)
 
     assert "tokens to come back (full in 27m 30s)" in shape.words
+
+
+def rules_evaluated(at_: datetime | None) -> list[RuleGroupStatus]:
+    return [RuleGroupStatus("dict", "rules/a.yml", 0.0, [replace(RULE, evaluated_at=at_)])]
+
+
+def tile(shape: Shape) -> str | None:
+    """The class of the tile of open alerts."""
+    index = next(i for i, (_, attributes) in enumerate(shape.elements) if attributes.get("href") == "#alerts")
+    return shape.elements[index - 1][1]["class"]
+
+
+async def test_no_alert_is_claimed_not_to_be_there_where_no_rule_was_evaluated():
+    shape = await page(open_alerts=list, rules=lambda: rules_evaluated(None))
+
+    assert "Not known: this process has evaluated no rule yet." in shape.words
+    assert "? open alerts" in shape.words
+    assert tile(shape) == "tile "
+
+
+async def test_alerts_of_rules_that_are_no_longer_evaluated_are_shown_as_of_then():
+    shape = await page(open_alerts=lambda: [alert()], rules=lambda: rules_evaluated(at(0)))
+
+    assert "As of 2026-03-10 12:00:00 UTC: no rule has been evaluated for" in shape.words
+    assert "TokensLow" in shape.words
+
+
+async def test_without_open_alerts_the_page_says_none():
+    shape = await page(open_alerts=list, rules=lambda: rules_evaluated(datetime.now(UTC)))
+
+    assert "None." in shape.words
+    assert "0 open alerts" in shape.words
+    assert tile(shape) == "tile ok"
+
+
+@pytest.mark.parametrize(
+    ("open_alerts", "colour"),
+    [
+        ([alert(severity=Severity.WARNING)], "warning"),
+        ([alert(severity=Severity.WARNING), alert("Empty", severity=Severity.CRITICAL)], "critical"),
+        ([alert(severity=Severity.CRITICAL, state=AlertState.PENDING)], "ok"),
+        ([alert(severity=Severity.INFO)], "ok"),
+    ],
+)
+async def test_the_number_of_open_alerts_has_the_colour_of_the_worst_that_fires(open_alerts, colour):
+    shape = await page(open_alerts=lambda: open_alerts, rules=lambda: rules_evaluated(datetime.now(UTC)))
+
+    assert tile(shape) == f"tile {colour}"
 
 
 async def test_many_alerts_are_cut_short_and_shown_where_asked_for():
@@ -206,12 +254,25 @@ async def test_one_participant_is_shown_with_its_facts():
 async def test_a_participant_that_never_answered_is_shown_too():
     shape = await page(views=lambda: {PARTICIPANT: view(failed())})
 
-    assert "No buckets yet: no poll was answered." in shape.words or "No buckets that the filter" in shape.words
+    assert "No buckets: no answer of the Bridge is recent enough." in shape.words
     assert "never" in shape.words
 
 
+async def test_where_the_filter_lets_nothing_through_the_page_says_so():
+    assert "No buckets that the filter lets through." in (await page("?policy=OTHER")).words
+
+
 async def test_nothing_at_all_is_shown_too():
-    assert "No buckets yet" in (await page(views=dict)).words
+    shape = await page(views=dict)
+
+    assert "No buckets yet" in shape.words
+    # Nothing is known, and nothing is green.
+    assert {
+        attributes["class"] for tag, attributes in shape.elements if "tile" in (attributes.get("class") or "").split()
+    } == {
+        "tile",
+        "tile ",
+    }
 
 
 async def test_many_buckets_are_paged_and_the_filter_is_kept():

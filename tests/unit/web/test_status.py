@@ -18,9 +18,11 @@ from exporter.web.status import (
     CRITICAL_LEFT_PERCENT,
     WARNING_LEFT_PERCENT,
     Asked,
+    Evaluation,
     alert_rows,
     bucket_page,
     duration,
+    evaluation,
     rule_rows,
     waits_for,
 )
@@ -42,8 +44,22 @@ def order(views: dict[Ispb, View], *alerts: Any, **asked: Any) -> list[str]:
     return [row.policy for row in bucket_page(views, alerts, Asked(**asked)).rows]
 
 
-def rule(**given: Any) -> RuleStatus:
-    return RuleStatus("TokensLow", "dict_rate_limit_up == 0", 60.0, 120.0, **given)
+LEVEL = "dict_rate_limit_utilization_percent >= 80"
+
+
+def rule(expr: str = "dict_rate_limit_up == 0", **given: Any) -> RuleStatus:
+    return RuleStatus("TokensLow", expr, 60.0, 120.0, **given)
+
+
+def test_rules_are_current_for_three_polls_at_least_a_minute():
+    views = {PARTICIPANT: view(poll())}
+    (interval,) = {v.poll.interval_seconds for v in views.values()}
+    groups = [RuleGroupStatus("dict", "a.yml", 0.0, [rule(evaluated_at=at(0)), rule(evaluated_at=None)])]
+
+    assert interval == 15.0
+    assert evaluation(groups, views, at(60)) == Evaluation(at(0), current=True)
+    assert evaluation(groups, views, at(61)) == Evaluation(at(0), current=False)
+    assert evaluation([], views, at(61)) == Evaluation(None, current=True)
 
 
 def test_the_marks_are_where_the_shipped_rules_warn():
@@ -196,7 +212,14 @@ def test_an_alert_of_a_silent_participant_waits_for_the_bridge():
 def test_an_alert_of_a_low_bucket_waits_for_tokens():
     low = view(poll(bucket(0)))
 
-    assert waits_for(alert(), rule(), low, at(0)) == "tokens to come back (full in 30m)"
+    assert waits_for(alert(), rule(expr=LEVEL), low, at(0)) == "tokens to come back (full in 30m)"
+
+
+def test_an_alert_about_something_else_does_not_wait_for_tokens():
+    low = view(poll(bucket(0)))
+    share = rule(expr="dict_rate_limit_error_404_rate > 0.2")
+
+    assert waits_for(alert(), share, low, at(0)) == "its condition to end"
 
 
 @pytest.mark.parametrize("shown", [None, view(poll(bucket())), view(poll(bucket(policy="OTHER")))])
