@@ -36,6 +36,8 @@ REMAINING: Final = ((None, "red"), (CRITICAL_PERCENT_LEFT, "orange"), (WARNING_P
 """Percent of tokens left."""
 TIME_LEFT: Final = ((None, "red"), (300.0, "orange"), (1800.0, "green"))
 """Seconds to an empty bucket."""
+TOKENS: Final = "locale"
+"""The unit of tokens: every digit, as 1,499 and not 1 K."""
 NEUTRAL: Final = ((None, "text"),)
 SEVERITIES: Final = {"critical": "red", "warning": "orange", "info": "blue"}
 """Colours, the worst first."""
@@ -179,7 +181,6 @@ def graph(
         .min(0)
         .line_width(2)
         .fill_opacity(5)
-        .show_points(kinds.VisibilityMode.NEVER)
         .legend(
             common.VizLegendOptions()
             .display_mode(kinds.LegendDisplayMode.TABLE)

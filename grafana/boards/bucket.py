@@ -61,11 +61,12 @@ def _figures() -> tuple[Panel, ...]:
             decimals=1,
             steps=p.REMAINING,
         ),
-        big_number("Tokens", one("available_tokens"), decimals=0),
-        big_number("Capacity", one("capacity"), decimals=0),
+        big_number("Tokens", one("available_tokens"), unit=p.TOKENS, decimals=0),
+        big_number("Capacity", one("capacity"), unit=p.TOKENS, decimals=0),
         big_number(
             "Consumed per minute",
             one("consumption_rate_per_minute"),
+            unit=p.TOKENS,
             decimals=1,
             no_value="not known yet",
             description="Refill added back, net of tokens given back. A lower bound near a full bucket.",
@@ -74,12 +75,12 @@ def _figures() -> tuple[Panel, ...]:
             "Empty in",
             f"{one('exhaustion_projection_seconds')} < Inf",
             unit="s",
-            decimals=0,
+            decimals=1,
             steps=p.TIME_LEFT,
             no_value="not draining",
             description="At the recent net drain.",
         ),
-        big_number("Full in", one("recovery_eta_seconds"), unit="s", decimals=0, description="If nothing is consumed."),
+        big_number("Full in", one("recovery_eta_seconds"), unit="s", decimals=1, description="If nothing is consumed."),
     )
 
 
@@ -95,6 +96,7 @@ def _graphs() -> tuple[Panel, ...]:
         promql(one("capacity"), "capacity", ref="B"),
         promql(f"{p.WARNING_PERCENT_LEFT / 100} * {one('capacity')}", "warning", ref="C"),
         promql(f"{p.CRITICAL_PERCENT_LEFT / 100} * {one('capacity')}", "critical", ref="D"),
+        unit=p.TOKENS,
         span=24,
         height=10,
     )
@@ -106,6 +108,7 @@ def _graphs() -> tuple[Panel, ...]:
         "Consumption against refill, tokens per minute",
         promql(one("consumption_rate_per_minute"), "consumed", ref="A"),
         sql(_REFILL, ref="B", series=True),
+        unit=p.TOKENS,
         description="Above the refill line the bucket drains. Refill is the rate of PostgreSQL's history.",
     )
     # Refill has a point at each change only, and holds in between.
@@ -172,7 +175,7 @@ def _history() -> Panel:
             Column("state", "State", width=100),
             Column("firing_since", "Firing since", unit="dateTimeAsIso"),
             Column("resolved_at", "Resolved", unit="dateTimeAsIso"),
-            Column("seconds", "Lasted", unit="s", decimals=0),
+            Column("seconds", "Lasted", unit="s", decimals=1),
             Column("reason", "Reason"),
             Column("runbook", "Runbook", link=("Runbook", "${__value.raw}")),
         ),

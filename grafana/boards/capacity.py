@@ -66,15 +66,15 @@ def _table() -> Panel:
         "Consumption against refill, tokens per minute",
         (
             Column("policy", "Policy", link=("Bucket", _LINK)),
-            Column("capacity", "Capacity", unit="short", decimals=0),
-            Column("refill", "Refill", unit="short", decimals=1),
-            Column("p95", "95th percentile", unit="short", decimals=1),
-            Column("peak", "Peak", unit="short", decimals=1),
+            Column("capacity", "Capacity", unit=p.TOKENS, decimals=0),
+            Column("refill", "Refill", unit=p.TOKENS, decimals=1),
+            Column("p95", "95th percentile", unit=p.TOKENS, decimals=1),
+            Column("peak", "Peak", unit=p.TOKENS, decimals=1),
             Column("share", "95th / refill", unit="percent", decimals=0, steps=_SHARE),
             Column("peak_share", "Peak / refill", unit="percent", decimals=0, steps=_SHARE),
             Column("least_remaining", "Least remaining", unit="percent", decimals=1, steps=p.REMAINING),
-            Column("trend", "Trend per 30 days", unit="short", decimals=1),
-            Column("days_left", "Meets refill in", unit="d", decimals=0),
+            Column("trend", "Trend per 30 days", unit=p.TOKENS, decimals=1),
+            Column("days_left", "Meets refill in", unit="d", decimals=1),
             Column("hours", "Hours seen", unit="short", decimals=0),
         ),
         sql(
@@ -189,8 +189,8 @@ def _time_at_level() -> Panel:
             Column("policy", "Policy", link=("Bucket", _LINK)),
             Column("severity", "Severity", texts=p.SEVERITIES),
             Column("alerts", "Alerts", unit="short", decimals=0),
-            Column("minutes", "Minutes", unit="short", decimals=0),
-            Column("longest", "Longest", unit="m", decimals=0),
+            Column("minutes", "Minutes", unit="locale", decimals=0),
+            Column("longest", "Longest", unit="m", decimals=1),
         ),
         sql(
             f"""

@@ -179,6 +179,36 @@ def test_a_list_of_no_policies_is_still_sql() -> None:
     assert not re.search(r"IN \(\$\{", text)
 
 
+def every_format() -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each figure and column is called, and how it is written."""
+    for _, panel in every_panel():
+        yield panel["title"], panel["fieldConfig"]["defaults"]
+        for override in panel["fieldConfig"]["overrides"]:
+            yield override["matcher"]["options"], {p["id"]: p["value"] for p in override["properties"]}
+
+
+def test_tokens_are_written_with_every_digit() -> None:
+    # "short" makes 1 K of 1,499 where no decimals are asked for.
+    rounded = {name for name, how in every_format() if how.get("unit") == "short"}
+
+    assert not rounded & {"Tokens", "Capacity", "Refill", "Consumed / min", "Consumed per minute", "Peak"}
+
+
+def test_times_keep_a_decimal() -> None:
+    # Grafana makes minutes of seconds: without a decimal 100 s are 2 min, and 5400 s are 2 hours.
+    whole = {name for name, how in every_format() if how.get("unit") in ("s", "m", "d") and how.get("decimals") == 0}
+
+    assert not whole
+
+
+def test_a_graph_of_a_single_point_shows_it() -> None:
+    # The first day of a daily graph, or a bucket that was draining at one poll only.
+    styles = [p["fieldConfig"]["defaults"].get("custom", {}) for _, p in every_panel() if p["type"] == "timeseries"]
+
+    assert styles
+    assert all(style.get("showPoints", "auto") == "auto" for style in styles)
+
+
 def test_links_between_dashboards_lead_somewhere() -> None:
     uids = {board["uid"] for board in DASHBOARDS.values()}
     names = {board["uid"]: {v["name"] for v in board["templating"]["list"]} for board in DASHBOARDS.values()}
