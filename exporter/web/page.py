@@ -18,6 +18,7 @@ from exporter.web.status import (
     bucket_page,
     duration,
     evaluation,
+    figure,
     rule_rows,
     worst_firing,
 )
@@ -140,6 +141,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
     )
     environment.filters["duration"] = duration
+    environment.filters["figure"] = figure
     environment.filters["sparkline"] = sparkline
     environment.filters["area"] = area
     environment.filters["clock"] = lambda at: f"{at:%Y-%m-%d %H:%M:%S}"

@@ -229,10 +229,10 @@ def waits_for(alert: Alert, rule: RuleStatus | None, view: View | None, now: dat
         if rule is None:
             return "its condition to stay true"
         left = alert.active_since + timedelta(seconds=rule.for_seconds) - now
-        return f"its condition to stay true for {duration(max(left.total_seconds(), 0))} more"
+        return f"its condition to stay true for {duration(left.total_seconds())} more"
     if alert.keep_firing_since is not None and rule is not None:
         left = alert.keep_firing_since + timedelta(seconds=rule.keep_firing_for_seconds) - now
-        return f"its condition to stay away for {duration(max(left.total_seconds(), 0))} more"
+        return f"its condition to stay away for {duration(left.total_seconds())} more"
     if view is not None and not view.up:
         return "the Bridge to answer"
     visible = view.buckets.get(alert.policy) if view is not None and alert.policy is not None else None
@@ -245,10 +245,13 @@ def waits_for(alert: Alert, rule: RuleStatus | None, view: View | None, now: dat
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds as people say them, in the two largest units: ``1h 30m``."""
+    """Returns seconds as people say them, in the two largest units: ``1h 30m``.
+
+    What lies ahead of a clock that was set back is "0s".
+    """
     if math.isinf(seconds):
         return "never"
-    left = round(seconds)
+    left = max(round(seconds), 0)
     units = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
     for index, (unit, size) in enumerate(units):
         count, rest = divmod(left, size)
@@ -258,6 +261,11 @@ def duration(seconds: float) -> str:
         if count:
             return f"{count}{unit}"
     return "0s"
+
+
+def figure(value: float) -> str:
+    """Returns an alert's value, which may be of any size: ``0.3563``, ``36,000``."""
+    return f"{value:,.0f}" if math.isfinite(value) and abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def _level(bucket: Bucket) -> Level:

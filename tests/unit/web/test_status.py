@@ -23,6 +23,7 @@ from exporter.web.status import (
     bucket_page,
     duration,
     evaluation,
+    figure,
     rule_rows,
     waits_for,
 )
@@ -248,9 +249,18 @@ def test_rules_are_shown_with_the_number_of_their_alerts():
         (3_660, "1h 1m"),
         (3_601, "1h"),
         (90_000, "1d 1h"),
+        (-5, "0s"),
         (432_000, "5d"),
         (math.inf, "never"),
     ],
 )
 def test_durations_are_said_in_two_units(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.35634, "0.3563"), (95.714, "95.71"), (0.0, "0"), (36_000.0, "36,000"), (-1_499.6, "-1,500"), (math.inf, "inf")],
+)
+def test_an_alerts_value_is_written_without_an_exponent(value: float, text: str):
+    assert figure(value) == text
