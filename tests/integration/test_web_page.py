@@ -125,6 +125,20 @@ async def test_the_page_updates_itself_and_keeps_focus_and_what_is_unfolded(
         assert tab.complaints == []
 
 
+async def test_focus_stays_on_a_bucket_that_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
+        await tab.go(url)
+        await tab.evaluate("document.querySelector('#rows a[href*=POLICY_05]').focus()")
+
+        # Without its alert ENTRIES_WRITE is no longer the first.
+        world.alerts = []
+        await tab.until(
+            lambda: tab.evaluate("document.querySelector('#rows tbody th a').textContent.startsWith('POLICY_05')")
+        )
+
+        assert "POLICY_05" in await tab.evaluate("document.activeElement.getAttribute('href') ?? ''")
+
+
 async def test_updates_can_be_paused_and_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
         await tab.go(url)

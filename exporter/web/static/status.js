@@ -25,9 +25,13 @@
     return selection && !selection.isCollapsed && part.contains(selection.anchorNode);
   }
 
-  // What has the keyboard's focus, or is unfolded, stays so.
+  const nameOf = (control) => control.getAttribute("href") ?? control.textContent;
+  const controlsOf = (part) => [...part.querySelectorAll("a, summary, [tabindex]")];
+
+  // What has the keyboard's focus, or is unfolded, stays so, wherever it is moved to.
   function takeOver(part, fresh) {
-    const focused = part.contains(document.activeElement) ? [...part.querySelectorAll("a, summary, [tabindex]")].indexOf(document.activeElement) : -1;
+    const focused = controlsOf(part).indexOf(document.activeElement);
+    const named = focused < 0 ? undefined : nameOf(document.activeElement);
     const unfolded = new Set([...part.querySelectorAll("details[open] > summary")].map((summary) => summary.textContent));
     const scrolled = [...part.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
     part.replaceChildren(...fresh.childNodes);
@@ -36,7 +40,10 @@
     }
     part.querySelectorAll(".scroll").forEach((box, index) => { box.scrollLeft = scrolled[index] ?? 0; });
     if (focused >= 0) {
-      part.querySelectorAll("a, summary, [tabindex]")[focused]?.focus({ preventScroll: true });
+      const there = controlsOf(part);
+      const stays = there[focused] && nameOf(there[focused]) === named;
+      const moved = stays ? undefined : there.find((control) => nameOf(control) === named);
+      (moved ?? there[focused])?.focus({ preventScroll: true });
     }
   }
 
