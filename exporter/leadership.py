@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 RENEW_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 1.0
+RELEASE_SECONDS: Final = 1.0
 
 
 class Standing(StrEnum):
@@ -82,7 +83,7 @@ class Leadership:
         finally:
             # Whoever cannot give it back lets it expire.
             with suppress(DatabaseUnavailable, LeaseLost, TimeoutError):
-                await asyncio.shield(asyncio.wait_for(self._lease.release(), 3))
+                await asyncio.shield(asyncio.wait_for(self._lease.release(), RELEASE_SECONDS))
 
     async def _acquire(self) -> int | None:
         try:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS: Final = 30.0
 """How long one use of a connection may take before the server counts as gone."""
 
+CANCEL_SECONDS: Final = 1.0
+"""How long a server has to take note that a query is no longer wanted; then the connection is closed."""
+
 # A server that vanished without a word is noticed within 10 s: unacknowledged data by
 # tcp_user_timeout, an idle wait by keepalives.
 _TCP: Final = {
@@ -72,6 +75,7 @@ class Database:
                 "connect_timeout": max(2, round(settings.connect_timeout)),
                 **_TCP,
             },
+            connection_class=_Connection,
             configure=_configure,
             check=AsyncConnectionPool.check_connection,
             min_size=settings.min_size,
@@ -89,7 +93,7 @@ class Database:
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
-        await self._pool.close(timeout=2)
+        await self._pool.close(timeout=1)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -163,6 +167,20 @@ def translated(error: psycopg.Error) -> StoreError:
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)):
         return DatabaseUnavailable(f"PostgreSQL does not answer: {said}")
     return StoreError(f"PostgreSQL: {said}")
+
+
+class _Connection(psycopg.AsyncConnection[Any]):
+    """Hangs up on a server that does not even take note of a cancellation.
+
+    The driver would wait for ten seconds, and whoever ends this process may not.
+    """
+
+    async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - the driver's signature
+        try:
+            await super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
+        except psycopg.Error:
+            self.pgconn.finish()
+            raise
 
 
 class _UtcLoader(Loader):

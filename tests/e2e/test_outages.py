@@ -71,6 +71,24 @@ def test_polls_wait_for_postgresql_and_all_arrive(tmp_path, start, outage_postgr
     assert sum(len(polls) for polls in found.polls.values()) > 20 * OUTAGE_SECONDS
 
 
+def test_a_frozen_postgresql_does_not_keep_the_program_from_ending(tmp_path, start, outage_postgres) -> None:
+    bridge = start(Bridge(tmp_path))
+    dsn = outage_postgres.database_dsn
+    program = start(Program("run", **bridge.settings, DATABASE__DSN=dsn)).ready()
+    wait_until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") > 0)
+    outage_postgres.freeze()
+    polled = program.metric("dict_rate_limit_last_success_timestamp_seconds")
+    wait_until(lambda: program.metric("dict_rate_limit_last_success_timestamp_seconds") > polled)
+
+    began = time.monotonic()
+    assert program.stop() == 0
+    ended_seconds = time.monotonic() - began
+    outage_postgres.thaw()
+
+    # 6 s on an idle machine. Docker kills after 10 s, unless it is told otherwise.
+    assert ended_seconds < 10
+
+
 def test_the_program_starts_without_postgresql_and_catches_up(tmp_path, start, outage_postgres) -> None:
     bridge = start(Bridge(tmp_path, participants=3))
     dsn = outage_postgres.database_dsn
