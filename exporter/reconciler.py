@@ -24,7 +24,7 @@ from exporter.feed.inbox import Report
 from exporter.store.reconciliation import Reconciliation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure, Severity
@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 BATCH_POLLS = 32
 """At most so many polls share a commit."""
+
+FINISH_SECONDS = 2.0
+"""How long a commit in hand may still take when the process is asked to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ class Reconciler:
                 if not len(self._inbox):  # what is there may be of the time before
                     await self._remove_participants(epoch, holder)
                 polls = await self._inbox.take(BATCH_POLLS)
-                await self._reconcile(polls, epoch, holder)
+                await _finished(self._reconcile(polls, epoch, holder))
                 self._inbox.done(polls)
             except DatabaseUnavailable as error:
                 # Whether the last commit took place is not known: the database tells.
@@ -362,6 +365,18 @@ class Reconciler:
             if any(rule.has_data(view, None) for view in views):
                 self._without_series.remove(rule)
                 gauge.labels(rule.group, rule.name).set(0)
+
+
+async def _finished(work: Coroutine[None, None, None]) -> None:
+    """Waits for ``work``; where this is cancelled meanwhile, for a moment still: nobody has the polls once more."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=FINISH_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def series_of(rules: Sequence[Rule]) -> frozenset[tuple[Severity, bool]]:

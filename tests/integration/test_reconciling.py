@@ -63,6 +63,26 @@ async def test_who_no_longer_leads_shows_nothing_of_what_was(monkeypatch, databa
     assert b"\ndict_rate_limit_feed_connected{" not in metrics.exposition()
 
 
+async def test_a_commit_in_hand_is_finished_when_the_process_is_asked_to_end(database_dsn, superuser_dsn) -> None:
+    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        task = asyncio.create_task(reconciling.run(None))
+        await until(lambda: reconciling.leadership and reconciling.leadership.standing is Standing.LEADING)
+        with psycopg.connect(superuser_dsn) as other:
+            other.execute("LOCK TABLE dict_rate_limit_alerts IN SHARE MODE")
+            reconciling.inbox.put(low_now())
+            await until(lambda: other.execute(waiting).fetchall())
+            task.cancel()
+            ended, _ = await asyncio.wait({task}, timeout=0.5)
+            other.rollback()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert not ended
+    assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2
+
+
 class Listener:
     """Follows a stream, and keeps what it is told."""
 
