@@ -20,7 +20,7 @@ CREATE TABLE dict_rate_limit_outbox (
 
 COMMENT ON TABLE dict_rate_limit_outbox IS 'Transactional outbox: one row per event, in order per fingerprint';
 COMMENT ON COLUMN dict_rate_limit_outbox.sequence_id IS 'The producer''s sequence id, committed before the first send';
-COMMENT ON COLUMN dict_rate_limit_outbox.producer IS 'Name of the producer that sequence_id belongs to';
+COMMENT ON COLUMN dict_rate_limit_outbox.producer IS 'Name of the producer that sequence_id belongs to; null: none any more, the row gets another id';
 
 -- Serves the relay's next rows, and their number and age.
 CREATE INDEX dict_rate_limit_outbox_pending ON dict_rate_limit_outbox (id) WHERE state = 'pending';

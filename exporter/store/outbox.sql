@@ -42,17 +42,16 @@ SELECT o.id, o.event_id, o.fingerprint, o.type, o.event_time, o.subject, o.trace
  ORDER BY t.sequence_id;
 
 -- mark_unsent --
--- These rows get other sequence ids when they are taken again.
+-- These rows get other sequence ids when they are taken again. Until then they keep theirs: nobody else may be given
+-- them, because the broker may still come to hold what it was slow to acknowledge.
 UPDATE dict_rate_limit_outbox
-   SET sequence_id = NULL,
-       producer = NULL
+   SET producer = NULL
  WHERE id = ANY (%(ids)s::bigint[]) AND state = 'pending';
 
 -- mark_refused --
--- The broker refused these rows: they get other sequence ids, or are not sent again.
+-- The broker refused these rows: they get other sequence ids (as above), or are not sent again.
 UPDATE dict_rate_limit_outbox AS o
    SET state = CASE WHEN r.dead THEN 'dead' ELSE 'pending' END,
-       sequence_id = CASE WHEN r.dead THEN o.sequence_id END,
        producer = CASE WHEN r.dead THEN o.producer END,
        attempts = attempts + 1,
        last_error = r.error
