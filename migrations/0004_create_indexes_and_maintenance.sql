@@ -36,6 +36,7 @@ CREATE FUNCTION dict_rate_limit_maintain_partitions(
 AS $$
 DECLARE
     parent text;
+    held   text;
     month  timestamptz;
     oldest timestamptz;
 BEGIN
@@ -78,15 +79,25 @@ BEGIN
     END LOOP;
 
     oldest := date_trunc('month', least(at, now())) - make_interval(months => retention_months);
-    FOR partition IN
-        SELECT p.partition FROM public.v_dict_rate_limit_partitions AS p WHERE p.month < oldest ORDER BY p.partition
+    FOR parent, partition IN
+        SELECT p.parent, p.partition
+          FROM public.v_dict_rate_limit_partitions AS p
+         WHERE p.month < oldest
+         ORDER BY p.partition
     LOOP
-        BEGIN
-            EXECUTE format('DROP TABLE public.%I', partition);
-            action := 'dropped';
-        EXCEPTION WHEN lock_not_available THEN
-            action := 'postponed';
-        END;
+        action := 'postponed';
+        -- What holds the table itself (a dump, a long query) is waited for once, and not for each partition again.
+        IF parent IS DISTINCT FROM held THEN
+            BEGIN
+                held := parent;
+                EXECUTE format('LOCK TABLE ONLY public.%I IN ACCESS EXCLUSIVE MODE', parent);
+                held := NULL;
+                EXECUTE format('DROP TABLE public.%I', partition);
+                action := 'dropped';
+            EXCEPTION WHEN lock_not_available THEN
+                NULL;
+            END;
+        END IF;
         RETURN NEXT;
     END LOOP;
 END

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -113,6 +114,21 @@ async def test_a_partition_in_use_is_postponed_and_goes_the_next_time(store: Sto
         await reading.rollback()
 
     assert (await maintain(store.database, 13, at=at)).dropped == ("dict_rate_limit_states_2019_12",)
+
+
+async def test_a_dump_that_reads_every_table_is_waited_for_once(store: Store, superuser_dsn: str) -> None:
+    await maintain(store.database, 120, at=datetime(2019, 10, 1, tzinfo=UTC))
+    async with await psycopg.AsyncConnection.connect(superuser_dsn) as dump:
+        await dump.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS SHARE MODE")
+        began = time.monotonic()
+        done = await maintain(store.database, 1, at=datetime(2021, 3, 1, tzinfo=UTC))
+        seconds = time.monotonic() - began
+        await dump.rollback()
+
+    assert len(done.created) == 2 * 5
+    assert len(done.postponed) == 2 * 8
+    assert seconds < 5  # twice the lock timeout of 1 s; once for each partition it would be 16
+    assert len((await maintain(store.database, 1, at=datetime(2021, 3, 1, tzinfo=UTC))).dropped) == 2 * 8
 
 
 async def test_partitions_are_made_while_others_write(store: Store, superuser_dsn: str) -> None:
