@@ -50,7 +50,8 @@ class Leadership:
 
     ``check`` is called before the lease is taken and raises SchemaMismatch;
     ``work`` does everything a leader does, until cancelled or LeaseLost;
-    ``step_down`` is called when another leads.
+    ``step_down`` is called when another leads, ``lost_touch`` when this process leads
+    and its database does not answer.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Leadership:
         work: Callable[[int], Awaitable[None]],
         polling: Polling | None,
         step_down: Callable[[], None],
+        lost_touch: Callable[[], None],
         metrics: Metrics,
     ) -> None:
         self.standing = Standing.STARTING
@@ -69,6 +71,7 @@ class Leadership:
         self._work = work
         self._polling = polling
         self._step_down = step_down
+        self._lost_touch = lost_touch
         self._metrics = metrics
         metrics.lease_held.set(0)
 
@@ -128,6 +131,7 @@ class Leadership:
             except DatabaseUnavailable as error:
                 # Nobody else can lead either; the epoch fences what was missed.
                 self._stand(Standing.UNREACHABLE, str(error))
+                self._lost_touch()
             else:
                 self._stand(Standing.LEADING, f"epoch {epoch}")
 

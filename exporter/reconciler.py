@@ -143,6 +143,7 @@ class Reconciler:
         self._followed: dict[Ispb, Followed] = {}
         self._last_polls: Mapping[Ispb, LastPoll] = {}
         self._standing_known = asyncio.Event()
+        self._restored = False
         self._failing: dict[tuple[str, str], dict[Ispb, str]] = {}
         self._evaluated: dict[tuple[str, str], tuple[datetime, float]] = {}
         self._looked_for: Sequence[Rule] = ()
@@ -184,23 +185,29 @@ class Reconciler:
         known = [self._last_polls.get(Ispb(participant)) for participant in participants]
         return min((last.stale_sequence if last and last.stream_id == stream_id else 0 for last in known), default=0)
 
+    def distrust(self) -> None:
+        """Reads again from the database before the next poll: it was away, and may have come back as an older copy."""
+        self._restored = False
+
     async def run(self, *, epoch: int, holder: str) -> None:
         """Reconciles until cancelled. Raises LeaseLost."""
         self._standing_known.clear()
-        restored = False
+        self._restored = False
         while True:
             try:
-                if not restored:
+                if not self._restored:
+                    self._restored = True
                     await self._restore()
-                    restored = True
                 if not len(self._inbox):  # what is there may be of the time before
                     await self._remove_participants(epoch, holder)
                 polls = await self._inbox.take(BATCH_POLLS)
+                if not self._restored:
+                    continue
                 await _finished(self._reconcile(polls, epoch, holder))
                 self._inbox.done(polls)
             except DatabaseUnavailable as error:
                 # Whether the last commit took place is not known: the database tells.
-                restored = False
+                self._restored = False
                 log.warning("polls wait for the database: %s", error, extra={"waiting": len(self._inbox)})
                 await asyncio.sleep(1)
 

@@ -107,6 +107,7 @@ class Reconciling:
             work=self._lead,
             polling=polling,
             step_down=self._step_down,
+            lost_touch=self.reconciler.distrust,
             metrics=self.metrics,
         )
         loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from exporter.config import DatabaseSettings, RulesSettings, Secret, Settings
+from exporter.config import DatabaseSettings, Duration, RulesSettings, Secret, Settings
 from exporter.leadership import Standing
 from exporter.metrics import Metrics
 from exporter.reconciling import Reconciling
@@ -81,6 +81,45 @@ async def test_a_commit_in_hand_is_finished_when_the_process_is_asked_to_end(dat
 
     assert not ended
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2
+
+
+async def test_a_database_that_comes_back_as_an_older_copy_hears_of_alerts_again(
+    monkeypatch, outage_postgres, tmp_path
+) -> None:
+    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
+    dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
+    settings = Settings(
+        database=DatabaseSettings(dsn=Secret(dsn), connect_timeout=Duration(1)),
+        rules=RulesSettings(files=(str(RULES),)),
+    )
+
+    async def away(standing: Standing = Standing.UNREACHABLE) -> None:
+        await until(lambda: reconciling.leadership and reconciling.leadership.standing is standing)
+
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        task = asyncio.create_task(reconciling.run(None))
+        await away(Standing.LEADING)
+        outage_postgres.stop("fast")
+        await away()
+        outage_postgres.put_away(copy)
+        outage_postgres.start()
+        await away(Standing.LEADING)
+        reconciling.inbox.put(low_now())
+        await until(lambda: truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+
+        outage_postgres.stop("fast")
+        await away()
+        outage_postgres.put_back(copy)
+        outage_postgres.start()
+        await away(Standing.LEADING)
+        reconciling.inbox.put(replace(low_now(), sequence=2))
+        await until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") == 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2
+    assert truth.count(dsn, "dict_rate_limit_outbox") == 2
 
 
 class Listener:

@@ -95,6 +95,15 @@ class PostgresServer:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def put_away(self, copy: Path) -> None:
+        """Copies the data of the stopped server."""
+        subprocess.run(["cp", "-a", str(self._data), str(copy)], check=True)
+
+    def put_back(self, copy: Path) -> None:
+        """Gives the stopped server the data of ``copy``, and forgets its own."""
+        shutil.rmtree(self._data)
+        subprocess.run(["cp", "-a", str(copy), str(self._data)], check=True)
+
     def require_passwords(self, superusers: str) -> None:
         """From now on everybody needs a password (SCRAM); the superuser's is given."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:

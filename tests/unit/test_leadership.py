@@ -55,6 +55,7 @@ class Led:
         self.polling = StandInPolling()
         self.epochs: list[int] = []
         self.stepped_down = 0
+        self.lost_touch = 0
         self.metrics = Metrics()
         self.leadership = Leadership(
             lease,
@@ -62,6 +63,7 @@ class Led:
             work=work or self._work,
             polling=self.polling,
             step_down=self._step_down,
+            lost_touch=self._lose_touch,
             metrics=self.metrics,
         )
 
@@ -74,6 +76,9 @@ class Led:
 
     def _step_down(self) -> None:
         self.stepped_down += 1
+
+    def _lose_touch(self) -> None:
+        self.lost_touch += 1
 
     async def until(self, condition) -> None:
         """Runs until ``condition`` holds, and a little of the loop longer; then stops."""
@@ -169,6 +174,7 @@ async def test_a_database_that_is_away_does_not_end_the_lead(monkeypatch) -> Non
     await led.until(lambda: not lease.renewals)
 
     assert led.epochs == [1]
+    assert led.lost_touch == 3
 
 
 async def test_a_leader_whose_database_is_away_says_so_until_it_is_back(monkeypatch) -> None:
