@@ -13,6 +13,7 @@ from exporter import telemetry
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EventRefused, LeaseLost
 from exporter.relay.producer import NoReceipt, connected
 from exporter.relay.suspects import Suspects
+from exporter.store import outbox
 from exporter.store.outbox import Outcome, Refused
 
 if TYPE_CHECKING:
@@ -204,8 +205,10 @@ class Relay:
 
     async def _prune(self) -> None:
         if time.monotonic() >= self._prune_at:
-            self._prune_at = time.monotonic() + PRUNE_SECONDS
-            await self._outbox.prune(self._settings.keep_published, **self._lease)
+            pruned = await self._outbox.prune(self._settings.keep_published, **self._lease)
+            # As many as may go at once: there are more, and waiting would let a busy outbox grow for good.
+            if pruned < outbox.PRUNE_ROWS:
+                self._prune_at = time.monotonic() + PRUNE_SECONDS
 
     async def _idle(self, producer: Producer) -> None:
         if producer.is_connected:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from exporter.store.database import Database
 
 _SQL: Final = queries.load("outbox")
-_PRUNE_ROWS: Final = 5_000
+PRUNE_ROWS: Final = 5_000
+"""Rows that are deleted in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,8 @@ class Outbox:
                     await connection.execute(_SQL[name], parameters)
 
     async def prune(self, older_than_seconds: float, *, epoch: int, holder: str) -> int:
-        """Deletes rows published longer ago than that, and returns how many: some thousands at once."""
-        parameters = {"older_than_seconds": older_than_seconds, "limit": _PRUNE_ROWS}
+        """Deletes rows published longer ago than that, and returns how many: at most ``PRUNE_ROWS``."""
+        parameters = {"older_than_seconds": older_than_seconds, "limit": PRUNE_ROWS}
         async with fenced(self._database, epoch=epoch, holder=holder) as connection:
             return (await connection.execute(_SQL["prune"], parameters)).rowcount
 

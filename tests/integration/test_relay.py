@@ -378,6 +378,18 @@ async def test_published_rows_are_pruned_and_ids_go_on(stage: Stage, broker: Bro
     assert [m.body["sequence"] for m in await look(broker.url, topic)] == [1, 2, 3, 4]
 
 
+async def test_pruning_goes_on_until_nothing_old_is_left(
+    stage: Stage, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.store.outbox.PRUNE_ROWS", 2)
+    monkeypatch.setattr(relay, "IDLE_SECONDS", 0.05)
+    topic = broker.topic()
+    stage.write(*range(1, 8))
+
+    async with stage.relaying(broker.url, topic, keep_published=Duration(0)):
+        await until(lambda: len(stage.rows("published")) == 1)
+
+
 async def test_a_relay_without_a_broker_says_what_to_set(stage: Stage) -> None:
     with pytest.raises(ConfigurationError, match=r"pulsar\.service_url"):
         await stage.relay(None, "t").run()
