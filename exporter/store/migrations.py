@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import psycopg
+from psycopg import errors as pg
 from psycopg.rows import class_row
 
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
@@ -107,7 +108,7 @@ def migrations() -> tuple[Migration, ...]:
 
 
 async def status(dsn: str) -> list[Status]:
-    """Returns every step with when it was applied. Raises DatabaseUnavailable."""
+    """Returns every step with when it was applied. Raises MigrationFailed, DatabaseUnavailable."""
     async with _connection(dsn) as connection:
         applied = {a.number: a for a in await _applied(connection)}
     known = [
@@ -201,12 +202,25 @@ async def _connection(dsn: str) -> AsyncIterator[_Connection]:
             application_name="dict-rate-limit migrate",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from error
+        raise DatabaseUnavailable(f"PostgreSQL does not answer: {_said(error)}") from error
     async with connection:
         try:
             yield connection
+        except pg.LockNotAvailable as error:
+            raise DatabaseUnavailable(f"another session is in the way, try again later: {_said(error)}") from error
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(f"PostgreSQL went away while migrating: {error}") from error
+            raise DatabaseUnavailable(f"PostgreSQL went away while migrating: {_said(error)}") from error
+        except pg.InsufficientPrivilege as error:
+            raise MigrationFailed(
+                f"the database user may not do this ({_said(error)}); "
+                f"migrate as the schema's owner, see migrations/roles.sql"
+            ) from error
+        except psycopg.Error as error:
+            raise MigrationFailed(f"PostgreSQL refused: {_said(error)}") from error
+
+
+def _said(error: psycopg.Error) -> str:
+    return error.diag.message_primary or " ".join(str(error).split())
 
 
 @asynccontextmanager

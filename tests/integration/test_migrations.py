@@ -163,6 +163,17 @@ async def test_who_may_not_make_roles_is_told_so(empty_database: str) -> None:
         await migrations.create_roles(empty_database)
 
 
+async def test_who_may_not_migrate_is_told_so(empty_database: str, database_dsn: str) -> None:
+    for dsn in (make_conninfo(empty_database, user="dict_rate_limit_writer"), database_dsn):
+        with pytest.raises(MigrationFailed, match=r"permission denied for schema public.*roles\.sql"):
+            await migrations.up(dsn)
+
+
+async def test_a_database_that_takes_no_changes_says_so(empty_database: str) -> None:
+    with pytest.raises(MigrationFailed, match="read-only transaction"):
+        await migrations.up(make_conninfo(empty_database, options="-c default_transaction_read_only=on"))
+
+
 async def test_a_step_that_fails_leaves_nothing_and_names_the_line(empty_database: str, other_steps: Path) -> None:
     file = other_steps / f"{ALL[-1]}.sql"
     file.write_text("CREATE TABLE half_done ();\n\nSELECT nonsense;\n", "utf-8")
