@@ -241,7 +241,8 @@ class Reconciling:
         """Returns whether nothing was postponed; None where the database is away."""
         try:
             done = await maintain(self._database, self._settings.database.retention_months)
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
+            log.warning("partitions wait for the database: %s", error)
             return None
         self.metrics.partitions_ready_months.set(done.ready_months)
         if done.created or done.dropped:

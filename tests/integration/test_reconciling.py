@@ -83,6 +83,24 @@ async def test_a_commit_in_hand_is_finished_when_the_process_is_asked_to_end(dat
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2
 
 
+async def test_a_leader_that_cannot_make_partitions_says_why_and_begins_once_it_can(
+    database_dsn, superuser_dsn, caplog
+) -> None:
+    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        with psycopg.connect(superuser_dsn) as other:
+            other.execute("SELECT pg_advisory_lock(hashtext('dict_rate_limit_maintain_partitions'))")
+            task = asyncio.create_task(reconciling.run(None))
+            await until(lambda: "partitions wait for the database" in caplog.text)
+        reconciling.inbox.put(low_now())
+        await until(lambda: reconciling.reconciler.open_alerts)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert "lock timeout" in caplog.text
+
+
 async def test_a_database_that_comes_back_as_an_older_copy_hears_of_alerts_again(
     monkeypatch, outage_postgres, tmp_path
 ) -> None:
