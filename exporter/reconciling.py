@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -110,14 +109,9 @@ class Reconciling:
             lost_touch=self.reconciler.distrust,
             metrics=self.metrics,
         )
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.leadership.run())
-                group.create_task(self.rules.watch())
-        finally:
-            loop.remove_signal_handler(signal.SIGHUP)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.leadership.run())
+            group.create_task(self.rules.watch())
 
     def dependencies(self) -> list[Dependency]:
         """Returns how the exporters that are followed, the database and the broker are, for people and probes."""
@@ -162,6 +156,11 @@ class Reconciling:
     async def reload(self) -> None:
         """Loads the rule files again. Raises RuleFileInvalid, and changes nothing then."""
         self.rules.reload()
+
+    def on_hangup(self) -> None:
+        """Likewise; what is wrong was logged."""
+        with suppress(RuleFileInvalid):
+            self.rules.reload()
 
     @property
     def ready(self) -> bool:
@@ -266,7 +265,3 @@ class Reconciling:
     def _announce(self, series: Collection[tuple[Severity, bool]]) -> None:
         for client in self.clients:
             client.report(Report(series=series))
-
-    def _on_hangup(self) -> None:
-        with suppress(RuleFileInvalid):
-            self.rules.reload()

@@ -169,7 +169,9 @@ async def run_reconciler(
             past=reconciling.past,
         )
         address = await _serve(settings, sources, stack)
-        await _until_stopped(stop, started, Running(address, sources.views), reconciling.run(None))
+        await _until_stopped(
+            stop, started, Running(address, sources.views), reconciling.run(None), on_hangup=reconciling.on_hangup
+        )
 
 
 async def run_both(
@@ -199,7 +201,12 @@ async def run_both(
         )
         address = await _serve(settings, sources, stack)
         await _until_stopped(
-            stop, started, Running(address, sources.views), reconciling.run(polling), _await(polling.died)
+            stop,
+            started,
+            Running(address, sources.views),
+            reconciling.run(polling),
+            _await(polling.died),
+            on_hangup=reconciling.on_hangup,
         )
 
 
@@ -254,15 +261,18 @@ async def _until_stopped(
     started: Callable[[Running], None] | None,
     running: Running,
     *work: Coroutine[object, object, None],
+    on_hangup: Callable[[], None] | None = None,
 ) -> None:
-    """Runs ``work`` until ``stop`` (none: SIGTERM or SIGINT). A part that fails ends the rest; its error is raised."""
+    """Runs ``work`` until ``stop``. A part that fails ends the rest; its error is raised.
+
+    Without ``stop`` the signals are the service's own: SIGTERM and SIGINT stop it.
+    """
     loop = asyncio.get_running_loop()
     if stop is None:
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, stop.set)
-        # Whoever has rules reads them again; of an exporter it is no reason to end.
-        loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: nothing to read again; changed certificates are seen")
+        loop.add_signal_handler(signal.SIGHUP, on_hangup or _nothing_to_read_again)
     # What lives for good is not looked at again and again: a full collection would hold the loop up.
     gc.collect()
     gc.freeze()
@@ -279,6 +289,11 @@ async def _until_stopped(
             raise first_of(result)
         if isinstance(result, Exception):
             raise result
+
+
+def _nothing_to_read_again() -> None:
+    """Of an exporter, which has no rules, SIGHUP is no reason to end."""
+    log.info("SIGHUP: nothing to read again; changed certificates are seen")
 
 
 def _feed_clients(settings: Settings, metrics: Metrics, reconciling: Reconciling) -> list[FeedClient]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -16,19 +17,30 @@ from tests.e2e.test_split import TEN
 from tests.support.program import Program, wait_until
 
 
-def demo_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("dict-rate-limit-demo-*"))
-
-
 @pytest.fixture
-def demo(start):
-    before = demo_folders()
+def demo(start, monkeypatch):
+    """A demo on a machine that does not have its user's locale; it leaves no process and no file behind."""
+    folder = Path(tempfile.mkdtemp(prefix="dict-rate-limit-"))
+    folder.chmod(0o711)
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(folder))
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
     program = Program("demo", "--log.level", "warning")
     program.command = ("demo", "--web.listen-address", f"127.0.0.1:{program.port}", "--duration", "70s")
     start(program)
     yield program
     program.end()
-    assert demo_folders() == before
+    left = list(folder.rglob("*"))
+    shutil.rmtree(folder)
+    assert left == []
+    assert [
+        process for process in psutil.process_iter(["cmdline"]) if str(folder) in str(process.info["cmdline"])
+    ] == []
+
+
+def started(demo: Program) -> dict[str, psutil.Process]:
+    """What the demo has started, by name."""
+    return {child.name(): child for child in psutil.Process(demo.process.pid).children()}
 
 
 def test_within_a_minute_an_alert_fires_arrives_and_resolves(demo) -> None:
@@ -43,7 +55,6 @@ def test_within_a_minute_an_alert_fires_arrives_and_resolves(demo) -> None:
             [psql, "-At", dsn[1], "-c", "SELECT state FROM dict_rate_limit_alerts"], capture_output=True, check=True
         )
         assert b"resolved" in listed.stdout
-    children = psutil.Process(demo.process.pid).children(recursive=True)
 
     demo.process.send_signal(signal.SIGINT)
 
@@ -51,4 +62,34 @@ def test_within_a_minute_an_alert_fires_arrives_and_resolves(demo) -> None:
     assert re.search(r"event firing .* KEYS_CHECK", demo.output())
     assert re.search(r"\d+ firing and \d+ resolved events arrived", demo.output())
     assert "Traceback" not in demo.output()
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_ctrl_c_while_the_database_is_made_ends_the_demo(demo) -> None:
+    initdb = wait_until(lambda: started(demo).get("initdb"))
+    # A terminal sends it to the whole group of processes.
+    assert os.getpgid(initdb.pid) != os.getpgid(demo.process.pid)
+
+    demo.process.send_signal(signal.SIGINT)
+
+    assert demo.wait(30) == 0
+    assert demo.output() == "starting PostgreSQL ...\n"
+
+
+def test_closing_its_terminal_ends_the_demo(demo) -> None:
+    wait_until(demo.answers, within_seconds=60)
+
+    demo.process.send_signal(signal.SIGHUP)
+
+    assert demo.wait(30) == 0
+
+
+def test_a_port_that_is_taken_ends_the_demo_with_one_line(demo, start) -> None:
+    wait_until(demo.answers, within_seconds=60)
+    second = Program("demo", "--web.listen-address", f"127.0.0.1:{demo.port}")
+
+    start(second)
+
+    assert second.wait(60) == 2
+    assert second.output().splitlines()[3:] == [
+        f"dict-rate-limit: web.listen_address: cannot listen on 127.0.0.1:{demo.port}: address already in use"
+    ]

@@ -30,6 +30,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from exporter.embedded import reachable
 from exporter.store import migrations
 from tests.support.ports import free_port
 
@@ -52,7 +53,7 @@ class PostgresServer:
     def __init__(self, bin_directory: Path, **settings: str) -> None:
         self._user = _unprivileged_user()
         self.directory = Path(tempfile.mkdtemp(prefix="dict-rate-limit-postgres-"))
-        self._bin = self._reachable(bin_directory)
+        self._bin = reachable(bin_directory, self.directory, self._as_user())
         self.port = free_port()
         self._settings = {
             "fsync": "off",
@@ -128,24 +129,10 @@ class PostgresServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
-    def _reachable(self, bin_directory: Path) -> Path:
-        """Returns the binaries' directory, copied where the unprivileged user cannot get at it."""
-        if self._user is None:
-            return bin_directory
-        try:
-            subprocess.run(
-                [bin_directory / "postgres", "--version"], check=True, capture_output=True, **self._as_user()
-            )
-        except (OSError, subprocess.CalledProcessError):
-            copy = self.directory / "install"
-            shutil.copytree(bin_directory.parent, copy, ignore=shutil.ignore_patterns("include"))
-            return copy / "bin"
-        return bin_directory
-
     def _as_user(self) -> dict:
         if self._user is None:
             return {}
-        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": [], "cwd": "/"}
+        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
 
     def _run(self, program: str, *arguments: str) -> None:
         # Output goes to a file: the server would hold a pipe open for as long as it lives.
@@ -159,6 +146,7 @@ class PostgresServer:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
                     timeout=60,
+                    cwd="/",
                     **self._as_user(),
                 )
             except subprocess.CalledProcessError as error:
