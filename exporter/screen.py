@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHOWN_BUCKETS: Final = 12
 SHOWN_EVENTS: Final = 10
+WIDE: Final = 110
+"""Columns that the level bars need, beside whole names and figures."""
 
 
 class Screen:
@@ -29,12 +31,12 @@ class Screen:
         self.live = sys.stdout.isatty()
         self.firing = 0
         self.resolved = 0
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False)
         self._events: deque[str] = deque(maxlen=SHOWN_EVENTS)
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
-        self._console.print(line)
+        self._console.print(line, soft_wrap=True)
 
     def addresses(self, web: str, dsn: str, broker: str, bridge: str) -> None:
         self.say("")
@@ -74,7 +76,13 @@ class Screen:
             key=lambda row: -row[1].observation.bucket.utilization_percent,
         )
         if self._live is not None:
-            self._live.update(Group(self._table(rows[:SHOWN_BUCKETS]), Text("\n".join(self._events))), refresh=True)
+            width, height = self._console.size
+            events = list(self._events)
+            while sum(len(event) // width + 1 for event in events) > height // 2:
+                events.pop(0)
+            room = height - 2 - sum(len(event) // width + 1 for event in events)
+            table = self._table(rows[: min(SHOWN_BUCKETS, room)], bars=width >= WIDE)
+            self._live.update(Group(table, Text("\n".join(events))), refresh=True)
         elif rows:
             view, worst = rows[0]
             bucket = worst.observation.bucket
@@ -89,10 +97,12 @@ class Screen:
             self._live.stop()
         self.say(f"{self.firing} firing and {self.resolved} resolved events arrived from the broker")
 
-    def _table(self, rows: list[tuple[View, VisibleBucket]]) -> Table:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in ("PARTICIPANT", "POLICY", "", "TOKENS", "CAPACITY", "PER MINUTE", "EMPTY IN", "FULL IN"):
-            table.add_column(name, justify="left" if name in ("PARTICIPANT", "POLICY", "") else "right")
+    def _table(self, rows: list[tuple[View, VisibleBucket]], *, bars: bool) -> Table:
+        table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True, padding=(0, 1))
+        for name in ("ISPB", "POLICY", *[""] * bars):
+            table.add_column(name, no_wrap=True)
+        for name in ("TOKENS", "A MINUTE", "EMPTY IN", "FULL IN"):
+            table.add_column(name, justify="right", no_wrap=True)
         for view, visible in rows:
             observed, bucket = visible.observation, visible.observation.bucket
             used = bucket.utilization_percent
@@ -102,9 +112,8 @@ class Screen:
             table.add_row(
                 view.participant,
                 bucket.policy,
-                Text("█" * left + "░" * (20 - left), style=colour),
-                str(bucket.available_tokens),
-                str(bucket.capacity),
+                *[Text("█" * left + "░" * (20 - left), style=colour)] * bars,
+                Text(f"{bucket.available_tokens}/{bucket.capacity}", style=colour),
                 "" if rate is None else f"{rate:.0f}",
                 "" if empty is None else "never" if empty == float("inf") else f"{empty:.0f}s",
                 f"{bucket.recovery_eta_seconds:.0f}s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
@@ -40,7 +41,7 @@ def test_elsewhere_than_on_a_terminal_lines_are_plain(capsys) -> None:
 def test_on_a_terminal_a_table_is_redrawn() -> None:
     screen = Screen()
     screen.live = True
-    screen._console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    screen._console = Console(file=io.StringIO(), force_terminal=True, width=160, height=40)
     seen = view(
         poll(observed(bucket(3_000), rate=120.0, empty=float("inf")), observed(bucket(9, policy="B"), empty=5.0))
     )
@@ -51,6 +52,26 @@ def test_on_a_terminal_a_table_is_redrawn() -> None:
     screen.close()
 
     out = screen._console.file.getvalue()
-    assert "PARTICIPANT" in out
+    assert "█" in out
     assert "never" in out
     assert "event resolved" in out
+
+
+def test_a_small_terminal_shows_whole_names_and_the_last_event() -> None:
+    screen = Screen()
+    screen.live = True
+    screen._console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, color_system=None)
+    seen = view(
+        poll(*(observed(bucket(36_000, policy=f"{n:02}_READ_PARTICIPANT_ANTISCAN_"), rate=1.0) for n in range(20)))
+    )
+
+    screen.addresses("127.0.0.1:9862", "dsn", "pulsar://x", "127.0.0.1:1")
+    for number in range(20):
+        screen.event(EVENT | {"alertname": f"DictRateLimitExhaustionProjected{number}", "policy": "KEYS_CHECK"})
+    screen.buckets({"12345678": seen})
+    screen.close()
+
+    drawn = screen._console.file.getvalue().rpartition("ISPB")[2]
+    assert "12345678 00_READ_PARTICIPANT_ANTISCAN_ 36000/36000" in drawn
+    assert re.search(r"Projected19\s+12345678\s+KEYS_CHECK\s+42% used", drawn)
+    assert len(drawn.splitlines()) <= 24
