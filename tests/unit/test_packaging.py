@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,24 @@ def test_every_package_of_the_lock_is_pinned_by_its_hash() -> None:
         files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
         assert files
         assert all(file["hash"].startswith("sha256:") for file in files), package["name"]
+
+
+def test_every_dependency_is_imported_somewhere() -> None:
+    program = "\n".join((ROOT / name).read_text() for name in TRACKED if re.match(r"exporter/.*\.py$", name))
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", program, re.MULTILINE))
+    modules: dict[str, set[str]] = {}
+    for module, distributions in packages_distributions().items():
+        for distribution in distributions:
+            modules.setdefault(distribution.lower().replace("_", "-"), set()).add(module)
+
+    names = {re.split(r"[<>=;\[]", requirement)[0] for requirement in PROJECT["dependencies"]}
+
+    assert [name for name in sorted(names) if modules[name].isdisjoint(imported)] == []
+
+
+def test_the_oldest_allowed_libraries_take_the_committed_stubs() -> None:
+    bounds = dict(re.findall(r"^(\w+)>=([\d.]+)$", "\n".join(PROJECT["dependencies"]), re.MULTILINE))
+    stubs = "".join((ROOT / name).read_text() for name in TRACKED if "/stubs/" in name and name.endswith(".py"))
+
+    assert set(re.findall(r"^# Protobuf Python Version: (.*)$", stubs, re.MULTILINE)) == {bounds["protobuf"]}
+    assert set(re.findall(r"^GRPC_GENERATED_VERSION = '(.*)'$", stubs, re.MULTILINE)) == {bounds["grpcio"]}
