@@ -9,7 +9,7 @@ CASES ?= 10000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types layers format stubs differential bench clean
+.PHONY: help demo test check lint types layers format stubs differential bench wheel sbom audit clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,4 +73,4 @@ audit: | $(UV) ## known vulnerabilities of what uv.lock names; asks api.osv.dev
 	$(UV) audit --frozen --no-dev --preview-features audit-command
 
 clean: ## what the targets made
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
