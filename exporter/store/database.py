@@ -63,7 +63,7 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings) -> None:
         if settings.dsn is None:
-            raise ConfigurationError("database.dsn is not set")
+            raise ConfigurationError("database.dsn: not set; set it as DICT_RATE_LIMIT_DATABASE__DSN, or ..._DSN_FILE")
         dsn = checked_dsn(settings.dsn.reveal())
         self._connect_timeout = float(settings.connect_timeout)
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(

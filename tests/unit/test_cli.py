@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from exporter import __version__, cli
+from tests.support.program import RULES
 
 
 @pytest.fixture
@@ -97,8 +98,11 @@ def test_config_schema_is_a_json_schema(command) -> None:
     assert json.loads(out)["additionalProperties"] is False
 
 
-def test_a_command_that_needs_the_database_says_how_to_name_it(command) -> None:
-    code, _, err = command("migrate", "status")
+@pytest.mark.parametrize(
+    "line", ["migrate status", "alerts", f"explain DictRateLimitTokensLow --rules {RULES}", f"rules backtest {RULES}"]
+)
+def test_a_command_that_needs_the_database_says_how_to_name_it(command, line) -> None:
+    code, _, err = command(*line.split())
 
     assert code == 2
     assert "DICT_RATE_LIMIT_DATABASE__DSN" in err
