@@ -11,6 +11,7 @@ import glob
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -75,14 +76,16 @@ def run(job: Job, participants: Sequence[Ispb], progress: Progress, *, processes
         except BrokenProcessPool as broken:
             raise DictRateLimitError("a process of the backtest was killed: is there enough memory?") from broken
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Nobody wants their work any more, and it may be minutes long.
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
 
 
 def _spread(
     pool: ProcessPoolExecutor, participants: Sequence[Ispb], periods: Sequence[Period], listen: Callable[[], None]
 ) -> list[Past]:
-    work = [[pool.submit(_work, participant, period) for period in periods] for participant in participants]
+    work = [[_submit(pool, participant, period) for period in periods] for participant in participants]
     left: set[Future[Piece]] = {future for futures in work for future in futures}
     while left:
         done, left = wait(left, _LOOK_EVERY_SECONDS, FIRST_COMPLETED)
@@ -95,9 +98,20 @@ def _spread(
         pieces = [futures[0].result()]
         for future, period in zip(futures[1:], periods[1:], strict=True):
             piece, ended = future.result(), pieces[-1].ended
-            pieces.append(piece if piece.begun == ended else pool.submit(_work, participant, period, ended).result())
+            pieces.append(piece if piece.begun == ended else _submit(pool, participant, period, ended).result())
         pasts.append(joined(pieces))
     return pasts
+
+
+def _submit(
+    pool: ProcessPoolExecutor, participant: Ispb, period: Period, begin: Standing | None = None
+) -> Future[Piece]:
+    """A process that this starts never hears of Ctrl-C, which reaches the whole group: the parent decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_work, participant, period, begin)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pass_on(told: Any, progress: Progress) -> None:
@@ -123,8 +137,16 @@ _here: dict[str, Any] = {}
 
 
 def _begin(job: Job, told: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     _here.update(job=job, told=told)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed takes nothing with it: without this its processes would wait for work for good."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - a process of the pool has one
+    parent.join()
+    os._exit(1)
 
 
 def _work(participant: Ispb, period: Period, begin: Standing | None = None) -> Piece:

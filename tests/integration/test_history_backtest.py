@@ -2,10 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 import tracemalloc
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import psutil
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +22,7 @@ from exporter.history import spreading, whose
 from exporter.history.backtest import Period, backtest
 from exporter.rules import loading
 from tests.support.builders import PARTICIPANT, START, at, failed, poll
-from tests.support.program import RULES
+from tests.support.program import RULES, wait_until
 from tests.support.recorded import reader, recorder
 from tests.support.rules import rule_file
 from tests.support.simulated import BEGAN, Simulation
@@ -47,11 +53,16 @@ labels: {severity: info}
 """
 
 
-async def recorded(dsn: str, scenario: str = "outage", *, participants: int = 1, rules=RULE_SET) -> Simulation:
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+async def recorded(
+    dsn: str, scenario: str = "outage", *, participants: int = 1, rules=RULE_SET, seconds: float = SIX_HOURS.seconds
+) -> Simulation:
     """A database with six hours of a scenario, polled every 30 s."""
     simulation = Simulation(scenario, participants=participants, interval_seconds=30)
     async with recorder(dsn, rules) as past:
-        await past.take(await simulation.run(SIX_HOURS.seconds))
+        await past.take(await simulation.run(seconds))
     return simulation
 
 
@@ -165,6 +176,30 @@ async def test_what_polls_that_nobody_made_would_have_shown_is_a_gap(database_ds
     (gap,) = found.gaps
     assert gap.begin == BEGAN + timedelta(minutes=59, seconds=30)
     assert gap.end == BEGAN + timedelta(hours=3)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_ended_in_the_middle_it_leaves_no_process_behind(database_dsn, superuser_dsn, number, code):
+    asyncio.run(recorded(database_dsn, "steady", participants=2, seconds=300))
+    with psycopg.connect(superuser_dsn) as holding, psycopg.connect(superuser_dsn, autocommit=True) as looking:
+        holding.execute("LOCK dict_rate_limit_states")  # so that all of them are in the middle of their work
+        program = subprocess.Popen(
+            [sys.executable, "-m", "exporter", "rules", "backtest", str(RULES), "--since=7d", "--processes=2"],
+            env={**os.environ, "DICT_RATE_LIMIT_DATABASE__DSN": database_dsn},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        wait_until(lambda: looking.execute(WAITING).fetchone() == (2,))
+        processes = psutil.Process(program.pid).children(recursive=True)
+
+        # Ctrl-C reaches the whole group; what else ends a command reaches it alone.
+        (os.killpg if number == signal.SIGINT else os.kill)(program.pid, number)
+
+        _, told = program.communicate(timeout=10)
+        assert program.returncode == code
+        assert b"Traceback" not in told
+        assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
 async def test_memory_does_not_grow_with_the_period(database_dsn, monkeypatch):
