@@ -197,8 +197,9 @@ def migrate(flags: Flags, action: str, steps: int) -> None:
     """Database schema: what is applied, apply all, or undo the last."""
     settings = _quiet(flags)
     from exporter.store import migrations
+    from exporter.store.database import configured_dsn
 
-    dsn = _dsn(settings)
+    dsn = configured_dsn(settings.database)
     if action == "up":
         applied = _run(migrations.up(dsn, progress=lambda name: click.echo(f"applied {name}")))
         click.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is current")
@@ -220,7 +221,6 @@ def migrate(flags: Flags, action: str, steps: int) -> None:
 def alerts(flags: Flags, all_: bool, participant: str | None, output: str, limit: int) -> None:  # noqa: FBT001
     """Open alerts, as the database has them."""
     settings = _quiet(flags)
-    _dsn(settings)
     from exporter.listing import list_alerts
 
     text = _run(list_alerts(settings, include_resolved=all_, participant=participant, limit=limit, output=output))
@@ -239,7 +239,9 @@ def config_check(flags: Flags, output: str) -> None:
     """Validate the configuration and print it, secrets masked."""
     settings = _quiet(flags)
     if settings.database.dsn is not None:
-        _dsn(settings)
+        from exporter.store.database import configured_dsn
+
+        configured_dsn(settings.database)
     shown = masked(settings)
     if output == "json":
         click.echo(json.dumps(shown, indent=2))
@@ -299,14 +301,6 @@ def _quiet(flags: Flags) -> Settings:
     settings = flags.settings()
     telemetry.configure_logging(flags.log_level or "warning", settings.log.format)
     return settings
-
-
-def _dsn(settings: Settings) -> str:
-    if settings.database.dsn is None:
-        raise ConfigurationError("database.dsn: not set; set it as DICT_RATE_LIMIT_DATABASE__DSN, or ..._DSN_FILE")
-    from exporter.store.database import checked_dsn
-
-    return checked_dsn(settings.database.dsn.reveal())
 
 
 def _serve(role: str, settings: Settings, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from exporter.store.database import Database
+from exporter.store.database import reached
 from exporter.store.reader import Reader
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ async def list_alerts(
     settings: Settings, *, include_resolved: bool, participant: str | None, limit: int, output: str
 ) -> str:
     """Returns the alerts of the database, newest first, as ``table`` or ``json``. Raises DatabaseUnavailable."""
-    async with Database(settings.database) as database:
+    async with reached(settings.database) as database:
         alerts = await Reader(database).alerts(include_resolved=include_resolved, participant=participant, limit=limit)
     return _json(alerts) if output == "json" else table(alerts, datetime.now(UTC))
 

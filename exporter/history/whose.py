@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exporter.errors import DictRateLimitError
-from exporter.store.database import Database
+from exporter.store.database import Database, reached
 from exporter.store.reader import Reader
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def participants(settings: DatabaseSettings, wanted: Sequence[str] = ()) -
 
     Raises DictRateLimitError where there are none, or one is not among them; DatabaseUnavailable.
     """
-    async with Database(settings) as database:
+    async with reached(settings) as database:
         known = await Reader(database).participants()
     if not known:
         raise DictRateLimitError("the database holds no polls yet: there is no history to look at")

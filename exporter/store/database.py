@@ -62,19 +62,18 @@ class Database:
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        if settings.dsn is None:
-            raise ConfigurationError("database.dsn: not set; set it as DICT_RATE_LIMIT_DATABASE__DSN, or ..._DSN_FILE")
-        dsn = checked_dsn(settings.dsn.reveal())
+        self._dsn = configured_dsn(settings)
+        self._options: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": None,
+            "application_name": "dict-rate-limit",
+            "connect_timeout": max(2, round(settings.connect_timeout)),
+            **_TCP,
+        }
         self._connect_timeout = float(settings.connect_timeout)
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
-            dsn,
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": None,
-                "application_name": "dict-rate-limit",
-                "connect_timeout": max(2, round(settings.connect_timeout)),
-                **_TCP,
-            },
+            self._dsn,
+            kwargs=self._options,
             connection_class=_Connection,
             configure=_configure,
             check=AsyncConnectionPool.check_connection,
@@ -87,6 +86,14 @@ class Database:
             open=False,
             name="dict-rate-limit",
         )
+
+    async def reach(self) -> None:
+        """Connects once. Raises DatabaseUnavailable in the server's own words, which the pool leaves to its log."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(self._dsn, **self._options)
+        except psycopg.Error as error:
+            raise translated(error) from error
+        await connection.close()
 
     async def open(self) -> None:
         """Begins to connect, and does not wait for it."""
@@ -131,11 +138,26 @@ class Database:
             yield connection
 
 
-def checked_dsn(dsn: str) -> str:
-    """Returns ``dsn``. Raises ConfigurationError where it is not one, in words that hold nothing of it.
+@asynccontextmanager
+async def reached(settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """Yields the database to a command that can do nothing without it: why it is away is said at once.
+
+    Raises DatabaseUnavailable; ConfigurationError as `Database` does.
+    """
+    database = Database(settings)
+    await database.reach()
+    async with database:
+        yield database
+
+
+def configured_dsn(settings: DatabaseSettings) -> str:
+    """Raises ConfigurationError where no DSN is set, or one that is none, in words that hold nothing of it.
 
     libpq's own words hold pieces of a password that a URL cannot hold as it is.
     """
+    if settings.dsn is None:
+        raise ConfigurationError("database.dsn: not set; set it as DICT_RATE_LIMIT_DATABASE__DSN, or ..._DSN_FILE")
+    dsn = settings.dsn.reveal()
     try:
         parts = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:

@@ -131,9 +131,27 @@ def test_alerts_lists_nothing_where_there_is_nothing(command, database_dsn) -> N
     assert (code, out) == (0, "no alerts\n")
 
 
-def test_a_database_that_is_away_ends_with_1(command) -> None:
-    code, _, err = command("alerts", DATABASE__DSN="postgresql://u:hush@127.0.0.1:1/d", DATABASE__CONNECT_TIMEOUT="1s")
+ASKS_THE_DATABASE = pytest.mark.parametrize(
+    "asked",
+    [["alerts"], ["explain", "DictRateLimitTokensLow", f"--rules={RULES}"], ["rules", "backtest", str(RULES)]],
+    ids=lambda asked: asked[0],
+)
+
+
+@ASKS_THE_DATABASE
+def test_a_database_that_is_away_ends_with_1_and_one_line_that_says_why(command, asked) -> None:
+    code, _, err = command(*asked, DATABASE__DSN="postgresql://u:hush@127.0.0.1:1/d", DATABASE__CONNECT_TIMEOUT="1s")
 
     assert code == 1
-    assert "PostgreSQL" in err
+    assert err.startswith("dict-rate-limit: PostgreSQL does not answer: ")
+    assert "Connection refused" in err
+    assert err.count("\n") == 1
     assert "hush" not in err
+
+
+@ASKS_THE_DATABASE
+def test_a_database_that_is_not_configured_ends_with_2_and_what_to_do(command, asked) -> None:
+    code, _, err = command(*asked)
+
+    assert code == 2
+    assert "set it as DICT_RATE_LIMIT_DATABASE__DSN" in err
