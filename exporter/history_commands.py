@@ -17,6 +17,7 @@ import click
 
 from exporter.buckets.bucket import Ispb
 from exporter.config import load_settings, parse_duration
+from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,8 +200,11 @@ def capture(
     )
     if output_file is None:
         click.echo(made, nl=False)
-    else:
+        return
+    try:
         output_file.write_text(made, "utf-8")
+    except OSError as error:
+        raise DictRateLimitError(f"{output_file}: cannot be written: {error.strerror}") from error
 
 
 @click.command()
