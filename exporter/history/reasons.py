@@ -117,10 +117,11 @@ def _absence(why: Explanation, gauge: str) -> str | None:
 
 
 def _recorded(why: Explanation) -> Iterator[str]:
+    """The rules are those of today: where the database has something else, others were in force."""
     fires = why.alert is not None and why.alert.state is AlertState.FIRING
     if fires and why.recorded is None:
         yield "The database has no such alert firing then: other rules were in force."
-    elif not fires and why.recorded is not None:
+    elif why.recorded is not None and (why.alert is None or why.alert.firing_since != why.recorded.began_at):
         of = f" for {why.recorded.policy}" if why.policy is None and why.recorded.policy else ""
         yield f"The database has it firing{of} since {utc(why.recorded.began_at)}: other rules were in force."
 

@@ -245,6 +245,22 @@ async def test_rules_that_were_not_in_force_are_said(past, tmp_path):
     )
 
 
+async def test_rules_that_let_it_fire_at_another_time_are_said(past, tmp_path):
+    at_once = rule_file(tmp_path, SLOW.replace("for: 1m", "for: 0s"), name="at-once.yml")
+    await past.record(used(*[60] * 6), rules=at_once)
+
+    told = await past.told("Slow", when=at(75))
+
+    assert "Firing since 2026-03-10 12:01:00 (15s); true since 2026-03-10 12:00:00." in told
+    assert "The database has it firing since 2026-03-10 12:00:00: other rules were in force." in told
+
+
+async def test_the_rules_that_were_in_force_need_no_word_about_others(past):
+    await past.record(used(*[60] * 6))
+
+    assert "other rules" not in await past.told("Slow", when=at(75))
+
+
 async def test_an_alert_that_fired_before_the_replay_begins_has_its_own_beginning(past):
     await past.record(used(*[82] * 600))
 
