@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.history.comparison import Change
 from exporter.history.report import counted, gaps_told, scope, span, verdict
+from exporter.history.tables import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,6 +76,7 @@ def html(report: Report, limit: int) -> str:
     environment.filters["span"] = span
     environment.filters["time"] = _time
     rows = _rows(report)
+    kept, left = listed(report.pairs, limit)
     template = environment.from_string((Path(__file__).parent / "page.html").read_text("utf-8"))
     return template.render(
         report=report,
@@ -86,8 +88,8 @@ def html(report: Report, limit: int) -> str:
         rows_left=max(0, len(rows) - ROWS),
         width=WIDTH,
         lines=(*report.by_rule, *report.by_policy),
-        listed=report.pairs[:limit],
-        left=max(0, len(report.pairs) - limit),
+        listed=kept,
+        left=left,
         told=TOLD,
     )
 

@@ -27,8 +27,8 @@ def text(shown: Report, limit: int) -> str:
         parts += ["", _table(_RULES_HEADER, [_rule_cells(line) for line in shown.by_rule])]
         policy_header = ("ALERT", "POLICY", *_RULES_HEADER[2:])
         parts += ["", _table(policy_header, [_policy_cells(line) for line in shown.by_policy])]
-        listed, left = _listed(shown.pairs, limit)
-        parts += ["", _table(_ALERTS_HEADER, [_alert_cells(shown, pair) for pair in listed])]
+        shown_pairs, left = listed(shown.pairs, limit)
+        parts += ["", _table(_ALERTS_HEADER, [_alert_cells(shown, pair) for pair in shown_pairs])]
         parts += [_left_out(left)] if left else []
         if len({pair.change for pair in shown.pairs}) > 1 or shown.changes[Change.SAME] == 0:
             parts += ["", "+ new   - gone   ~ at other times"]
@@ -45,9 +45,9 @@ def markdown(shown: Report, limit: int) -> str:
     ]
     if shown.pairs:
         parts += ["", *_pipes(_RULES_HEADER, [_rule_cells(line) for line in shown.by_rule])]
-        listed, left = _listed(shown.pairs, limit)
+        shown_pairs, left = listed(shown.pairs, limit)
         parts += ["", f"<details><summary>{counted(len(shown.pairs), 'alert')}</summary>", ""]
-        parts += _pipes(("", *_ALERTS_HEADER[1:]), [_alert_cells(shown, pair) for pair in listed])
+        parts += _pipes(("", *_ALERTS_HEADER[1:]), [_alert_cells(shown, pair) for pair in shown_pairs])
         parts += ["", _left_out(left)] if left else []
         parts += ["", "`+` new, `-` gone, `~` at other times", "", "</details>", ""]
         parts += ["<details><summary>By policy</summary>", ""]
@@ -115,13 +115,13 @@ def _doubts(shown: Report) -> list[str]:
     return told
 
 
-def _listed(pairs: Sequence[Pair], limit: int) -> tuple[Sequence[Pair], int]:
+def listed(pairs: Sequence[Pair], limit: int) -> tuple[Sequence[Pair], int]:
     """Returns the alerts to list, and how many are left out: those that are the same go first."""
     if len(pairs) <= limit:
         return pairs, 0
     differing = [pair for pair in pairs if pair.change is not Change.SAME]
-    listed = differing[:limit] if differing else list(pairs[:limit])
-    return listed, len(pairs) - len(listed)
+    kept = differing[:limit] if differing else list(pairs[:limit])
+    return kept, len(pairs) - len(kept)
 
 
 def _left_out(left: int) -> str:

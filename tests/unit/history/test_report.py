@@ -80,9 +80,12 @@ def test_of_many_alerts_those_that_differ_are_listed_first():
     )
 
     told = shown(made, "table", 5)
+    page = shown(made, "html", 5)
 
     assert "... and 49 more; --limit lists more, --output json all of them" in told
     assert sum("recovered" in line for line in told.splitlines()) == 1
+    assert "and 49 more" in page
+    assert page.count('<td class="change') == page.count('<td class="change new">') == 1
 
 
 def test_gaps_and_failing_rules_are_told():
