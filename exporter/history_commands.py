@@ -134,14 +134,17 @@ def backtest(
     report with a timeline.
     """
     from exporter.history import progress, spreading, whose
+    from exporter.history.backtest import warm_up
     from exporter.history.report import report
     from exporter.history.showing import shown
     from exporter.rules.loading import load
+    from exporter.rules.promql.sources import ALERTS
+    from exporter.rules.promql.walking import selectors
 
     period = _period(since, until, "--since", "--until")
     sides = (files, against) if against else (files,)
-    for side in sides:
-        load([escape(file) for file in side])
+    rule_sets = [load([escape(file) for file in side]).rules for side in sides]
+    held = any(s.metric == ALERTS for rules in rule_sets for r in rules for s in selectors(r.expression.tree))
     job = spreading.Job(settings.database, sides, period)
     found = asyncio.run(whose.participants(settings.database, participants))
     with progress.shown(found, period) as told:
@@ -152,6 +155,7 @@ def backtest(
         other=", ".join(against) or None,
         period=period,
         policy=policy,
+        replayed_since=period.since - warm_up(rule_sets) if held else None,
     )
     click.echo(shown(made, output, limit))
 

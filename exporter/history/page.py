@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.history.comparison import Change
-from exporter.history.report import counted, gaps_told, scope, span, verdict
+from exporter.history.report import beginning_told, counted, gaps_told, scope, span, verdict
 from exporter.history.tables import listed
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def html(report: Report, limit: int) -> str:
         scope=scope(report),
         verdict=verdict(report),
         gaps_told=gaps_told(report),
+        beginning_told=beginning_told(report),
         ticks=list(ticks(report.period)),
         rows=rows[:ROWS],
         rows_left=max(0, len(rows) - ROWS),

@@ -10,6 +10,7 @@ from exporter.history.comparison import Change, Line, Pair, Side, lines, pairs, 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from exporter.buckets.bucket import Ispb
     from exporter.history.backtest import Failing, Past, Period
@@ -33,6 +34,8 @@ class Report:
 
     ``by_rule`` and ``by_policy`` are totals, the noisiest first; ``failing`` are
     rules of either side that could not be evaluated at some polls, with the side's name.
+    ``replayed_since`` is where the replay began, if a rule looks at ``ALERTS``: what
+    these hold may have begun before.
     """
 
     mine: str
@@ -52,13 +55,22 @@ class Report:
     by_rule: tuple[Line, ...]
     by_policy: tuple[Line, ...]
     failing: tuple[tuple[str, Ispb, Failing], ...]
+    replayed_since: datetime | None
 
     @property
     def changes(self) -> dict[str, int]:
         return {change: sum(pair.change is change for pair in self.pairs) for change in Change}
 
 
-def report(pasts: Sequence[Past], *, mine: str, other: str | None, period: Period, policy: str | None) -> Report:
+def report(
+    pasts: Sequence[Past],
+    *,
+    mine: str,
+    other: str | None,
+    period: Period,
+    policy: str | None,
+    replayed_since: datetime | None = None,
+) -> Report:
     """Puts the first rule file's outcomes beside the second's, or (``other`` None) beside what was raised.
 
     ``policy`` leaves out alerts of others, and those about a participant.
@@ -92,6 +104,7 @@ def report(pasts: Sequence[Past], *, mine: str, other: str | None, period: Perio
         by_rule=tuple(lines(found, period, lambda e: (e.name, e.severity, ""))),
         by_policy=tuple(lines(found, period, lambda e: (e.name, e.severity, e.policy or "(participant)"))),
         failing=tuple(failing),
+        replayed_since=replayed_since,
     )
 
 
@@ -137,6 +150,16 @@ def gaps_told(shown: Report) -> str:
     return (
         f"{counted(shown.gap_count, 'gap')} in the history, {span(shown.gap_seconds)} in all: "
         "nobody polled then, and rules are silent about it."
+    )
+
+
+def beginning_told(shown: Report) -> str:
+    """Returns what is not known of the beginning, as a sentence; empty where all is."""
+    if shown.replayed_since is None:
+        return ""
+    return (
+        f"Replayed from {shown.replayed_since:%Y-%m-%d %H:%M:%S} on, with the alerts that fired then: one that was "
+        "never raised, and that hysteresis (ALERTS) would have held since before, is not known."
     )
 
 

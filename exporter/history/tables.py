@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.history.comparison import Change, Line, Side
-from exporter.history.report import Report, counted, gaps_told, scope, span, verdict
+from exporter.history.report import Report, beginning_told, counted, gaps_told, scope, span, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,7 @@ def as_json(shown: Report) -> str:
             "against": shown.other,
             "since": period.since.isoformat(),
             "until": period.until.isoformat(),
+            "replayed_since": shown.replayed_since.isoformat() if shown.replayed_since else None,
             "participants": shown.participants,
             "policy": shown.policy,
             "polls": shown.polls,
@@ -109,6 +110,7 @@ def _doubts(shown: Report) -> list[str]:
         told.append(f"  {g.participant}  {begin} to {end}  {span(g.gap.seconds)}")
     if shown.gap_count > _LONGEST_GAPS:
         told.append(f"  and {shown.gap_count - _LONGEST_GAPS:,} shorter ones")
+    told += filter(None, [beginning_told(shown)])
     for name, participant, failing in shown.failing:
         polls = counted(failing.polls, "poll")
         told.append(f"{failing.group}/{failing.name} of {name} failed at {polls} of {participant}: {failing.message}")

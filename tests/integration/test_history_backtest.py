@@ -233,6 +233,19 @@ async def test_the_report_is_beside_what_was_raised(database_dsn):
     assert report["totals"]["new"] == report["totals"]["gone"] == report["totals"]["changed"] == 0
 
 
+async def test_what_hysteresis_holds_since_before_the_replay_is_said_to_be_unknown(database_dsn, tmp_path):
+    await recorded(database_dsn, "steady", seconds=600)
+    began = BEGAN - timedelta(hours=1)
+
+    said = [
+        (await ran(database_dsn, str(RULES), f"--output={output}")).stdout for output in ("table", "markdown", "html")
+    ]
+
+    assert all(f"Replayed from {began:%Y-%m-%d %H:%M:%S} on, with the alerts that fired then" in told for told in said)
+    assert (await shown(database_dsn, str(RULES)))["replayed_since"] == began.isoformat()
+    assert (await shown(database_dsn, rule_file(tmp_path, LOW_AT.format(percent=1))))["replayed_since"] is None
+
+
 async def test_the_report_is_beside_another_rule_file(database_dsn, tmp_path):
     await recorded(database_dsn, "exhaustion")
     new = rule_file(tmp_path, LOW_AT.format(percent=60), name="new.yml")
