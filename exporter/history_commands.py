@@ -157,6 +157,8 @@ def backtest(
         policy=policy,
         replayed_since=period.since - warm_up(rule_sets) if held else None,
     )
+    if policy is not None and not made.pairs:
+        asyncio.run(whose.known_policy(settings.database, policy))  # a slip of the pen must not look like silence
     click.echo(shown(made, output, limit))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exporter.errors import DictRateLimitError
+from exporter.rules.promql.selecting import nearest
 from exporter.store.database import Database, reached
 from exporter.store.reader import Reader
 
@@ -32,6 +33,14 @@ async def participants(settings: DatabaseSettings, wanted: Sequence[str] = ()) -
     if missing:
         raise DictRateLimitError(f"the database holds no poll of participant {missing[0]}; it has {named(known)}")
     return [participant for participant in known if not wanted or participant in wanted]
+
+
+async def known_policy(settings: DatabaseSettings, policy: str) -> None:
+    """Raises DictRateLimitError where no participant has such a bucket, with the nearest name; DatabaseUnavailable."""
+    async with reached(settings) as database:
+        known = sorted({state.observation.bucket.policy for state in await Reader(database).latest_states()})
+    if policy not in known:
+        raise DictRateLimitError(f"no participant has a bucket {policy}{nearest(policy, known)}")
 
 
 async def reading(

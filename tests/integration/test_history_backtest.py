@@ -281,6 +281,16 @@ async def test_only_one_policy(database_dsn, tmp_path):
     assert {alert["rules"]["policy"] for alert in report["alerts"] if alert["rules"]} == {min(policies)}
 
 
+async def test_a_policy_that_nobody_has_is_said_with_the_nearest(database_dsn):
+    await recorded(database_dsn, "steady", seconds=600)
+
+    unknown = await ran(database_dsn, str(RULES), "--policy=KEYS_CHEK")
+    quiet = await ran(database_dsn, str(RULES), "--policy=KEYS_CHECK")
+
+    assert str(unknown.exception) == "no participant has a bucket KEYS_CHEK; did you mean KEYS_CHECK?"
+    assert "No alert, neither" in quiet.stdout
+
+
 async def test_a_participant_without_history_is_said(database_dsn):
     await recorded(database_dsn, "steady")
 
