@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.history.comparison import Change
 from exporter.history.report import beginning_told, counted, gaps_told, scope, span, verdict
-from exporter.history.tables import listed
+from exporter.history.tables import FAILING_TOLD, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,6 +84,8 @@ def html(report: Report, limit: int) -> str:
         verdict=verdict(report),
         gaps_told=gaps_told(report),
         beginning_told=beginning_told(report),
+        failing=report.failing[:FAILING_TOLD],
+        failing_left=max(0, len(report.failing) - FAILING_TOLD),
         ticks=list(ticks(report.period)),
         rows=rows[:ROWS],
         rows_left=max(0, len(rows) - ROWS),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from exporter.history.episodes import Episode
 
 MARKS: Final = {Change.NEW: "+", Change.GONE: "-", Change.CHANGED: "~", Change.SAME: " "}
+FAILING_TOLD: Final = 10
+"""A rule that fails mostly does so for each participant, and these may be a thousand."""
 _LONGEST_GAPS: Final = 5
 _RULES_HEADER: Final = ("ALERT", "SEVERITY", "ALERTS", "was", "FIRING", "was", "LONGEST", "NEW", "GONE", "OTHERWISE")
 _ALERTS_HEADER: Final = ("", "BEGAN (UTC)", "FIRED FOR", "ALERT", "SEVERITY", "PARTICIPANT", "POLICY", "HOW IT ENDED")
@@ -111,9 +113,11 @@ def _doubts(shown: Report) -> list[str]:
     if shown.gap_count > _LONGEST_GAPS:
         told.append(f"  and {shown.gap_count - _LONGEST_GAPS:,} shorter ones")
     told += filter(None, [beginning_told(shown)])
-    for name, participant, failing in shown.failing:
+    for name, participant, failing in shown.failing[:FAILING_TOLD]:
         polls = counted(failing.polls, "poll")
         told.append(f"{failing.group}/{failing.name} of {name} failed at {polls} of {participant}: {failing.message}")
+    if len(shown.failing) > FAILING_TOLD:
+        told.append(f"and {len(shown.failing) - FAILING_TOLD:,} more that failed; --output json has all of them")
     return told
 
 

@@ -102,6 +102,16 @@ def test_gaps_and_failing_rules_are_told():
     assert "g/Twice of new.yml failed at 12 polls of 12345678: same labelset" in told
 
 
+@pytest.mark.parametrize("output", ["table", "markdown", "html"])
+def test_a_thousand_failures_are_not_all_told(output):
+    made = reported(failing=[Failing("g", f"Rule{n}", 12, "same labelset") for n in range(1000)])
+
+    told = shown(made, output, 50)
+
+    assert told.count("same labelset") == 10
+    assert "990 more that failed" in told
+
+
 def test_markdown_is_a_verdict_and_folded_tables():
     told = shown(MIXED, "markdown", 50)
 
