@@ -84,8 +84,9 @@ def attempt(patterns: Sequence[str]) -> Attempt:
         )
         for group in parsed
     ]
-    findings.sort(key=lambda finding: (finding.file, finding.line))
-    return Attempt(tuple(parsed), RuleSet(tuple(groups), _digest(contents)), tuple(findings))
+    # What an expression holds twice is found twice.
+    found = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
+    return Attempt(tuple(parsed), RuleSet(tuple(groups), _digest(contents)), tuple(found))
 
 
 def checksum(patterns: Sequence[str]) -> str:

@@ -34,6 +34,14 @@ def test_the_shipped_rules_have_nothing_to_warn_of():
     assert check([str(SHIPPED)]) == []
 
 
+def test_what_an_expression_holds_twice_is_found_once(tmp_path: Path):
+    rule = "alert: A\nexpr: dict_rate_limit_uo == 0 or dict_rate_limit_uo == 0\nlabels: {severity: info}"
+
+    errors = [message for _, severity, message in found(tmp_path, rule) if severity == "error"]
+
+    assert len(errors) == 1
+
+
 def test_errors_and_warnings_come_by_line(tmp_path: Path):
     findings = found(
         tmp_path,
