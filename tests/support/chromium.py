@@ -17,6 +17,10 @@ CHROMIUM = shutil.which("chromium")
 WAIT_SECONDS = 30
 
 
+class Navigated(Exception):
+    """The page that was asked is no longer there."""
+
+
 class Tab:
     """One tab. ``complaints`` are what its console said."""
 
@@ -44,7 +48,11 @@ class Tab:
         await self.until(lambda: self.evaluate("document.readyState === 'complete'"))
 
     async def evaluate(self, expression: str) -> Any:
-        answer = await self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        """Returns the expression's value; None where the page went elsewhere meanwhile, as it may at a click."""
+        try:
+            answer = await self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        except Navigated:
+            return None
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -81,6 +89,8 @@ class Tab:
                 heard = json.loads((await self._reader.readuntil(b"\0"))[:-1])
             self._note(heard)
             if heard.get("id") == self._last:
+                if heard.get("error", {}).get("message") == "Inspected target navigated or closed":
+                    raise Navigated
                 assert "error" not in heard, heard["error"]
                 return dict(heard["result"])
 
