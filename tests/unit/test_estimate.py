@@ -258,6 +258,14 @@ def test_payment_orders_are_no_proof_of_steps() -> None:
     assert estimator.mode is None
 
 
+def test_a_dry_bucket_is_no_proof_of_how_it_refills() -> None:
+    estimator = Estimator(60, 60)
+    for seconds in (0, 60.4, 120.1, 180.7, 240.2, 300.9, 360.3):
+        estimator.observe(snapshot(bucket(0), seconds=seconds))
+
+    assert estimator.mode is None
+
+
 @pytest.mark.parametrize(
     ("first", "last", "share"),
     [
