@@ -62,6 +62,10 @@ class Connection(H11Protocol):
         if self._limit is None:
             self._wait(REQUEST_SECONDS)
         super().data_received(data)
+
+    def handle_events(self) -> None:
+        # Also called where a response has ended and the next request was here already.
+        super().handle_events()
         if not self.responding and self.conn.our_state in (h11.SEND_RESPONSE, h11.SEND_BODY):
             self.responding = True
             self._set_limit(RESPONSE_SECONDS)
@@ -71,6 +75,11 @@ class Connection(H11Protocol):
         self._unlimit()
         self.waiting_since = self.loop.time()
         super().on_response_complete()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the client's turn: to ask, or to read."""
+        return not self.responding or self.flow.write_paused
 
     def abort(self) -> None:
         """Closes the connection at once, whatever is still to be sent."""

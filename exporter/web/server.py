@@ -149,7 +149,7 @@ class WebServer:
         if self._connecting:
             next(iter(self._connecting)).cancel()
             return
-        waiting = [connection for connection in self.connections if not connection.responding]
+        waiting = [connection for connection in self.connections if connection.waits]
         if waiting:
             min(waiting, key=lambda connection: connection.waiting_since).abort()
 

@@ -174,6 +174,18 @@ async def test_a_response_that_is_not_read_is_given_up_in_time(monkeypatch: pyte
         writer.close()
 
 
+async def test_a_response_to_a_request_that_was_waiting_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "RESPONSE_SECONDS", 0.2)
+    async with serving(app_of(big_metrics(1000))) as server:
+        _, writer = await connect(server)
+        both = b"GET /-/healthy HTTP/1.1\r\nHost: exporter\r\n\r\nGET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"
+        writer.write(both)
+        await until(lambda: server.connections)
+
+        await until(lambda: not server.connections)
+        writer.close()
+
+
 async def test_a_connection_is_kept_between_scrapes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.1)
     async with serving() as server, httpx.AsyncClient(base_url=f"http://{server.addresses[0]}") as http:
@@ -220,6 +232,22 @@ async def test_beyond_the_limit_of_connections_the_longest_waiting_goes(monkeypa
         assert await ended(silent[0][0]) == b""
         assert not silent[1][0].at_eof()
         for _, writer in silent:
+            writer.close()
+
+
+async def test_clients_that_read_nothing_do_not_take_all_connections(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("exporter.web.server.MAX_CONNECTIONS", 3)
+    async with serving(app_of(big_metrics(1000))) as server:
+        deaf = []
+        for number in range(1, 6):
+            _, writer = await connect(server)
+            deaf.append(writer)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+            reading_nothing = min(number, 3)
+            await until(lambda n=reading_nothing: sum(c.flow.write_paused for c in server.connections) == n)
+
+        assert len(server.connections) == 3
+        for writer in deaf:
             writer.close()
 
 
