@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_type_hints
 
 import msgspec
 import yaml
@@ -23,10 +23,20 @@ if TYPE_CHECKING:
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 MASK: Final = "********"
 
+MOST_NESTED: Final = 50
+"""YAML that is nested more deeply is refused: it is read by recursion."""
+
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _DURATION: Final = re.compile(
     r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?",
+    re.ASCII,
 )
+_LONGEST_SECONDS: Final = 2**63 / 10**9
+"""What Go counts in 64 bits of nanoseconds: 292 years."""
+
+
+class DurationOutOfRange(ValueError):
+    """A duration is too long for Prometheus."""
 
 
 def parse_duration(text: str) -> float:
@@ -37,7 +47,10 @@ def parse_duration(text: str) -> float:
     if not text or match is None:
         raise ValueError(f"{text!r} is not a duration; write it as 15s, 5m or 1h30m")
     units = ("y", "w", "d", "h", "m", "s", "ms")
-    return float(sum(int(n) * _UNITS[unit] for n, unit in zip(match.groups(), units, strict=True) if n))
+    seconds = sum(float(n) * _UNITS[unit] for n, unit in zip(match.groups(), units, strict=True) if n)
+    if seconds >= _LONGEST_SECONDS:
+        raise DurationOutOfRange(f"{text!r} is too long a duration; the longest is 292y")
+    return seconds
 
 
 class Duration(float):
@@ -244,9 +257,20 @@ def yaml_fault(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
+def shallow(text: str) -> str:
+    """Returns YAML that is not nested so deeply that composing it ends the process. Raises yaml.YAMLError."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_NESTED:
+            mark = cast("yaml.Mark | None", event.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"more than {MOST_NESTED} levels deep", problem_mark=mark)
+    return text
+
+
 def _read(file: Path) -> Any:
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(shallow(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -93,4 +93,6 @@ def _templates(
             made[name] = Template(given.text, alert)
         except TemplateRefused as refused:
             wrong(given.line, f"{kind} {name}: {refused}")
+        except RecursionError:
+            wrong(given.line, f"{kind} {name}: the template is nested too deeply")
     return made

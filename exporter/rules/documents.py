@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from exporter.config import shallow
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -64,7 +66,7 @@ class Key:
 def parse(text: str) -> Entry | None:
     """Returns the document's root, None where it is empty. Raises YamlInvalid."""
     try:
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+        node = yaml.compose(shallow(text), Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
         raise YamlInvalid(line, " ".join(filter(None, (error.context, error.problem)))) from None

@@ -6,7 +6,7 @@ import glob
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exporter.errors import RuleFileInvalid
 from exporter.rules.compiling import compile_group
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.rules.rule import CompiledRule
+
+
+MOST_BYTES: Final = 1_000_000
+"""A larger file is refused: reading it would keep a running reconciler from its polls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,9 @@ def attempt(patterns: Sequence[str]) -> Attempt:
             contents[file] = Path(file).read_bytes()
         except OSError as error:
             findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
+            continue
+        if len(contents[file]) > MOST_BYTES:
+            findings.append(Finding(file, 0, "", "", f"has more than {MOST_BYTES:,} bytes: split it"))
             continue
         parsed += parse_file(file, contents[file], findings)
     sources = LatestSource()

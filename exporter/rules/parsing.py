@@ -84,11 +84,13 @@ class _Parser:
 
     def groups(self, root: Entry) -> list[ParsedGroup]:
         found: list[ParsedGroup] = []
+        names: set[str] = set()
         known = fields(root, _FILE, self.wrong).get("groups")
         for entry in self._items(known):
             group = self._parse_group(entry)
-            if any(other.name == group.name for other in found):
+            if group.name in names:
                 self.wrong(group.line, f"group {group.name} is repeated in this file")
+            names.add(group.name)
             found.append(group)
         return found
 
@@ -147,10 +149,14 @@ class _Parser:
         if key is None:
             return Text(line, "")
         try:
-            return Text(key.line, key.value.text(), key.value.first_line)
+            text = key.value.text()
         except ValueError as error:
             self.wrong(key.line, str(error))
             return Text(key.line, "")
+        if "\0" in text:
+            self.wrong(key.line, "a NUL character is not supported: the database does not take it")
+            return Text(key.line, "")
+        return Text(key.line, text, key.value.first_line)
 
     def _duration(self, key: Key | None) -> float:
         given = self._text(key)

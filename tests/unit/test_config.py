@@ -34,10 +34,15 @@ def test_durations_are_written_as_in_prometheus(text, seconds) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "15", "s", "1.5s", "5m 3s", "3s5m", "-1s", "1 h"])
+@pytest.mark.parametrize("text", ["", "15", "s", "1.5s", "5m 3s", "3s5m", "-1s", "1 h", "٣m"])
 def test_what_prometheus_refuses_is_no_duration(text) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+def test_a_duration_that_prometheus_cannot_count_is_refused() -> None:
+    with pytest.raises(ValueError, match="'293y' is too long a duration; the longest is 292y"):
+        parse_duration("293y")
 
 
 @given(st.integers(0, 10**9))
@@ -109,6 +114,7 @@ def test_what_is_printed_masks_secrets_and_shows_durations_as_written() -> None:
         ("bridge: {tls: {cert_file: a}}", "bridge.tls: cert_file and key_file belong together"),
         ("database: {min_size: 9}", "database.min_size: is above database.max_size"),
         ("[1", "is not YAML"),
+        ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
         ("- 1", "Expected `object`, got `array`"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import yaml
 
-from exporter.config import parse_duration
+from exporter.config import parse_duration, shallow
 from exporter.rules.promtool.sequences import InputSeries, input_series
 
 if TYPE_CHECKING:
@@ -144,10 +144,11 @@ class _File(_Section):
 def read(file: str) -> TestFile:
     """Raises TestFileInvalid, a sentence."""
     try:
-        given = msgspec.convert(yaml.load(Path(file).read_bytes(), Loader=_Texts) or {}, _File)  # noqa: S506 - safe
+        text = shallow(Path(file).read_text(encoding="utf-8"))
+        given = msgspec.convert(yaml.load(text, Loader=_Texts) or {}, _File)  # noqa: S506 - safe
     except OSError as error:
         raise TestFileInvalid(f"cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TestFileInvalid(f"is not YAML: {' '.join(str(error).split())}") from None
     except msgspec.ValidationError as error:
         raise TestFileInvalid(str(error)) from None

@@ -149,10 +149,19 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         ("groups: [5]", "1: expected a mapping, found a scalar"),
         ("groups: [{name: g, rules: [{alert: [1], expr: x}]}]", "1: g: expected text, found a sequence"),
         ("groups: [{name: g, rules: [{<<: {}, alert: A}]}]", "1: g/A: only plain keys are supported"),
+        ('groups: [{name: "a\\0b"}]', "1: a NUL character is not supported: the database does not take it"),
+        ("groups: " + "[" * 100_000, "1: more than 50 levels deep"),
+        ("groups: []" + " " * 1_000_000, "0: has more than 1,000,000 bytes: split it"),
     ],
 )
 def test_what_is_no_rule_file_is_refused(tmp_path: Path, text: str, told: str):
     assert told in findings(written(tmp_path, text))
+
+
+def test_a_template_that_is_nested_too_deeply_is_refused(tmp_path: Path):
+    deep = LOW.replace("{{ $labels.policy }}", "{{ if true }}" * 5_000 + "{{ end }}" * 5_000)
+
+    assert "annotation summary: the template is nested too deeply" in "".join(findings(rule_file(tmp_path, deep)))
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path):

@@ -91,6 +91,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
         ({"basic_auth_users": {"prometheus": "secret"}}, "basic_auth_users: the password of 'prometheus' is not a"),
         ({"basic_auth_users": ["prometheus"]}, "basic_auth_users: Expected `object`"),
         ("a: [", "is not YAML"),
+        ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
         ("- 1", "Expected `object`"),
     ],
 )
