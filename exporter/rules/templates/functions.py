@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
-from exporter.config import parse_duration
+from exporter.config import DurationOutOfRange, parse_duration
 from exporter.rules.promql.regexes import compiled
 from exporter.rules.templates import humanize
 from exporter.rules.templates.go_format import formatted, joined, printed, quoted
@@ -33,19 +33,14 @@ class Function:
     texts: int = 0
 
 
-def _kind(value: Value) -> str:
-    if isinstance(value, dict):
-        raise CallFailed(f"non-comparable type {printed(value)}: {type_name(value)}")
-    return type_name(value)
-
-
 def _equal(first: Value, *others: Value) -> bool:
     if not others:
         raise CallFailed("missing argument for comparison")
-    kind = _kind(first)
     for other in others:
-        if _kind(other) != kind:
+        if type_name(other) != type_name(first):
             raise CallFailed("incompatible types for comparison")
+        if isinstance(other, dict):
+            raise CallFailed(f"non-comparable type {printed(other)}: {type_name(other)}")
         if first == other:
             return True
     return False
@@ -96,18 +91,44 @@ def _index(item: Value, *keys: Value) -> Value:
             if not isinstance(key, str):
                 raise CallFailed(f"value has type {type_name(key)}; should be string")
             item = item.get(key, "")
+        elif isinstance(item, str):
+            item = _byte(item, key)
         else:
             raise CallFailed(f"can't index item of type {type_name(item)}")
     return item
+
+
+def _byte(text: str, place: Value) -> int:
+    if isinstance(place, bool) or not isinstance(place, int):
+        raise CallFailed(f"cannot index slice/array with type {type_name(place)}")
+    content = text.encode()
+    if place == len(content):
+        raise CallFailed("reflect: string index out of range")
+    if not 0 <= place < len(content):
+        raise CallFailed(f"index out of range: {place}")
+    return content[place]
 
 
 def _title(text: str) -> str:
     """Every letter that no letter, digit or underscore stands before."""
     made, begins = "", True
     for character in text:
-        made += character.upper() if begins and len(character.upper()) == 1 else character
+        made += _mapped(character, character.title()) if begins else character
         begins = not (character.isalnum() or character == "_") if character < "\x80" else character.isspace()
     return made
+
+
+def _upper(text: str) -> str:
+    return "".join([_mapped(character, character.upper()) for character in text])
+
+
+def _lower(text: str) -> str:
+    return "".join([character.lower()[0] for character in text])
+
+
+def _mapped(character: str, to: str) -> str:
+    """Go gives one character for each; where Python gives several, it has none and leaves it."""
+    return to if len(to) == 1 else character
 
 
 def _replaced(pattern: str, replacement: str, text: str) -> str:
@@ -131,13 +152,14 @@ def _expanded(replacement: str, match: Any, names: Mapping[str, int]) -> str:
         if reference["dollar"]:
             return "$"
         name = reference["braced"] or reference["plain"]
-        number = int(name) if name.isdigit() else names.get(name)
+        number = int(name) if _NUMBER.fullmatch(name) else names.get(name)
         return (match.group(number) or "") if number is not None and number <= match.re.groups else ""
 
     return _REFERENCE.sub(group, replacement)
 
 
-_REFERENCE: Final = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)\}|(?P<plain>\w+))", re.ASCII)
+_REFERENCE: Final = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)\}|(?P<plain>\w+))")
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -177,8 +199,10 @@ def _strip_domain(address: str) -> str:
 def _duration(text: str) -> float:
     try:
         return parse_duration(text)
+    except DurationOutOfRange:
+        raise CallFailed("duration out of range") from None
     except ValueError:
-        told = "empty duration string" if not text else f'not a valid duration string: "{text}"'
+        told = "empty duration string" if not text else f"not a valid duration string: {quoted(text)}"
         raise CallFailed(told) from None
 
 
@@ -210,8 +234,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "humanizeTimestamp": Function(humanize.humanize_timestamp, 1),
     "toTime": Function(humanize.to_time, 1),
     "title": Function(_title, 1, texts=1),
-    "toUpper": Function(str.upper, 1, texts=1),
-    "toLower": Function(str.lower, 1, texts=1),
+    "toUpper": Function(_upper, 1, texts=1),
+    "toLower": Function(_lower, 1, texts=1),
     "match": Function(_matches, 2, texts=2),
     "reReplaceAll": Function(_replaced, 3, texts=3),
     "safeHtml": Function(str, 1, texts=1),

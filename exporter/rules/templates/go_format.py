@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
     from exporter.rules.templates.values import Value
 
 _VERB: Final = re.compile(
-    r"%(?P<flags>[-+0 ]*)(?P<width>[1-9][0-9]*)?(?:\.(?P<precision>[0-9]*))?(?P<verb>.?)", re.DOTALL
+    r"%(?P<flags>[-+0 ]*)(?P<width>[1-9][0-9]{0,3})?(?:\.(?P<precision>[0-9]{0,4}))?(?P<verb>.?)", re.DOTALL
 )
 
 _VERBS: Final = frozenset("vsqdfFeEgGt%")
 
 _ESCAPES: Final = {
-    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\", '"': '\\"',
+    "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\",
 }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def joined(values: list[Value]) -> str:
 
 def quoted(text: str) -> str:
     """Returns a Go string literal."""
-    return '"' + "".join(_escaped(c) for c in text) + '"'
+    return _quoted(text, '"')
 
 
 def shortest(number: float) -> str:
@@ -117,17 +118,29 @@ class _Verb:
             return "map[" + " ".join(f"{self.applied(n)}:{self.applied(value[n])}" for n in sorted(value)) + "]"
         if isinstance(value, str) and self.verb in "vsq":
             cut = value if self.precision is None else value[: self.precision]
-            return self._padded(quoted(cut) if self.verb == "q" else cut)
+            return self._padded(_quoted(cut, '"', only_ascii="+" in self.flags) if self.verb == "q" else cut)
         if isinstance(value, bool):
             if self.verb in "vt":
                 return self._padded(printed(value))
         elif isinstance(value, float) and self.verb in "vfFeEgG":
             return self._padded(self._float(value), signed=math.isfinite(value), zeros=math.isfinite(value))
-        elif isinstance(value, int) and self.verb in "vd":
-            return self._padded(self._signed(f"{value:0{(self.precision or 0) + (value < 0)}d}"), signed=True)
+        elif isinstance(value, int) and self.verb in "vdq":
+            return self._character(value) if self.verb == "q" else self._integer(value)
         plain = "g" if isinstance(value, float) else "v" if isinstance(value, str | bool) else "d"
         as_v = _Verb(plain, self.flags, self.width, self.precision)
         return f"%!{self.verb}({type_name(value)}={as_v.applied(value)})"
+
+    def _character(self, code: int) -> str:
+        character = chr(code) if 0 <= code <= sys.maxunicode and not 0xD800 <= code < 0xE000 else "\ufffd"
+        return self._padded(_quoted(character, "'", only_ascii="+" in self.flags))
+
+    def _integer(self, number: int) -> str:
+        """A precision is the least number of digits, and leaves filling up to spaces."""
+        if self.precision == 0 and number == 0:
+            return " " * self.width
+        sign = "-" if number < 0 else ""
+        digits = f"{abs(number):0{self.precision or 0}d}"
+        return self._padded(self._signed(sign + digits), signed=True, zeros=self.precision is None)
 
     def _float(self, number: float) -> str:
         if not math.isfinite(number):
@@ -169,11 +182,17 @@ def _not_finite(number: float) -> str:
     return "NaN" if math.isnan(number) else "+Inf" if number > 0 else "-Inf"
 
 
-def _escaped(character: str) -> str:
+def _quoted(text: str, quote: str, *, only_ascii: bool = False) -> str:
+    return quote + "".join(_escaped(c, quote, only_ascii=only_ascii) for c in text) + quote
+
+
+def _escaped(character: str, quote: str, *, only_ascii: bool) -> str:
+    if character == quote:
+        return "\\" + quote
     known = _ESCAPES.get(character)
     if known is not None:
         return known
-    if character.isprintable():
+    if character.isprintable() and (character.isascii() or not only_ascii):
         return character
     code = ord(character)
     if code < 0x80:

@@ -7,14 +7,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from exporter.rules.templates.go_format import formatted, shortest
+from exporter.rules.templates.go_format import formatted, quoted, shortest
 from exporter.rules.templates.values import CallFailed, Value, type_name
 
 _LARGE: Final = "kMGTPEZY"
 _SMALL: Final = "munpfazy"
 
 _FLOAT: Final = re.compile(
-    r"[+-]?(?:inf|infinity|nan|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+)",
+    r"nan|[+-]?(?:inf|infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+)",
     re.IGNORECASE,
 )
 
@@ -84,13 +84,13 @@ def as_float(value: Value) -> float:
     if not isinstance(value, str):
         return float(value)
     if not _FLOAT.fullmatch(value):
-        raise CallFailed(f'strconv.ParseFloat: parsing "{value}": invalid syntax')
+        raise CallFailed(f"strconv.ParseFloat: parsing {quoted(value)}: invalid syntax")
     try:
         number = float.fromhex(value) if "x" in value.lower() else float(value)
     except OverflowError:
         number = math.inf
     if math.isinf(number) and "i" not in value.lower():
-        raise CallFailed(f'strconv.ParseFloat: parsing "{value}": value out of range')
+        raise CallFailed(f"strconv.ParseFloat: parsing {quoted(value)}: value out of range")
     return number
 
 

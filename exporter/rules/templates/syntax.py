@@ -118,6 +118,9 @@ class _Parser:
 
     def _if(self) -> If:
         """The word ``if`` was just taken."""
+        following = self._peek(skip_space=False)
+        if following.kind in {"string", "raw", "variable", "number"}:
+            raise TemplateRefused(f"unexpected `{following.text}` right behind `if`")
         condition = self._to_end("if")
         then, ended_by = self._list()
         if not ended_by:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from exporter.rules.templates import syntax
@@ -202,10 +203,11 @@ def _call(
     def run(scope: _Scope) -> Value:
         last = [] if piped is None else [piped(scope)]
         scope.at = name
-        given = [argument(scope) for argument in arguments] + last
-        for value in given[:texts]:
-            if not isinstance(value, str):
+        given: list[Value] = []
+        for value in chain((argument(scope) for argument in arguments), last):
+            if len(given) < texts and not isinstance(value, str):
                 raise _Failed(scope.at, f"wrong type for value; expected string; got {type_name(value)}")
+            given.append(value)
         try:
             return call(*given)
         except CallFailed as error:

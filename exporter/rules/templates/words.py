@@ -6,7 +6,9 @@ the definitions that Prometheus puts in front of it.
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +31,8 @@ _WORD: Final = re.compile(
       | (?P<sign>[.()|,=])""",
     re.VERBOSE,
 )
-_COMMENT: Final = re.compile(r"[ \t\r\n]?/\*.*?\*/(?:[ \t\r\n]+-)?(?=\}\})", re.DOTALL)
+_TRIM_LEFT: Final = re.compile(r"-[ \t\r\n]")
+_END_OF_COMMENT: Final = re.compile(r"(?:[ \t\r\n]-)?(?=\}\})")
 _INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9][0-9]*|0[xX][0-9a-fA-F]+)")
 _FLOAT: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][+-]?[0-9]+)?")
 _ESCAPE: Final = re.compile(
@@ -40,6 +43,9 @@ _ESCAPE: Final = re.compile(
 _SIMPLE: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
 
 _SPACE: Final = " \t\r\n"
+
+_MOST_DIGITS: Final = 20
+"""So many have the longest integers, with their sign."""
 
 
 class TemplateRefused(Exception):
@@ -66,40 +72,42 @@ class Word:
 def split(text: str) -> Iterator[str | Action]:
     """Yields text and actions; trim markers have done their work, comments are gone. Raises TemplateRefused."""
     place, trimmed = 0, False
+    counted, position = 0, len(PREFIX)
     while True:
         start = text.find("{{", place)
         plain = text[place:] if start < 0 else text[place:start]
         if trimmed:
             plain = plain.lstrip(_SPACE)
         inside_at = start + 2
-        if start >= 0 and re.match(r"-[ \t\r\n]", text[inside_at:]):
+        if start >= 0 and _TRIM_LEFT.match(text, inside_at):
             plain = plain.rstrip(_SPACE)
-            inside_at += 1
+            inside_at += 2
         if plain:
             yield plain
         if start < 0:
             return
         end = _end_of_action(text, inside_at)
         inside = text[inside_at:end]
-        trimmed = re.search(r"[ \t\r\n]-\Z", inside) is not None
-        if not inside.lstrip(_SPACE).startswith("/*"):
-            yield Action(inside.removesuffix("-") if trimmed else inside, _position(text, inside_at))
+        trimmed = len(inside) > 1 and inside[-1] == "-" and inside[-2] in _SPACE
+        counted, position = inside_at, position + len(text[counted:inside_at].encode())
+        if not inside.startswith("/*"):
+            yield Action(inside.removesuffix("-") if trimmed else inside, position)
         place = end + 2
 
 
 def words(action: Action) -> list[Word]:
     """Returns the words of an action, the last of kind end. Raises TemplateRefused."""
     found: list[Word] = []
-    place = 0
+    place, position = 0, action.position
     while place < len(action.inside):
         match = _WORD.match(action.inside, place)
         if match is None:
             raise TemplateRefused(f"unexpected `{action.inside[place]}` in command")
         if match.lastgroup == "declare":
             raise TemplateRefused("variables of one's own are not supported")
-        found.append(Word(match.lastgroup or "", match[0], action.position + len(action.inside[:place].encode())))
-        place = match.end()
-    return [*found, Word("end", "", action.position + len(action.inside.encode()))]
+        found.append(Word(match.lastgroup or "", match[0], position))
+        place, position = match.end(), position + len(match[0].encode())
+    return [*found, Word("end", "", position)]
 
 
 def constant(word: Word) -> str | float | int | bool:
@@ -110,24 +118,34 @@ def constant(word: Word) -> str | float | int | bool:
         return _ESCAPE.sub(_unescaped, word.text[1:-1])
     if word.kind == "name":
         return word.text == "true"
-    if _INTEGER.fullmatch(word.text):
-        return int(word.text, 0)
-    if _FLOAT.fullmatch(word.text):
-        return float(word.text)
-    raise TemplateRefused(f"`{word.text}` is not a number that is supported")
+    return _number(word.text)
+
+
+def _number(text: str) -> float | int:
+    number: float | int = math.inf
+    if _INTEGER.fullmatch(text) and len(text) <= _MOST_DIGITS:
+        number = int(text, 0)
+    elif _FLOAT.fullmatch(text):
+        number = float(text)
+    if math.isinf(number) or (isinstance(number, int) and not -(2**63) <= number < 2**63):
+        raise TemplateRefused(f"`{text}` is not a number that is supported")
+    return number
 
 
 def _end_of_action(text: str, place: int) -> int:
-    comment = _COMMENT.match(text, place)
-    if comment:
-        return comment.end()
-    if text[place:].lstrip(_SPACE).startswith("/*"):
-        raise TemplateRefused("unclosed comment")
+    if text.startswith("/*", place):
+        end = text.find("*/", place + 2)
+        if end < 0:
+            raise TemplateRefused("unclosed comment")
+        closed = _END_OF_COMMENT.match(text, end + 2)
+        if closed is None:
+            raise TemplateRefused("a comment ends before the closing braces")
+        return closed.end()
     while place < len(text):
         if text.startswith("}}", place):
             return place
         match = _WORD.match(text, place)
-        if match and match.lastgroup in {"string", "raw"}:
+        if match:
             place = match.end()
         elif text[place] in '"`':
             raise TemplateRefused("a quoted string is not closed")
@@ -138,13 +156,12 @@ def _end_of_action(text: str, place: int) -> int:
     raise TemplateRefused("unclosed action")
 
 
-def _position(text: str, place: int) -> int:
-    return len(PREFIX) + len(text[:place].encode())
-
-
 def _unescaped(match: re.Match[str]) -> str:
     if match["simple"]:
         return _SIMPLE[match["simple"]]
     if match["bad"]:
         raise TemplateRefused(f"`\\{match['bad']}` is not an escape of a string that is supported")
-    return chr(int(match["octal"], 8)) if match["octal"] else chr(int(match["x"] or match["u"] or match["U"], 16))
+    code = int(match["octal"], 8) if match["octal"] else int(match["x"] or match["u"] or match["U"], 16)
+    if not code or 0xD800 <= code < 0xE000 or code > sys.maxunicode:
+        raise TemplateRefused(f"`{match[0]}` is not a character that is supported")
+    return chr(code)

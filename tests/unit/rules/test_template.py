@@ -108,7 +108,7 @@ def test_a_failure_is_the_text(text: str, told: str):
         ("{{ $value", "unclosed action"),
         ('{{ "x }}', "a quoted string is not closed"),
         ("{{ 'x' }}", "single quotes"),
-        ("{{ /* x", "unclosed comment"),
+        ("{{/* x", "unclosed comment"),
         ("{{ $value ) }}", "unexpected `)` in command"),
         ("{{ ($value }}", "unclosed left paren"),
         ("{{ ($labels).policy }}", "no such field"),
