@@ -94,6 +94,7 @@ class _Pairing:
         self._swapped = match.cardinality is Cardinality.ONE_TO_MANY
         self._one_to_one = match.cardinality is Cardinality.ONE_TO_ONE
         self._signature = match.signature()
+        self._names_apart = match.on.keeps_metric_name
         self._keeps_name = self._arithmetic is None and (match.on.retains(METRIC_NAME) if self._one_to_one else True)
 
     def __call__(self, left: Vector, right: Vector) -> Vector:
@@ -120,6 +121,9 @@ class _Pairing:
             name, labels = self._labels(sample, other)
             self._check_unique(matched, key, (name, labels.pairs))
             result.append((name, labels, value))
+        if self._names_apart and len({(name, labels.pairs) for name, labels, _ in result}) < len(result):
+            # What only the metric name told apart, and the operation has dropped it.
+            raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
         return result
 
     def _value(self, left: float, right: float) -> float | None:

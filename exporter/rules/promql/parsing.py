@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any, Final
 
 import promql_parser as promql
@@ -49,9 +50,11 @@ def _parsed(text: str) -> Any:
 
 def _fault(text: str) -> str:
     """Returns where the grammar no longer allows for what is written, found by trying to go on from each word."""
-    for start, end in tokens.words(text):
-        if not _can_go_on(text[:end]):
-            return f"{tokens.place(text, start)}: unexpected `{text[start:end]}`"
+    places = list(tokens.words(text))
+    good = bisect_left(places, True, key=lambda place: not _can_go_on(text[: place[1]]))
+    if good < len(places):
+        start, end = places[good]
+        return f"{tokens.place(text, start)}: unexpected `{text[start:end]}`"
     return f"{tokens.place(text, len(text.rstrip()))}: unexpected end"
 
 

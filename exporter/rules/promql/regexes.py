@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _QUIET: Final = re2.Options()
 _QUIET.log_errors = False
 
-_NOT_FOR_GO: Final = re.compile(r"(?:[^\\]|\\[^C])*?(?P<what>\\C|\(\?<)", re.DOTALL)
+_NOT_FOR_GO: Final = re.compile(r"(?:[^\\\[]|\\[^C]|\[\^?+\]?+(?:[^\]\\]|\\[^C])*\])*?(?P<what>\\C|\(\?<)", re.DOTALL)
 r"""What the C++ library knows and Go does not: ``\C``, and (before Go 1.22) ``(?<name>``."""
 
 _GO_WORDS: Final = {

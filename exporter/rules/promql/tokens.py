@@ -6,6 +6,7 @@ where that was used.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -100,8 +101,7 @@ class _Reading:
             if bracket != "[" and not self._after_offset():
                 raise ValueError(f"`{word}`: a duration is not a number; write the seconds")
         elif kind == "number" or word.lower() in {"inf", "nan"}:
-            if bracket == "[" or self._after_offset():
-                raise ValueError(f"`{word}` is not a duration")
+            self._refuse_number(word, written=kind == "number", is_duration=bracket == "[" or self._after_offset())
         elif word == "@":
             raise ValueError("`@` is not supported: rules see the present only")
         elif word in _CLOSES:
@@ -109,6 +109,12 @@ class _Reading:
         elif word in _CLOSES.values() and (not self.opened or _CLOSES[self.opened.pop()[0]] != word):
             raise ValueError(f"unexpected `{word}`")
         self._words.append(word)
+
+    def _refuse_number(self, word: str, *, written: bool, is_duration: bool) -> None:
+        if written and not word.lower().startswith("0x") and math.isinf(float(word)):
+            raise ValueError(f"`{word}` is too large a number")
+        if is_duration:
+            raise ValueError(f"`{word}` is not a duration")
 
     def _after_offset(self) -> bool:
         return [word.lower() for word in self._words[-2:] if word not in "+-"][-1:] == ["offset"]

@@ -20,6 +20,7 @@ TWO = view(
 )
 A = f'{{participant="{PARTICIPANT}", policy="A"}}'
 B = f'{{participant="{PARTICIPANT}", policy="B"}}'
+TWO_NAMES = "(dict_rate_limit_up or on (participant, __name__) dict_rate_limit_category_changed_timestamp_seconds)"
 ALONE = f'{{participant="{PARTICIPANT}"}}'
 
 
@@ -299,6 +300,8 @@ def test_the_name_can_be_joined_too():
         ("dict_rate_limit_capacity + on (participant) dict_rate_limit_up",
          r"many-to-one matching must be explicit \(group_left/group_right\)"),
         ("-(dict_rate_limit_capacity or on (policy, participant, __name__) dict_rate_limit_available_tokens)",
+         "vector cannot contain metrics with the same labelset"),
+        (f"{TWO_NAMES} + on (participant, __name__) {TWO_NAMES}",
          "vector cannot contain metrics with the same labelset"),
     ],
 )  # fmt: skip
