@@ -146,18 +146,24 @@ class FeedServer:
     async def _hear(self, requests: AsyncIterator[feed_pb2.FromReconciler]) -> None:
         async for request in requests:
             if request.WhichOneof("message") == "report":
-                self._count(request.report)
+                try:
+                    self._count(request.report)
+                except ValueError as error:
+                    log.warning("a reconciler's report is passed over; is it of another release? %s", error)
 
     def _count(self, report: feed_pb2.Report) -> None:
+        transitions = [
+            (told.participant, told.policy or None, Severity(told.severity), AlertState(told.state))
+            for told in report.transitions
+        ]
+        series = [(Severity(s.severity), s.per_policy) for s in report.series]
         # A report sent again after a broken connection is counted once.
         if not report.sequence or report.sequence > self._counted_sequence:
-            for told in report.transitions:
-                self._reports.count_transition(
-                    told.participant, told.policy or None, Severity(told.severity), AlertState(told.state)
-                )
+            for transition in transitions:
+                self._reports.count_transition(*transition)
         self._counted_sequence = max(self._counted_sequence, report.sequence)
-        if report.series:
-            self._reports.announce([(Severity(s.severity), s.per_policy) for s in report.series])
+        if series:
+            self._reports.announce(series)
         if report.HasField("outbox_pending"):
             age = report.outbox_oldest_age_seconds if report.HasField("outbox_oldest_age_seconds") else None
             self._reports.show_outbox(report.outbox_pending, age)

@@ -228,6 +228,19 @@ async def test_what_was_committed_is_reported_back_and_counted(simulation, datab
     assert b"dict_rate_limit_outbox_pending 3.0" in page
 
 
+async def test_a_report_of_another_release_is_passed_over_and_the_next_one_counts(
+    simulation, database_dsn, caplog
+) -> None:
+    async with serving(simulation) as (_, server), Following(database_dsn, []) as split:
+        reconciler = client(server.port, split.inbox, INSECURE)
+        reconciler.report(Report(series=frozenset({("apocalyptic", False)})))
+        async with following(reconciler):
+            await until(lambda: "'apocalyptic' is not a valid Severity" in caplog.text)
+            reconciler.report(Report(series=frozenset(), outbox_pending=3))
+
+            await until(lambda: b"dict_rate_limit_outbox_pending 3.0" in simulation.metrics.exposition())
+
+
 def counted(metrics: Metrics, name: str) -> float:
     lines = [line for line in metrics.exposition().decode().splitlines() if line.startswith(name + "{")]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
