@@ -22,8 +22,10 @@ from exporter.errors import DictRateLimitError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exporter.alerts.alert import Alert
     from exporter.config import Settings
     from exporter.history.backtest import Period
+    from exporter.store.reader import Reader
 
 FILE = click.Path(exists=True, dir_okay=False, readable=True)
 ISPB_DIGITS = 8
@@ -190,7 +192,7 @@ def capture(
     ones) make of them: the test passes at once, here and under promtool. Begin before the incident does: nothing
     fires yet when a test begins.
     """
-    from exporter.history.capture import Wanted
+    from exporter.history.capture import Wanted, fired_before
     from exporter.history.capture import capture as captured
     from exporter.history.whose import reading
     from exporter.rules.loading import load, matching_files
@@ -201,9 +203,15 @@ def capture(
     folder = output_file.parent if output_file is not None else Path()
     named = [escape(os.path.relpath(file, folder)) for file in found]
     wanted = Wanted(participant, period, policies, alerts, interval)
-    made = asyncio.run(
-        reading(settings.database, (participant,), lambda reader, _: captured(reader, rules, named, wanted))
-    )
+
+    async def work(reader: Reader, _: object) -> tuple[str, list[Alert]]:
+        return await captured(reader, rules, named, wanted), await fired_before(reader, wanted)
+
+    made, earlier = asyncio.run(reading(settings.database, (participant,), work))
+    for alert in earlier:
+        bucket = f" of {alert.policy}" if alert.policy is not None else ""
+        since_when = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"
+        click.echo(f"note: {alert.name}{bucket} fired since {since_when}; in the test it begins anew", err=True)
     if output_file is None:
         click.echo(made, nl=False)
         return

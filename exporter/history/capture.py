@@ -17,6 +17,7 @@ from exporter.buckets.observation import view_after
 from exporter.config import Duration
 from exporter.errors import DictRateLimitError
 from exporter.history.clocks import time_of_day
+from exporter.history.episodes import firing_at
 from exporter.history.parts import needed_by
 from exporter.history.sampling import Sampled
 from exporter.rules.promql.selecting import nearest
@@ -28,6 +29,7 @@ from exporter.rules.promtool.sequences import LOOKBACK_MS, input_series
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from exporter.alerts.alert import Alert
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll, View
     from exporter.history.backtest import Period
@@ -103,6 +105,19 @@ async def capture(reader: Reader, rules: Sequence[CompiledRule], rule_files: Seq
     for at_ms in clock.left():
         sampled.take(_seen(view, period, at_ms, gauges, wanted.policies))
     return _written(rules, rule_files, names=names, sampled=sampled, wanted=wanted, interval_ms=clock.interval_ms)
+
+
+async def fired_before(reader: Reader, wanted: Wanted) -> list[Alert]:
+    """Returns what fired when the period began, by name: in the test it begins anew. Raises DatabaseUnavailable."""
+    since = wanted.period.since
+    known = await reader.alerts(include_resolved=True, participant=wanted.participant, since=since)
+    concerned = (
+        alert
+        for alert in firing_at(known, since)
+        if (not wanted.alerts or alert.name in wanted.alerts)
+        and (not wanted.policies or alert.policy is None or alert.policy in wanted.policies)
+    )
+    return sorted(concerned, key=lambda alert: (alert.name, alert.policy or ""))
 
 
 @dataclass(slots=True)

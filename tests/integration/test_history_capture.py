@@ -106,6 +106,19 @@ async def test_it_begins_in_the_middle_of_things_and_passes(database_dsn, tmp_pa
     assert passes_everywhere(file)
 
 
+async def test_what_fired_before_it_begins_is_told(database_dsn, tmp_path):
+    participant = await recorded(database_dsn)
+    file = tmp_path / "incident.test.yml"
+
+    from_the_start = await captured(database_dsn, participant, RULES, f"--output-file={file}")
+    in_the_middle = await captured(database_dsn, participant, RULES, f"--output-file={file}", minutes=(123.5, 170.9))
+
+    assert "note:" not in from_the_start.output
+    since = f"{BEGAN + timedelta(minutes=123):%Y-%m-%d %H:%M}"
+    assert f"note: DictRateLimitBridgeNotAnswering fired since {since}" in in_the_middle.output
+    assert "; in the test it begins anew" in in_the_middle.output
+
+
 @pytest.mark.prometheus
 async def test_series_end_where_nobody_polled(database_dsn, tmp_path):
     simulation = Simulation("steady", interval_seconds=30)
