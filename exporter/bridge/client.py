@@ -164,9 +164,10 @@ class BridgeClient:
         code, details = status.name, _details(error)
         if status in RETRIED:
             calls = f"{attempts} attempt{'' if attempts == 1 else 's'}"
+            # UNAVAILABLE comes at once (nobody listens), long before the timeout.
+            within = f" within {self._timeout_seconds:g}s" if status is grpc.StatusCode.DEADLINE_EXCEEDED else ""
             return BridgeUnavailable(
-                f"{self._target} did not answer within {self._timeout_seconds:g}s ({calls}); "
-                f"last error: {code}: {details}",
+                f"{self._target} did not answer{within} ({calls}); last error: {code}: {details}",
                 code=code,
                 attempts=attempts,
             )

@@ -63,9 +63,7 @@ async def test_a_bridge_that_stays_away_is_asked_as_often_as_allowed_and_the_err
 
         assert isinstance(error, BridgeUnavailable)
         assert (error.code, error.attempts, server.calls) == ("UNAVAILABLE", 3, 3)
-        assert str(error) == (
-            f"{server.target} did not answer within 5s (3 attempts); last error: UNAVAILABLE: no route to DICT"
-        )
+        assert str(error) == f"{server.target} did not answer (3 attempts); last error: UNAVAILABLE: no route to DICT"
 
 
 async def test_what_no_database_can_hold_is_left_out_of_the_details():
@@ -92,6 +90,7 @@ async def test_each_attempt_has_a_deadline():
 
         assert isinstance(error, BridgeUnavailable)
         assert (error.code, error.attempts) == ("DEADLINE_EXCEEDED", 2)
+        assert "did not answer within 0.1s (2 attempts)" in str(error)
 
 
 async def test_all_attempts_together_keep_the_time_limit():
