@@ -42,6 +42,9 @@ RESERVE_TOKENS: Final = 2
 LONGEST_WAIT_SECONDS: Final = 600.0
 """However little an answer says that POLICIES_LIST refills: one wrong answer must not end the polling."""
 
+LONGEST_POLL_SHARE: Final = 0.95
+"""Of the interval: a poll that runs out of time ends before the next is due, and does not cost it its place."""
+
 
 class PollSink(Protocol):
     """What takes polls: the feed."""
@@ -164,7 +167,7 @@ class Poller:
             due = loop.time() + random.uniform(0, interval_seconds / 4)  # noqa: S311
         while True:
             await asyncio.sleep(due - loop.time())
-            wait_seconds = await self.poll(interval_seconds)
+            wait_seconds = await self.poll(LONGEST_POLL_SHARE * interval_seconds)
             # A late or long poll skips the instants it missed; those after stay on the grid.
             steps = max(1, math.ceil((max(loop.time(), due + wait_seconds) - due) / interval_seconds - 1e-9))
             due += steps * interval_seconds

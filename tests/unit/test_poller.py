@@ -191,6 +191,18 @@ async def test_run_polls_at_exact_intervals(monkeypatch) -> None:
     assert elapsed >= 9 * 0.05 - 0.02
 
 
+async def test_a_poll_that_runs_out_of_time_ends_before_the_next_is_due() -> None:
+    made, polls, client, _ = poller(answer, interval=0.05)
+
+    task = asyncio.create_task(made.run())
+    while not polls:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert 0.9 * 0.05 < client.asked[0]["time_limit_seconds"] < 0.05
+
+
 @pytest.mark.parametrize(("tokens", "interval"), [(20, 15), (11, 15), (10, 15), (9, 30), (5, 30), (2, 30), (0, 30)])
 def test_the_interval_stretches_before_policies_list_is_dry(tokens, interval) -> None:
     assert Budget(tokens, 20).interval_seconds(15) == interval
