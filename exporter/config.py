@@ -312,20 +312,22 @@ def _is_secret(kind: Any) -> bool:
 def _overrides(environment: Mapping[str, str]) -> dict[tuple[str, ...], tuple[str, Any]]:
     found: dict[tuple[str, ...], tuple[str, Any]] = {}
     known: set[str] = set()
+    # An empty variable is not set: Compose files and units pass on what nobody gave a value.
+    given = {name: text for name, text in environment.items() if text}
     for path, kind, default in keys():
         variable = ENVIRONMENT_PREFIX + "__".join(path).upper()
         known.add(variable)
-        if variable in environment:
-            text: Any = environment[variable]
+        if variable in given:
+            text: Any = given[variable]
             if isinstance(default, tuple):
                 text = [part.strip() for part in text.split(",") if part.strip()]
             found[path] = (variable, text)
         if _is_secret(kind):
             known.add(variable + "_FILE")
-            if variable + "_FILE" in environment:
-                if variable in environment:
+            if variable + "_FILE" in given:
+                if variable in given:
                     raise ConfigurationError(f"{variable} and {variable}_FILE are both set; keep one")
-                found[path] = (variable + "_FILE", _secret_file(variable + "_FILE", environment[variable + "_FILE"]))
+                found[path] = (variable + "_FILE", _secret_file(variable + "_FILE", given[variable + "_FILE"]))
     for variable in environment:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
             raise ConfigurationError(f"{variable}: no such setting; see config.example.yml")
@@ -334,11 +336,14 @@ def _overrides(environment: Mapping[str, str]) -> dict[tuple[str, ...], tuple[st
 
 def _secret_file(variable: str, file: str) -> str:
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
+        secret = Path(file).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigurationError(f"{variable}: {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ConfigurationError(f"{variable}: {file} is not text in UTF-8") from None
+    if not secret:
+        raise ConfigurationError(f"{variable}: {file} is empty")
+    return secret
 
 
 def _nested(path: tuple[str, ...], value: Any) -> Any:

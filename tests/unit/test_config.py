@@ -52,6 +52,23 @@ def test_a_duration_is_shown_so_that_it_reads_back(milliseconds) -> None:
     assert parse_duration(str(duration)) == pytest.approx(milliseconds / 1000)
 
 
+def test_an_empty_variable_is_not_set(file) -> None:
+    given = {
+        "DICT_RATE_LIMIT_POLL__INTERVAL": "",
+        "DICT_RATE_LIMIT_DATABASE__DSN": "",
+        "DICT_RATE_LIMIT_PULSAR__TOKEN_FILE": "",
+    }
+
+    assert load_settings(file("poll: {interval: 30s}"), given) == load_settings(file("poll: {interval: 30s}"), {})
+
+
+def test_an_empty_secret_file_is_refused(tmp_path) -> None:
+    (tmp_path / "dsn").write_text("\n")
+
+    with pytest.raises(ConfigurationError, match=r"DICT_RATE_LIMIT_DATABASE__DSN_FILE: .*dsn is empty"):
+        load_settings(None, {"DICT_RATE_LIMIT_DATABASE__DSN_FILE": str(tmp_path / "dsn")})
+
+
 def test_the_environment_wins_over_the_file(file) -> None:
     settings = load_settings(
         file("poll: {interval: 30s}\nparticipants: ['12345678']"),
