@@ -82,12 +82,13 @@ def attempt(patterns: Sequence[str]) -> Attempt:
             continue
         parsed += parse_file(file, contents[file], findings)
     sources = LatestSource()
+    with_rules = [group for group in parsed if group.rules]
     groups = [
         RuleGroup(
             group.name,
             group.file,
             group.interval_seconds,
-            compile_group(group, _names(group, parsed), sources, findings),
+            compile_group(group, _names(group, with_rules), sources, findings),
         )
         for group in parsed
     ]

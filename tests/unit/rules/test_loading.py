@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -162,6 +163,15 @@ def test_a_template_that_is_nested_too_deeply_is_refused(tmp_path: Path):
     deep = LOW.replace("{{ $labels.policy }}", "{{ if true }}" * 5_000 + "{{ end }}" * 5_000)
 
     assert "annotation summary: the template is nested too deeply" in "".join(findings(rule_file(tmp_path, deep)))
+
+
+def test_a_list_of_many_things_that_are_no_groups_is_refused_soon(tmp_path: Path):
+    begun = time.process_time()
+
+    told = findings(written(tmp_path, "groups: [" + "1," * 100_000 + "]"))
+
+    assert told[0] == "1: expected a mapping, found a scalar"
+    assert time.process_time() - begun < 20  # two seconds; in proportion to the square it was an hour
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path):
