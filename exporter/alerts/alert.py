@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NewType, Protocol
@@ -55,6 +55,8 @@ class Alert:
     (``pending`` since), ``firing_since`` when it began firing,
     ``keep_firing_since`` when the condition ended while ``keep_firing_for`` holds
     it. ``value`` may be NaN or infinite. All times are polls' UTC times.
+    ``named_by`` tells rules that share its name and severity apart: the number of
+    the one whose condition it last was (None: there is one, or a restart forgot).
     """
 
     fingerprint: Fingerprint
@@ -72,6 +74,7 @@ class Alert:
     keep_firing_since: datetime | None = None
     resolved_at: datetime | None = None
     reason: Reason | None = None
+    named_by: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,13 @@ def evaluate(rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint
             made = _by_identity(samples)
         except RuleEvaluationFailed as error:
             step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
-            owners.failed(rule)
-            continue
-        for identity, sample in made.items():
-            step.hold(rule, identity, sample)
-        for alert in owners.ended_by(place, rule, made.keys()):
-            step.release(rule, alert)
+            owners.failed(place, rule)
+        else:
+            for identity, sample in made.items():
+                step.hold(rule, identity, sample, owners.number(place, rule))
+            owners.named(rule, made.keys())
+        for alert in owners.ended(place, rule):
+            step.release(owners.owner(alert), alert)
     return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
 
 
@@ -76,10 +77,12 @@ class _Step:
         self._view = view
         self._at = view.at
 
-    def hold(self, rule: Rule, identity: Fingerprint, sample: RuleSample) -> None:
+    def hold(self, rule: Rule, identity: Fingerprint, sample: RuleSample, named_by: int | None) -> None:
         """The condition is true."""
         was = self.alerts.get(identity)
         alert = _begun(rule, identity, sample, self._at) if was is None else _continued(was, rule, sample)
+        if alert.named_by != named_by:
+            alert = replace(alert, named_by=named_by)
         waited_seconds = (self._at - alert.active_since).total_seconds()
         if alert.state is AlertState.PENDING and waited_seconds >= rule.for_seconds:
             alert = replace(alert, state=AlertState.FIRING, firing_since=self._at)
@@ -128,31 +131,48 @@ class _Owners:
     """Which rule answers for which open alert: the one of its name and severity, in its group or else elsewhere.
 
     Where several are of one name and severity, an alert has ended when the last of
-    them has not named it either.
+    them has not named it either, and goes by the one that named it last.
     """
 
     def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert]) -> None:
-        self._last: dict[tuple[str, Severity], int] = {}
+        self._rules = rules
+        self._places: dict[tuple[str, Severity], list[int]] = defaultdict(list)
         for place, rule in enumerate(rules):
-            self._last[rule.name, rule.severity] = place
+            self._places[rule.name, rule.severity].append(place)
         self.orphans: list[Alert] = []
         self._left: dict[tuple[str, Severity], dict[Fingerprint, Alert]] = defaultdict(dict)
         for alert in alerts:
-            if (alert.name, alert.severity) in self._last:
+            if (alert.name, alert.severity) in self._places:
                 self._left[alert.name, alert.severity][alert.fingerprint] = alert
             else:
                 self.orphans.append(alert)
 
-    def failed(self, rule: Rule) -> None:
-        self._left.pop((rule.name, rule.severity), None)
+    def number(self, place: int, rule: Rule) -> int | None:
+        """Returns the rule's number among those of its name and severity; None where it is the only one."""
+        places = self._places[rule.name, rule.severity]
+        return places.index(place) if len(places) > 1 else None
 
-    def ended_by(self, place: int, rule: Rule, named: Collection[Fingerprint]) -> Sequence[Alert]:
-        left = self._left.get((rule.name, rule.severity))
-        if not left:
-            return ()
-        for identity in named:
+    def owner(self, alert: Alert) -> Rule:
+        """Returns the rule that named the alert last; the last one where that is not known."""
+        places = self._places[alert.name, alert.severity]
+        number = alert.named_by
+        return self._rules[places[number if number is not None and number < len(places) else -1]]
+
+    def named(self, rule: Rule, identities: Collection[Fingerprint]) -> None:
+        """What the rule has just named has not ended."""
+        left = self._left.get((rule.name, rule.severity), {})
+        for identity in identities:
             left.pop(identity, None)
-        return tuple(left.values()) if self._last[rule.name, rule.severity] == place else ()
+
+    def failed(self, place: int, rule: Rule) -> None:
+        """The alerts of a rule that failed stay as they are, and those that may be its own."""
+        left, number = self._left.get((rule.name, rule.severity), {}), self.number(place, rule)
+        self.named(rule, [a.fingerprint for a in left.values() if number is None or a.named_by in (number, None)])
+
+    def ended(self, place: int, rule: Rule) -> Sequence[Alert]:
+        """Returns what none of the rules of this name and severity has named, once the last of them was asked."""
+        key = rule.name, rule.severity
+        return tuple(self._left.get(key, {}).values()) if self._places[key][-1] == place else ()
 
 
 def _by_identity(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:

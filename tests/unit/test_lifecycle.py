@@ -208,6 +208,32 @@ def test_two_rules_of_one_name_and_severity_hold_each_their_own() -> None:
     assert not evaluation.transitions
 
 
+def test_of_rules_of_one_name_and_severity_the_one_that_named_an_alert_says_how_long_it_is_kept() -> None:
+    rule, namesake = StandInRule(keep_firing_for_seconds=60), StandInRule(true=False)
+    over = StandInRule(keep_firing_for_seconds=60, true=False)
+
+    kept = after((0, [rule, namesake]), (15, [over, namesake]))
+    ended = after((0, [rule, namesake]), (15, [over, namesake]), (75, [over, namesake]))
+
+    assert only(kept).keep_firing_since == at(15)
+    assert not ended.alerts
+
+
+def test_a_rule_that_fails_does_not_hold_the_alerts_of_its_namesake() -> None:
+    def fail(_view: View, _alerts: Sequence[Alert]) -> list[RuleSample]:
+        raise RuleEvaluationFailed("no")
+
+    def other(_view: View, _alerts: Sequence[Alert]) -> list[RuleSample]:
+        return [StandInRule().sample(team="b")]
+
+    evaluation = after(
+        (0, [StandInRule(), StandInRule(result=other)]),
+        (15, [StandInRule(true=False), StandInRule(result=fail)]),
+    )
+
+    assert only(evaluation).labels["team"] == "b"
+
+
 def test_a_rule_sees_what_those_before_it_made_and_its_own_of_before() -> None:
     seen: list[list[tuple[str, str]]] = []
 
