@@ -268,9 +268,14 @@ def shallow(text: str) -> str:
     return text
 
 
+def read_yaml(text: str) -> Any:
+    """Returns what one document of plain YAML holds. Raises yaml.YAMLError."""
+    return yaml.safe_load(shallow(text))
+
+
 def _read(file: Path) -> Any:
     try:
-        raw = yaml.safe_load(shallow(file.read_text(encoding="utf-8")))
+        raw = read_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -140,13 +140,12 @@ def backtest(
     from exporter.history.report import report
     from exporter.history.showing import shown
     from exporter.rules.loading import load
-    from exporter.rules.promql.sources import ALERTS
-    from exporter.rules.promql.walking import selectors
+    from exporter.rules.promql.walking import looks_at_alerts
 
     period = _period(since, until, "--since", "--until")
     sides = (files, against) if against else (files,)
     rule_sets = [load([escape(file) for file in side]).rules for side in sides]
-    held = any(s.metric == ALERTS for rules in rule_sets for r in rules for s in selectors(r.expression.tree))
+    held = any(looks_at_alerts(rule.expression.tree) for rules in rule_sets for rule in rules)
     job = spreading.Job(settings.database, sides, period)
     found = asyncio.run(whose.participants(settings.database, participants))
     with progress.shown(found, period) as told:

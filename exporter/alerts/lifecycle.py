@@ -50,8 +50,9 @@ def evaluate(rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint
             step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
             owners.failed(place, rule)
         else:
+            number = owners.number(place, rule)
             for identity, sample in made.items():
-                step.hold(rule, identity, sample, owners.number(place, rule))
+                step.hold(rule, identity, sample, number)
             owners.named(rule, made.keys())
         for alert in owners.ended(place, rule):
             step.release(owners.owner(alert), alert)

@@ -11,9 +11,8 @@ from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.compiler import Compiler
 from exporter.rules.promql.expression import POLICY, written
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.sources import ALERTS
+from exporter.rules.promql.walking import looks_at_alerts
 from exporter.rules.promql.walking import parts as parts_of
-from exporter.rules.promql.walking import selectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +46,7 @@ class Part:
 
     @property
     def uses_alerts(self) -> bool:
-        return any(s.metric == ALERTS for s in selectors(self.tree))
+        return looks_at_alerts(self.tree)
 
     def branches(self) -> Iterator[Part]:
         """Yields the sides of the outermost ``or``, however many it has; itself where it has none."""

@@ -10,7 +10,7 @@ import yaml
 
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import CATEGORIES, POLICIES
-from exporter.config import Duration, parse_duration, shallow
+from exporter.config import Duration, parse_duration, read_yaml
 from exporter.errors import SimulatorError
 from exporter.simulator.garbage import KINDS
 from exporter.simulator.tokens import Refill
@@ -153,7 +153,7 @@ def load(name_or_file: str | Path) -> Scenario:
 def parse(text: str, source: str) -> Scenario:
     """Returns the scenario that ``text`` describes. Raises SimulatorError."""
     try:
-        raw = yaml.safe_load(shallow(text))
+        raw = read_yaml(text)
     except yaml.YAMLError as error:
         raise SimulatorError(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
     try:

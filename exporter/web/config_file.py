@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
-from exporter.config import shallow, yaml_fault
+from exporter.config import read_yaml, yaml_fault
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class WebConfig(_Section, frozen=True):
 def load_web_config(file: Path) -> WebConfig:
     """Returns what ``file`` says. Raises ConfigurationError naming file, key, and what is wrong."""
     try:
-        raw = yaml.safe_load(shallow(file.read_text(encoding="utf-8")))
+        raw = read_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

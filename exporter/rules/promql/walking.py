@@ -11,6 +11,7 @@ from exporter.rules.promql.compiler import Compiler
 from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.selecting import Matcher
 from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.sources import ALERTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,3 +72,8 @@ def constant(tree: Any) -> float | None:
 
 
 _OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
+
+
+def looks_at_alerts(tree: Any) -> bool:
+    """Returns whether an expression asks for ``ALERTS``."""
+    return any(selected.metric == ALERTS for selected in selectors(tree))
