@@ -7,9 +7,15 @@ UV := $(CACHE)/uv/bin/uv
 READY := $(VENV)/.ready
 CASES ?= 10000
 SEED ?= 1
+MINUTES ?= 60
+# Many tests wait for servers: twice as many as there are cores.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
+# A file's tests stay together: what a file prepares it prepares once.
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+NEWEST = $(firstword $(foreach minor,14 13 12,$(foreach python,python3.$(minor) $(wildcard $(HOME)/.pyenv/versions/3.$(minor).*/bin/python3),$(shell $(python) -c 'print("$(python)")' 2>/dev/null))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types layers format stubs differential bench wheel sbom audit clean
+.PHONY: help demo test test-newest soak check lint types layers format stubs differential bench wheel sbom audit clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +31,18 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY) ## the whole system on this machine; Ctrl-C ends it (ARGS='--duration 60s')
 	$(BIN)/dict-rate-limit demo $(ARGS)
 
-test: $(READY) ## all tests, with coverage (ARGS='-k lease')
+test: $(READY) ## all tests, with coverage (ARGS='-k lease', WORKERS=1)
 	$(BIN)/coverage erase
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+
+test-newest: $(READY) ## the unit tests on the newest Python that is there
+	@test -n '$(NEWEST)' || { echo 'there is no Python 3.12 or newer here'; exit 1; }
+	UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV)-newest $(UV) sync --frozen --quiet --python $(NEWEST)
+	$(VENV)-newest/bin/python --version
+	$(VENV)-newest/bin/pytest -q $(PARALLEL) tests/unit
+
+soak: $(READY) ## kills and outages for MINUTES, decided by SEED (MINUTES=60 SEED=1)
+	SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) $(BIN)/pytest -v -s tests/e2e/test_crashes.py tests/e2e/test_outages.py
 
 check: lint types layers test ## all that CI asks
 
@@ -73,4 +88,4 @@ audit: | $(UV) ## known vulnerabilities of what uv.lock names; asks api.osv.dev
 	$(UV) audit --frozen --no-dev --preview-features audit-command
 
 clean: ## what the targets made
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-newest .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

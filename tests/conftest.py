@@ -1,4 +1,4 @@
-"""Services that tests ask for, each defined in `tests/support`."""
+"""Services that tests ask for, each defined in `tests/support`; what holds for every run and every test."""
 
 from __future__ import annotations
 
@@ -7,16 +7,50 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support import servers
+from tests.support.remains import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.support.postgres", "tests.support.broker"]
+pytest_plugins = ["tests.support.postgres", "tests.support.broker", "tests.support.recorded"]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("suite", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+_run = pytest.StashKey[Run]()
 
 
-def pytest_configure() -> None:
-    """Shells let what they run in the background ignore SIGINT, and so would every program that a test starts."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Shells let what they run in the background ignore SIGINT, and so would every program that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):  # one of pytest-xdist's workers belongs to the run that started it
+        config.stash[_run] = Run()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """A run that leaves a process behind has failed."""
+    yield
+    if run := session.config.stash.get(_run, None):
+        left = run.left()
+        if left:
+            print("\nstill running after the tests:", *left, sep="\n  ")  # noqa: T201
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if run := config.stash.get(_run, None):
+        run.end()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    servers.begin_test()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -25,4 +59,6 @@ def pytest_runtest_makereport() -> Iterator[None]:
     report = yield
     if report.skipped and os.environ.get("CI") == "true":
         report.outcome = "failed"
+    if report.failed and (beside := servers.report()):
+        report.sections.append(("Servers of this test", beside))
     return report

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import random
 import time
 
 import pytest
 
-from tests.support import truth
+from tests.support import soak, truth
 from tests.support.program import Bridge, Program, wait_until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.broker]
 
-KILLS = int(os.environ.get("TEST_KILLS", "50"))
+KILLS = 8
+POLL_SECONDS = 1.0
 
 
 def in_order(consumer) -> dict[str, list[str]]:
@@ -38,25 +37,26 @@ def test_killing_the_process_at_random_moments_loses_and_repeats_nothing(
         "PULSAR__SERVICE_URL": pulsar_server.url,
         "PULSAR__TOPIC": topic,
     }
-    chance = random.Random(11)
     program = Program("run", **settings)
+    kills = 0
 
-    for _ in range(KILLS):
+    for chance in soak.rounds(KILLS, share=0.4):
         start(program)
         before = truth.count(database_dsn, "dict_rate_limit_reconciliations")
         wait_until(
             lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > before,  # noqa: B023
             what="a commit after the restart",
         )
-        # The moment of death is what this test is about.
-        time.sleep(chance.uniform(0, 3))
+        # The moment of death is what this test is about: any within a poll's interval.
+        time.sleep(chance.uniform(0, POLL_SECONDS))
         program.kill()
+        kills += 1
     start(program).ready()
     wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_outbox", "state = 'pending'") == 0)
     assert program.stop() == 0
 
     found = truth.check(database_dsn)
-    assert len(found.expected) > KILLS
+    assert len(found.expected) > kills
     wait_until(lambda: len(set(consumer.ids)) >= truth.count(database_dsn, "dict_rate_limit_outbox"))
     assert len(consumer.ids) == len(set(consumer.ids)), "the broker deduplicates"
     for states in in_order(consumer).values():

@@ -20,10 +20,9 @@ from exporter.config import DatabaseSettings, Secret
 from exporter.errors import DictRateLimitError
 from exporter.history import spreading, whose
 from exporter.history.backtest import Period, backtest
-from exporter.rules import loading
 from tests.support.builders import PARTICIPANT, START, at, failed, poll
 from tests.support.program import RULES, wait_until
-from tests.support.recorded import reader, recorder
+from tests.support.recorded import RULE_SET, SIX_HOURS_SECONDS, reader, recorder
 from tests.support.rules import rule_file
 from tests.support.simulated import BEGAN, Simulation
 
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.postgres
 
-RULE_SET = loading.load([str(RULES)]).rules
-SIX_HOURS = Period(BEGAN, BEGAN + timedelta(hours=6))
+SIX_HOURS = Period(BEGAN, BEGAN + timedelta(seconds=SIX_HOURS_SECONDS))
 LOW_AT = """
 alert: Low
 expr: |
@@ -54,16 +52,6 @@ labels: {severity: info}
 
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-
-async def recorded(
-    dsn: str, scenario: str = "outage", *, participants: int = 1, rules=RULE_SET, seconds: float = SIX_HOURS.seconds
-) -> Simulation:
-    """A database with six hours of a scenario, polled every 30 s."""
-    simulation = Simulation(scenario, participants=participants, interval_seconds=30)
-    async with recorder(dsn, rules) as past:
-        await past.take(await simulation.run(seconds))
-    return simulation
 
 
 async def ran(dsn: str, *arguments: str) -> Result:
@@ -90,20 +78,20 @@ async def spread(job: spreading.Job, participants, told=lambda *_: None, *, proc
 
 
 @pytest.mark.parametrize("scenario", ["outage", "slow", "category-change"])
-async def test_every_observation_is_rebuilt_exactly(database_dsn, scenario):
-    simulation = await recorded(database_dsn, scenario, participants=2)
+async def test_every_observation_is_rebuilt_exactly(recorded, scenario):
+    past = await recorded(scenario, participants=2)
 
-    async with reader(database_dsn) as history:
+    async with reader(past.dsn) as history:
         for participant in await history.participants():
             rebuilt = [poll async for poll in history.polls(participant)]
-            assert rebuilt == [poll for poll in simulation.polls if poll.participant == participant]
+            assert rebuilt == [poll for poll in past.polls if poll.participant == participant]
 
 
 @pytest.mark.parametrize("scenario", ["demo", "outage", "exhaustion", "scan", "category-change"])
-async def test_backtesting_the_rules_in_force_gives_the_alerts_that_were_raised(database_dsn, scenario):
-    await recorded(database_dsn, scenario, participants=2)
+async def test_backtesting_the_rules_in_force_gives_the_alerts_that_were_raised(recorded, scenario):
+    dsn = (await recorded(scenario, participants=2)).dsn
 
-    async with reader(database_dsn) as history:
+    async with reader(dsn) as history:
         pasts = [await backtest(history, p, [RULE_SET], SIX_HOURS) for p in await history.participants()]
 
     assert [past.polls for past in pasts] == [6 * 120] * 2
@@ -113,10 +101,10 @@ async def test_backtesting_the_rules_in_force_gives_the_alerts_that_were_raised(
         assert not past.outcomes[0].failing
 
 
-async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(database_dsn):
-    await recorded(database_dsn)
+async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(recorded):
+    dsn = (await recorded("outage")).dsn
 
-    async with reader(database_dsn) as history:
+    async with reader(dsn) as history:
         (participant,) = await history.participants()
         for minutes in range(120, 240, 17):
             period = Period(BEGAN + timedelta(minutes=minutes), BEGAN + timedelta(minutes=minutes + 31))
@@ -126,10 +114,10 @@ async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(datab
 
 
 @pytest.mark.parametrize("participants", [1, 2])
-async def test_several_processes_find_what_one_finds(database_dsn, tmp_path, monkeypatch, participants):
+async def test_several_processes_find_what_one_finds(recorded, tmp_path, monkeypatch, participants):
     monkeypatch.setattr("exporter.history.pieces._LEADS", 1)  # so that six hours are cut
-    await recorded(database_dsn, "outage", participants=participants)
-    job = job_of(database_dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)))
+    dsn = (await recorded("outage", participants=participants)).dsn
+    job = job_of(dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)))
     found = await whose.participants(job.database)
     told: list[float] = []
 
@@ -179,13 +167,16 @@ async def test_what_polls_that_nobody_made_would_have_shown_is_a_gap(database_ds
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
-def test_ended_in_the_middle_it_leaves_no_process_behind(database_dsn, superuser_dsn, number, code):
-    asyncio.run(recorded(database_dsn, "steady", participants=2, seconds=300))
-    with psycopg.connect(superuser_dsn) as holding, psycopg.connect(superuser_dsn, autocommit=True) as looking:
+def test_ended_in_the_middle_it_leaves_no_process_behind(recorded, number, code):
+    past = asyncio.run(recorded("steady", participants=2, seconds=300))
+    with (
+        psycopg.connect(past.superuser_dsn) as holding,
+        psycopg.connect(past.superuser_dsn, autocommit=True) as looking,
+    ):
         holding.execute("LOCK dict_rate_limit_states")  # so that all of them are in the middle of their work
         program = subprocess.Popen(
             [sys.executable, "-m", "exporter", "rules", "backtest", str(RULES), "--since=7d", "--processes=2"],
-            env={**os.environ, "DICT_RATE_LIMIT_DATABASE__DSN": database_dsn},
+            env={**os.environ, "DICT_RATE_LIMIT_DATABASE__DSN": past.dsn},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -202,11 +193,11 @@ def test_ended_in_the_middle_it_leaves_no_process_behind(database_dsn, superuser
         assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
-async def test_memory_does_not_grow_with_the_period(database_dsn, monkeypatch):
+async def test_memory_does_not_grow_with_the_period(recorded, monkeypatch):
     monkeypatch.setattr("exporter.store.reader._PAGE_POLLS", 20)
-    await recorded(database_dsn, "steady")
+    dsn = (await recorded("steady")).dsn
 
-    async with reader(database_dsn) as history:
+    async with reader(dsn) as history:
         (participant,) = await history.participants()
 
         async def peak_bytes(hours: int) -> int:
@@ -222,10 +213,10 @@ async def test_memory_does_not_grow_with_the_period(database_dsn, monkeypatch):
         assert await peak_bytes(6) < 2.5 * await peak_bytes(1)
 
 
-async def test_the_report_is_beside_what_was_raised(database_dsn):
-    await recorded(database_dsn, "exhaustion")
+async def test_the_report_is_beside_what_was_raised(recorded):
+    dsn = (await recorded("exhaustion")).dsn
 
-    report = await shown(database_dsn, str(RULES))
+    report = await shown(dsn, str(RULES))
 
     assert report["against"] == "what was raised"
     assert report["polls"] == 720
@@ -233,25 +224,23 @@ async def test_the_report_is_beside_what_was_raised(database_dsn):
     assert report["totals"]["new"] == report["totals"]["gone"] == report["totals"]["changed"] == 0
 
 
-async def test_what_hysteresis_holds_since_before_the_replay_is_said_to_be_unknown(database_dsn, tmp_path):
-    await recorded(database_dsn, "steady", seconds=600)
+async def test_what_hysteresis_holds_since_before_the_replay_is_said_to_be_unknown(recorded, tmp_path):
+    dsn = (await recorded("steady", seconds=600)).dsn
     began = BEGAN - timedelta(hours=1)
 
-    said = [
-        (await ran(database_dsn, str(RULES), f"--output={output}")).stdout for output in ("table", "markdown", "html")
-    ]
+    said = [(await ran(dsn, str(RULES), f"--output={output}")).stdout for output in ("table", "markdown", "html")]
 
     assert all(f"Replayed from {began:%Y-%m-%d %H:%M:%S} on, with the alerts that fired then" in told for told in said)
-    assert (await shown(database_dsn, str(RULES)))["replayed_since"] == began.isoformat()
-    assert (await shown(database_dsn, rule_file(tmp_path, LOW_AT.format(percent=1))))["replayed_since"] is None
+    assert (await shown(dsn, str(RULES)))["replayed_since"] == began.isoformat()
+    assert (await shown(dsn, rule_file(tmp_path, LOW_AT.format(percent=1))))["replayed_since"] is None
 
 
-async def test_the_report_is_beside_another_rule_file(database_dsn, tmp_path):
-    await recorded(database_dsn, "exhaustion")
+async def test_the_report_is_beside_another_rule_file(recorded, tmp_path):
+    dsn = (await recorded("exhaustion")).dsn
     new = rule_file(tmp_path, LOW_AT.format(percent=60), name="new.yml")
     old = rule_file(tmp_path, LOW_AT.format(percent=90), name="old.yml")
 
-    report = await shown(database_dsn, new, "--against", old)
+    report = await shown(dsn, new, "--against", old)
 
     totals = report["totals"]
     assert report["against"] == old
@@ -260,53 +249,53 @@ async def test_the_report_is_beside_another_rule_file(database_dsn, tmp_path):
     assert totals["same"] == 0
 
 
-async def test_only_one_participant(database_dsn):
-    await recorded(database_dsn, "outage", participants=2)
-    wanted = (await whose.participants(DatabaseSettings(dsn=Secret(database_dsn))))[1]
+async def test_only_one_participant(recorded):
+    dsn = (await recorded("outage", participants=2)).dsn
+    wanted = (await whose.participants(DatabaseSettings(dsn=Secret(dsn))))[1]
 
-    report = await shown(database_dsn, str(RULES), "--participant", wanted)
+    report = await shown(dsn, str(RULES), "--participant", wanted)
 
     assert report["participants"] == [wanted]
     assert {alert["rules"]["participant"] for alert in report["alerts"]} == {wanted}
 
 
-async def test_only_one_policy(database_dsn, tmp_path):
-    await recorded(database_dsn, "demo")
+async def test_only_one_policy(recorded, tmp_path):
+    dsn = (await recorded("demo")).dsn
     rules = rule_file(tmp_path, LOW_AT.format(percent=1))
-    policies = {alert["rules"]["policy"] for alert in (await shown(database_dsn, rules))["alerts"] if alert["rules"]}
+    policies = {alert["rules"]["policy"] for alert in (await shown(dsn, rules))["alerts"] if alert["rules"]}
     assert len(policies) > 1
 
-    report = await shown(database_dsn, rules, "--policy", min(policies))
+    report = await shown(dsn, rules, "--policy", min(policies))
 
     assert {alert["rules"]["policy"] for alert in report["alerts"] if alert["rules"]} == {min(policies)}
 
 
-async def test_a_policy_that_nobody_has_is_said_with_the_nearest(database_dsn):
-    await recorded(database_dsn, "steady", seconds=600)
+async def test_a_policy_that_nobody_has_is_said_with_the_nearest(recorded):
+    dsn = (await recorded("steady", seconds=600)).dsn
 
-    unknown = await ran(database_dsn, str(RULES), "--policy=KEYS_CHEK")
-    quiet = await ran(database_dsn, str(RULES), "--policy=KEYS_CHECK")
+    unknown = await ran(dsn, str(RULES), "--policy=KEYS_CHEK")
+    quiet = await ran(dsn, str(RULES), "--policy=KEYS_CHECK")
 
     assert str(unknown.exception) == "no participant has a bucket KEYS_CHEK; did you mean KEYS_CHECK?"
     assert "No alert, neither" in quiet.stdout
 
 
-async def test_a_participant_without_history_is_said(database_dsn):
-    await recorded(database_dsn, "steady")
+async def test_a_participant_without_history_is_said(recorded):
+    dsn = (await recorded("steady")).dsn
 
     with pytest.raises(DictRateLimitError, match="no poll of participant 99999999"):
-        await whose.participants(DatabaseSettings(dsn=Secret(database_dsn)), ["99999999"])
+        await whose.participants(DatabaseSettings(dsn=Secret(dsn)), ["99999999"])
 
 
-async def test_a_rule_that_fails_is_told_with_its_polls(database_dsn, tmp_path):
+async def test_a_rule_that_fails_is_told_with_its_polls(recorded, tmp_path):
     rules = rule_file(
         tmp_path,
         "alert: Twice\nexpr: dict_rate_limit_up * on (participant) group_right dict_rate_limit_capacity > 0\n"
         "labels: {severity: info, policy: ''}",
     )
-    await recorded(database_dsn, "steady")
+    dsn = (await recorded("steady")).dsn
 
-    (failing,) = (await shown(database_dsn, rules))["failing_rules"]
+    (failing,) = (await shown(dsn, rules))["failing_rules"]
 
     assert (failing["rule"], failing["polls"]) == ("Twice", 720)
     assert "same labelset" in failing["error"]

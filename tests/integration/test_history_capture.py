@@ -10,11 +10,10 @@ import yaml
 from click.testing import CliRunner
 
 from exporter.cli import cli
-from exporter.rules import loading
 from exporter.rules.testing import run_tests
 from tests.support import promtool
 from tests.support.program import RULES
-from tests.support.recorded import reader, recorder
+from tests.support.recorded import RULE_SET, recorder
 from tests.support.rules import rule_file
 from tests.support.simulated import BEGAN, Simulation
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.postgres
 
-RULE_SET = loading.load([str(RULES)]).rules
+FOUR_HOURS_SECONDS = 4 * 3600.0
 UP = "alert: Down\nexpr: dict_rate_limit_up == 0\nlabels: {severity: critical}"
 AT_NIGHT = (
     "alert: LowAtNight\nexpr: dict_rate_limit_up == 0 and on () hour() < 6\nlabels: {severity: warning}\n"
@@ -35,16 +34,6 @@ FAILS = (
     "alert: Twice\nexpr: dict_rate_limit_up * on (participant) group_right dict_rate_limit_capacity > 0\n"
     "labels: {severity: info, policy: ''}"
 )
-
-
-async def recorded(dsn: str, scenario: str = "outage", *, minutes: float = 240) -> str:
-    """A database with a scenario polled every 30 s; returns the participant."""
-    simulation = Simulation(scenario, interval_seconds=30)
-    async with recorder(dsn, RULE_SET) as past:
-        await past.take(await simulation.run(minutes * 60))
-    async with reader(dsn) as history:
-        (participant,) = await history.participants()
-        return participant
 
 
 async def captured(dsn: str, participant: str, *arguments: object, minutes: tuple[float, float] = (0, 240)) -> Result:
@@ -70,11 +59,11 @@ def passes_everywhere(file: Path) -> bool:
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("scenario", ["outage", "exhaustion", "scan", "category-change", "demo"])
-async def test_a_captured_incident_passes_at_once_under_both_engines(database_dsn, tmp_path, scenario):
-    participant = await recorded(database_dsn, scenario)
+async def test_a_captured_incident_passes_at_once_under_both_engines(recorded, tmp_path, scenario):
+    past = await recorded(scenario, seconds=FOUR_HOURS_SECONDS)
     file = tmp_path / "incident.test.yml"
 
-    result = await captured(database_dsn, participant, RULES, f"--output-file={file}")
+    result = await captured(past.dsn, past.participant, RULES, f"--output-file={file}")
 
     assert result.exit_code == 0, result.exception
     assert expected_alerts(file) > 0
@@ -82,11 +71,11 @@ async def test_a_captured_incident_passes_at_once_under_both_engines(database_ds
 
 
 @pytest.mark.prometheus
-async def test_it_is_about_one_policy_and_at_another_pace_where_that_is_asked(database_dsn, tmp_path):
-    participant = await recorded(database_dsn, "exhaustion")
+async def test_it_is_about_one_policy_and_at_another_pace_where_that_is_asked(recorded, tmp_path):
+    past = await recorded("exhaustion", seconds=FOUR_HOURS_SECONDS)
     file = tmp_path / "incident.test.yml"
 
-    await captured(database_dsn, participant, RULES, f"--output-file={file}", "--policy=CLAIMS_WRITE", "--interval=1m")
+    await captured(past.dsn, past.participant, RULES, f"--output-file={file}", "--policy=CLAIMS_WRITE", "--interval=1m")
 
     made = yaml.safe_load(file.read_text())
     assert made["evaluation_interval"] == made["tests"][0]["interval"] == "1m"
@@ -97,21 +86,21 @@ async def test_it_is_about_one_policy_and_at_another_pace_where_that_is_asked(da
 
 
 @pytest.mark.prometheus
-async def test_it_begins_in_the_middle_of_things_and_passes(database_dsn, tmp_path):
-    participant = await recorded(database_dsn)
+async def test_it_begins_in_the_middle_of_things_and_passes(recorded, tmp_path):
+    past = await recorded("outage", seconds=FOUR_HOURS_SECONDS)
     file = tmp_path / "incident.test.yml"
 
-    await captured(database_dsn, participant, RULES, f"--output-file={file}", minutes=(125.2, 170.9))
+    await captured(past.dsn, past.participant, RULES, f"--output-file={file}", minutes=(125.2, 170.9))
 
     assert passes_everywhere(file)
 
 
-async def test_what_fired_before_it_begins_is_told(database_dsn, tmp_path):
-    participant = await recorded(database_dsn)
+async def test_what_fired_before_it_begins_is_told(recorded, tmp_path):
+    past = await recorded("outage", seconds=FOUR_HOURS_SECONDS)
     file = tmp_path / "incident.test.yml"
 
-    from_the_start = await captured(database_dsn, participant, RULES, f"--output-file={file}")
-    in_the_middle = await captured(database_dsn, participant, RULES, f"--output-file={file}", minutes=(123.5, 170.9))
+    from_the_start = await captured(past.dsn, past.participant, RULES, f"--output-file={file}")
+    in_the_middle = await captured(past.dsn, past.participant, RULES, f"--output-file={file}", minutes=(123.5, 170.9))
 
     assert "note:" not in from_the_start.output
     since = f"{BEGAN + timedelta(minutes=123):%Y-%m-%d %H:%M}"
@@ -136,42 +125,42 @@ async def test_series_end_where_nobody_polled(database_dsn, tmp_path):
     assert passes_everywhere(file)
 
 
-async def test_it_goes_to_stdout_and_names_the_rules_from_here(database_dsn, monkeypatch):
-    participant = await recorded(database_dsn, minutes=10)
+async def test_it_goes_to_stdout_and_names_the_rules_from_here(recorded, monkeypatch):
+    past = await recorded("outage", seconds=600)
     monkeypatch.chdir(RULES.parent.parent)
 
-    result = await captured(database_dsn, participant, minutes=(0, 10))
+    result = await captured(past.dsn, past.participant, minutes=(0, 10))
 
     assert yaml.safe_load(result.stdout)["rule_files"] == ["rules/dict-rate-limit.yml"]
 
 
-async def test_it_names_the_rules_from_where_it_is(database_dsn, tmp_path):
-    participant = await recorded(database_dsn, minutes=10)
+async def test_it_names_the_rules_from_where_it_is(recorded, tmp_path):
+    past = await recorded("outage", seconds=600)
     shutil.copy(RULES, tmp_path / "rules[1].yml")
     (tmp_path / "tests").mkdir()
     file = tmp_path / "tests" / "incident.test.yml"
 
-    await captured(database_dsn, participant, tmp_path / "rules[1].yml", f"--output-file={file}", minutes=(0, 10))
+    await captured(past.dsn, past.participant, tmp_path / "rules[1].yml", f"--output-file={file}", minutes=(0, 10))
 
     assert run_tests([str(file)])[0].passed
 
 
-async def test_a_rule_that_asks_for_the_time_of_day_is_refused_with_that_reason(database_dsn, tmp_path):
-    participant = await recorded(database_dsn, minutes=10)
+async def test_a_rule_that_asks_for_the_time_of_day_is_refused_with_that_reason(recorded, tmp_path):
+    past = await recorded("outage", seconds=600)
 
-    result = await captured(database_dsn, participant, rule_file(tmp_path, UP, AT_NIGHT), minutes=(0, 10))
+    result = await captured(past.dsn, past.participant, rule_file(tmp_path, UP, AT_NIGHT), minutes=(0, 10))
 
     assert "rules.yml:7: LowAtNight asks for the time of day (`hour()`)" in str(result.exception)
     assert "promtool's clock starts at 1970-01-01" in str(result.exception)
 
 
 @pytest.mark.prometheus
-async def test_other_alerts_of_its_file_are_captured_nevertheless(database_dsn, tmp_path):
-    participant = await recorded(database_dsn)
+async def test_other_alerts_of_its_file_are_captured_nevertheless(recorded, tmp_path):
+    past = await recorded("outage", seconds=FOUR_HOURS_SECONDS)
     file = tmp_path / "incident.test.yml"
 
     await captured(
-        database_dsn, participant, rule_file(tmp_path, UP, AT_NIGHT), "--alert=Down", f"--output-file={file}"
+        past.dsn, past.participant, rule_file(tmp_path, UP, AT_NIGHT), "--alert=Down", f"--output-file={file}"
     )
 
     assert expected_alerts(file) > 0
@@ -189,26 +178,26 @@ async def test_other_alerts_of_its_file_are_captured_nevertheless(database_dsn, 
         (["--participant=99999999"], "no poll of participant 99999999"),
     ],
 )
-async def test_what_cannot_be_captured_is_said(database_dsn, arguments, reason):
-    participant = await recorded(database_dsn, minutes=10)
+async def test_what_cannot_be_captured_is_said(recorded, arguments, reason):
+    past = await recorded("outage", seconds=600)
 
-    result = await captured(database_dsn, participant, RULES, *arguments, minutes=(0, 10))
+    result = await captured(past.dsn, past.participant, RULES, *arguments, minutes=(0, 10))
 
     assert reason in str(result.exception)
 
 
-async def test_a_time_without_polls_is_said(database_dsn):
-    participant = await recorded(database_dsn, minutes=10)
+async def test_a_time_without_polls_is_said(recorded):
+    past = await recorded("outage", seconds=600)
 
-    result = await captured(database_dsn, participant, RULES, minutes=(-30, -20))
+    result = await captured(past.dsn, past.participant, RULES, minutes=(-30, -20))
 
     assert "the database holds no poll of 12345678" in str(result.exception)
 
 
-async def test_a_rule_that_fails_is_said(database_dsn, tmp_path):
-    participant = await recorded(database_dsn, minutes=10)
+async def test_a_rule_that_fails_is_said(recorded, tmp_path):
+    past = await recorded("outage", seconds=600)
 
-    result = await captured(database_dsn, participant, rule_file(tmp_path, FAILS), minutes=(0, 10))
+    result = await captured(past.dsn, past.participant, rule_file(tmp_path, FAILS), minutes=(0, 10))
 
     assert "Twice fails 0s after the beginning" in str(result.exception)
 

@@ -10,7 +10,6 @@ Pulsar is fetched from Maven Central once, into the user's cache folder.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import itertools
@@ -30,6 +29,7 @@ import httpx
 import pytest
 
 from tests.support.ports import free_port
+from tests.support.servers import announce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,7 +74,7 @@ class _Process:
     def __init__(self, prefix: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"dict-rate-limit-{prefix}-"))
         self.process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.remove)
+        self._log = self.directory / "output"
 
     @property
     def url(self) -> str:
@@ -84,7 +84,7 @@ class _Process:
         """Starts it, and waits until it answers. Does nothing where it runs."""
         if self.process is not None:
             return
-        with (self.directory / "output").open("ab") as output:
+        with self._log.open("ab") as output:
             self.process = subprocess.Popen(
                 self._command(),
                 cwd=self.directory,
@@ -94,10 +94,11 @@ class _Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        announce(type(self).__name__, f"127.0.0.1:{self.port}", self._log)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                said = (self.directory / "output").read_text(errors="replace")[-4000:]
+                said = self._log.read_text(errors="replace")[-4000:]
                 self.kill()
                 raise RuntimeError(f"{self._command()[0]} did not start:\n{said}")
             time.sleep(0.05)
@@ -120,7 +121,6 @@ class _Process:
         self.process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        atexit.unregister(self.remove)
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import random
 import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Below what Linux gives to outgoing connections (net.ipv4.ip_local_port_range): a port that is free
 # now cannot become a client's until its server listens, however long that takes.
-_CHOICE = range(10_000, 32_000)
-_given: set[int] = set()
+_ALL = range(10_000, 32_000)
+_BLOCK = 200
 
 
 def free_port() -> int:
-    """Returns a port of 127.0.0.1 that nobody listens on, and that this process has not been given before."""
-    while True:
-        port = random.choice(_CHOICE)
-        if port not in _given and _is_free(port):
-            _given.add(port)
-            return port
+    """Returns a port of 127.0.0.1 that nobody listens on, and that no test of this machine has been given."""
+    return next(port for port in _ports if _is_free(port))
+
+
+def _own_ports() -> Iterator[int]:
+    """Yields the ports of one block after the other, each claimed from all other processes of tests."""
+    claims = []
+    for first in _ALL[::_BLOCK]:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # A name, not a file: it is given back when this process ends, however it ends.
+            claim.bind(f"\0dict-rate-limit-test-ports-{first}")
+        except OSError:
+            claim.close()
+        else:
+            claims.append(claim)
+            yield from range(first, first + _BLOCK)
+    raise RuntimeError(f"all ports of {_ALL} are claimed: do other test runs hang?")
 
 
 def _is_free(port: int) -> bool:
@@ -28,3 +43,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+_ports = _own_ports()

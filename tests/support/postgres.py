@@ -11,7 +11,6 @@ A template database is migrated once and cloned for each test.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import itertools
 import os
@@ -33,6 +32,7 @@ from psycopg.conninfo import make_conninfo
 from exporter.embedded import reachable
 from exporter.store import migrations
 from tests.support.ports import free_port
+from tests.support.servers import announce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,11 +67,12 @@ class PostgresServer:
             **settings,
         }
         self._data = self.directory / "data"
+        self._log = self.directory / "log"
         self._data.mkdir()
         if self._user is not None:
             self.directory.chmod(0o755)
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
             os.chown(self._data, self._user.pw_uid, self._user.pw_gid)
-        atexit.register(self.remove)
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
         self.start()
 
@@ -82,8 +83,10 @@ class PostgresServer:
 
     def start(self) -> None:
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
-        log = str(self._data / "log")
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "-o", f"-p {self.port} {options}", "start")
+        announce(f"PostgreSQL of {self._bin}", f"127.0.0.1:{self.port}", self._log)
+        self._run(
+            "pg_ctl", "-D", str(self._data), "-w", "-l", str(self._log), "-o", f"-p {self.port} {options}", "start"
+        )
 
     def stop(self, mode: str = "immediate") -> None:
         """Stops the server; ``immediate`` is a crash."""
@@ -114,7 +117,6 @@ class PostgresServer:
         self.start()
 
     def remove(self) -> None:
-        atexit.unregister(self.remove)
         if (self._data / "postmaster.pid").exists():
             with contextlib.suppress(subprocess.CalledProcessError, OSError):
                 self.thaw()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tests.support import servers
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ traffic:
 """
 
 
-def wait_until(condition: Callable[[], Any], *, within_seconds: float = 30, what: str = "") -> Any:
+def wait_until(
+    condition: Callable[[], Any], *, within_seconds: float = 30, every_seconds: float = 0.05, what: str = ""
+) -> Any:
     """Returns the first true answer of ``condition``; fails where none comes in time."""
     deadline = time.monotonic() + within_seconds
     while True:
@@ -51,7 +54,7 @@ def wait_until(condition: Callable[[], Any], *, within_seconds: float = 30, what
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {within_seconds}s in vain{': ' + what if what else ''}")
-        time.sleep(0.05)
+        time.sleep(every_seconds)
 
 
 class Program:
@@ -66,7 +69,8 @@ class Program:
             "RULES__FILES": str(RULES),
             **{name: str(value) for name, value in settings.items()},
         }
-        self._output = tempfile.TemporaryFile(prefix="dict-rate-limit-")  # noqa: SIM115
+        self._log = Path(tempfile.gettempdir(), f"{command}-{self.port}.log")
+        self._log.touch()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -76,13 +80,11 @@ class Program:
     def start(self) -> Program:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DICT_RATE_LIMIT_")}
         environment |= {f"DICT_RATE_LIMIT_{name}": value for name, value in self.settings.items()}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "exporter", *self.command],
-            env=environment,
-            stdout=self._output,
-            stderr=self._output,
-            cwd=ROOT,
-        )
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "exporter", *self.command], env=environment, stdout=log, stderr=log, cwd=ROOT
+            )
+        servers.announce(f"dict-rate-limit {self.command[0]}", f"127.0.0.1:{self.port}", self._log)
         return self
 
     def ready(self, within_seconds: float = 30) -> Program:
@@ -120,8 +122,7 @@ class Program:
 
     def output(self, last: int = 8000) -> str:
         """The last characters of what it said; 0: all."""
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")[-last:]
+        return self._log.read_text(errors="replace")[-last:]
 
     def kill(self) -> None:
         """No warning: what SIGKILL, the OOM killer or a power cut do."""
@@ -153,7 +154,7 @@ class Program:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        self._output.close()
+        self._log.unlink(missing_ok=True)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None

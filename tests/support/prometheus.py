@@ -15,6 +15,7 @@ import yaml
 
 from tests.support.ports import free_port
 from tests.support.program import wait_until
+from tests.support.servers import announce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,6 +86,7 @@ class _Server:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
             )
+        announce(self.command, self.address, self._log)
         wait_until(self._ready, what=f"{self.command} to be ready")
         return self
 
@@ -214,23 +216,29 @@ def servers() -> Iterator[Callable[[Any], Any]]:
 
 
 class Timeline:
-    """When each thing was there, as far as looks tell: ``look`` is called again and again."""
+    """When each thing was there, as far as looks tell: ``look`` is called again and again.
+
+    ``spans`` are each thing's (from, until), on the monotonic clock; ``there`` is what the last look saw.
+    """
 
     def __init__(self) -> None:
-        self._spans: dict[Any, list[tuple[float, float]]] = {}
-        self._before: set[Any] = set()
+        self.spans: dict[Any, list[tuple[float, float]]] = {}
+        self.there: set[Any] = set()
+        self.longest_gap_seconds = 0.0
+        self._looked_at: float | None = None
+
+    @property
+    def seen(self) -> set[Any]:
+        return set(self.spans)
 
     def look(self, there: set[Any]) -> None:
         now = time.monotonic()
         for thing in there:
-            spans = self._spans.setdefault(thing, [])
-            if thing in self._before:
+            spans = self.spans.setdefault(thing, [])
+            if thing in self.there:
                 spans[-1] = (spans[-1][0], now)
             else:
                 spans.append((now, now))
-        self._before = set(there)
-
-    def spans(self, *, longer_than: float = 0.0) -> dict[Any, list[tuple[float, float]]]:
-        """Returns (from, until) of each, on the monotonic clock, without short ones."""
-        kept = {thing: [s for s in spans if s[1] - s[0] > longer_than] for thing, spans in self._spans.items()}
-        return {thing: spans for thing, spans in kept.items() if spans}
+        self.there = set(there)
+        self.longest_gap_seconds = max(self.longest_gap_seconds, now - (self._looked_at or now))
+        self._looked_at = now

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+from psycopg.conninfo import make_conninfo
+
 from exporter.config import DatabaseSettings, Secret
 from exporter.reconciler import BATCH_POLLS, Followed, decide
+from exporter.rules import loading
 from exporter.store import partitions
 from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.reader import Reader
 from exporter.store.writer import Writer
+from tests.support.postgres import cloned, dsn_as
+from tests.support.program import RULES
+from tests.support.simulated import Simulation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
     from exporter.alerts.alert import Rule
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll
     from exporter.store.reconciliation import Reconciliation
+
+RULE_SET = loading.load([str(RULES)]).rules
+SIX_HOURS_SECONDS = 6 * 3600.0
 
 _HOLDER = "test"
 _RENEW_EVERY_COMMITS = 20
@@ -78,3 +89,62 @@ async def recorder(dsn: str, rules: Sequence[Rule]) -> AsyncIterator[Recorder]:
 async def reader(dsn: str) -> AsyncIterator[Reader]:
     async with Database(DatabaseSettings(dsn=Secret(dsn))) as database:
         yield Reader(database)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A database of the test's own, and the polls that are in it, in order. ``dsn`` is its writer's."""
+
+    dsn: str
+    superuser_dsn: str
+    polls: Sequence[Poll]
+
+    @property
+    def participant(self) -> Ispb:
+        """The first."""
+        return self.polls[0].participant
+
+
+class Histories:
+    """Scenarios, polled each 30 s and taken through the shipped rules: recorded once, cloned for each test."""
+
+    def __init__(self, admin_dsn: str, template: str) -> None:
+        self._admin_dsn = admin_dsn
+        self._template = template
+        self._recorded: dict[tuple[str, int, float], tuple[str, Sequence[Poll]]] = {}
+        self._stack = ExitStack()
+
+    async def record(self, scenario: str, participants: int, seconds: float) -> tuple[str, Sequence[Poll]]:
+        """Returns the name of the database to clone, and the polls that are in it."""
+        key = (scenario, participants, seconds)
+        if key not in self._recorded:
+            name = self._stack.enter_context(cloned(self._admin_dsn, self._template))
+            simulation = Simulation(scenario, participants=participants, interval_seconds=30)
+            async with recorder(dsn_as("writer", self._admin_dsn, name), RULE_SET) as past:
+                await past.take(await simulation.run(seconds))
+            self._recorded[key] = (name, tuple(simulation.polls))
+        return self._recorded[key]
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def histories(postgres_admin_dsn: str, postgres_template: str) -> Iterator[Histories]:
+    found = Histories(postgres_admin_dsn, postgres_template)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def recorded(histories: Histories, postgres_admin_dsn: str) -> Iterator[Callable[..., Awaitable[Recorded]]]:
+    """Lends a database with six hours, or so many ``seconds``, of a scenario."""
+    with ExitStack() as stack:
+
+        async def lend(scenario: str, *, participants: int = 1, seconds: float = SIX_HOURS_SECONDS) -> Recorded:
+            template, polls = await histories.record(scenario, participants, seconds)
+            name = stack.enter_context(cloned(postgres_admin_dsn, template))
+            superuser_dsn = make_conninfo(postgres_admin_dsn, dbname=name)
+            return Recorded(dsn_as("writer", postgres_admin_dsn, name), superuser_dsn, polls)
+
+        yield lend

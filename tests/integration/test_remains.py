@@ -1,0 +1,90 @@
+"""A test run that ends, however it ends, leaves no process and no folder behind."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import remains
+from tests.support.program import ROOT, wait_until
+
+STARTS = """
+import subprocess, time
+from pathlib import Path
+
+def test_that_starts_servers(postgres_admin_dsn, pulsar_lite):
+    subprocess.run(["sh", "-c", "sleep 600 &"], start_new_session=True)  # whose parent is gone
+    Path({ready!r}).touch()
+    time.sleep({seconds})
+"""
+
+
+class InnerRun:
+    """A run of one test that starts servers; ``folder`` is where all its files are."""
+
+    def __init__(self, folder: Path, seconds: int, *options: str) -> None:
+        ready, file, self._output = folder / "ready", folder / "test_inner.py", folder / "output"
+        file.write_text(STARTS.format(ready=str(ready), seconds=seconds))
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "--rootdir=.", "-p", "tests.conftest", *options, str(file)],
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        wait_until(lambda: self.process.poll() is not None or ready.exists(), within_seconds=60, what=self.output())
+        (self.folder,) = Path(tempfile.gettempdir()).glob("dict-rate-limit-test-*")
+
+    def output(self) -> str:
+        return self._output.read_text()
+
+
+@pytest.fixture
+def inner_run(tmp_path, monkeypatch):
+    """Starts an `InnerRun` in a folder that PostgreSQL's user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="inner-"))
+    folder.chmod(0o711)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.delenv("CI", raising=False)
+    started = []
+
+    def start(seconds: int, *options: str) -> InnerRun:
+        started.append(InnerRun(tmp_path, seconds, *options))
+        return started[-1]
+
+    yield start
+    for run in started:
+        run.process.kill()
+        run.process.wait()
+
+
+@pytest.mark.parametrize(
+    ("how", "options"),
+    [(signal.SIGKILL, []), (signal.SIGKILL, ["-n2"]), (signal.SIGTERM, []), (signal.SIGINT, ["-n2"])],
+)
+def test_a_run_that_is_ended_leaves_no_process_and_no_folder(inner_run, how, options) -> None:
+    run = inner_run(600, *options)
+    started = {process.name() for process in remains.processes(run.folder)}
+    assert {"postgres", "pulsar-lite", "sleep"} <= started
+
+    run.process.send_signal(how)
+
+    wait_until(lambda: not run.folder.exists(), what="the folder to go")
+    assert remains.processes(run.folder) == []
+
+
+def test_a_test_that_leaves_a_process_behind_fails_the_run_and_the_process_ends(inner_run) -> None:
+    run = inner_run(0)
+
+    assert run.process.wait(60) == pytest.ExitCode.TESTS_FAILED
+    assert "1 passed" in run.output()
+    assert re.search(r"still running after the tests:\n  \d+ sleep 600\n", run.output())
+    assert not run.folder.exists()

@@ -1,0 +1,114 @@
+"""Nothing remains of a test run, neither a process nor a folder, however the run ends.
+
+A run keeps its files in one folder, and names that folder in its environment, which every process that it
+starts inherits. A watcher in a session of its own waits until the run is gone (its end of a pipe closes: at a
+normal end, Ctrl-C, a time limit, SIGKILL), ends every process that carries the name, and deletes the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+MARK = "TEST_RUN"
+KEEP = "TEST_KEEP"
+"""Set in the environment, it keeps the folder, to look at what the servers wrote."""
+
+_ENDS_WITHIN_SECONDS = 10.0
+
+
+class Run:
+    """One test run: its folder, and the watcher that waits for its end."""
+
+    def __init__(self) -> None:
+        self._before = {name: os.environ.get(name) for name in (MARK, "TMPDIR")}
+        self.folder = Path(tempfile.mkdtemp(prefix="dict-rate-limit-test-"))
+        self.folder.chmod(0o755)  # PostgreSQL runs as another user
+        self._watcher = subprocess.Popen(
+            [sys.executable, __file__, str(self.folder)],
+            # Without the mark, or it would end itself.
+            env={name: value for name, value in os.environ.items() if name in ("HOME", "PATH", KEEP)},
+            stdin=subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+        )
+        os.environ |= {MARK: str(self.folder), "TMPDIR": str(self.folder)}
+        tempfile.tempdir = None
+
+    def left(self) -> list[str]:
+        """Returns what still runs though it has had time to end, a line each."""
+        deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
+        while (found := self._started()) and time.monotonic() < deadline:
+            psutil.wait_procs(found, timeout=0.1)
+        return [_described(process) for process in found]
+
+    def _started(self) -> list[psutil.Process]:
+        # Python's own resource tracker ends with the process that it serves: this one.
+        return [process for process in processes(self.folder) if "resource_tracker" not in _described(process)]
+
+    def end(self) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        tempfile.tempdir = None
+        assert self._watcher.stdin is not None
+        self._watcher.stdin.close()
+        self._watcher.wait()
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """Returns the processes that carry the mark of the run in ``folder``, and all that these have started."""
+    marked = [process for process in psutil.process_iter() if _carries(process, str(folder))]
+    # PostgreSQL's processes write their titles over their environment.
+    family = {member for process in marked for member in (process, *_children(process))}
+    return [process for process in family if _runs(process)]
+
+
+def _carries(process: psutil.Process, folder: str) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.environ().get(MARK) == folder
+    return False
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return process.children(recursive=True)
+    return []
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _described(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return f"{process.pid} {' '.join(process.cmdline())[:200]}"
+    return f"{process.pid}"
+
+
+def _watch(folder: Path) -> None:
+    sys.stdin.buffer.read()
+    deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
+    while (found := processes(folder)) and time.monotonic() < deadline:
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=1)
+    if KEEP not in os.environ:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _watch(Path(sys.argv[1]))
