@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from exporter.rules.promql.expression import ExpressionRefused, compile_expression
-from tests.differential.expressions import Expressions
 from tests.support import promtool
+from tests.support.random_expressions import Expressions
 
 if TYPE_CHECKING:
     from pathlib import Path

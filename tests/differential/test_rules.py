@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.differential.cases import Case, Outcome, random_case
 from tests.support import promtool
+from tests.support.random_rules import Case, Outcome, random_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.test_split import TEN
+from tests.support.metrics import TEN_SAMPLES
 from tests.support.program import Program, wait_until
 
 
@@ -46,7 +46,9 @@ def started(demo: Program) -> dict[str, psutil.Process]:
 def test_within_a_minute_an_alert_fires_arrives_and_resolves(demo) -> None:
     wait_until(demo.answers, within_seconds=60)
     wait_until(lambda: re.search(r"event resolved .* KEYS_CHECK", demo.output()), within_seconds=60)
-    wait_until(lambda: {name for name, _, _ in demo.samples()} >= TEN, within_seconds=70, what="all ten metrics")
+    wait_until(
+        lambda: {name for name, _, _ in demo.samples()} >= TEN_SAMPLES, within_seconds=70, what="all ten metrics"
+    )
     dsn = re.search(r"(postgresql://\S+)", demo.output())
     assert dsn
     psql = shutil.which("psql")

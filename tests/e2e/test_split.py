@@ -8,23 +8,11 @@ import pytest
 
 from tests.support import truth
 from tests.support.certificates import Authority
+from tests.support.metrics import TEN_SAMPLES
 from tests.support.ports import free_port
 from tests.support.program import Bridge, Program, wait_until
 
 pytestmark = pytest.mark.postgres
-
-TEN = {
-    "dict_rate_limit_available_tokens",
-    "dict_rate_limit_capacity",
-    "dict_rate_limit_utilization_percent",
-    "dict_rate_limit_consumption_rate_per_minute",
-    "dict_rate_limit_recovery_eta_seconds",
-    "dict_rate_limit_exhaustion_projection_seconds",
-    "dict_rate_limit_error_404_rate",
-    "dict_rate_limit_alerts_created_total",
-    "dict_rate_limit_alerts_resolved_total",
-    "dict_rate_limit_monitoring_duration_seconds_bucket",
-}
 
 
 @pytest.fixture
@@ -52,7 +40,7 @@ def test_the_exporter_serves_all_ten_metrics_of_a_reconciler_elsewhere(tmp_path,
 
     fired = "dict_rate_limit_alerts_created_total"
     wait_until(lambda: (exporter.metric(fired) or 0) > 4)
-    wait_until(lambda: {name for name, _, _ in exporter.samples()} >= TEN, within_seconds=90)
+    wait_until(lambda: {name for name, _, _ in exporter.samples()} >= TEN_SAMPLES, within_seconds=90)
     assert reconciler.stop() == 0
     assert exporter.stop() == 0
 

@@ -11,7 +11,7 @@ from exporter.history.gaps import Gap
 from exporter.history.page import html
 from tests.support.builders import at
 from tests.support.chromium import CHROMIUM, browser
-from tests.unit.history.reports import episode, reported
+from tests.support.reports import episode, reported
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's package chromium is not installed")
 

@@ -10,7 +10,7 @@ from exporter.history.backtest import Period
 from exporter.history.gaps import Gap
 from exporter.history.page import ROWS, WIDTH, html, ticks
 from tests.support.builders import START, at
-from tests.unit.history.reports import episode, reported
+from tests.support.reports import episode, reported
 
 
 def bars(page: str) -> list[dict[str, str]]:

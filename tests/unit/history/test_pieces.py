@@ -9,7 +9,7 @@ from exporter.history.backtest import Failing, Outcome, Past, Period, Piece, Sta
 from exporter.history.gaps import Gap
 from exporter.history.pieces import cut, joined
 from tests.support.builders import PARTICIPANT, START, at
-from tests.unit.history.reports import HOUR, episode
+from tests.support.reports import HOUR, episode
 
 NOTHING = Standing(None, ())
 DAY = Period(START, START + timedelta(days=1))

@@ -11,7 +11,7 @@ from exporter.history.gaps import Gap
 from exporter.history.report import scope, span, verdict
 from exporter.history.showing import shown
 from tests.support.builders import at
-from tests.unit.history.reports import episode, reported
+from tests.support.reports import episode, reported
 
 MIXED = reported(
     [episode(0, 60), episode(600, 720), episode(1200, 1260, "High")],

@@ -18,24 +18,12 @@ from exporter.metrics import Metrics
 from exporter.metrics.exposition import DEFLATED_ALONE_BYTES, SLICE_BYTES
 from exporter.metrics.program import Guarded
 from tests.support.builders import PARTICIPANT, POLICY, bucket, counts, failed, observed, poll, view
+from tests.support.metrics import THE_TEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from exporter.buckets.observation import View
-
-THE_TEN = (
-    "dict_rate_limit_available_tokens",
-    "dict_rate_limit_capacity",
-    "dict_rate_limit_utilization_percent",
-    "dict_rate_limit_consumption_rate_per_minute",
-    "dict_rate_limit_recovery_eta_seconds",
-    "dict_rate_limit_exhaustion_projection_seconds",
-    "dict_rate_limit_error_404_rate",
-    "dict_rate_limit_alerts_created_total",
-    "dict_rate_limit_alerts_resolved_total",
-    "dict_rate_limit_monitoring_duration_seconds",
-)
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 

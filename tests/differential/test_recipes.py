@@ -12,7 +12,7 @@ from exporter.rules import checking
 from exporter.rules.testing import run_tests
 from tests.support import promtool
 
-GUIDE = Path(__file__).parents[3] / "docs" / "rules.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "rules.md"
 BLOCK = re.compile(r"^( *)```yaml\n\1# file: (\S+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 FILES = {name: dedent(text) for _, name, text in BLOCK.findall(GUIDE.read_text("utf-8"))}
 RULES = sorted(name for name in FILES if ".test." not in name)

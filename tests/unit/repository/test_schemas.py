@@ -13,7 +13,7 @@ from exporter.config import json_schema
 from exporter.errors import RuleFileInvalid
 from exporter.rules import loading
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RULES = json.loads((ROOT / "docs/schemas/rules.schema.json").read_text())
 GOOD = {"alert": "X", "expr": "dict_rate_limit_up == 0", "labels": {"severity": "info"}}
 

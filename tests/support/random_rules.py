@@ -14,7 +14,7 @@ from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.loading import load
 from exporter.rules.promtool.playing import Playback, play
 from exporter.rules.promtool.sequences import input_series
-from tests.differential.expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree
+from tests.support.random_expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import yaml
 
 from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, keys, load_settings, masked
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config.example.yml"
 ENVIRONMENT = ROOT / ".env.example"
 
