@@ -64,6 +64,10 @@ def settings_of(environment: Mapping[str, str], folder: Path, config: Path | Non
     return load_settings(config, own)
 
 
+def health_check(service: str) -> list[str]:
+    return SERVICES[service]["healthcheck"]["test"]
+
+
 def mounts_of(service: str) -> dict[str, str]:
     """Returns what each bind mount shows: path inside, by path in the repository."""
     binds = [volume.split(":") for volume in SERVICES[service].get("volumes", []) if volume.startswith(".")]

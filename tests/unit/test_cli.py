@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 
 import pytest
 import yaml
 
-from exporter import __version__, cli
+from exporter import __version__
+from tests.support.commands import commands
 from tests.support.program import RULES
 
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Runs a command line; returns exit code, what it printed, and what it said on stderr."""
-    for name in ("DICT_RATE_LIMIT_DATABASE__DSN",):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
-        for name, value in environment.items():
-            monkeypatch.setenv(f"DICT_RATE_LIMIT_{name}", value)
-        monkeypatch.setattr(sys, "argv", ["dict-rate-limit", *arguments])
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code
-        else:
-            code = 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield run
-    root.handlers[:] = before
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
+    with commands(monkeypatch, capsys) as run:
+        yield run
 
 
 def test_version_names_program_version_and_python(command) -> None:
@@ -106,29 +84,6 @@ def test_a_command_that_needs_the_database_says_how_to_name_it(command, line) ->
 
     assert code == 2
     assert "DICT_RATE_LIMIT_DATABASE__DSN" in err
-
-
-@pytest.mark.postgres
-def test_migrate_goes_up_and_down_and_tells_each_step(command, empty_database) -> None:
-    _, pending, _ = command("migrate", "status", DATABASE__DSN=empty_database)
-    _, up, _ = command("migrate", "up")
-    _, again, _ = command("migrate", "up")
-    _, down, _ = command("migrate", "down", "--steps", "2")
-    _, after, _ = command("migrate")
-
-    assert {line.split()[1] for line in pending.splitlines()} == {"pending"}
-    assert up.splitlines()[0] == "applied 0001_create_dict_rate_limit_policies"
-    assert up.splitlines()[-1].endswith("migrations applied")
-    assert again == "nothing to apply: the schema is current\n"
-    assert len(down.splitlines()) == 2
-    assert [line.split()[1] for line in after.splitlines()][-2:] == ["pending", "pending"]
-
-
-@pytest.mark.postgres
-def test_alerts_lists_nothing_where_there_is_nothing(command, database_dsn) -> None:
-    code, out, _ = command("alerts", DATABASE__DSN=database_dsn)
-
-    assert (code, out) == (0, "no alerts\n")
 
 
 ASKS_THE_DATABASE = pytest.mark.parametrize(

@@ -21,28 +21,16 @@ from tests.support.deployed import (
     SERVICES,
     environment_of,
     expanded,
+    health_check,
     mounts_of,
     settings_of,
     understood,
     volumes_of,
 )
 from tests.support.ports import free_port
-from tests.support.postgres import bin_directory
 from tests.support.program import ROOT, wait_until
-from tests.support.prometheus import run
 
 SCRIPTS = sorted((ROOT / "deploy/compose").glob("*.sh"))
-
-
-def health_check(service: str) -> list[str]:
-    return SERVICES[service]["healthcheck"]["test"]
-
-
-def said_by(command: Path | str, *arguments: str) -> str:
-    done = subprocess.run(
-        [command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    return done.stdout
 
 
 def test_the_file_is_of_the_compose_specification() -> None:
@@ -200,25 +188,6 @@ def test_a_health_check_in_python_is_python(service) -> None:
 
     assert (kind, interpreter, option) == ("CMD", "python", "-c")
     ast.parse(code)
-
-
-@pytest.mark.parametrize(
-    ("service", "binary"), [("prometheus", "prometheus"), ("alertmanager", "prometheus-alertmanager")]
-)
-def test_the_flags_are_known_to(service, binary) -> None:
-    _, told = run(binary, "--help")
-
-    for flag in SERVICES[service]["command"]:
-        assert re.search(rf"(?:^|\s){flag.split('=')[0]}(?:=|\s)", told), flag
-
-
-def test_postgresqls_programs_know_their_options() -> None:
-    programs = bin_directory()
-    initialised = said_by(programs / "initdb", "--help")
-    ready = said_by(programs / "pg_isready", "--help")
-
-    assert all(o.split("=")[0] in initialised for o in environment_of("postgres")["POSTGRES_INITDB_ARGS"].split())
-    assert all(option.split("=")[0] in ready for option in health_check("postgres")[2:])
 
 
 def test_prometheus_and_alertmanager_find_their_files_where_they_are_mounted() -> None:
