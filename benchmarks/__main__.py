@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 
 import benchmarks
 
-NO_BENCHMARKS = {"__main__", "figure"}
+NO_BENCHMARKS = {"__main__", "figure", "processes", "recording"}
 
 
 def main(names: list[str]) -> int:

@@ -1,7 +1,6 @@
 """`rules backtest` over a stored history: bucket observations per second, and the memory that it takes.
 
-The history is the simulator's `demo` scenario, polled every 15 s and committed as
-the reconciler does it. PostgreSQL shares the machine.
+PostgreSQL shares the machine.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING
 import psutil
 
 from benchmarks.figure import Figure
+from benchmarks.processes import RULES, server
+from benchmarks.recording import BEGAN, record
 from exporter.config import DatabaseSettings, Secret
+from exporter.embedded import start_postgres
 from exporter.history import spreading, whose
 from exporter.history.backtest import Period
 from exporter.rules.loading import load
-from tests.support import postgres
-from tests.support.program import RULES
-from tests.support.recorded import recorder
-from tests.support.simulated import BEGAN, Simulation
+from exporter.store import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,23 +36,11 @@ PARTICIPANTS = 2
 
 
 def run() -> Iterator[Figure]:
-    programs = postgres.bin_directory()
-    assert programs is not None
-    server = postgres.PostgresServer(programs)
-    try:
-        postgres.prepare(server.dsn, "bench")
-        database = DatabaseSettings(dsn=Secret(postgres.dsn_as("writer", server.dsn, "bench")))
-        asyncio.run(_record(postgres.dsn_as("writer", server.dsn, "bench")))
+    with server(start_postgres) as dsn:
+        database = DatabaseSettings(dsn=Secret(dsn))
+        asyncio.run(migrations.up(dsn))
+        asyncio.run(record(database, load([str(RULES)]).rules, hours=HOURS, participants=PARTICIPANTS))
         yield from _figures(database)
-    finally:
-        server.remove()
-
-
-async def _record(dsn: str) -> None:
-    simulation = Simulation("demo", participants=PARTICIPANTS)
-    async with recorder(dsn, load([str(RULES)]).rules) as recorded:
-        async for poll in simulation.months(HOURS * 3600):
-            await recorded.take([poll])
 
 
 def _figures(database: DatabaseSettings) -> Iterator[Figure]:

@@ -37,11 +37,11 @@ def require_wheels() -> None:
         )
 
 
-async def start_postgres(folder: Path, stack: AsyncExitStack) -> str:
-    """Returns a superuser's DSN. Raises DatabaseUnavailable."""
+async def start_postgres(folder: Path, stack: AsyncExitStack, **settings: str) -> str:
+    """Returns a superuser's DSN. ``settings`` are added to its command line. Raises DatabaseUnavailable."""
     data, log = folder / "data", folder / "log"
     # Its socket is beside its data: nobody else can connect.
-    settings = {"listen_addresses": "", "unix_socket_directories": data, "fsync": "off"}
+    settings = {"listen_addresses": "", "unix_socket_directories": str(data), "fsync": "off", **settings}
     try:
         data.mkdir(parents=True, mode=0o700)
         account = _account(data)

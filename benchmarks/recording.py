@@ -1,0 +1,77 @@
+"""A stored history: the simulator's `demo` scenario on a clock of its own, committed as the reconciler does it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from exporter.bridge.client import Fetched
+from exporter.config import PollSettings
+from exporter.feed.backlog import Stream
+from exporter.metrics import Metrics
+from exporter.poller import Clock, Poller
+from exporter.reconciler import BATCH_POLLS, Followed, decide
+from exporter.simulator import scenario
+from exporter.simulator.world import World, ispbs
+from exporter.store.database import Database
+from exporter.store.lease import Lease
+from exporter.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.alerts.alert import Rule
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import Poll
+    from exporter.config import DatabaseSettings
+
+BEGAN = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+"""Yesterday: a fresh database has partitions from the month before to three months ahead."""
+
+HOLDER = "benchmark"
+
+
+class _Bridge:
+    """Answers polls from a world of this process, at a time that only `record` moves."""
+
+    def __init__(self, participants: Sequence[str]) -> None:
+        self.world = World(scenario.load("demo"), participants, 1, BEGAN)
+        self.seconds = BEGAN.timestamp()
+
+    def time(self) -> float:
+        return self.seconds
+
+    async def fetch(self, participant: Ispb, **_: object) -> Fetched:
+        return Fetched(self.world.answer(participant, datetime.fromtimestamp(self.seconds, UTC)), 1)
+
+
+async def record(database: DatabaseSettings, rules: Sequence[Rule], *, hours: float, participants: int) -> None:
+    """Fills an empty database, polling every 15 s."""
+    names = ispbs(participants)
+    bridge = _Bridge(names)
+    polls: list[Poll] = []
+    settings, stream, metrics = PollSettings(), Stream(polls.append), Metrics()
+    clock = Clock(bridge.time, bridge.time)
+    pollers = [
+        Poller(name, client=bridge, settings=settings, retries=0, sink=stream, metrics=metrics, clock=clock)
+        for name in names
+    ]
+    followed = dict.fromkeys(names, Followed())
+    async with Database(database) as connected:
+        writer = Writer(connected, heartbeat_seconds=900)
+        epoch = await Lease(connected, HOLDER, ttl_seconds=86_400).acquire()
+        assert epoch is not None
+        batch = []
+        for _ in range(round(hours * 3600 / settings.interval)):
+            for poller in pollers:
+                await poller.poll(settings.interval)
+                bridge.seconds += settings.interval / len(pollers)
+            for poll in polls:
+                followed[poll.participant], decided = decide(followed[poll.participant], poll, rules)
+                batch.append(decided)
+            polls.clear()
+            if len(batch) >= BATCH_POLLS:
+                assert not await writer.commit(batch, epoch=epoch, holder=HOLDER)
+                batch.clear()
+        if batch:
+            assert not await writer.commit(batch, epoch=epoch, holder=HOLDER)
