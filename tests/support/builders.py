@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from exporter.alerts.alert import Alert, AlertState, Severity, fingerprint
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts, Snapshot
 from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll, View, view_after
+from exporter.store.outbox import OutboxRow
 
 PARTICIPANT = Ispb("12345678")
 POLICY = PolicyName("ENTRIES_WRITE")
@@ -111,4 +113,21 @@ def alert(name: str = "TokensLow", *, seconds: float = 0, state: AlertState = Al
         active_since=given.pop("active_since", at(seconds)),
         firing_since=given.pop("firing_since", None if state is AlertState.PENDING else at(seconds)),
         **given,
+    )
+
+
+def outbox_row(number: int = 1, **given: Any) -> OutboxRow:
+    """An event on its way, of an alert of its own, that was never sent."""
+    return OutboxRow(
+        id=number,
+        event_id=given.pop("event_id", UUID(int=number)),
+        fingerprint=given.pop("fingerprint", f"f{number}"),
+        type=given.pop("type", "dict.rate_limit.alert.firing"),
+        event_time=given.pop("event_time", START),
+        subject=given.pop("subject", f"{PARTICIPANT}/{POLICY}/TokensLow"),
+        traceparent=given.pop("traceparent", None),
+        body=given.pop("body", "{}"),
+        sequence_id=given.pop("sequence_id", number),
+        sent_before=given.pop("sent_before", False),
+        attempts=given.pop("attempts", 0),
     )

@@ -38,6 +38,7 @@ def test_times_are_read_to_the_microsecond(values) -> None:
     assert read(of_times(values), "timestamptz") == values
 
 
+@law
 @given(st.lists(st.booleans()))
 def test_booleans_are_read_as_they_were(values) -> None:
     assert read(of_booleans(values), "bool") == values

@@ -151,7 +151,9 @@ def test_a_writer_that_begins_again_writes_the_next_answer_in_full() -> None:
 def test_a_failed_poll_writes_no_state_and_the_next_answer_follows_the_last() -> None:
     first, second, third = writes(poll(A, B, seconds=0), failed(15), poll(A, bucket(9, policy="B"), seconds=30))
 
-    assert second == StatesToWrite(first.after)
+    assert second.after == first.after
+    assert (second.buckets, second.policies, second.complete) == ((), None, False)
+    assert (second.came, second.gone, second.figures) == ((), (), {})
     assert not third.complete
     assert policies(third.buckets) == "B"
 
