@@ -233,3 +233,13 @@ async def test_work_that_fails_ends_the_process(monkeypatch) -> None:
 
     with pytest.raises(ExceptionGroup):
         await led.until(lambda: False)
+
+
+async def test_a_process_that_does_not_poll_waits_and_leads_like_any_other(monkeypatch) -> None:
+    led = Led(StandInLease(DatabaseUnavailable("away"), None, 3), monkeypatch)
+    led.leadership._polling = None
+
+    await led.until(lambda: led.epochs)
+
+    assert led.epochs == [3]
+    assert led.stepped_down == 1
