@@ -77,6 +77,15 @@ def test_an_event_that_was_refused_and_then_taken_begins_its_count_again() -> No
     assert not suspects.stalled(A)
 
 
+def test_a_quarantined_event_that_is_taken_after_all_begins_its_count_again() -> None:
+    suspects = quarantine_of(A)
+
+    suspects.taken(A)
+
+    assert suspects.held == {}
+    assert not suspects.stalled(A)
+
+
 def test_a_broker_that_takes_none_refuses_none() -> None:
     suspects = quarantine_of(A)
 

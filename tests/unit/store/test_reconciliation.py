@@ -174,10 +174,12 @@ def test_a_bucket_whose_policy_comes_back_is_written_even_where_it_did_not_chang
     assert last.came == ("B",)
 
 
-def test_a_policy_comes_once_and_goes_once() -> None:
-    written = writes(poll(A, seconds=0), poll(A, B, C, seconds=15), poll(A, seconds=30), poll(A, seconds=45))
+def test_policies_come_once_and_go_once_in_order() -> None:
+    all_of_them = [bucket(100, policy=name) for name in "ABCDEFGH"]
+    written = writes(poll(A, seconds=0), poll(*all_of_them, seconds=15), poll(A, seconds=30), poll(A, seconds=45))
 
-    assert [(w.came, w.gone) for w in written] == [(("A",), ()), (("B", "C"), ()), ((), ("B", "C")), ((), ())]
+    later = tuple("BCDEFGH")
+    assert [(w.came, w.gone) for w in written] == [(("A",), ()), (later, ()), ((), later), ((), ())]
     assert list(written[-1].after.policies) == ["A"]
 
 
