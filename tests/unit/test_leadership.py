@@ -17,9 +17,11 @@ class StandInLease:
     def __init__(self, *answers) -> None:
         self.answers = list(answers)
         self.renewals: list[Exception | None] = []
+        self.asked = 0
         self.released = 0
 
     async def acquire(self) -> int | None:
+        self.asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -243,3 +245,52 @@ async def test_a_process_that_does_not_poll_waits_and_leads_like_any_other(monke
 
     assert led.epochs == [3]
     assert led.stepped_down == 1
+
+
+async def test_the_lease_is_shown_as_held_while_this_process_leads_and_no_longer(monkeypatch) -> None:
+    lease = StandInLease(1, None)
+    lease.renewals = [None, LeaseLost("taken")]
+    led = Led(lease, monkeypatch)
+    shown: list[float | None] = []
+
+    def look() -> bool:
+        held = led.metrics.registry.get_sample_value("dict_rate_limit_lease_held")
+        if held not in shown[-1:]:
+            shown.append(held)
+        return led.stepped_down > 1
+
+    await led.until(look)
+
+    assert shown == [0, 1, 0]
+
+
+async def test_a_schema_of_another_version_does_not_stop_the_polling(monkeypatch) -> None:
+    async def check() -> None:
+        raise SchemaMismatch("run migrate up")
+
+    led = Led(StandInLease(1), monkeypatch, check=check)
+
+    await led.until(lambda: led.leadership.standing is Standing.MISMATCH)
+
+    assert led.polling.running
+    assert not led.epochs
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "said"),
+    [
+        (None, "INFO", "waiting: another process leads"),
+        (DatabaseUnavailable("away"), "ERROR", "database unreachable: away"),
+        (SchemaMismatch("run migrate up"), "ERROR", "schema mismatch: run migrate up"),
+        (7, "INFO", "leading: epoch 7"),
+    ],
+)
+async def test_what_a_process_is_among_its_peers_is_told_once(monkeypatch, caplog, answer, level, said) -> None:
+    caplog.set_level("INFO", "exporter.leadership")
+    lease = StandInLease(answer)
+    lease.renewals = [None] * 3
+    led = Led(lease, monkeypatch)
+
+    await led.until(lambda: lease.asked > 3 or not lease.renewals)
+
+    assert [(r.levelname, r.message) for r in caplog.records] == [(level, said)]
