@@ -198,6 +198,8 @@ class Relaying:
         self.broker = broker
         self.metrics = Metrics()
         self.wake = asyncio.Event()
+        self.failures: list[int] = []
+        """How many failures in a row there were at each wait."""
         self.relay = Relay(
             PulsarSettings(service_url="pulsar://broker:6650", topic="alerts"),
             outbox,
@@ -214,7 +216,7 @@ class Relaying:
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(relay, "connected", self.broker.connected)
-            patch.setattr(relay, "backoff_seconds", lambda _failures, _chance: 0.0)
+            patch.setattr(relay, "backoff_seconds", self._backoff)
             patch.setattr(relay, "IDLE_SECONDS", 0.001)
             task = asyncio.create_task(self.relay.run())
             try:
@@ -223,6 +225,10 @@ class Relaying:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Killed, LeaseLost):
                     await task
+
+    def _backoff(self, failures: int, _chance: float) -> float:
+        self.failures.append(failures)
+        return 0.0
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Relays until ``condition`` holds, and ends."""
@@ -260,6 +266,12 @@ async def test_events_are_published_in_the_order_in_which_they_were_written() ->
     assert broker.rows == list(range(1, 121))
     assert outbox.ids("published") == list(range(1, 121))
     assert relaying.count("events_published") == 120
+    assert (
+        relaying.metrics.registry.get_sample_value(
+            "dict_rate_limit_monitoring_duration_seconds_count", {"operation": "relay"}
+        )
+        == 120
+    )
     assert broker.connections == 1
 
 
@@ -308,6 +320,22 @@ async def test_an_event_is_sent_again_with_its_id_after_a_connection_broke() -> 
         (2, 2, True),
     ]
     assert broker.connections == 3
+
+
+async def test_failures_count_in_a_row_until_the_broker_takes_an_event() -> None:
+    outbox = Outbox(*events(3))
+
+    relaying = await relayed(outbox, Broker(Fault.AWAY, Fault.AWAY, None, Fault.AWAY))
+
+    assert relaying.failures == [1, 2, 1]
+
+
+async def test_a_database_that_is_away_is_no_failure_of_the_broker() -> None:
+    outbox = Outbox(*events(1), failures=[DatabaseUnavailable("away")])
+
+    relaying = await relayed(outbox, Broker())
+
+    assert relaying.failures == [0]
 
 
 async def test_an_event_that_the_broker_had_when_it_was_sent_again_is_published_once() -> None:
