@@ -19,6 +19,7 @@ from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, poll
+from tests.support.conditions import until
 from tests.support.strategies import law
 
 if TYPE_CHECKING:
@@ -119,11 +120,12 @@ class Feed:
         return arrived
 
 
-async def test_a_feed_begins_by_telling_its_stream_its_participants_and_its_cadence() -> None:
+async def test_a_feed_begins_by_telling_its_stream_its_participants_and_its_cadence(caplog) -> None:
     async with Exporter(poll(), interval_seconds=15).followed() as feed:
         first = await feed.next()
 
     assert first.opened == feed_pb2.Opened(stream_id="s", participants=[PARTICIPANT, OTHER], poll_interval_seconds=15)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -291,3 +293,10 @@ async def test_the_outbox_is_withdrawn_when_the_last_follower_leaves() -> None:
         assert exporter.counted.calls == []
 
     assert exporter.counted.calls == [("outbox withdrawn",)]
+
+
+async def test_nothing_is_left_of_a_follower_that_leaves() -> None:
+    async with Exporter().followed() as feed:
+        await feed.next()
+
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})

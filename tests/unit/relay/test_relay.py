@@ -297,7 +297,7 @@ async def test_ids_are_above_all_that_the_broker_knows_of_this_producer() -> Non
     assert broker.taken == [(1001, 1), (1002, 2)]
 
 
-async def test_an_event_that_can_never_be_sent_is_dead_at_once_and_the_next_are_sent() -> None:
+async def test_an_event_that_can_never_be_sent_is_dead_at_once_and_the_next_are_sent(caplog) -> None:
     outbox, broker = Outbox(*events(3, alerts=1)), Broker(always=only(2, Fault.REFUSED))
 
     relaying = await relayed(outbox, broker)
@@ -306,6 +306,7 @@ async def test_an_event_that_can_never_be_sent_is_dead_at_once_and_the_next_are_
     assert (outbox.ids("dead"), outbox.entries[2].error) == ([2], "MessageTooBig")
     assert [row.id for row in broker.sent] == [1, 2, 3]
     assert (relaying.count("events_dead"), relaying.count("events_published")) == (1, 2)
+    assert "an event can never be sent: MessageTooBig" in caplog.messages
 
 
 async def test_an_event_is_sent_again_with_its_id_after_a_connection_broke() -> None:
@@ -359,7 +360,7 @@ async def test_an_event_that_the_client_sent_again_by_itself_is_published_once()
     assert relaying.count("events_published") == 3
 
 
-async def test_an_event_that_the_broker_dropped_and_does_not_have_is_sent_with_another_id() -> None:
+async def test_an_event_that_the_broker_dropped_and_does_not_have_is_sent_with_another_id(caplog) -> None:
     outbox, broker = Outbox(*events(3)), Broker(None, Fault.DROPPED)
 
     relaying = await relayed(outbox, broker)
@@ -367,6 +368,7 @@ async def test_an_event_that_the_broker_dropped_and_does_not_have_is_sent_with_a
     assert broker.rows == [1, 2, 3]
     assert len({sequence for sequence, _ in broker.taken} & {2, 3}) == 0
     assert relaying.count("receipt_defects") == 1
+    assert any("the broker dropped an event that it did not have" in message for message in caplog.messages)
     assert relaying.count("events_published") == 3
 
 
@@ -453,6 +455,14 @@ async def test_what_could_not_be_committed_is_committed_later_and_nothing_is_sen
     assert broker.rows == [1, 2, 3]
     assert len(broker.sent) == 3
     assert outbox.commits >= 1
+
+
+async def test_a_relay_that_has_sent_nothing_commits_nothing() -> None:
+    outbox = Outbox()
+
+    await Relaying(outbox, Broker()).until(lambda: outbox.pruned)
+
+    assert outbox.commits == 0
 
 
 async def test_a_relay_whose_lease_was_taken_ends() -> None:

@@ -460,6 +460,7 @@ class Table:
             assert len(fingerprints) == len(set(fingerprints))
         for entered in written.entered:
             assert _instance(entered.alert) in self.alerts
+            assert (entered.transition is None) == (entered.alert.state is AlertState.PENDING)
             self.audit.setdefault((*_instance(entered.alert), entered.alert.state), entered.at)
 
     @property
