@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
@@ -189,4 +190,7 @@ def test_the_schema_refuses_what_the_program_refuses(bad) -> None:
 
 
 def test_every_key_has_a_default() -> None:
-    assert len(list(keys())) > 40
+    defaults = [default for _, _, default in keys()]
+
+    assert len(defaults) > 40
+    assert msgspec.NODEFAULT not in defaults

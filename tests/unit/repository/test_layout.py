@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -35,4 +36,5 @@ def test_a_role_loads_only_what_it_uses(modules, unused) -> None:
     )
 
     loaded = set(shown.stdout.split())
+    assert all(map(find_spec, unused)), "what is gone cannot be loaded"
     assert loaded.isdisjoint(unused)

@@ -230,8 +230,9 @@ async def test_rules_are_shown_with_health_and_last_evaluation():
         rules=lambda: [RuleGroupStatus("dict", "rules/a.yml", 0.0, rules)],
     )
 
-    for words in ("many-to-many", "not evaluated yet", "its series were never there", " ago", "never"):
+    for words in ("many-to-many", "not evaluated yet", "its series were never there", " ago"):
         assert words in shape.words
+    assert "never" in shape.words.replace("its series were never there", "")
     assert ("time", "2026-03-10 12:00:00 UTC") in [(tag, attributes.get("title")) for tag, attributes in shape.elements]
 
 

@@ -74,26 +74,26 @@ def test_constructs_outside_the_subset_are_named(expr: str, construct: str, why:
 
 
 @pytest.mark.parametrize(
-    "expr",
+    ("expr", "why"),
     [
-        f"sum({CAPACITY})",
-        f"max by (policy) ({CAPACITY})",
-        f"count without (participant) ({CAPACITY})",
-        f"{CAPACITY} > on (policy) {CAPACITY}",
-        f"{CAPACITY} > ignoring (participant, policy) group_left {UP}",
-        f"{CAPACITY} and on (policy) {CAPACITY}",
-        f"vector(1) and on () {UP}",
-        f"vector(1) or {UP}",
-        f"{UP} or on () vector(1)",
-        f"vector(1) + on () {UP}",
-        f"{UP} + on () vector(1)",
-        f"vector(1) + on () group_left {UP}",
-        f"{UP} + on () group_right vector(1)",
-        f"{UP} + on () group_left (participant) vector(1)",
+        (f"sum({CAPACITY})", "sum must keep participant"),
+        (f"max by (policy) ({CAPACITY})", "max must keep participant"),
+        (f"count without (participant) ({CAPACITY})", "count must keep participant"),
+        (f"{CAPACITY} > on (policy) {CAPACITY}", "> must match on participant"),
+        (f"{CAPACITY} > ignoring (participant, policy) group_left {UP}", "> must match on participant"),
+        (f"{CAPACITY} and on (policy) {CAPACITY}", "and must match on participant"),
+        (f"vector(1) and on () {UP}", "only the right side of and carries participant"),
+        (f"vector(1) or {UP}", "only one side of or carries participant"),
+        (f"{UP} or on () vector(1)", "only one side of or carries participant"),
+        (f"vector(1) + on () {UP}", "+ loses participant"),
+        (f"{UP} + on () vector(1)", "+ loses participant"),
+        (f"vector(1) + on () group_left {UP}", "+ loses participant"),
+        (f"{UP} + on () group_right vector(1)", "+ loses participant"),
+        (f"{UP} + on () group_left (participant) vector(1)", "+ loses participant"),
     ],
 )
-def test_what_would_look_across_participants_is_refused(expr: str):
-    assert "participant" in refusal(expr)
+def test_what_would_look_across_participants_is_refused(expr: str, why: str):
+    assert why in refusal(expr)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_what_keeps_participant_is_accepted(expr: str):
     "expr", ["1", "vector(1)", "hour() > 5", "time() > bool 5", "max by (participant) (vector(1))"]
 )
 def test_a_rule_needs_series_that_carry_participant(expr: str):
-    with pytest.raises(ExpressionRefused, match="participant"):
+    with pytest.raises(ExpressionRefused, match=r"needs series that carry participant|do not carry participant$"):
         compile_rule(expr, None)
 
 
