@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import grpc
 import msgspec
@@ -31,7 +30,7 @@ from tests.support.bridge import Bridge, bridge, client, good, good_after, never
 from tests.support.builders import PARTICIPANT
 
 
-async def failure(client: BridgeClient, *, retries: int = 0, time_limit_seconds: float = 5.0) -> BridgeError:
+async def failure(client: BridgeClient, *, retries: int = 0, time_limit_seconds: float = 30.0) -> BridgeError:
     with pytest.raises(BridgeError) as caught:
         await client.fetch(PARTICIPANT, retries=retries, time_limit_seconds=time_limit_seconds)
     return caught.value
@@ -39,7 +38,7 @@ async def failure(client: BridgeClient, *, retries: int = 0, time_limit_seconds:
 
 async def test_the_participant_is_asked_for_and_the_answer_handed_over():
     async with bridge(good) as server, client(server.target) as made:
-        fetched = await made.fetch(PARTICIPANT, retries=2, time_limit_seconds=5)
+        fetched = await made.fetch(PARTICIPANT, retries=2, time_limit_seconds=30)
 
         assert fetched.response.correlation_id == "c-1"
         assert fetched.attempts == 1
@@ -49,7 +48,7 @@ async def test_the_participant_is_asked_for_and_the_answer_handed_over():
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
 async def test_a_bridge_that_is_away_for_a_moment_is_asked_again(code: grpc.StatusCode):
     async with bridge(good_after(2, code)) as server, client(server.target) as made:
-        fetched = await made.fetch(PARTICIPANT, retries=2, time_limit_seconds=5)
+        fetched = await made.fetch(PARTICIPANT, retries=2, time_limit_seconds=30)
 
         assert fetched.attempts == server.calls == 3
 
@@ -94,13 +93,15 @@ async def test_each_attempt_has_a_deadline():
 
 
 async def test_all_attempts_together_keep_the_time_limit():
-    async with bridge(never) as server, client(server.target, attempt_seconds=0.2) as made:
-        began = time.monotonic()
-        error = await failure(made, retries=10, time_limit_seconds=0.5)
-        took_seconds = time.monotonic() - began
+    async with bridge(never) as server:
+        async with client(server.target, attempt_seconds=0.2) as made:
+            many = await failure(made, retries=10, time_limit_seconds=0.5)
+        async with client(server.target, attempt_seconds=60) as made:
+            async with asyncio.timeout(30):
+                one = await failure(made, retries=10, time_limit_seconds=0.5)
 
-        assert error.attempts < 4
-        assert took_seconds < 1.5
+        assert many.attempts < 4
+        assert one.attempts == 1
 
 
 async def test_an_unreachable_bridge_is_unavailable():
@@ -129,7 +130,7 @@ async def test_a_bridge_that_comes_back_is_found_within_seconds():
         server.add_insecure_port(target)
         await server.start()
         try:
-            fetched = await made.fetch(PARTICIPANT, retries=10, time_limit_seconds=8)
+            fetched = await made.fetch(PARTICIPANT, retries=10, time_limit_seconds=30)
         finally:
             await server.stop(None)
 
@@ -205,7 +206,7 @@ async def test_the_trace_is_carried_to_the_bridge_on_every_attempt():
 
     async with bridge(good_after(1, grpc.StatusCode.UNAVAILABLE)) as server, client(server.target) as made:
         with telemetry.carrying(traceparent):
-            await made.fetch(PARTICIPANT, retries=1, time_limit_seconds=5)
+            await made.fetch(PARTICIPANT, retries=1, time_limit_seconds=30)
 
         assert [metadata["traceparent"] for metadata in server.metadata] == [traceparent] * 2
 
@@ -217,7 +218,7 @@ async def test_a_fetch_is_one_span_and_the_bridge_is_told_of_it(monkeypatch: pyt
     monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
 
     async with bridge(good_after(1, grpc.StatusCode.UNAVAILABLE)) as server, client(server.target) as made:
-        await made.fetch(PARTICIPANT, retries=1, time_limit_seconds=5)
+        await made.fetch(PARTICIPANT, retries=1, time_limit_seconds=30)
 
         (span,) = spans.get_finished_spans()
         assert span.name == "bridge.GetRateLimitPolicies"
@@ -228,14 +229,14 @@ async def test_a_fetch_is_one_span_and_the_bridge_is_told_of_it(monkeypatch: pyt
 
 async def test_without_a_trace_none_is_sent():
     async with bridge(good) as server, client(server.target) as made:
-        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5)
+        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30)
 
         assert "traceparent" not in server.metadata[0]
 
 
 async def test_participants_share_one_connection():
     async with bridge(good) as server, client(server.target) as made:
-        await asyncio.gather(*(made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5) for _ in range(50)))
+        await asyncio.gather(*(made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30) for _ in range(50)))
 
         assert len(set(server.peers)) == 1
 
@@ -243,12 +244,12 @@ async def test_participants_share_one_connection():
 async def test_a_connection_that_went_silent_is_replaced():
     """As after a failover: the old host answers nothing, not even that the connection is gone."""
     relay = await SilentRelay.start()
-    async with bridge(good) as server, client(f"127.0.0.1:{relay.port}", attempt_seconds=0.5) as made:
+    async with bridge(good) as server, client(f"127.0.0.1:{relay.port}", attempt_seconds=2) as made:
         relay.target = server.target
-        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5)
+        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30)
         relay.silence()
 
-        fetched = await made.fetch(PARTICIPANT, retries=1, time_limit_seconds=5)
+        fetched = await made.fetch(PARTICIPANT, retries=1, time_limit_seconds=30)
 
         assert fetched.attempts == 2
         assert len(set(server.peers)) == 2
@@ -259,12 +260,12 @@ async def test_a_slow_answer_to_one_participant_does_not_cost_the_others_their_c
     async def answer(call: int, context: grpc.aio.ServicerContext) -> bytes:
         return await (never if call == 1 else good)(call, context)
 
-    async with bridge(answer) as server, client(server.target, attempt_seconds=0.5) as made:
+    async with bridge(answer) as server, client(server.target, attempt_seconds=2) as made:
         slow = asyncio.create_task(failure(made))
         await server.called.wait()
-        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5)
+        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30)
         await slow
-        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5)
+        await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30)
 
         assert len(set(server.peers)) == 1
 
@@ -274,13 +275,13 @@ async def test_a_cancelled_fetch_leaves_the_client_usable():
         return await (never if call == 1 else good)(call, context)
 
     async with bridge(answer) as server, client(server.target) as made:
-        fetching = asyncio.create_task(made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5))
+        fetching = asyncio.create_task(made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30))
         await server.called.wait()
         fetching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await fetching
 
-        assert (await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5)).attempts == 1
+        assert (await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30)).attempts == 1
 
 
 async def test_certificates_that_cannot_be_used_are_told_when_the_client_is_made():

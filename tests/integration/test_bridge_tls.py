@@ -29,7 +29,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 async def fetch(made: BridgeClient) -> None:
-    await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=5)
+    await made.fetch(PARTICIPANT, retries=0, time_limit_seconds=30)
 
 
 async def refused(made: BridgeClient) -> str:

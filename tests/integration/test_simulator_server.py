@@ -72,7 +72,7 @@ def scenario_file(folder: Path, text: str) -> Path:
 
 async def test_a_good_answer_is_served():
     async with simulator("steady", participants=3) as made, client(made.address) as bridge:
-        fetched = await bridge.fetch(made.participants[2], retries=0, time_limit_seconds=5)
+        fetched = await bridge.fetch(made.participants[2], retries=0, time_limit_seconds=30)
 
         assert len(made.participants) == 3
         assert made.address == f"127.0.0.1:{made.port}"
@@ -101,12 +101,12 @@ async def test_polling_too_often_is_dicts_429_until_the_bucket_has_refilled():
 
     async with simulator(clock=clock) as made, client(made.address) as bridge:
         for _ in range(20):
-            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
+            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
         with pytest.raises(BridgeBudgetExhausted):
-            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
-        await bridge.fetch(made.participants[1], retries=0, time_limit_seconds=5)
+            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
+        await bridge.fetch(made.participants[1], retries=0, time_limit_seconds=30)
         clock.advance(10)
-        fetched = await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
+        fetched = await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
 
         assert fetched.response.response_time.ToDatetime(START.tzinfo) == clock.now
 
@@ -114,9 +114,9 @@ async def test_polling_too_often_is_dicts_429_until_the_bucket_has_refilled():
 async def test_strangers_are_refused():
     async with simulator() as made, client(made.address) as bridge:
         with pytest.raises(BridgeRefused, match="NOT_FOUND"):
-            await bridge.fetch("99999999", retries=0, time_limit_seconds=5)
+            await bridge.fetch("99999999", retries=0, time_limit_seconds=30)
         with pytest.raises(BridgeRefused, match="INVALID_ARGUMENT"):
-            await bridge.fetch("nobody", retries=0, time_limit_seconds=5)
+            await bridge.fetch("nobody", retries=0, time_limit_seconds=30)
 
 
 async def test_an_outage_is_no_answer_until_it_is_over():
@@ -125,18 +125,18 @@ async def test_an_outage_is_no_answer_until_it_is_over():
     async with simulator("outage", clock=clock) as made, client(made.address) as bridge:
         clock.advance(120)
         with pytest.raises(BridgeUnavailable):
-            await bridge.fetch(made.participants[0], retries=1, time_limit_seconds=5)
+            await bridge.fetch(made.participants[0], retries=1, time_limit_seconds=30)
         clock.advance(120)
-        await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
+        await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
 
 
 async def test_a_slow_answer_is_given_up_at_the_deadline(tmp_path: Path):
     file = scenario_file(tmp_path, "faults: [{kind: slow, at_least: 5s, at_most: 8s, participants: first}]")
 
-    async with simulator(file) as made, client(made.address, attempt_seconds=0.2) as bridge:
+    async with simulator(file) as made, client(made.address, attempt_seconds=2) as bridge:
         with pytest.raises(BridgeUnavailable, match="DEADLINE_EXCEEDED"):
-            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
-        await bridge.fetch(made.participants[1], retries=0, time_limit_seconds=5)
+            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
+        await bridge.fetch(made.participants[1], retries=0, time_limit_seconds=30)
 
 
 async def test_both_calls_are_slow_in_a_slow_scenario(tmp_path: Path):
@@ -164,7 +164,7 @@ async def test_garbage_of_every_kind_is_refused_or_repaired_and_never_breaks_the
         for _ in range(24):
             clock.advance(12)
             try:
-                fetched = await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
+                fetched = await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
                 answer = read(
                     fetched.response,
                     participant=made.participants[0],
@@ -187,10 +187,10 @@ async def test_over_tls_only_clients_with_a_certificate_are_served(tmp_path: Pat
 
     async with simulator(tls=authority.tls("server")) as made:
         async with client(made.address, tls=authority.tls("client")) as bridge:
-            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
+            await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
         async with client(made.address, tls=TlsSettings(ca_file=authority.ca_file)) as bridge:
             with pytest.raises(BridgeError):
-                await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
+                await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
 
 
 async def test_without_an_authority_any_client_is_served_over_tls(tmp_path: Path):
@@ -201,7 +201,7 @@ async def test_without_an_authority_any_client_is_served_over_tls(tmp_path: Path
         simulator(tls=TlsSettings(cert_file=pair.cert_file, key_file=pair.key_file)) as made,
         client(made.address, tls=TlsSettings(ca_file=authority.ca_file)) as bridge,
     ):
-        await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=5)
+        await bridge.fetch(made.participants[0], retries=0, time_limit_seconds=30)
 
 
 async def test_an_address_in_use_is_told():
@@ -216,9 +216,9 @@ async def test_an_unknown_scenario_is_told():
 
 
 async def test_a_thousand_participants_have_buckets_of_their_own():
-    async with simulator(participants=1_000) as made, client(made.address) as bridge:
+    async with simulator(participants=1_000) as made, client(made.address, attempt_seconds=120) as bridge:
         fetched = await asyncio.gather(
-            *(bridge.fetch(participant, retries=0, time_limit_seconds=30) for participant in made.participants)
+            *(bridge.fetch(participant, retries=0, time_limit_seconds=120) for participant in made.participants)
         )
 
         assert {answer.attempts for answer in fetched} == {1}
@@ -238,11 +238,11 @@ async def test_the_command_says_where_it_listens_serves_and_ends_on_sigterm(part
     )
     try:
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
         async with client(address) as bridge:
-            fetched = await bridge.fetch("12345678", retries=2, time_limit_seconds=10)
+            fetched = await bridge.fetch("12345678", retries=2, time_limit_seconds=30)
         process.send_signal(signal.SIGTERM)
-        code = await asyncio.wait_for(process.wait(), 10)
+        code = await asyncio.wait_for(process.wait(), 60)
     finally:
         if process.returncode is None:
             process.kill()

@@ -76,7 +76,7 @@ async def bridge(answer: Answer, credentials: grpc.ServerCredentials | None = No
 
 @asynccontextmanager
 async def client(
-    target: str, *, tls: TlsSettings | None = None, attempt_seconds: float = 5.0
+    target: str, *, tls: TlsSettings | None = None, attempt_seconds: float = 30.0
 ) -> AsyncIterator[BridgeClient]:
     """Makes a client: in plaintext unless there is ``tls``."""
     settings = BridgeSettings(
