@@ -127,7 +127,7 @@ async def test_a_dump_that_reads_every_table_is_waited_for_once(store: Store, su
 
     assert len(done.created) == 2 * 5
     assert len(done.postponed) == 2 * 8
-    assert seconds < 5  # twice the lock timeout of 1 s; once for each partition it would be 16
+    assert seconds < 12  # twice the lock timeout of 1 s, on a busy machine; once for each partition it would be 16
     assert len((await maintain(store.database, 1, at=datetime(2021, 3, 1, tzinfo=UTC))).dropped) == 2 * 8
 
 
