@@ -6,7 +6,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,8 +15,9 @@ from exporter.config import DatabaseSettings, Duration, RulesSettings, Secret, S
 from exporter.leadership import Standing
 from exporter.metrics import Metrics
 from exporter.reconciling import Reconciling
-from tests.support import conditions, truth
+from tests.support import truth
 from tests.support.builders import bucket, poll
+from tests.support.conditions import until
 from tests.support.program import RULES
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from exporter.feed.inbox import Report
 
 pytestmark = pytest.mark.postgres
-
-
-until = partial(conditions.until, seconds=20)
 
 
 def low_now(ahead_seconds: float = 0, tokens: int = 100) -> Poll:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHROMIUM = shutil.which("chromium")
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 class Navigated(Exception):

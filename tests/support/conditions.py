@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
     """Waits until ``condition()`` is true. Raises AssertionError after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():

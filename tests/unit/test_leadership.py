@@ -9,6 +9,7 @@ import pytest
 from exporter.errors import DatabaseUnavailable, LeaseLost, SchemaMismatch
 from exporter.leadership import Leadership, Standing
 from exporter.metrics import Metrics
+from tests.support.conditions import until
 
 
 class StandInLease:
@@ -86,7 +87,7 @@ class Led:
         """Runs until ``condition`` holds, and a little of the loop longer; then stops."""
         task = asyncio.create_task(self.leadership.run())
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not condition():
                     if task.done():
                         task.result()
@@ -202,9 +203,7 @@ async def test_a_lease_that_cannot_be_given_back_in_time_does_not_make_the_end_a
 
     led = Led(Frozen(1), monkeypatch)
     task = asyncio.create_task(led.leadership.run())
-    async with asyncio.timeout(5):
-        while not led.epochs:
-            await asyncio.sleep(0.001)
+    await until(lambda: led.epochs)
 
     task.cancel()
 

@@ -249,7 +249,7 @@ def test_what_is_posted_to_the_alert_log_is_a_line(tmp_path) -> None:
     with output.open("w") as log, subprocess.Popen([sys.executable, script, str(port)], stdout=log) as process:
         try:
             wait_until(listens, what="the alert log to listen")
-            answer = httpx.post(f"{url}/slack", content=b'{"text": "low"}')
+            answer = httpx.post(f"{url}/slack", content=b'{"text": "low"}', timeout=30)
             lines = wait_until(lambda: output.read_text().splitlines())
         finally:
             process.terminate()

@@ -90,13 +90,10 @@ async def test_buckets_are_looked_at_again_and_again(monkeypatch: pytest.MonkeyP
     seen = History()
     shown = [left(50)]
     following = asyncio.create_task(seen.follow(lambda: shown[-1], lambda: NOON))
-    async with asyncio.timeout(5):
-        while not seen.utilization(PARTICIPANT, POLICY):
-            await asyncio.sleep(0.001)
+    await until(lambda: seen.utilization(PARTICIPANT, POLICY))
 
-        shown.append(left(20))
-        while seen.utilization(PARTICIPANT, POLICY)[-1] != 80.0:
-            await asyncio.sleep(0.001)
+    shown.append(left(20))
+    await until(lambda: seen.utilization(PARTICIPANT, POLICY)[-1] == 80.0)
     following.cancel()
 
 
