@@ -41,7 +41,7 @@ def test_new_rules_take_over_and_alerts_of_old_ones_resolve(tmp_path, start, dat
     if how == "SIGHUP":
         program.process.send_signal(signal.SIGHUP)
     elif how == "POST":
-        assert httpx.post(program.url + "/-/reload").status_code == 200
+        assert httpx.post(program.url + "/-/reload", timeout=30).status_code == 200
 
     wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "reason = 'rule_removed'") == 1)
     assert "DictRateLimitTokensLow" in rule_names(program)

@@ -84,7 +84,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -111,7 +111,7 @@ def shown_over_http(program: Program) -> str:
     for path in PATHS:
         for auth in (("prometheus", SCRAPE_PASSWORD), ("prometheus", f"{CANARY}-wrong"), None):
             method = "POST" if path == "/-/reload" else "GET"
-            answer = httpx.request(method, program.url + path, auth=auth, timeout=10)
+            answer = httpx.request(method, program.url + path, auth=auth, timeout=30)
             said.append(f"{method} {path} {answer.status_code} {answer.headers} {answer.text}")
     return "\n".join(said)
 
