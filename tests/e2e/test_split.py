@@ -125,7 +125,7 @@ def test_another_reconciler_takes_over_within_ten_seconds_of_a_kill(tmp_path, st
     assert waiting.stop() == 0
     assert exporter.stop() == 0
 
-    (leads,) = (line for line in json_lines(waiting.output(0)) if line["msg"].startswith("leading: "))
+    leads = next(line for line in json_lines(waiting.output(0)) if line["msg"].startswith("leading: "))
     # By its own clock: nine at most, and a busy machine.
     assert (datetime.fromisoformat(leads["ts"]) - killed_at).total_seconds() < 12
     assert not truth.check(database_dsn).gaps()

@@ -95,7 +95,7 @@ ASKS_THE_DATABASE = pytest.mark.parametrize(
 
 @ASKS_THE_DATABASE
 def test_a_database_that_is_away_ends_with_1_and_one_line_that_says_why(command, asked) -> None:
-    code, _, err = command(*asked, DATABASE__DSN="postgresql://u:hush@127.0.0.1:1/d", DATABASE__CONNECT_TIMEOUT="1s")
+    code, _, err = command(*asked, DATABASE__DSN="postgresql://u:hush@127.0.0.1:1/d", DATABASE__CONNECT_TIMEOUT="10s")
 
     assert code == 1
     assert err.startswith("dict-rate-limit: PostgreSQL does not answer: ")
