@@ -6,7 +6,6 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -23,12 +22,6 @@ settings.register_profile("suite", settings(), deadline=None, suppress_health_ch
 settings.load_profile("suite")
 
 _run = pytest.StashKey[Run]()
-
-# How long an example takes says something of the machine, and of what else it does.
-hypothesis.settings.register_profile(
-    "tests", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("tests")
 
 
 @pytest.hookimpl(tryfirst=True)
