@@ -17,7 +17,6 @@ from exporter.simulator import scenario as scenarios
 from exporter.simulator.world import Refusal, World, ispbs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from exporter.buckets.bucket import Ispb
@@ -115,10 +114,3 @@ class Simulation:
                 await poller.poll(self._interval_seconds)
                 self.clock.advance(apart)
         return self.polls[before:]
-
-    async def months(self, seconds: float) -> AsyncIterator[Poll]:
-        """Yields polls one at a time and keeps none: for long histories."""
-        for _ in range(round(seconds / self._interval_seconds)):
-            for poll in await self.run(self._interval_seconds):
-                yield poll
-            self.polls.clear()
