@@ -43,10 +43,11 @@ def test_promtool_accepts_every_expression_that_we_accept(tmp_path: Path) -> Non
     rules = [{"alert": f"Rule{place}", "expr": text} for place, text in enumerate(accepted)]
     (tmp_path / "rules.yml").write_text(yaml.dump({"groups": [{"name": "g", "rules": rules}]}))
 
-    told = promtool.check_rules(tmp_path / "rules.yml").told
+    verdict = promtool.check_rules(tmp_path / "rules.yml")
 
-    refused = re.findall(r'"Rule(\d+)": (.*)', told)
+    refused = re.findall(r'"Rule(\d+)": (.*)', verdict.told)
     assert [(accepted[int(place)], why) for place, why in refused] == []
+    assert verdict.passed, verdict.told
 
 
 def _disturbed(random: Random) -> str:
