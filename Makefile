@@ -12,10 +12,11 @@ MINUTES ?= 60
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # A file's tests stay together: what a file prepares it prepares once.
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+COVERAGE = --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 NEWEST = $(firstword $(foreach minor,14 13 12,$(foreach python,python3.$(minor) $(wildcard $(HOME)/.pyenv/versions/3.$(minor).*/bin/python3),$(shell $(python) -c 'print("$(python)")' 2>/dev/null))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest soak check lint types layers format stubs differential bench wheel sbom audit clean
+.PHONY: help demo prepare test test-postgres test-newest soak check lint types layers format stubs differential bench wheel sbom audit clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,18 +32,27 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY) ## the whole system on this machine; Ctrl-C ends it (ARGS='--duration 60s')
 	$(BIN)/dict-rate-limit demo $(ARGS)
 
-test: $(READY) ## all tests, with coverage (ARGS='-k lease', WORKERS=1)
+test: $(READY) ## all tests, with coverage; or some (ARGS='-k lease')
 	$(BIN)/coverage erase
-	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(or $(ARGS),$(COVERAGE))
+
+test-postgres: $(READY) ## the tests of the store alone (TEST_POSTGRES=debian15)
+	$(BIN)/pytest -q $(PARALLEL) -m postgres tests/integration
 
 test-newest: $(READY) ## the unit tests on the newest Python that is there
-	@test -n '$(NEWEST)' || { echo 'there is no Python 3.12 or newer here'; exit 1; }
+ifeq ($(NEWEST),)
+	@echo 'no Python newer than 3.11 is here: nothing to try'
+else
 	UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$(VENV)-newest $(UV) sync --frozen --quiet --python $(NEWEST)
 	$(VENV)-newest/bin/python --version
 	$(VENV)-newest/bin/pytest -q $(PARALLEL) tests/unit
+endif
 
 soak: $(READY) ## kills and outages for MINUTES, decided by SEED (MINUTES=60 SEED=1)
 	SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) $(BIN)/pytest -v -s tests/e2e/test_crashes.py tests/e2e/test_outages.py
+
+prepare: $(READY) ## fetches and builds once what the tests need: Apache Pulsar, Prometheus 3, the image's base
+	$(BIN)/python -m tests.support.prepare
 
 check: lint types layers test ## all that CI asks
 
