@@ -331,12 +331,26 @@ async def test_failures_count_in_a_row_until_the_broker_takes_an_event() -> None
     assert relaying.failures == [1, 2, 1]
 
 
-async def test_a_database_that_is_away_is_no_failure_of_the_broker() -> None:
+async def test_failures_no_longer_count_when_a_connected_relay_has_nothing_to_send() -> None:
+    outbox, broker = Outbox(), Broker(Fault.AWAY)
+    broker.unreachable = 2
+    relaying = Relaying(outbox, broker)
+
+    async with relaying.running():
+        await until(lambda: outbox.pruned)
+        outbox.write(outbox_row(1))
+        await until(lambda: outbox.ids("published"))
+
+    assert relaying.failures == [1, 2, 1]
+
+
+async def test_a_database_that_is_away_is_no_failure_of_the_broker(caplog) -> None:
     outbox = Outbox(*events(1), failures=[DatabaseUnavailable("away")])
 
     relaying = await relayed(outbox, Broker())
 
     assert relaying.failures == [0]
+    assert "events wait for the database: away" in caplog.messages
 
 
 async def test_an_event_that_the_broker_had_when_it_was_sent_again_is_published_once() -> None:
@@ -388,13 +402,14 @@ async def test_an_event_that_the_broker_never_takes_ends_dead_and_the_others_are
     assert relaying.count("events_dead") == 1
 
 
-async def test_an_event_that_was_refused_while_others_were_taken_may_still_be_published() -> None:
+async def test_an_event_that_was_refused_while_others_were_taken_may_still_be_published(caplog) -> None:
     outbox, broker = Outbox(*events(2)), Broker(Fault.SILENT, Fault.SILENT)
 
     await relayed(outbox, broker)
 
     assert broker.rows == [2, 1]
     assert (outbox.entries[1].row.attempts, outbox.entries[1].error) == (1, "no receipt")
+    assert "an event is set aside: no receipt within 10s" in caplog.messages
 
 
 async def test_while_an_event_is_quarantined_later_ones_of_its_alert_wait() -> None:
