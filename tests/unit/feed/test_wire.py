@@ -80,6 +80,10 @@ def test_a_time_arrives_to_the_microsecond_and_in_utc(when: datetime) -> None:
     assert arrived.utcoffset() == timedelta(0)
 
 
+def test_a_time_is_what_other_readers_of_the_message_take_it_for() -> None:
+    assert sent(poll(seconds=0.25)).polled_at.ToDatetime(UTC) == at(0.25)
+
+
 def test_a_failure_arrives_with_its_code_and_message() -> None:
     lost = replace(poll(), result=Failure("UNAVAILABLE", "não respondeu"))
 

@@ -1,4 +1,4 @@
-"""PostgreSQL reads what was meant. Its driver stands for it here."""
+"""PostgreSQL reads what was meant. Its driver stands for it here, where that is as strict."""
 
 from __future__ import annotations
 
@@ -54,6 +54,14 @@ def test_no_values_are_an_empty_array(array) -> None:
 )
 def test_text_that_looks_like_something_else_stays_text(text: str) -> None:
     assert read(of_texts([text, None, text])) == [text, None, text]
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [("a", '{"a"}'), ("", '{""}'), ('a"b', r'{"a\"b"}'), ("a\\b", r'{"a\\b"}'), ('\\"', r'{"\\\""}'), (None, "{NULL}")],
+)
+def test_quotes_and_backslashes_are_escaped_each_once(text: str | None, literal: str) -> None:
+    assert of_texts([text]) == literal
 
 
 def test_nan_is_not_null() -> None:

@@ -279,6 +279,7 @@ def test_polls_are_rows_in_order_whatever_became_of_them() -> None:
     assert written["states_written"] == [2, 0, 0, 0]
     assert [p and read(p) for p in written["policies"]] == [["A", "B"], None, None, ["A"]]
     assert [p and read(p) for p in written["policies_gone"]] == [None, None, None, ["B"]]
+    assert written["policies_refused"] == [None] * 4
 
 
 def test_an_answer_without_policies_is_not_an_answer_with_those_of_before() -> None:
