@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -73,10 +74,9 @@ def test_another_process_takes_over_and_the_one_before_commits_nothing(tmp_path,
     assert second.metric("dict_rate_limit_lease_held") == 0
     assert second.metric("dict_rate_limit_up") is None, "the one that waits does not poll"
 
-    began = time.monotonic()
+    lost_at = datetime.now(UTC)
     first.kill() if fate == "killed" else first.freeze()
-    wait_until(lambda: second.metric("dict_rate_limit_lease_held") == 1, within_seconds=15)
-    taken_over_seconds = time.monotonic() - began
+    wait_until(lambda: second.metric("dict_rate_limit_lease_held") == 1)
     wait_until(lambda: second.metric("dict_rate_limit_up") == 2)
     if fate == "frozen":
         first.thaw()
@@ -86,7 +86,8 @@ def test_another_process_takes_over_and_the_one_before_commits_nothing(tmp_path,
     second.stop()
     first.end()
 
-    assert taken_over_seconds < 12
+    # Nine at most, and a busy machine.
+    assert (second.leads_since() - lost_at).total_seconds() < 12
     found = truth.check(database_dsn)
     streams = [poll.stream_id for polls in found.polls.values() for poll in polls]
     assert len(set(streams)) == 2
@@ -99,7 +100,10 @@ def test_a_clean_stop_hands_the_lease_over_at_once(tmp_path, start, database_dsn
     second = start(Program("run", **settings)).ready()
 
     assert first.stop() == 0
-    wait_until(lambda: second.metric("dict_rate_limit_lease_held") == 1, within_seconds=4)
+    stopped_at = datetime.now(UTC)
+    wait_until(lambda: second.metric("dict_rate_limit_lease_held") == 1)
 
+    # It asks each second. A lease that was not released would take nine.
+    assert (second.leads_since() - stopped_at).total_seconds() < 4
     assert second.stop() == 0
     truth.check(database_dsn)

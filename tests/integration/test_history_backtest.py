@@ -82,7 +82,9 @@ async def test_every_observation_is_rebuilt_exactly(recorded, scenario):
     past = await recorded(scenario, participants=2)
 
     async with reader(past.dsn) as history:
-        for participant in await history.participants():
+        participants = await history.participants()
+        assert len(participants) == 2
+        for participant in participants:
             rebuilt = [poll async for poll in history.polls(participant)]
             assert rebuilt == [poll for poll in past.polls if poll.participant == participant]
 
@@ -187,10 +189,10 @@ def test_ended_in_the_middle_it_leaves_no_process_behind(recorded, number, code)
         # Ctrl-C reaches the whole group; what else ends a command reaches it alone.
         (os.killpg if number == signal.SIGINT else os.kill)(program.pid, number)
 
-        _, told = program.communicate(timeout=10)
+        _, told = program.communicate(timeout=60)
         assert program.returncode == code
         assert b"Traceback" not in told
-        assert psutil.wait_procs(processes, timeout=10)[1] == []
+        assert psutil.wait_procs(processes, timeout=60)[1] == []
 
 
 async def test_memory_does_not_grow_with_the_period(recorded, monkeypatch):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 VERSION = "4.0.8"
 CACHE = Path.home() / ".cache" / "dict-rate-limit" / "pulsar"
 NEWEST_TOO_OLD_JDK = 20
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 _ARTIFACT = f"org.apache.pulsar:pulsar-server-distribution:{VERSION}:tar.gz:bin"
@@ -131,7 +131,7 @@ class _Process:
         process.send_signal(signal.SIGCONT)
         process.send_signal(how)
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -400,7 +400,7 @@ def _container() -> Iterator[GivenBroker]:
         deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{given.admin_url}/admin/v2/brokers/health").is_success:
+                if httpx.get(f"{given.admin_url}/admin/v2/brokers/health", timeout=30).is_success:
                     break
             if time.monotonic() > deadline:
                 pytest.fail("the Pulsar container did not become healthy")

@@ -147,7 +147,7 @@ class PostgresServer:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
-                    timeout=60,
+                    timeout=180,
                     cwd="/",
                     **self._as_user(),
                 )

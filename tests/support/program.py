@@ -44,7 +44,7 @@ traffic:
 
 
 def wait_until(
-    condition: Callable[[], Any], *, within_seconds: float = 30, every_seconds: float = 0.05, what: str = ""
+    condition: Callable[[], Any], *, within_seconds: float = 120, every_seconds: float = 0.05, what: str = ""
 ) -> Any:
     """Returns the first true answer of ``condition``; fails where none comes in time."""
     deadline = time.monotonic() + within_seconds
@@ -87,14 +87,14 @@ class Program:
         servers.announce(f"dict-rate-limit {self.command[0]}", f"127.0.0.1:{self.port}", self._log)
         return self
 
-    def ready(self, within_seconds: float = 30) -> Program:
-        wait_until(self.answers, within_seconds=within_seconds, what=f"{self.command} to be ready\n{self.output()}")
+    def ready(self, within_seconds: float = 120) -> Program:
+        wait_until(self.answers, within_seconds=within_seconds, what=f"{self.command} to be ready")
         return self
 
     def answers(self, path: str = "/-/ready") -> bool:
         self.check_running()
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(self.url + path, timeout=5).status_code == 200
+            return httpx.get(self.url + path, timeout=30).status_code == 200
         return False
 
     def check_running(self) -> None:
@@ -103,7 +103,7 @@ class Program:
         assert code is None, f"{self.command} ended with {code}:\n{self.output()}"
 
     def get(self, path: str) -> Any:
-        return httpx.get(self.url + path, timeout=10).raise_for_status().json()
+        return httpx.get(self.url + path, timeout=30).raise_for_status().json()
 
     def metric(self, name: str, **labels: str) -> float | None:
         """The sum of a metric's samples that carry these labels; None where there is none."""
@@ -116,7 +116,7 @@ class Program:
     def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
         from prometheus_client.parser import text_string_to_metric_families
 
-        for family in text_string_to_metric_families(httpx.get(self.url + "/metrics", timeout=10).text):
+        for family in text_string_to_metric_families(httpx.get(self.url + "/metrics", timeout=30).text):
             for sample in family.samples:
                 yield sample.name, sample.labels, sample.value
 
@@ -140,7 +140,7 @@ class Program:
         self._signal(signal.SIGTERM)
         return self._wait()
 
-    def wait(self, within_seconds: float = 30) -> int:
+    def wait(self, within_seconds: float = 60) -> int:
         assert self.process is not None
         return self.process.wait(within_seconds)
 
@@ -150,7 +150,7 @@ class Program:
             self.thaw()
             self.process.terminate()
             try:
-                self.process.wait(15)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -161,7 +161,7 @@ class Program:
         self.process.send_signal(number)
 
     def _wait(self) -> int:
-        return self.wait(20)
+        return self.wait(60)
 
 
 class Bridge:

@@ -94,7 +94,7 @@ class _Server:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(20)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -103,7 +103,7 @@ class _Server:
         return self._log.read_text(errors="replace")
 
     def get(self, path: str, **parameters: Any) -> Any:
-        answer = httpx.get(self.url + path, params=parameters, timeout=20)
+        answer = httpx.get(self.url + path, params=parameters, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -111,7 +111,7 @@ class _Server:
         assert self._process is not None
         assert self._process.poll() is None, f"{self.command} ended:\n{self.log()}"
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/-/ready", timeout=2).status_code == 200
+            return httpx.get(f"{self.url}/-/ready", timeout=10).status_code == 200
         return False
 
 
@@ -196,7 +196,7 @@ class Alertmanager(_Server):
         return found
 
     def post(self, alerts: Sequence[Mapping[str, Any]]) -> None:
-        httpx.post(f"{self.url}/api/v2/alerts", json=list(alerts), timeout=10).raise_for_status()
+        httpx.post(f"{self.url}/api/v2/alerts", json=list(alerts), timeout=30).raise_for_status()
 
 
 @contextlib.contextmanager
