@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,11 @@ class Program:
     def output(self, last: int = 8000) -> str:
         """The last characters of what it said; 0: all."""
         return self._log.read_text(errors="replace")[-last:]
+
+    def leads_since(self) -> datetime:
+        """When it took the lease, by its own log: a look at its metrics may come late."""
+        line = next(line for line in json_lines(self.output(0)) if line["msg"].startswith("leading: "))
+        return datetime.fromisoformat(line["ts"])
 
     def kill(self) -> None:
         """No warning: what SIGKILL, the OOM killer or a power cut do."""
