@@ -187,15 +187,15 @@ async def test_a_participant_that_a_feed_no_longer_carries_is_free_for_another()
 async def test_what_was_committed_while_the_exporter_was_away_is_told_when_it_is_back() -> None:
     follower = Follower()
     follower.client.report(Report(series=[(Severity.WARNING, True)]))
-    follower.client.report(Report(outbox_pending=3, outbox_oldest_age_seconds=12.5))
+    follower.client.report(Report(outbox_pending=9, outbox_oldest_age_seconds=12.5))
+    follower.client.report(Report(outbox_pending=3))
     follower.client.report(Report(sequence=1, transitions=(FIRED,)))
-    follower.client.report(Report(sequence=2, outbox_pending=0))
     await follower.open(PARTICIPANT)
 
     latest, *others = (await follower.sends(2)).reports
 
     assert [(s.severity, s.per_policy) for s in latest.series] == [("warning", True)]
-    assert (latest.outbox_pending, latest.HasField("outbox_oldest_age_seconds")) == (0, False)
+    assert (latest.outbox_pending, latest.HasField("outbox_oldest_age_seconds")) == (3, False)
     assert not latest.transitions
     assert [len(report.transitions) for report in others] == [1]
 
@@ -232,6 +232,7 @@ async def test_when_another_reconciler_led_meanwhile_only_what_rules_can_produce
 
     follower.client.forget()
 
+    assert follower.client._lost(PARTICIPANT).last_success_at is None
     call = await follower.sends(1)
     assert (call.opened[0].stream_id, call.opened[0].after_sequence) == ("", 0)
     (latest,) = call.reports
