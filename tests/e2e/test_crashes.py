@@ -43,10 +43,10 @@ def test_killing_the_process_at_random_moments_loses_and_repeats_nothing(
 
     for chance in soak.rounds(KILLS, share=0.4):
         start(program)
-        before = truth.count(database_dsn, "dict_rate_limit_reconciliations")
+        before = truth.count(database_dsn, "dict_rate_limit_outbox")
         wait_until(
-            lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > before,  # noqa: B023
-            what="a commit after the restart",
+            lambda: truth.count(database_dsn, "dict_rate_limit_outbox") > before,  # noqa: B023
+            what="an event after the restart",
         )
         # The moment of death is what this test is about: any within a poll's interval.
         time.sleep(chance.uniform(0, POLL_SECONDS))
@@ -57,7 +57,7 @@ def test_killing_the_process_at_random_moments_loses_and_repeats_nothing(
     assert program.stop() == 0
 
     found = truth.check(database_dsn)
-    assert len(found.expected) > kills
+    assert len(found.expected) >= kills
     wait_until(lambda: len(set(consumer.ids)) >= truth.count(database_dsn, "dict_rate_limit_outbox"))
     assert len(consumer.ids) == len(set(consumer.ids)), "the broker deduplicates"
     for states in in_order(consumer).values():
@@ -83,8 +83,8 @@ def test_another_process_takes_over_and_the_one_before_commits_nothing(tmp_path,
         wait_until(lambda: first.metric("dict_rate_limit_lease_held") == 0)
     polls = truth.count(database_dsn, "dict_rate_limit_reconciliations")
     wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") > polls + 10)
+    first.end()  # or it would take over again
     second.stop()
-    first.end()
 
     # Nine at most, and a busy machine.
     assert (second.leads_since() - lost_at).total_seconds() < 12

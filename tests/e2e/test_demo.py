@@ -20,7 +20,7 @@ from tests.support.program import Program, wait_until
 @pytest.fixture
 def demo(start, monkeypatch):
     """A demo on a machine that does not have its user's locale; it leaves no process and no file behind."""
-    folder = Path(tempfile.mkdtemp(prefix="dict-rate-limit-"))
+    folder = Path(tempfile.mkdtemp(prefix="demo-"))
     folder.chmod(0o711)
     for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(folder))

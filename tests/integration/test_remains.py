@@ -40,7 +40,7 @@ class InnerRun:
                 start_new_session=True,
             )
         wait_until(lambda: self.process.poll() is not None or ready.exists(), within_seconds=60, what=self.output())
-        (self.folder,) = Path(tempfile.gettempdir()).glob("dict-rate-limit-test-*")
+        (self.folder,) = Path(tempfile.gettempdir()).glob("dict-tests-*")
 
     def output(self) -> str:
         return self._output.read_text()

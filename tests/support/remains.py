@@ -30,7 +30,8 @@ class Run:
 
     def __init__(self) -> None:
         self._before = {name: os.environ.get(name) for name in (MARK, "TMPDIR")}
-        self.folder = Path(tempfile.mkdtemp(prefix="dict-rate-limit-test-"))
+        # A short name: the path of a socket has room for a hundred characters.
+        self.folder = Path(tempfile.mkdtemp(prefix="dict-tests-"))
         self.folder.chmod(0o755)  # PostgreSQL runs as another user
         self._watcher = subprocess.Popen(
             [sys.executable, __file__, str(self.folder)],
