@@ -13,7 +13,8 @@ RUN uv sync --frozen --no-dev --no-install-project
 COPY exporter exporter
 COPY migrations migrations
 COPY rules rules
-RUN uv sync --frozen --no-dev --no-editable
+# The lock that uv leaves is writable to everybody.
+RUN uv sync --frozen --no-dev --no-editable && rm /opt/dict-rate-limit/.lock
 
 
 # No compiler, no package index, no source tree: an interpreter and a virtual environment.
@@ -29,7 +30,8 @@ ENV PATH=/opt/dict-rate-limit/bin:$PATH \
 RUN groupadd --gid 65532 dict-rate-limit \
     && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin dict-rate-limit
 COPY --from=build /opt/dict-rate-limit /opt/dict-rate-limit
-COPY rules/dict-rate-limit.yml /etc/dict-rate-limit/rules/
+# Readable to the user below, whatever the checkout's umask was.
+COPY --chmod=644 rules/dict-rate-limit.yml /etc/dict-rate-limit/rules/
 USER 65532:65532
 WORKDIR /tmp
 EXPOSE 9862 9863
