@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from datetime import UTC, datetime
+import contextlib
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -18,15 +20,21 @@ from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeUnavailable
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller import LONGEST_WAIT_SECONDS, RESERVE_TOKENS, Budget, Clock, Poller
-from tests.support.builders import PARTICIPANT
+from tests.support.builders import PARTICIPANT, bucket
 from tests.support.simulated import Simulation
+from tests.support.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 
 
-def answer(tokens: int = 20, *, category: str = "A", capacity: int = 20, available: int = 30_000):
+def answer(
+    tokens: int = 20, *, category: str = "A", capacity: int = 20, available: int = 30_000, ahead_seconds: float = 0
+):
     response = GetRateLimitPoliciesResponse(correlation_id="c", category=category)
-    response.response_time.FromDatetime(datetime.now(UTC))
+    response.response_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=ahead_seconds))
     response.policies.add(
         name="POLICIES_LIST", available_tokens=tokens, capacity=capacity, refill_tokens=6, refill_period_sec=60
     )
@@ -37,18 +45,23 @@ def answer(tokens: int = 20, *, category: str = "A", capacity: int = 20, availab
 
 
 class ScriptedClient:
-    """Gives each outcome in turn, the last again and again; remembers how it was asked."""
+    """Gives each outcome in turn, the last again and again; remembers what it was asked, and when."""
 
     def __init__(self, *outcomes) -> None:
         self.outcomes = list(outcomes)
+        self.durations: list[float] = []
+        self.attempts = 1
         self.asked: list[dict] = []
+        self.asked_at: list[float] = []
 
     async def fetch(self, participant, **how) -> Fetched:
-        self.asked.append(how)
+        self.asked.append({"participant": participant, **how})
+        self.asked_at.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.durations.pop(0) if self.durations else 0)
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if isinstance(outcome, Exception):
             raise outcome
-        return Fetched(outcome() if callable(outcome) else outcome, 1)
+        return Fetched(outcome() if callable(outcome) else outcome, self.attempts)
 
 
 def poller(*outcomes, interval: float = 15, retries: int = 2):
@@ -67,11 +80,34 @@ def poller(*outcomes, interval: float = 15, retries: int = 2):
     return made, polls, client, metrics
 
 
+def run_for(seconds: float, *outcomes, interval: float = 15, durations: Sequence[float] = ()) -> ScriptedClient:
+    """Lets a poller run for so many seconds of virtual time; its polls take ``durations``."""
+    made, _, client, _ = poller(*outcomes, interval=interval)
+    client.durations = list(durations)
+
+    async def run() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(made.run(), seconds)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(run())
+    return client
+
+
+def since_the_first(client: ScriptedClient, polls: int) -> list[float]:
+    """Returns when these polls began, in seconds after the first."""
+    return [at - client.asked_at[0] for at in client.asked_at[:polls]]
+
+
 def value(metrics: Metrics, line: str) -> float | None:
     for found in metrics.exposition().decode().splitlines():
         if found.startswith(line + " "):
             return float(found.rsplit(" ", 1)[1])
     return None
+
+
+def defects(reason: str) -> str:
+    return f'dict_rate_limit_answer_defects_total{{participant="{PARTICIPANT}",reason="{reason}"}}'
 
 
 def failing(kind, code: str, attempts: int = 1):
@@ -89,6 +125,59 @@ async def test_an_answered_poll_is_shown_and_published() -> None:
     assert polls[0].sequence == 1
     assert wait_seconds == 15
     assert value(metrics, f'dict_rate_limit_up{{participant="{PARTICIPANT}"}}') == 1
+
+
+async def test_a_poll_tells_how_it_was_made() -> None:
+    made, polls, client, metrics = poller(answer)
+
+    await made.poll(14)
+
+    (poll,) = polls
+    assert client.asked == [{"participant": PARTICIPANT, "retries": 1, "time_limit_seconds": 14}]
+    assert (poll.participant, poll.interval_seconds, poll.staleness_seconds) == (PARTICIPANT, 15, 300)
+    assert 0 <= poll.duration_seconds < 5
+    assert value(metrics, 'dict_rate_limit_monitoring_duration_seconds_count{operation="poll"}') == 1
+    assert value(metrics, 'dict_rate_limit_monitoring_duration_seconds_sum{operation="poll"}') == poll.duration_seconds
+
+
+async def test_a_poll_remembers_when_the_bridge_last_answered() -> None:
+    made, polls, _, _ = poller(answer, failing(BridgeUnavailable, "UNAVAILABLE"))
+
+    await made.poll(15)
+    await made.poll(15)
+
+    assert polls[0].last_success_at == polls[0].polled_at
+    assert polls[1].last_success_at == polls[0].polled_at < polls[1].polled_at
+
+
+async def test_a_poll_tells_the_clock_skew_of_the_last_answer() -> None:
+    def ahead() -> GetRateLimitPoliciesResponse:
+        return answer(ahead_seconds=100)
+
+    made, polls, _, _ = poller(ahead, failing(BridgeUnavailable, "UNAVAILABLE"))
+
+    await made.poll(15)
+    await made.poll(15)
+
+    assert [poll.clock_skew_seconds for poll in polls] == pytest.approx([100, 100], abs=5)
+
+
+async def test_an_answer_further_ahead_than_the_setting_allows_is_stamped_with_our_clock() -> None:
+    made, polls, _, _ = poller(lambda: answer(ahead_seconds=400))
+
+    await made.poll(15)
+
+    assert polls[0].result.observed_at == polls[0].polled_at
+
+
+async def test_an_answer_older_than_the_last_is_refused() -> None:
+    made, polls, _, _ = poller(answer, lambda: answer(ahead_seconds=-100))
+
+    await made.poll(15)
+    await made.poll(15)
+
+    assert isinstance(polls[0].result, Observation)
+    assert polls[1].result.code == "BAD_ANSWER"
 
 
 async def test_a_failed_poll_is_published_too_and_counted() -> None:
@@ -118,7 +207,37 @@ async def test_a_bad_answer_is_a_failed_poll_with_its_defects_counted() -> None:
     await made.poll(15)
 
     assert polls[0].result.code == "BAD_ANSWER"
-    assert "dict_rate_limit_answer_defects_total" in metrics.exposition().decode()
+    assert value(metrics, defects("no_policies")) == 1
+
+
+async def test_a_defect_in_an_answer_that_is_used_is_counted() -> None:
+    made, polls, _, metrics = poller(lambda: answer(available=-1))
+
+    await made.poll(15)
+
+    assert isinstance(polls[0].result, Observation)
+    assert value(metrics, defects("negative_tokens")) == 1
+
+
+async def test_a_failure_is_a_warning_once_and_its_end_is_told(caplog) -> None:
+    caplog.set_level("INFO")
+    away = failing(BridgeUnavailable, "UNAVAILABLE")
+    made, _, _, _ = poller(away, away, answer, answer, away)
+
+    for _ in range(5):
+        await made.poll(15)
+
+    told = [(r.levelname, r.getMessage()) for r in caplog.records]
+    assert told == [
+        ("WARNING", "poll failed: no"),
+        ("INFO", "poll failed again: no"),
+        ("INFO", "poll answered again"),
+        ("WARNING", "poll failed: no"),
+    ]
+    assert {(r.participant, getattr(r, "code", None)) for r in caplog.records} == {
+        (PARTICIPANT, "UNAVAILABLE"),
+        (PARTICIPANT, None),
+    }
 
 
 async def test_after_429_the_bucket_has_time_to_refill() -> None:
@@ -143,6 +262,16 @@ async def test_calls_that_were_not_answered_count_against_the_budget() -> None:
     assert [asked["retries"] for asked in client.asked] == [1, 2, 2]
 
 
+async def test_an_answer_found_bad_only_when_read_costs_every_call_too() -> None:
+    made, _, client, _ = poller(lambda: answer(11), GetRateLimitPoliciesResponse())
+    client.attempts = 3
+
+    await made.poll(15)
+    await made.poll(15)
+
+    assert made._budget.tokens == 8
+
+
 async def test_a_bad_answer_costs_every_call_that_it_took() -> None:
     made, _, _, _ = poller(lambda: answer(11), failing(BadAnswer, "BAD_ANSWER", 4))
 
@@ -163,6 +292,16 @@ async def test_a_change_of_category_is_remembered_and_logged(caplog) -> None:
     assert "category changed from A to B" in caplog.text
 
 
+async def test_an_answer_without_a_category_changes_none() -> None:
+    made, polls, _, _ = poller(*(lambda c=c: answer(category=c) for c in ("A", "", "A", "B", "B")))
+
+    for _ in range(5):
+        await made.poll(15)
+
+    changed_at = polls[3].result.observed_at
+    assert [poll.category_changed_at for poll in polls] == [None, None, None, changed_at, changed_at]
+
+
 async def test_a_difference_from_the_published_table_is_told_once(caplog) -> None:
     caplog.set_level("INFO")
     made, _, _, _ = poller(lambda: answer(capacity=30))
@@ -170,42 +309,86 @@ async def test_a_difference_from_the_published_table_is_told_once(caplog) -> Non
     await made.poll(15)
     await made.poll(15)
 
-    told = [r for r in caplog.records if "differs from DICT's published table" in r.getMessage()]
-    assert len(told) == 1
+    (told,) = [r for r in caplog.records if "differs from DICT's published table" in r.getMessage()]
+    assert told.policy == "POLICIES_LIST"
 
 
-async def test_run_polls_at_exact_intervals(monkeypatch) -> None:
-    made, polls, _, _ = poller(answer, interval=0.05)
-    began = asyncio.get_running_loop().time()
+async def test_another_difference_of_the_same_policy_is_told_too(caplog) -> None:
+    caplog.set_level("INFO")
+    made, _, _, _ = poller(lambda: answer(capacity=30), lambda: answer(capacity=31))
 
-    task = asyncio.create_task(made.run())
-    while len(polls) < 10:
-        await asyncio.sleep(0.005)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    elapsed = asyncio.get_running_loop().time() - began
+    await made.poll(15)
+    await made.poll(15)
 
-    gaps = [(b.polled_at - a.polled_at).total_seconds() for a, b in itertools.pairwise(polls)]
-    # On the grid: lateness of one poll does not push the next.
-    assert sum(gaps) == pytest.approx(0.05 * round(sum(gaps) / 0.05), abs=0.03)
-    assert elapsed >= 9 * 0.05 - 0.02
+    assert len([r for r in caplog.records if "differs from DICT's published table" in r.getMessage()]) == 2
 
 
-async def test_a_poll_that_runs_out_of_time_ends_before_the_next_is_due() -> None:
-    made, polls, client, _ = poller(answer, interval=0.05)
+def test_run_polls_at_exact_intervals() -> None:
+    client = run_for(100, answer, durations=[2] * 10)
 
-    task = asyncio.create_task(made.run())
-    while not polls:
-        await asyncio.sleep(0.005)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    assert since_the_first(client, 6) == pytest.approx([0, 15, 30, 45, 60, 75])
 
-    assert 0.9 * 0.05 < client.asked[0]["time_limit_seconds"] < 0.05
+
+def test_a_poll_that_begins_late_does_not_push_the_next() -> None:
+    def busy_when_the_next_is_due() -> GetRateLimitPoliciesResponse:
+        loop = asyncio.get_running_loop()
+        loop.call_later(14, loop.block, 3)
+        return answer()
+
+    client = run_for(80, answer, busy_when_the_next_is_due, answer)
+
+    assert since_the_first(client, 5) == pytest.approx([0, 15, 32, 45, 60])
+
+
+def test_a_poll_that_takes_longer_than_the_interval_costs_the_instants_it_missed_only() -> None:
+    client = run_for(100, answer, durations=[0, 20, 0])
+
+    assert since_the_first(client, 5) == pytest.approx([0, 15, 45, 60, 75])
+
+
+def test_a_poll_that_ends_as_the_next_is_due_costs_it_nothing() -> None:
+    client = run_for(80, answer, durations=[15, 0])
+
+    assert since_the_first(client, 3) == pytest.approx([0, 15, 30])
+
+
+def test_while_tokens_are_short_run_polls_at_the_stretched_interval() -> None:
+    client = run_for(100, lambda: answer(5), lambda: answer(5), answer)
+
+    assert since_the_first(client, 4) == pytest.approx([0, 30, 60, 75])
+
+
+@pytest.mark.parametrize(("interval", "longest"), [(60, 15), (15, 15), (8, 2)])
+def test_the_first_poll_comes_at_a_random_instant_soon(interval, longest) -> None:
+    random.seed(1)
+
+    firsts = [run_for(20, answer, interval=interval).asked_at[0] for _ in range(60)]
+
+    assert min(firsts) < 0.05 * longest
+    assert 0.9 * longest < max(firsts) <= longest
+
+
+def test_a_poll_that_runs_out_of_time_ends_before_the_next_is_due() -> None:
+    client = run_for(20, answer)
+
+    assert 0.9 * 15 < client.asked[0]["time_limit_seconds"] < 15
 
 
 @pytest.mark.parametrize(("tokens", "interval"), [(20, 15), (11, 15), (10, 15), (9, 30), (5, 30), (2, 30), (0, 30)])
 def test_the_interval_stretches_before_policies_list_is_dry(tokens, interval) -> None:
     assert Budget(tokens, 20).interval_seconds(15) == interval
+
+
+def test_a_budget_that_is_spent_keeps_how_it_refills_and_is_never_below_nothing() -> None:
+    assert Budget(5, 20, 3, 120).less(2) == Budget(3, 20, 3, 120)
+    assert Budget(1, 20).less(2) == Budget(0, 20)
+    assert Budget().less(2) == Budget()
+
+
+def test_a_bucket_is_the_budget() -> None:
+    assert Budget.of(bucket(7, policy="POLICIES_LIST", capacity=20, refill_tokens=3, refill_period_seconds=30)) == (
+        Budget(7, 20, 3, 30)
+    )
 
 
 @given(tokens=st.integers(0, 200), capacity=st.integers(3, 200), wanted=st.sampled_from([5.0, 10.0, 15.0, 60.0]))
