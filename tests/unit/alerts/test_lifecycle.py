@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.alerts.alert import Alert, AlertState, Evaluation, Reason, RuleSample, Severity, by_fingerprint
+from exporter.alerts.alert import (
+    Alert,
+    AlertState,
+    Evaluation,
+    Reason,
+    RuleSample,
+    Severity,
+    by_fingerprint,
+    fingerprint,
+)
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.errors import RuleEvaluationFailed
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, poll, view
@@ -36,7 +46,7 @@ class StandInRule:
     result: Callable[[View, Sequence[Alert]], list[RuleSample]] | None = None
 
     def has_data(self, view: View, policy: str | None) -> bool:
-        return self.data
+        return self.data and (view.up if policy is None else policy in view.buckets)
 
     def sample(self, **labels: str) -> RuleSample:
         own = {"alertname": self.name, "severity": str(self.severity), "participant": PARTICIPANT}
@@ -58,6 +68,11 @@ def after(*steps: tuple[float, Sequence[StandInRule]], open_alerts=()) -> Evalua
     return evaluation
 
 
+def worth(value: float) -> StandInRule:
+    """A rule whose sample has this value, and nothing else that could change."""
+    return StandInRule(result=lambda _view, _alerts: [replace(StandInRule().sample(), value=value)])
+
+
 def only(evaluation: Evaluation) -> Alert:
     (found,) = evaluation.alerts.values()
     return found
@@ -68,6 +83,20 @@ def test_an_alert_without_for_fires_at_once() -> None:
 
     assert only(evaluation).state is AlertState.FIRING
     assert [t.alert.state for t in evaluation.transitions] == [AlertState.FIRING]
+
+
+def test_an_alert_says_whom_and_what_it_is_about() -> None:
+    fired = only(after((0, [StandInRule()])))
+
+    assert (fired.participant, fired.policy) == (PARTICIPANT, POLICY)
+    assert (fired.group, fired.name, fired.severity) == ("dict", "TokensLow", Severity.WARNING)
+    assert fired.fingerprint == fingerprint(fired.labels)
+
+
+def test_a_fingerprint_is_the_one_of_every_earlier_version() -> None:
+    labels = {"severity": "warning", "alertname": "TokensLow", "participant": "12345678", "policy": "ENTRIES_WRITE"}
+
+    assert fingerprint(labels) == "8995fe80117b423534fbcd082ee37336"
 
 
 def test_an_alert_is_pending_until_for_has_passed() -> None:
@@ -109,6 +138,25 @@ def test_an_alert_that_did_not_change_is_the_same_object() -> None:
     assert only(again) is only(before)
 
 
+def test_an_alert_from_the_database_that_did_not_change_is_the_same_object() -> None:
+    stored = alert(annotations={"summary": "85"})
+
+    assert only(after((15, [StandInRule()]), open_alerts=[stored])) is stored
+
+
+@pytest.mark.parametrize(("before", "now"), [(math.nan, 1.0), (1.0, math.nan)])
+def test_a_value_follows_the_sample_to_nan_and_back(before, now) -> None:
+    evaluation = after((0, [worth(before)]), (15, [worth(now)]))
+
+    assert str(only(evaluation).value) == str(now)
+
+
+def test_an_alert_whose_value_stays_nan_is_the_same_object() -> None:
+    before = after((0, [worth(math.nan)]))
+
+    assert only(evaluate([worth(math.nan)], view(poll(seconds=15)), before.alerts)) is only(before)
+
+
 def test_value_and_annotations_follow_the_sample() -> None:
     evaluation = after((0, [StandInRule()]), (15, [StandInRule(value=91)]))
 
@@ -132,6 +180,20 @@ def test_keep_firing_for_holds_an_alert_for_so_long_after_its_condition_ended() 
     assert [t.alert.state for t in after((0, [true]), (15, [false]), (30, [false]), (45, [false])).transitions] == [
         AlertState.RESOLVED
     ]
+
+
+def test_keep_firing_for_of_a_second_outlives_the_poll_at_which_the_condition_ended() -> None:
+    true, false = StandInRule(keep_firing_for_seconds=1), StandInRule(keep_firing_for_seconds=1, true=False)
+
+    assert only(after((0, [true]), (15, [false]))).keep_firing_since == at(15)
+
+
+def test_keep_firing_for_does_not_keep_a_pending_alert() -> None:
+    times = {"for_seconds": 60, "keep_firing_for_seconds": 60}
+
+    evaluation = after((0, [StandInRule(**times)]), (15, [StandInRule(**times, true=False)]))
+
+    assert not evaluation.alerts
 
 
 def test_keep_firing_for_begins_again_when_the_condition_was_true_meanwhile() -> None:
@@ -177,7 +239,9 @@ def test_a_failing_rule_keeps_its_alerts_and_the_others_go_on() -> None:
     evaluation = after((0, [StandInRule()]), (15, [StandInRule(result=fail), other]))
 
     assert {a.name for a in evaluation.alerts.values()} == {"TokensLow", "Other"}
-    assert [(f.name, f.message) for f in evaluation.failures] == [("TokensLow", "many-to-many matching not allowed")]
+    assert [(f.group, f.name, f.message) for f in evaluation.failures] == [
+        ("dict", "TokensLow", "many-to-many matching not allowed")
+    ]
 
 
 def test_two_samples_of_one_label_set_fail_the_rule() -> None:
@@ -186,7 +250,7 @@ def test_two_samples_of_one_label_set_fail_the_rule() -> None:
     evaluation = after((0, [rule]))
 
     assert not evaluation.alerts
-    assert len(evaluation.failures) == 1
+    assert "one label set" in evaluation.failures[0].message
 
 
 def test_two_rules_of_one_name_are_told_apart_by_severity() -> None:
@@ -217,6 +281,14 @@ def test_of_rules_of_one_name_and_severity_the_one_that_named_an_alert_says_how_
 
     assert only(kept).keep_firing_since == at(15)
     assert not ended.alerts
+
+
+def test_a_reload_that_leaves_one_of_two_namesakes_lets_it_decide_about_the_alerts_of_both() -> None:
+    first, second = StandInRule(true=False), StandInRule()
+
+    evaluation = after((0, [first, second]), (15, [first]))
+
+    assert [t.alert.reason for t in evaluation.transitions] == [Reason.RECOVERED]
 
 
 def test_a_rule_that_fails_does_not_hold_the_alerts_of_its_namesake() -> None:
@@ -298,6 +370,7 @@ def test_removing_a_participant_resolves_what_fires() -> None:
     (transition,) = remove_participant(alerts, at(60))
 
     assert (transition.alert.name, transition.alert.reason) == ("TokensLow", Reason.PARTICIPANT_REMOVED)
+    assert (transition.at, transition.alert.resolved_at) == (at(60), at(60))
 
 
 @given(
