@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -231,6 +231,58 @@ def test_a_change_of_category_starts_every_estimate_afresh() -> None:
     assert observed.consumption_rate_per_minute is None
 
 
+@pytest.mark.parametrize("categories", [(None, None, None, None, "A"), ("A", "A", None, None, "A")])
+def test_a_category_that_is_not_known_for_a_while_is_no_change(categories) -> None:
+    estimator = Estimator(60, 15)
+    for n, category in enumerate(categories):
+        observed = estimator.observe(snapshot(bucket(20_000), seconds=15 * n, category=category)).buckets[0]
+
+    assert observed.consumption_rate_per_minute is not None
+
+
+def test_a_change_of_one_bucket_leaves_the_others() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        estimator.observe(snapshot(bucket(20_000), bucket(20_000, policy="REFUNDS_READ"), seconds=15 * n))
+
+    changed = snapshot(bucket(20_000, capacity=40_000), bucket(20_000, policy="REFUNDS_READ"), seconds=75)
+
+    assert [o.consumption_rate_per_minute for o in estimator.observe(changed).buckets] == [None, 1200]
+
+
+def test_an_observation_is_of_its_snapshot() -> None:
+    seen = replace(snapshot(bucket(5), seconds=15), refused=(PolicyName("REFUNDS_READ"),))
+
+    observation = Estimator(60, 15).observe(seen)
+
+    assert (observation.participant, observation.observed_at) == (seen.participant, seen.observed_at)
+    assert (observation.category, observation.correlation_id) == ("A", "c-1")
+    assert observation.refused == ("REFUNDS_READ",)
+    assert [o.bucket for o in observation.buckets] == [bucket(5)]
+
+
+@pytest.mark.parametrize(("away_until", "known"), [(660, True), (661, False)])
+def test_a_policy_is_forgotten_that_is_missing_for_ten_windows(away_until, known) -> None:
+    estimator = Estimator(60, 15)
+    other = bucket(20, policy="KEYS_CHECK", capacity=70, refill_tokens=70)
+    for n in range(5):
+        estimator.observe(snapshot(bucket(20_000), other, seconds=15 * n))
+    estimator.observe(snapshot(other, seconds=away_until))
+
+    observed = estimator.observe(snapshot(bucket(20_000), other, seconds=away_until + 15)).buckets[0]
+
+    assert (observed.consumption_rate_per_minute is not None) is known
+
+
+@pytest.mark.parametrize(("last", "known"), [(52.5, False), (52.6, True)])
+def test_observations_span_the_window_from_half_a_poll_less_on(last, known) -> None:
+    estimator = Estimator(60, 15)
+    for seconds in (0, 15, 30, 45, last):
+        observed = estimator.observe(snapshot(bucket(20_000), seconds=seconds)).buckets[0]
+
+    assert (observed.consumption_rate_per_minute is not None) is known
+
+
 def test_the_same_response_time_is_the_same_observation() -> None:
     estimator = Estimator(60, 15)
     for n in range(5):
@@ -282,6 +334,26 @@ def test_the_share_of_404s_comes_from_counts_of_one_instance(first, last, share)
     estimator.observe(snapshot(bucket(20_000, response_counts=first)))
 
     observed = estimator.observe(snapshot(bucket(20_000, response_counts=last), seconds=15)).buckets[0]
+
+    assert observed.error_404_rate == share
+
+
+@pytest.mark.parametrize(
+    ("seen", "share"),
+    [
+        ([counts(100, 5), counts(200, 5)], 0),
+        ([counts(100, 5), counts(200, 30), counts(200, 30)], 0.25),
+        ([counts(100, 5), counts(20, 0), counts(60, 10)], 0.25),
+        ([counts(100, 50), counts(120, 0), counts(160, 10)], 0.25),
+        ([counts(100, 5), counts(150, 5, instance="b"), counts(200, 30)], None),
+        ([counts(100, 5), None, counts(200, 30), counts(240, 40)], 0.25),
+    ],
+    ids=["none", "no answers since", "restarted", "404s fell", "another instance between", "none counted between"],
+)
+def test_the_share_of_404s_goes_back_as_far_as_the_counts_follow_each_other(seen, share) -> None:
+    estimator = Estimator(60, 15)
+    for n, counted in enumerate(seen):
+        observed = estimator.observe(snapshot(bucket(20_000, response_counts=counted), seconds=15 * n)).buckets[0]
 
     assert observed.error_404_rate == share
 

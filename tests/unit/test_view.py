@@ -1,0 +1,74 @@
+"""What `/metrics` shows after a poll, and what rules see."""
+
+from __future__ import annotations
+
+from tests.support.builders import at, bucket, failed, observation, poll, view
+
+WRITE, LIST = bucket(), bucket(20, policy="CLAIMS_LIST", capacity=20)
+
+
+def policies(seen) -> list[str]:
+    return list(seen.buckets)
+
+
+def test_a_view_is_of_its_last_poll() -> None:
+    seen = view(poll(seconds=0), failed(15))
+
+    assert (seen.participant, seen.at, seen.up) == ("12345678", at(15), False)
+
+
+def test_buckets_outlive_failed_polls_until_they_are_stale() -> None:
+    assert policies(view(poll(), failed(299))) == ["ENTRIES_WRITE"]
+    assert policies(view(poll(), failed(300))) == []
+    assert policies(view(poll(), failed(15, staleness_seconds=15.0))) == []
+
+
+def test_a_bucket_that_an_answer_lacks_outlives_it_until_it_is_stale() -> None:
+    first = poll(LIST, WRITE)
+
+    assert policies(view(first, poll(WRITE, seconds=15))) == ["CLAIMS_LIST", "ENTRIES_WRITE"]
+    assert policies(view(first, poll(WRITE, seconds=300))) == ["ENTRIES_WRITE"]
+
+
+def test_an_answer_confirms_its_buckets() -> None:
+    seen = view(poll(LIST, WRITE), poll(bucket(5), seconds=15, result=observation(bucket(5), seconds=14)))
+
+    assert seen.buckets["ENTRIES_WRITE"].observation.bucket.available_tokens == 5
+    assert (seen.buckets["ENTRIES_WRITE"].observed_at, seen.buckets["ENTRIES_WRITE"].confirmed_at) == (at(14), at(15))
+    assert (seen.buckets["CLAIMS_LIST"].observed_at, seen.buckets["CLAIMS_LIST"].confirmed_at) == (at(0), at(0))
+
+
+def test_a_category_outlives_failures_and_answers_without_one_until_it_is_stale() -> None:
+    first = poll(category="B")
+
+    assert view(first).category_confirmed_at == at(0)
+    for later in (failed, lambda seconds: poll(seconds=seconds, category=None)):
+        assert (view(first, later(299)).category, view(first, later(299)).category_confirmed_at) == ("B", at(0))
+        assert (view(first, later(300)).category, view(first, later(300)).category_confirmed_at) == (None, None)
+
+
+def test_an_answer_with_a_category_confirms_it() -> None:
+    seen = view(poll(category="B"), poll(seconds=15, category="C"))
+
+    assert (seen.category, seen.category_confirmed_at) == ("C", at(15))
+
+
+def test_refused_policies_are_those_of_the_last_answer() -> None:
+    first = poll(refused=("CLAIMS_READ",))
+
+    assert view(first, failed(15)).refused == ("CLAIMS_READ",)
+    assert view(first, poll(seconds=15)).refused == ()
+    assert view(poll(), poll(seconds=15, refused=("CLAIMS_READ",))).refused == ("CLAIMS_READ",)
+    assert view(failed(0)).refused == ()
+
+
+def test_an_exporter_that_has_just_started_shows_nothing_of_what_its_predecessor_knew() -> None:
+    seen = view(poll(LIST, category="B", refused=("CLAIMS_READ",)), failed(15, stream_id="another", sequence=1))
+
+    assert (policies(seen), seen.category, seen.refused) == ([], None, ())
+
+
+def test_a_lost_feed_shows_what_was_known_though_the_stream_is_another() -> None:
+    seen = view(poll(LIST), failed(15, "FEED_LOST", stream_id="another", sequence=0))
+
+    assert policies(seen) == ["CLAIMS_LIST"]
