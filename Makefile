@@ -16,7 +16,7 @@ COVERAGE = --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 NEWEST = $(firstword $(foreach minor,14 13 12,$(foreach python,python3.$(minor) $(wildcard $(HOME)/.pyenv/versions/3.$(minor).*/bin/python3),$(shell $(python) -c 'print("$(python)")' 2>/dev/null))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo prepare test test-postgres test-newest soak check lint types layers format stubs differential bench wheel sbom audit clean
+.PHONY: help demo prepare test test-postgres test-newest soak check lint types layers format stubs differential mutants bench wheel sbom audit clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,11 @@ stubs: $(READY) ## gRPC stubs from protos/
 differential: $(READY) ## our engine against promtool on random rules (CASES=10000 SEED=1)
 	DIFFERENTIAL_CASES=$(CASES) DIFFERENTIAL_SEED=$(SEED) $(BIN)/pytest -q -s tests/differential/test_rules.py
 
+ONLY ?= exporter
+JOBS ?= 2
+mutants: $(READY) ## small faults that no test notices (ONLY=exporter/alerts JOBS=2)
+	$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ONLY)
+
 bench: $(READY) ## benchmarks, as ratios in one run
 	$(BIN)/python -m benchmarks
 
@@ -98,4 +103,4 @@ audit: | $(UV) ## known vulnerabilities of what uv.lock names; asks api.osv.dev
 	$(UV) audit --frozen --no-dev --preview-features audit-command
 
 clean: ## what the targets made
-	rm -rf $(VENV) $(VENV)-newest .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV)-newest .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
