@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.bridge.client import Fetched
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
+from exporter.buckets.catalog import ANTISCAN
 from exporter.buckets.observation import Failure, Observation
 from exporter.config import Duration, PollSettings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeUnavailable
@@ -135,6 +136,7 @@ async def test_a_poll_tells_how_it_was_made() -> None:
     (poll,) = polls
     assert client.asked == [{"participant": PARTICIPANT, "retries": 1, "time_limit_seconds": 14}]
     assert (poll.participant, poll.interval_seconds, poll.staleness_seconds) == (PARTICIPANT, 15, 300)
+    assert (poll.result.participant, poll.result.category) == (PARTICIPANT, "A")
     assert 0 <= poll.duration_seconds < 5
     assert value(metrics, 'dict_rate_limit_monitoring_duration_seconds_count{operation="poll"}') == 1
     assert value(metrics, 'dict_rate_limit_monitoring_duration_seconds_sum{operation="poll"}') == poll.duration_seconds
@@ -148,6 +150,25 @@ async def test_a_poll_remembers_when_the_bridge_last_answered() -> None:
 
     assert polls[0].last_success_at == polls[0].polled_at
     assert polls[1].last_success_at == polls[0].polled_at < polls[1].polled_at
+
+
+async def test_before_the_first_answer_a_poll_knows_of_none() -> None:
+    made, polls, _, _ = poller(failing(BridgeUnavailable, "UNAVAILABLE"))
+
+    await made.poll(15)
+
+    assert (polls[0].last_success_at, polls[0].clock_skew_seconds, polls[0].category_changed_at) == (None, None, None)
+
+
+async def test_buckets_are_shown_through_a_failed_poll() -> None:
+    made, _, _, metrics = poller(answer, failing(BridgeUnavailable, "UNAVAILABLE"))
+
+    await made.poll(15)
+    await made.poll(15)
+
+    tokens = f'dict_rate_limit_available_tokens{{participant="{PARTICIPANT}",policy="ENTRIES_WRITE"}}'
+    assert value(metrics, tokens) == 30_000
+    assert made.view.at > made.view.buckets["ENTRIES_WRITE"].confirmed_at
 
 
 async def test_a_poll_tells_the_clock_skew_of_the_last_answer() -> None:
@@ -198,7 +219,7 @@ async def test_sequences_count_the_polls_of_a_stream() -> None:
         await made.poll(15)
 
     assert [poll.sequence for poll in polls] == [1, 2, 3]
-    assert len({poll.stream_id for poll in polls}) == 1
+    assert {poll.stream_id for poll in polls} == {made._sink.stream_id}
 
 
 async def test_a_bad_answer_is_a_failed_poll_with_its_defects_counted() -> None:
@@ -272,13 +293,14 @@ async def test_an_answer_found_bad_only_when_read_costs_every_call_too() -> None
     assert made._budget.tokens == 8
 
 
-async def test_a_bad_answer_costs_every_call_that_it_took() -> None:
-    made, _, _, _ = poller(lambda: answer(11), failing(BadAnswer, "BAD_ANSWER", 4))
+@pytest.mark.parametrize("calls", [1, 4])
+async def test_a_bad_answer_costs_every_call_that_it_took(calls) -> None:
+    made, _, _, _ = poller(lambda: answer(11), failing(BadAnswer, "BAD_ANSWER", calls))
 
     await made.poll(15)
     await made.poll(15)
 
-    assert made._budget.tokens == 7
+    assert made._budget.tokens == 11 - calls
 
 
 async def test_a_change_of_category_is_remembered_and_logged(caplog) -> None:
@@ -311,6 +333,22 @@ async def test_a_difference_from_the_published_table_is_told_once(caplog) -> Non
 
     (told,) = [r for r in caplog.records if "differs from DICT's published table" in r.getMessage()]
     assert told.policy == "POLICIES_LIST"
+
+
+async def test_a_bucket_is_compared_with_what_is_published_for_the_participants_category(caplog) -> None:
+    def of_category_a() -> GetRateLimitPoliciesResponse:
+        response = answer(category="B")
+        response.policies.add(
+            name=ANTISCAN, available_tokens=1, capacity=50_000, refill_tokens=25_000, refill_period_sec=60
+        )
+        return response
+
+    caplog.set_level("INFO")
+    made, _, _, _ = poller(of_category_a)
+
+    await made.poll(15)
+
+    assert "ENTRIES_READ_PARTICIPANT_ANTISCAN holds 50000" in caplog.text
 
 
 async def test_another_difference_of_the_same_policy_is_told_too(caplog) -> None:
@@ -377,6 +415,17 @@ def test_a_poll_that_runs_out_of_time_ends_before_the_next_is_due() -> None:
 @pytest.mark.parametrize(("tokens", "interval"), [(20, 15), (11, 15), (10, 15), (9, 30), (5, 30), (2, 30), (0, 30)])
 def test_the_interval_stretches_before_policies_list_is_dry(tokens, interval) -> None:
     assert Budget(tokens, 20).interval_seconds(15) == interval
+
+
+@pytest.mark.parametrize(
+    ("tokens", "interval"), [(10, 5), (9, 10), (8, 10), (7, 15), (5, 15), (4, 20), (3, 20), (2, 20), (0, 20)]
+)
+def test_the_interval_grows_with_the_shortage_to_two_refill_times(tokens, interval) -> None:
+    assert Budget(tokens, 20).interval_seconds(5) == interval
+
+
+def test_a_small_bucket_is_short_only_when_a_retry_would_take_the_next_polls_token() -> None:
+    assert [Budget(tokens, 5).interval_seconds(15) for tokens in (3, 2)] == [15, 30]
 
 
 def test_a_budget_that_is_spent_keeps_how_it_refills_and_is_never_below_nothing() -> None:

@@ -46,7 +46,7 @@ class StandInRule:
     result: Callable[[View, Sequence[Alert]], list[RuleSample]] | None = None
 
     def has_data(self, view: View, policy: str | None) -> bool:
-        return self.data and (view.up if policy is None else policy in view.buckets)
+        return self.data and (policy in view.buckets if self.per_policy else view.participant == PARTICIPANT)
 
     def sample(self, **labels: str) -> RuleSample:
         own = {"alertname": self.name, "severity": str(self.severity), "participant": PARTICIPANT}
@@ -91,6 +91,10 @@ def test_an_alert_says_whom_and_what_it_is_about() -> None:
     assert (fired.participant, fired.policy) == (PARTICIPANT, POLICY)
     assert (fired.group, fired.name, fired.severity) == ("dict", "TokensLow", Severity.WARNING)
     assert fired.fingerprint == fingerprint(fired.labels)
+
+
+def test_an_alert_about_the_participant_has_no_policy() -> None:
+    assert only(after((0, [StandInRule(per_policy=False)]))).policy is None
 
 
 def test_a_fingerprint_is_the_one_of_every_earlier_version() -> None:
