@@ -57,7 +57,7 @@ class StandInRule:
     def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         if self.result is not None:
             return self.result(view, alerts)
-        return [self.sample()] if self.true else []
+        return [self.sample()] if self.true and view.participant == PARTICIPANT else []
 
 
 def after(*steps: tuple[float, Sequence[StandInRule]], open_alerts=()) -> Evaluation:
