@@ -42,7 +42,7 @@ TESTS: Final = {
 }
 """What is mutated, and the tests that are about it. Of these only those run that reach the mutated function."""
 
-SLOW: Final = "frozen or away or never_drain"
+SLOW: Final = "estimated_within or near_full_the_estimate or never_drain or frozen or away"
 """Tests, by their names, that take longer than all others of their file together."""
 
 SETTINGS: Final = {

@@ -184,6 +184,55 @@ def test_consumption_appears_once_observations_span_the_window() -> None:
     assert rates == [None, None, None, None, 1200 + 400]
 
 
+def rates(*observations: tuple[float, int], **given) -> list[float | None]:
+    """Returns tokens consumed per minute after each of these observations ``(seconds, tokens)``."""
+    estimator = Estimator(60, 15)
+    return [
+        estimator.observe(snapshot(bucket(tokens, **given), seconds=seconds)).buckets[0].consumption_rate_per_minute
+        for seconds, tokens in observations
+    ]
+
+
+def test_the_window_begins_at_the_observation_nearest_to_its_length_before_the_last() -> None:
+    assert rates((0, 20_000), (14, 20_000), (72, 19_000))[-1] == pytest.approx(1_200 + 60_000 / 58)
+    assert rates((0, 20_000), (20, 20_000), (68, 19_000))[-1] == pytest.approx(1_200 + 60_000 / 68)
+
+
+def test_what_was_consumed_before_the_window_does_not_count() -> None:
+    spent = (20_000, 19_000, 18_000, 18_000, 18_000, 18_000, 18_000, 18_000)
+
+    after = rates(*((15 * n, tokens) for n, tokens in enumerate(spent)))
+
+    assert after[4:] == pytest.approx([1_200 + 2_000, 1_200 + 1_000, 1_200, 1_200])
+
+
+def test_where_buckets_refill_in_steps_each_step_is_added_back_when_it_has_surely_come() -> None:
+    first_minute = ((0, 10_000), (15, 9_900), (30, 11_000), (45, 10_900), (60, 10_800), (75, 10_700))
+    # The next step comes between 75 and 90.
+    second_minute = ((80, 10_660), (90, 11_800))
+
+    assert rates(*first_minute, *second_minute)[4:] == pytest.approx([400, 400, 440 * 60 / 65, 400])
+
+
+def test_where_buckets_refill_continuously_fractions_of_tokens_are_kept() -> None:
+    own = {"policy": "POLICIES_LIST", "capacity": 20, "refill_tokens": 6}
+    polls = ((0, 10), (15, 10), (30, 11), (45, 11), (60, 12), (75, 12), (90, 13))
+
+    assert rates(*polls, **own)[4:] == [4, 4, 4]
+
+
+def test_near_full_a_step_adds_back_no_more_than_there_was_room_for() -> None:
+    nearly_full = tuple((15 * n, 35_900 - 50 * n) for n in range(5))
+
+    assert rates(*nearly_full)[-1] == 200 + 100
+
+
+def test_of_a_refill_once_a_day_nothing_is_added_back_near_full() -> None:
+    daily = {"capacity": 200, "refill_tokens": 40, "refill_period_seconds": 86_400}
+
+    assert rates(*((15 * n, 200 - 2 * n) for n in range(5)), **daily)[-1] == 8
+
+
 def test_an_empty_bucket_is_exhausted_now() -> None:
     estimator = Estimator(60, 15)
     for n in range(5):
