@@ -33,8 +33,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "build" / "mutants"
 
 TESTS: Final = {
-    "exporter/buckets": ["unit/test_bucket.py", "unit/test_estimate.py", "unit/test_refill.py", "unit/test_view.py"],
-    "exporter/alerts": ["unit/test_lifecycle.py", "unit/test_event.py"],
+    "exporter/buckets": ["unit/buckets"],
+    "exporter/alerts": ["unit/alerts"],
     "exporter/poller.py": ["unit/test_poller.py"],
     "exporter/store/reconciliation.py": ["unit/store/test_reconciliation.py", "integration/test_store_writing.py"],
     "exporter/store/lease.py": ["integration/test_lease.py"],
