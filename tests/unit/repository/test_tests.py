@@ -102,6 +102,7 @@ def test_a_unit_test_asks_for_no_server() -> None:
         (file.name, argument.arg)
         for file in UNIT_TESTS
         for function in functions(file)
+        if function.name.startswith("test_") or function.decorator_list
         for argument in function.args.args
         if argument.arg in servers
     }
