@@ -52,7 +52,9 @@ soak: $(READY) ## kills and outages for MINUTES, decided by SEED (MINUTES=60 SEE
 	SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) $(BIN)/pytest -v -s tests/e2e/test_crashes.py tests/e2e/test_outages.py
 
 prepare: $(READY) ## fetches and builds once what the tests need: Apache Pulsar, Prometheus 3, the image's base
-	$(BIN)/python -m tests.support.prepare
+	$(BIN)/python -m tests.support.broker
+	$(BIN)/python -m tests.support.releases
+	$(BIN)/python -m tests.support.image
 
 check: lint types layers test ## all that CI asks
 

@@ -5,7 +5,8 @@ The broker is the first that is there: the address in ``TEST_PULSAR_URL`` (with
 Pulsar where Maven and a JDK of at least 21 are, the wheel. With ``CI=true`` it is
 the real Pulsar, or the test fails.
 
-Pulsar is fetched from Maven Central once, into the user's cache folder.
+Pulsar is fetched from Maven Central once, into the user's cache folder; ``python -m tests.support.broker`` does so
+ahead of the tests.
 """
 
 from __future__ import annotations
@@ -250,7 +251,8 @@ class PulsarServer(_Process):
     def _environment(self) -> dict[str, str]:
         return super()._environment() | {
             "JAVA_HOME": str(self._java_home),
-            "PULSAR_MEM": "-Xms128m -Xmx384m -XX:MaxDirectMemorySize=384m",
+            # It unpacks a library there, and leaves it where it is killed.
+            "PULSAR_MEM": f"-Xms128m -Xmx384m -XX:MaxDirectMemorySize=384m -Djava.io.tmpdir={self.directory}",
             "PULSAR_GC": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
             "PULSAR_GC_LOG": "-Xlog:disable",
             "PULSAR_LOG_DIR": str(self.directory / "logs"),
@@ -289,7 +291,7 @@ def pulsar_home() -> Path:
         if not home.is_dir():
             with tempfile.TemporaryDirectory(dir=CACHE) as folder:
                 maven = ["mvn", "-q", "-B", _COPY, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
-                subprocess.run(maven, check=True, cwd=folder, capture_output=True, timeout=900)
+                subprocess.run(maven, check=True, cwd=folder, timeout=900)
                 (archive,) = Path(folder).glob("*.tar.gz")
                 subprocess.run(["tar", "-xzf", archive.name], check=True, cwd=folder)
                 (Path(folder) / home.name).rename(home)
@@ -406,3 +408,7 @@ def _container() -> Iterator[GivenBroker]:
                 pytest.fail("the Pulsar container did not become healthy")
             time.sleep(0.2)
         yield given
+
+
+if __name__ == "__main__":
+    pulsar_home()

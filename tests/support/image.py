@@ -236,3 +236,7 @@ def _package_settings(folder: Path) -> dict[str, str]:
             shutil.copyfile(value, folder / name)
             told[name] = f"{_SETTINGS}/{name}"
     return told
+
+
+if __name__ == "__main__":
+    base()
