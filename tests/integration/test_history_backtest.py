@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from exporter.history.backtest import Past
 
-pytestmark = pytest.mark.postgres
+# Measured, hours of history take twice as long.
+pytestmark = [pytest.mark.postgres, pytest.mark.no_cover]
 
 SIX_HOURS = Period(BEGAN, BEGAN + timedelta(seconds=SIX_HOURS_SECONDS))
 LOW_AT = """

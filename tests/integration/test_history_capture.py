@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-pytestmark = pytest.mark.postgres
+# Measured, hours of history take twice as long.
+pytestmark = [pytest.mark.postgres, pytest.mark.no_cover]
 
 FOUR_HOURS_SECONDS = 4 * 3600.0
 UP = "alert: Down\nexpr: dict_rate_limit_up == 0\nlabels: {severity: critical}"
