@@ -230,9 +230,9 @@ def test_what_was_consumed_before_the_window_does_not_count() -> None:
 def test_where_buckets_refill_in_steps_each_step_is_added_back_when_it_has_surely_come() -> None:
     first_minute = ((0, 10_000), (15, 9_900), (30, 11_000), (45, 10_900), (60, 10_800), (75, 10_700))
     # The next step comes between 75 and 90.
-    second_minute = ((80, 10_660), (90, 11_800))
+    second_minute = ((84, 10_660), (90, 11_800))
 
-    assert rates(*first_minute, *second_minute)[4:] == pytest.approx([400, 400, 440 * 60 / 65, 400])
+    assert rates(*first_minute, *second_minute)[4:] == pytest.approx([400, 400, 340 * 60 / 54, 400])
 
 
 def test_where_buckets_refill_continuously_fractions_of_tokens_are_kept() -> None:
@@ -260,6 +260,24 @@ def test_an_empty_bucket_is_exhausted_now() -> None:
         observed = estimator.observe(snapshot(bucket(4_000 - 1_000 * n), seconds=15 * n)).buckets[0]
 
     assert observed.exhaustion_projection_seconds == 0
+
+
+def test_a_bucket_that_is_kept_empty_is_exhausted_though_it_does_not_drain() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        empty, nearly = estimator.observe(snapshot(bucket(0), bucket(1, policy="REFUNDS_READ"), seconds=15 * n)).buckets
+
+    assert (empty.exhaustion_projection_seconds, nearly.exhaustion_projection_seconds) == (0, math.inf)
+
+
+def test_an_observation_with_a_rate_is_of_its_bucket_and_has_the_share_of_404s_too() -> None:
+    estimator = Estimator(60, 15)
+    for n in range(5):
+        seen = bucket(20_000, response_counts=counts(100 + 10 * n, 5 + n))
+        observed = estimator.observe(snapshot(seen, seconds=15 * n)).buckets[0]
+
+    assert (observed.bucket, observed.error_404_rate) == (seen, 0.1)
+    assert observed.consumption_rate_per_minute == 1_200
 
 
 def test_a_bucket_that_does_not_drain_is_never_exhausted() -> None:
@@ -430,7 +448,16 @@ def test_the_share_of_404s_goes_back_as_far_as_the_counts_follow_each_other(seen
 
 @pytest.mark.parametrize(
     ("wanted", "interval", "period", "window"),
-    [(60, 15, 60, 60), (60, 60, 60, 180), (60, 15, 86_400, 60), (90, 15, 60, 120), (60, 2, 60, 60), (60, 30, 60, 120)],
+    [
+        (60, 15, 60, 60),
+        (60, 60, 60, 180),
+        (60, 15, 86_400, 60),
+        (90, 15, 60, 120),
+        (60, 2, 60, 60),
+        (60, 30, 60, 120),
+        (60, 15, 900, 900),
+        (60, 15, 901, 60),
+    ],
 )
 def test_the_window_is_whole_periods_and_at_least_three_polls(wanted, interval, period, window) -> None:
     assert window_seconds(wanted, interval, period) == window

@@ -76,6 +76,14 @@ def test_rises_of_later_periods_narrow_the_phase() -> None:
     assert (phase.after, phase.up_to) == (60, 65)
 
 
+def test_a_phase_is_narrowed_however_many_periods_lie_between() -> None:
+    phase = Phase(60.0, 160.0, 175.0)
+
+    phase.narrow(30, 45)
+
+    assert (phase.after, phase.up_to) == (40, 45)
+
+
 def test_a_rise_that_contradicts_the_phase_takes_its_place() -> None:
     phase = Phase(60.0, 0.0, 15.0)
 
@@ -126,6 +134,15 @@ STEADY_IF_STEPWISE = [1200 - 25 * elapsed for elapsed in (57, 63, 57, 63, 57)]
 def test_about_whole_periods_apart_consumption_that_is_steady_under_one_assumption_proves_it() -> None:
     assert proofs(*about_a_minute_apart(STEADY_IF_CONTINUOUS)) == [None] * 4 + [RefillMode.CONTINUOUS]
     assert proofs(*about_a_minute_apart(STEADY_IF_STEPWISE)) == [None] * 4 + [RefillMode.STEPWISE]
+
+
+def test_two_periods_apart_two_steps_are_compared() -> None:
+    observations, seconds, tokens = [(0, 20_000)], 0, 20_000
+    for elapsed in (115, 125, 115, 125, 115):
+        seconds, tokens = seconds + elapsed, tokens + 2_400 - 25 * elapsed
+        observations.append((seconds, tokens))
+
+    assert proofs(*observations) == [None] * 4 + [RefillMode.STEPWISE]
 
 
 def test_consumption_that_is_not_steady_under_either_assumption_proves_nothing() -> None:
