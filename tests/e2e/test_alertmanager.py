@@ -15,6 +15,7 @@ import yaml
 from alertmanager.generate import ALERTS, FIGURES, META_ALERTS, RULES, generated
 from tests.support.program import ROOT, Bridge, Program, wait_until
 from tests.support.prometheus import Alertmanager, Prometheus, run, servers
+from tests.support.releases import RELEASES, binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -348,16 +349,18 @@ def test_amtool_accepts_the_configuration() -> None:
     assert "1 templates" in told
 
 
-def test_promtool_accepts_the_configuration_and_every_rule() -> None:
-    right, told = run("promtool", "check", "config", FOLDER / "prometheus.yml")
+@pytest.mark.parametrize("release", RELEASES)
+def test_promtool_accepts_the_configuration_and_every_rule(release) -> None:
+    right, told = run(binary("promtool", release), "check", "config", FOLDER / "prometheus.yml")
 
     assert right, told
     assert "2 rule files found" in told
 
 
+@pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("file", sorted((FOLDER / "tests").glob("*.yml")), ids=lambda file: file.name)
-def test_rules_do_what_their_unit_tests_say(file) -> None:
-    right, told = run("promtool", "test", "rules", file)
+def test_rules_do_what_their_unit_tests_say(file, release) -> None:
+    right, told = run(binary("promtool", release), "test", "rules", file)
 
     assert right, told
 

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the program, loads the same rules, and reaches the same verdict."""
+"""A real Prometheus, of each release, scrapes the program, loads the same rules, and reaches the same verdict."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import httpx
 import pytest
 
 from tests.support.program import ROOT, RULES, Bridge, Program, wait_until
-from tests.support.prometheus import Prometheus, Timeline, run, servers
+from tests.support.prometheus import Timeline, run, servers
+from tests.support.releases import RELEASES, SERVERS, binary, present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.prometheus import Prometheus
 
 pytestmark = [pytest.mark.postgres, pytest.mark.prometheus]
 
@@ -70,6 +74,10 @@ def serve() -> Iterator[Callable[[Any], Any]]:
         yield start
 
 
+def scraping(program: Program, folder: Path, release: str) -> Prometheus:
+    return SERVERS[release].scraping(folder, {"dict-rate-limit": [f"127.0.0.1:{program.port}"]}, rules=[RULES])
+
+
 def identities(alerts: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
     """Alerts without what the scrape adds."""
     return {
@@ -104,30 +112,34 @@ def test_prometheus_and_the_reconciler_hold_the_same_alerts_at_the_same_times(
     bridge = start(Bridge(tmp_path, SCENARIO))
     settings = {**bridge.settings, "POLL__STALENESS": "5m", "DATABASE__DSN": database_dsn}
     program = start(Program("run", **settings)).ready()
-    prometheus = serve(Prometheus.scraping(tmp_path, {"dict-rate-limit": [f"127.0.0.1:{program.port}"]}, rules=[RULES]))
-    wait_until(prometheus.scrapes, what="Prometheus to scrape")
+    releases = {release: serve(scraping(program, tmp_path, release)) for release in present()}
+    for prometheus in releases.values():
+        wait_until(prometheus.scrapes, what="Prometheus to scrape")
 
-    ours, theirs = Timeline(), Timeline()
+    ours, theirs = Timeline(), {release: Timeline() for release in releases}
 
     def all_has_come_to_pass() -> bool:
         ours.look(identities(program.get("/api/v1/alerts")["data"]["alerts"]))
-        theirs.look(identities(prometheus.alerts()))
+        for release, prometheus in releases.items():
+            theirs[release].look(identities(prometheus.alerts()))
         return all(
             {name_of(alert) for alert in timeline.seen if alert[0] == "firing"} >= FIRE
             and OUTAGE in {name_of(alert) for alert in timeline.seen}
             and OUTAGE not in {name_of(alert) for alert in timeline.there}
-            for timeline in (ours, theirs)
+            for timeline in (ours, *theirs.values())
         )
 
-    wait_until(all_has_come_to_pass, within_seconds=240, every_seconds=0.2, what="every alert, in both")
+    wait_until(all_has_come_to_pass, within_seconds=240, every_seconds=0.2, what="every alert, in each")
 
-    assert unmatched(ours, theirs) == unmatched(theirs, ours) == []
+    for release, timeline in theirs.items():
+        assert unmatched(ours, timeline) == unmatched(timeline, ours) == [], release
 
 
-def test_both_write_an_alert_alike(tmp_path, start, serve, database_dsn) -> None:
+@pytest.mark.parametrize("release", RELEASES)
+def test_both_write_an_alert_alike(release, tmp_path, start, serve, database_dsn) -> None:
     bridge = start(Bridge(tmp_path, SCENARIO.replace("from: 20s", "from: 0s")))
     program = start(Program("run", **bridge.settings, DATABASE__DSN=database_dsn)).ready()
-    prometheus = serve(Prometheus.scraping(tmp_path, {"dict-rate-limit": [f"127.0.0.1:{program.port}"]}, rules=[RULES]))
+    prometheus = serve(scraping(program, tmp_path, release))
 
     def empty(alerts: list[dict[str, Any]]) -> dict[str, Any]:
         return next((a for a in alerts if a["labels"]["alertname"] == "DictRateLimitBucketEmpty"), {})
@@ -147,14 +159,23 @@ def test_promtool_accepts_the_metrics(tmp_path, start) -> None:
     wait_until(lambda: program.metric("dict_rate_limit_up") == 2)
     wait_until(lambda: program.metric("dict_rate_limit_consumption_rate_per_minute") is not None)
 
-    accepted, told = run("promtool", "check", "metrics", stdin=httpx.get(program.url + "/metrics").text)
+    metrics = httpx.get(program.url + "/metrics").text
+    told = {release: run(binary("promtool", release), "check", "metrics", stdin=metrics) for release in present()}
+
+    assert told == dict.fromkeys(told, (True, ""))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("file", sorted((ROOT / "rules").glob("*.yml")), ids=lambda file: file.name)
+def test_promtool_accepts_the_rules(file, release) -> None:
+    accepted, told = run(binary("promtool", release), "check", "rules", file)
 
     assert accepted, told
-    assert not told
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "rules").glob("*.yml")), ids=lambda file: file.name)
-def test_promtool_accepts_the_rules(file) -> None:
-    accepted, told = run("promtool", "check", "rules", file)
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("file", sorted((ROOT / "rules" / "tests").glob("*.yml")), ids=lambda file: file.name)
+def test_the_rules_do_what_their_unit_tests_say(file, release) -> None:
+    accepted, told = run(binary("promtool", release), "test", "rules", file)
 
     assert accepted, told

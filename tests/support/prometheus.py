@@ -63,7 +63,7 @@ class _Server:
         self.port = free_port()
         self.folder = folder / f"{self.command}-{self.port}"
         self.folder.mkdir(parents=True)
-        self._binary = debian(self.command)
+        self._binary = self.binary()
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.folder / "log"
 
@@ -74,6 +74,9 @@ class _Server:
     @property
     def url(self) -> str:
         return f"http://{self.address}"
+
+    def binary(self) -> str:
+        return debian(self.command)
 
     def arguments(self) -> Sequence[str]:
         raise NotImplementedError
