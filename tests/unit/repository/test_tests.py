@@ -19,7 +19,9 @@ UNIT_TESTS = sorted(UNIT.rglob("*.py"))
 ABOUT_NO_MODULE = UNIT / "repository"
 MARKERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
 SERVERS = {marker.partition(":")[0] for marker in MARKERS}
-SERVERS_MODULES = {f"tests.support.{name}" for name in ("broker", "guarded", "postgres", "prometheus", "promtool")}
+SERVERS_MODULES = {
+    f"tests.support.{name}" for name in ("broker", "guarded", "postgres", "prometheus", "promtool", "releases")
+}
 
 
 @cache
