@@ -230,9 +230,9 @@ def test_what_was_consumed_before_the_window_does_not_count() -> None:
 def test_where_buckets_refill_in_steps_each_step_is_added_back_when_it_has_surely_come() -> None:
     first_minute = ((0, 10_000), (15, 9_900), (30, 11_000), (45, 10_900), (60, 10_800), (75, 10_700))
     # The next step comes between 75 and 90.
-    second_minute = ((84, 10_660), (90, 11_800))
+    second_minute = ((80, 10_660), (84, 10_640), (90, 11_780))
 
-    assert rates(*first_minute, *second_minute)[4:] == pytest.approx([400, 400, 340 * 60 / 54, 400])
+    assert rates(*first_minute, *second_minute)[4:] == pytest.approx([400, 400, 440 * 60 / 65, 360 * 60 / 54, 420])
 
 
 def test_where_buckets_refill_continuously_fractions_of_tokens_are_kept() -> None:
