@@ -21,6 +21,12 @@ pytest_plugins = ["tests.support.postgres", "tests.support.broker", "tests.suppo
 settings.register_profile("suite", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+LONGEST = (
+    *("test_history_backtest", "test_crashes", "test_relay", "test_prometheus", "test_rules", "test_alertmanager"),
+    *("test_history_capture", "test_split", "test_outages", "test_feed", "test_grammar", "test_remains", "test_image"),
+)
+"""Files of tests that take a minute and more, the longest first: begun last, one would keep all others waiting."""
+
 _run = pytest.StashKey[Run]()
 
 
@@ -46,6 +52,11 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if run := config.stash.get(_run, None):
         run.end()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.hookimpl(tryfirst=True)
