@@ -39,8 +39,13 @@ class InnerRun:
                 stderr=output,
                 start_new_session=True,
             )
-        wait_until(lambda: self.process.poll() is not None or ready.exists(), within_seconds=60, what=self.output())
+        self._ready = ready
+
+    def ready(self) -> InnerRun:
+        """Returns it when its test has started its servers, or it has ended."""
+        wait_until(lambda: self.process.poll() is not None or self._ready.exists(), within_seconds=180)
         (self.folder,) = Path(tempfile.gettempdir()).glob("dict-tests-*")
+        return self
 
     def output(self) -> str:
         return self._output.read_text()
@@ -58,10 +63,10 @@ def inner_run(tmp_path, monkeypatch):
 
     def start(seconds: int, *options: str) -> InnerRun:
         started.append(InnerRun(tmp_path, seconds, *options))
-        return started[-1]
+        return started[-1].ready()
 
     yield start
-    for run in started:
+    for run in started:  # its watcher ends the rest
         run.process.kill()
         run.process.wait()
 
@@ -84,7 +89,7 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_folder(inner_run, how, opt
 def test_a_test_that_leaves_a_process_behind_fails_the_run_and_the_process_ends(inner_run) -> None:
     run = inner_run(0)
 
-    assert run.process.wait(60) == pytest.ExitCode.TESTS_FAILED
+    assert run.process.wait(180) == pytest.ExitCode.TESTS_FAILED
     assert "1 passed" in run.output()
     assert re.search(r"still running after the tests:\n  \d+ sleep 600\n", run.output())
     assert not run.folder.exists()

@@ -30,7 +30,7 @@ import httpx
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.servers import announce
+from tests.support.servers import announce, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,6 +122,7 @@ class _Process:
         self.process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
+        withdraw(self._log)
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 

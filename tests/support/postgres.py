@@ -32,7 +32,7 @@ from psycopg.conninfo import make_conninfo
 from exporter.embedded import reachable
 from exporter.store import migrations
 from tests.support.ports import free_port
-from tests.support.servers import announce
+from tests.support.servers import announce, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +117,7 @@ class PostgresServer:
         self.start()
 
     def remove(self) -> None:
+        withdraw(self._log)
         if (self._data / "postmaster.pid").exists():
             with contextlib.suppress(subprocess.CalledProcessError, OSError):
                 self.thaw()

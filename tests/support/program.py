@@ -152,6 +152,7 @@ class Program:
 
     def end(self) -> None:
         """Whatever its state, it is gone afterwards."""
+        servers.withdraw(self._log)
         if self.process is not None and self.process.poll() is None:
             self.thaw()
             self.process.terminate()

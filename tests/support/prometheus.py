@@ -15,7 +15,7 @@ import yaml
 
 from tests.support.ports import free_port
 from tests.support.program import wait_until
-from tests.support.servers import announce
+from tests.support.servers import announce, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,6 +94,7 @@ class _Server:
         return self
 
     def stop(self) -> None:
+        withdraw(self._log)
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:

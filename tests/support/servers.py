@@ -29,6 +29,11 @@ def announce(name: str, address: str, log: Path) -> None:
         _servers[log] = _Server(name, address, log)
 
 
+def withdraw(log: Path) -> None:
+    """It is gone, as it should be."""
+    _servers.pop(log, None)
+
+
 def begin_test() -> None:
     """What was written until now is not shown; servers whose log is gone are no longer named."""
     for log, server in list(_servers.items()):
