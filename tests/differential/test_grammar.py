@@ -42,7 +42,7 @@ def test_promtool_accepts_every_expression_that_we_accept(tmp_path: Path) -> Non
             continue
         accepted.append(text)
     rules = [{"alert": f"Rule{place}", "expr": text} for place, text in enumerate(accepted)]
-    (tmp_path / "rules.yml").write_text(yaml.dump({"groups": [{"name": "g", "rules": rules}]}))
+    (tmp_path / "rules.yml").write_text(yaml.dump({"groups": [{"name": "g", "rules": rules}]}, Dumper=yaml.CSafeDumper))
 
     verdict = promtool.check_rules(tmp_path / "rules.yml")
 

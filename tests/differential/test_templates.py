@@ -122,4 +122,4 @@ def _written(value: float) -> str:
 
 
 def _dump(file: Path, document: dict[str, Any]) -> None:
-    file.write_text(yaml.dump(document, sort_keys=False, allow_unicode=True, width=100_000))
+    file.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100_000))

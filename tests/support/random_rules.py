@@ -287,4 +287,4 @@ def _metric(labels: dict[str, str]) -> str:
 
 
 def _yaml(document: dict[str, Any]) -> str:
-    return yaml.dump(document, sort_keys=False, allow_unicode=True, width=10_000)
+    return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=10_000)
