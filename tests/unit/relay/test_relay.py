@@ -519,6 +519,7 @@ async def test_a_relay_that_ends_waits_for_the_receipt_of_the_event_in_flight(fa
         task.cancel()
         await asyncio.sleep(0)
         broker.open.set()
+        await asyncio.wait({task})  # cancelled once more, it would not wait any longer
 
     assert outbox.ids("published") == published
     assert outbox.ids("dead") == []
