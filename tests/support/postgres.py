@@ -63,6 +63,7 @@ class PostgresServer:
             "unix_socket_directories": "",
             "max_connections": "100",
             "shared_buffers": "32MB",
+            "dynamic_shared_memory_type": "mmap",  # in its folder, and gone with it
             "timezone": "America/Sao_Paulo",  # not UTC, so that nothing leans on it
             **settings,
         }
