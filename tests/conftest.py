@@ -51,7 +51,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if run := config.stash.get(_run, None):
-        run.end()
+        run.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,24 +9,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import psutil
 from mutmut.configuration import reset_config
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support import remains
 
+if TYPE_CHECKING:
     import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -80,23 +77,10 @@ def run(part: str, only: str, jobs: int) -> Path:
     (folder / "pyproject.toml").write_text(f"{project}\n[tool.mutmut]\n{''.join(lines)}")
     print(f"\n{only}: {' '.join(tests)}", flush=True)
     mutmut = Path(sys.executable).with_name("mutmut")
-    with servers() as environment:
-        subprocess.run([mutmut, "run", f"--max-children={jobs}"], cwd=folder, env=environment, check=True)
+    # The servers of tests whose time is out end with it.
+    with contextlib.closing(remains.Run()):
+        subprocess.run([mutmut, "run", f"--max-children={jobs}"], cwd=folder, check=True)
     return folder
-
-
-@contextlib.contextmanager
-def servers() -> Iterator[dict[str, str]]:
-    """Yields the environment of tests; ends the servers that they leave behind when their time is out."""
-    with tempfile.TemporaryDirectory(prefix="dict-rate-limit-mutants-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)  # PostgreSQL runs as another user where this one is root
-        try:
-            yield {**os.environ, "TMPDIR": folder}
-        finally:
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error):
-                    if process.environ().get("TMPDIR") == folder:
-                        process.kill()
 
 
 def report(folder: Path) -> None:

@@ -58,7 +58,7 @@ class Run:
         # Python's own resource tracker ends with the process that it serves: this one.
         return [process for process in processes(self.folder) if "resource_tracker" not in _described(process)]
 
-    def end(self) -> None:
+    def close(self) -> None:
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
