@@ -5,14 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
-
-law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A property that must hold on a busy machine, too."""
 
 INT64_MAX: Final = 2**63 - 1
 

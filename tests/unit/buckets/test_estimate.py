@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.buckets.bucket import Bucket, PolicyName
@@ -102,7 +102,7 @@ scenarios = {
     "interval": st.sampled_from([2.0, 15.0, 60.0]),
     "seed": st.integers(0, 2**20),
 }
-thorough = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=50)
 
 
 @thorough

@@ -16,7 +16,6 @@ from exporter.feed.backlog import Backlog, Stream
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_of
 from tests.support.builders import at, bucket, failed, poll
-from tests.support.strategies import law
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import Poll
@@ -87,7 +86,6 @@ def test_a_gap_names_what_is_dropped_and_not_yet_followed(after: int, gap: tuple
     assert backlog.gap_after(after) == gap
 
 
-@law
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=20), st.integers(0, 100))
 def test_every_follower_gets_each_poll_or_a_gap_that_holds_it(waits: list[int], keep_seconds: int) -> None:
     seconds = [sum(waits[: n + 1]) for n in range(len(waits))]

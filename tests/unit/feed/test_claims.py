@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.feed.claims import Claims
-from tests.support.strategies import law
 
 ONE, TWO = "12345678", "87654321"
 
@@ -116,7 +115,6 @@ steps = st.lists(
 )
 
 
-@law
 @given(steps)
 def test_at_no_time_has_a_participant_two_owners(taken_steps) -> None:
     refusals: list[str] = []

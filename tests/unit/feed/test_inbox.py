@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from exporter.feed.inbox import Inbox
 from tests.support.builders import poll
-from tests.support.strategies import law
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import Poll
@@ -183,7 +182,6 @@ async def test_a_cleared_inbox_is_empty_and_has_room() -> None:
 steps = st.lists(st.just("put") | st.just("take") | st.just("done") | st.just("retry"), max_size=60)
 
 
-@law
 @given(steps, st.integers(1, 5), st.integers(1, 5))
 def test_each_poll_is_done_once_and_in_order_or_counted_as_dropped(plan, capacity: int, most: int) -> None:
     async def run() -> None:

@@ -20,7 +20,6 @@ from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, poll
 from tests.support.conditions import until
-from tests.support.strategies import law
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -206,7 +205,6 @@ async def test_a_feed_that_does_not_begin_with_open_is_refused(requests) -> None
     assert refusal.value.args[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
-@law
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 100), st.sampled_from([PARTICIPANT, OTHER])), max_size=4), max_size=4),
     st.integers(0, 100),

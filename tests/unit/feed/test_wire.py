@@ -15,7 +15,7 @@ from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_message, poll_of, report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, observed, poll
 from tests.support.stored import resolved
-from tests.support.strategies import law, polls
+from tests.support.strategies import polls
 
 
 def sent(made) -> feed_pb2.Poll:
@@ -31,7 +31,6 @@ def transition(of) -> Transition:
     return Transition(of, at(0), None, None, None)
 
 
-@law
 @given(polls("the stream"))
 def test_every_poll_arrives_as_it_was_sent(made) -> None:
     assert poll_of(sent(made), "the stream") == made

@@ -25,7 +25,6 @@ from exporter.relay.producer import NoReceipt, Receipt
 from exporter.store.outbox import PRUNE_ROWS
 from tests.support.builders import outbox_row
 from tests.support.conditions import until
-from tests.support.strategies import law
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -582,7 +581,6 @@ def test_the_longest_wait_doubles_with_each_failure_up_to_ten_seconds(failures: 
     assert relay.backoff_seconds(failures, 1.0) == seconds
 
 
-@law
 @given(st.integers(0, 100), st.floats(0, 1))
 def test_chance_takes_off_at_most_half_of_a_wait(failures: int, chance: float) -> None:
     longest = relay.backoff_seconds(failures, 1.0)
@@ -596,7 +594,6 @@ breaks = st.lists(st.none() | st.sampled_from([Fault.AWAY, Fault.BROKE_OFF]), ma
 endings = st.lists(st.none() | st.sampled_from([DatabaseUnavailable("away"), Killed()]), max_size=6)
 
 
-@law
 @given(breaks, endings, st.integers(1, 3))
 def test_however_often_connections_break_and_relays_die_each_event_arrives_once_and_in_order(
     faults, failures, alerts
@@ -613,7 +610,6 @@ def test_however_often_connections_break_and_relays_die_each_event_arrives_once_
     asyncio.run(run())
 
 
-@law
 @given(st.lists(st.none() | st.just(Fault.SILENT), max_size=12), st.sets(st.integers(1, 6), max_size=1))
 def test_whichever_event_the_broker_forbids_and_however_slow_it_is_the_others_arrive_once(faults, forbidden) -> None:
     async def run() -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from exporter.relay.suspects import LONGEST_PATIENCE_SECONDS, PATIENCE_SECONDS, Suspects
 from tests.support.builders import outbox_row
-from tests.support.strategies import law
 
 A, B, C = (outbox_row(number) for number in (1, 2, 3))
 
@@ -137,7 +136,6 @@ def test_the_receipt_of_an_event_that_was_refused_is_waited_for_longer(refusals:
     assert suspects.patience_seconds(B) == 10
 
 
-@law
 @given(st.lists(st.tuples(st.sampled_from(["stalled", "taken", "clear"]), st.sampled_from([A, B, C])), max_size=40))
 def test_at_most_one_event_is_quarantined_and_only_a_quarantined_one_is_refused_by_another(steps) -> None:
     suspects, without_receipt = Suspects(), Counter()

@@ -11,34 +11,29 @@ from hypothesis import strategies as st
 from exporter.store.arrays import of_booleans, of_numbers, of_texts, of_times
 from tests.support.builders import at
 from tests.support.literals import read
-from tests.support.strategies import INT64_MAX, figures, law, storable, times
+from tests.support.strategies import INT64_MAX, figures, storable, times
 
 
-@law
 @given(st.lists(st.none() | storable))
 def test_texts_are_read_as_they_were(values) -> None:
     assert read(of_texts(values)) == values
 
 
-@law
 @given(st.lists(st.none() | figures))
 def test_floats_keep_every_bit(values) -> None:
     assert read(of_numbers(values), "float8") == values
 
 
-@law
 @given(st.lists(st.none() | st.integers(-INT64_MAX - 1, INT64_MAX)))
 def test_integers_are_read_as_they_were(values) -> None:
     assert read(of_numbers(values), "int8") == values
 
 
-@law
 @given(st.lists(st.none() | times))
 def test_times_are_read_to_the_microsecond(values) -> None:
     assert read(of_times(values), "timestamptz") == values
 
 
-@law
 @given(st.lists(st.booleans()))
 def test_booleans_are_read_as_they_were(values) -> None:
     assert read(of_booleans(values), "bool") == values

@@ -23,7 +23,6 @@ from exporter.store.reconciliation import (
 )
 from tests.support.builders import PARTICIPANT, alert, at, bucket, counts, failed, observed, poll
 from tests.support.stored import HEARTBEAT_SECONDS, pending, reconciled, resolved
-from tests.support.strategies import law
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -269,7 +268,6 @@ def history(plan) -> list[tuple[Poll, bool]]:
     return polls
 
 
-@law
 @given(plans)
 def test_what_is_written_gives_back_every_answer(plan) -> None:
     written, last, order = Written({}), {}, ()
@@ -285,7 +283,6 @@ def test_what_is_written_gives_back_every_answer(plan) -> None:
         assert tuple(last[policy] for policy in order) == made.result.buckets
 
 
-@law
 @given(plans)
 def test_no_state_grows_as_old_as_the_heartbeat(plan) -> None:
     polls = [made for made, _ in history(plan)]
@@ -298,7 +295,6 @@ def test_no_state_grows_as_old_as_the_heartbeat(plan) -> None:
             assert (made.polled_at - complete_at).total_seconds() < HEARTBEAT_SECONDS
 
 
-@law
 @given(plans)
 def test_policies_that_came_and_are_not_gone_are_those_answered_last_and_those_refused(plan) -> None:
     written, table = Written({}), {}
@@ -516,7 +512,6 @@ def reconciliations(steps) -> list[Reconciliation]:
     return made
 
 
-@law
 @given(lives, st.lists(st.integers(1, 6), max_size=24))
 def test_alerts_and_audit_do_not_depend_on_how_polls_are_batched(steps, sizes) -> None:
     history = reconciliations(steps)

@@ -20,7 +20,7 @@ from exporter.store.reconciliation import Figures, Reconciliation, Written, aler
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
 from tests.support.literals import columns, read
 from tests.support.stored import HEARTBEAT_SECONDS, pending, reconciled
-from tests.support.strategies import figures, law, storable, times
+from tests.support.strategies import figures, storable, times
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import Poll
@@ -338,7 +338,6 @@ any_alert = st.builds(
 )
 
 
-@law
 @given(st.lists(any_alert, min_size=1, max_size=2))
 def test_alerts_are_read_back_as_they_were_written(alerts) -> None:
     written = columns("upsert_alerts", rows.alerts(alerts))
