@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,6 +26,12 @@ LONGEST = (
     *("test_history_capture", "test_split", "test_outages", "test_feed", "test_grammar", "test_remains", "test_image"),
 )
 """Files of tests that take a minute and more, the longest first: begun last, one would keep all others waiting."""
+
+UNMEASURED = ("e2e", "differential")
+"""Folders of tests whose lines are not counted: measuring doubles the time of whatever runs beside it."""
+
+MEASURED = "COVERAGE_PROCESS_CONFIG"
+"""In the environment: how coverage has a process measure itself."""
 
 _run = pytest.StashKey[Run]()
 
@@ -57,6 +63,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+    for item in items:
+        if item.path.parent.name in UNMEASURED:
+            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """pytest-cov looks away during such a test; neither is what the test starts measured."""
+    measured = os.environ.pop(MEASURED, None) if item.get_closest_marker("no_cover") else None
+    try:
+        return (yield)
+    finally:
+        if measured is not None:
+            os.environ[MEASURED] = measured
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -29,7 +29,6 @@ WORDS = (
 
 
 @pytest.mark.prometheus
-@pytest.mark.no_cover
 def test_promtool_accepts_every_expression_that_we_accept(tmp_path: Path) -> None:
     random = Random(os.environ.get("DIFFERENTIAL_SEED", "1"))
     wanted = int(os.environ.get("DIFFERENTIAL_CASES", "200"))

@@ -27,7 +27,6 @@ ORDERS = 12
 
 
 @pytest.mark.prometheus
-@pytest.mark.no_cover
 def test_random_rules_reach_the_same_verdict_as_promtool(tmp_path: Path) -> None:
     wanted = int(os.environ.get("DIFFERENTIAL_CASES", "200"))
     seed = os.environ.get("DIFFERENTIAL_SEED", "1")

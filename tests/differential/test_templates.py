@@ -38,7 +38,6 @@ NOT_A_TEMPLATE: Final = GIVEN["not_templates"]
 
 
 @pytest.mark.prometheus
-@pytest.mark.no_cover
 def test_templates_come_out_as_in_promtool(tmp_path: Path) -> None:
     rules = [
         {
@@ -72,7 +71,6 @@ def test_templates_come_out_as_in_promtool(tmp_path: Path) -> None:
 
 
 @pytest.mark.prometheus
-@pytest.mark.no_cover
 def test_what_promtool_takes_for_no_template_is_refused_here_too(tmp_path: Path) -> None:
     rules = [
         {"alert": f"Text{place}", "expr": "up", "annotations": {"text": text}}
