@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from tests.support import servers
@@ -42,6 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):  # one of pytest-xdist's workers belongs to the run that started it
         config.stash[_run] = Run()
+        return
+    while measured := Coverage.current():
+        # Begun with the process and with pytest-cov; a worker has a third, and while that one pauses these would go on.
+        measured.stop()
+        measured.save()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
