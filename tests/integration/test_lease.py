@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from exporter.config import DatabaseSettings, Secret
 from exporter.errors import DatabaseUnavailable, LeaseLost
 from exporter.store import queries
-from exporter.store.database import Database
 from exporter.store.lease import Lease, fenced
+from tests.support.stored import connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from exporter.store.database import Database
     from tests.support.postgres import OutagePostgres
 
 pytestmark = pytest.mark.postgres
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.postgres
 
 @pytest.fixture
 async def database(database_dsn: str) -> AsyncIterator[Database]:
-    async with Database(DatabaseSettings(dsn=Secret(database_dsn), max_size=12)) as made:
+    async with connected(database_dsn, max_size=12) as made:
         yield made
 
 
@@ -191,7 +191,7 @@ async def test_a_holder_that_renewed_is_never_ended(database: Database) -> None:
 
 
 async def test_a_database_that_is_away_is_not_a_lost_lease(outage_postgres: OutagePostgres) -> None:
-    async with Database(DatabaseSettings(dsn=Secret(outage_postgres.database_dsn))) as database:
+    async with connected(outage_postgres.database_dsn) as database:
         lease = Lease(database, "first")
         epoch = await lease.acquire()
         outage_postgres.stop()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from exporter.config import DatabaseSettings, PulsarSettings, Secret
+from exporter.config import PulsarSettings
 from exporter.metrics import Metrics
 from exporter.relay import Relay
-from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.outbox import Outbox
 from tests.support.conditions import until
+from tests.support.stored import connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -98,14 +98,14 @@ async def running(made: Relay) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def staged(dsn: str) -> AsyncIterator[Stage]:
-    async with Database(DatabaseSettings(dsn=Secret(dsn))) as database:
+    async with connected(dsn) as database:
         epoch = await Lease(database, "first", ttl_seconds=600).acquire()
         assert epoch is not None
         yield Stage(dsn, Outbox(database), Metrics(), epoch, asyncio.Event())
 
 
 async def _relay_until_killed(dsn: str, url: str, topic: str) -> None:
-    async with Database(DatabaseSettings(dsn=Secret(dsn))) as database:
+    async with connected(dsn) as database:
         lease = Lease(database, f"process {os.getpid()}", ttl_seconds=0.1)
         while (epoch := await lease.acquire()) is None:
             await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.alerts.alert import AlertState, Reason, Transition, by_fingerprint
 from exporter.buckets.observation import Observation
 from exporter.config import DatabaseSettings, Secret
+from exporter.errors import DatabaseUnavailable
 from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.partitions import maintain
@@ -67,9 +69,27 @@ class Store:
         }
 
 
+async def _answers(database: Database) -> bool:
+    try:
+        async with database.connection():
+            return True
+    except DatabaseUnavailable:
+        return False
+
+
+@asynccontextmanager
+async def connected(dsn: str, **settings: Any) -> AsyncIterator[Database]:
+    """A database with a connection that is ready: on a busy machine that may take longer than a lease waits."""
+    async with Database(DatabaseSettings(dsn=Secret(dsn), **settings)) as database:
+        async with asyncio.timeout(60):
+            while not await _answers(database):
+                pass
+        yield database
+
+
 @asynccontextmanager
 async def stored(dsn: str, at_time: datetime = START) -> AsyncIterator[Store]:
-    async with Database(DatabaseSettings(dsn=Secret(dsn))) as database:
+    async with connected(dsn) as database:
         epoch = await Lease(database, "first", ttl_seconds=600).acquire()
         assert epoch is not None
         await maintain(database, 120, at=at_time)
