@@ -38,8 +38,10 @@ test: $(READY) ## all tests, with coverage; or some (ARGS='-k lease')
 	$(BIN)/coverage erase
 	$(BIN)/pytest $(PARALLEL) $(or $(ARGS),$(COVERAGE))
 
+# Every statement of the store runs in these; what else uses it would only run them again.
+STORE = -m 'postgres and not broker' -k 'rebuilt_exactly or not (test_history_backtest or test_history_capture)'
 test-postgres: $(READY) ## the tests of the store alone (TEST_POSTGRES=debian15)
-	$(BIN)/pytest -q $(PARALLEL) -m postgres tests/integration
+	$(BIN)/pytest -q $(PARALLEL) $(STORE) tests/integration
 
 test-newest: $(READY) ## the unit tests on the newest Python that is there
 ifeq ($(NEWEST),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from exporter.store.outbox import Outcome, Refused
@@ -70,3 +71,27 @@ async def test_another_producer_gives_ids_of_its_own_above_the_brokers(stage: St
     rows = await take(stage, "that", above=700)
 
     assert [(row.sequence_id, row.sent_before) for row in rows] == [(701, False), (702, False)]
+
+
+async def test_what_is_published_is_not_given_again_and_goes_when_it_is_old(stage: Stage) -> None:
+    stage.write(1, 2, 3)
+    ids = [row.id for row in await take(stage)]
+
+    await settle(stage, Outcome(published=ids))
+
+    assert await take(stage) == []
+    assert await stage.outbox.prune(3600, epoch=stage.epoch, holder=stage.holder) == 0
+    # The last that was given a sequence id stays, and says so.
+    assert await stage.outbox.prune(0, epoch=stage.epoch, holder=stage.holder) == 2
+    assert [row["id"] for row in stage.rows("published")] == ids[-1:]
+    assert await stage.outbox.highest_sequence_id() == 3
+
+
+async def test_a_database_whose_rows_were_restored_has_another_identity(stage: Stage, superuser_dsn: str) -> None:
+    before = await stage.outbox.installation_id()
+    assert await stage.outbox.installation_id() == before
+
+    with psycopg.connect(superuser_dsn) as connection:
+        connection.execute("UPDATE dict_rate_limit_installation SET id = id")  # the same value, written anew
+
+    assert await stage.outbox.installation_id() != before
