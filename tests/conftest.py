@@ -28,7 +28,7 @@ LONGEST = (
 )
 """Files of tests that take a minute and more, the longest first: begun last, one would keep all others waiting."""
 
-UNMEASURED = ("e2e", "differential")
+UNMEASURED = ("e2e", "differential", "repository")
 """Folders of tests whose lines are not counted: measuring doubles the time of whatever runs beside it."""
 
 MEASURED = "COVERAGE_PROCESS_CONFIG"

@@ -473,6 +473,7 @@ def test_a_retry_leaves_a_token_for_the_next_poll(tokens, wanted) -> None:
     assert retries == 0 or tokens - retries >= RESERVE_TOKENS
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("interval", [5, 10, 15, 60])
 @pytest.mark.parametrize("pollers", [1, 2])
 async def test_pollers_never_drain_policies_list(interval, pollers) -> None:

@@ -105,6 +105,7 @@ scenarios = {
 thorough = settings(max_examples=50)
 
 
+@pytest.mark.no_cover
 @thorough
 @given(share=st.floats(0.05, 0.95), **scenarios)
 def test_steady_use_is_estimated_within_one_percent_or_one_token(limit, mode, phase, interval, seed, share) -> None:
@@ -130,6 +131,7 @@ def test_steady_use_is_estimated_within_one_percent_or_one_token(limit, mode, ph
         assert abs(estimated - truth) <= max(1.001, 0.01 * truth), (at, estimated, truth)
 
 
+@pytest.mark.no_cover
 @thorough
 @given(bursts=st.lists(st.tuples(st.floats(130, 1100), st.floats(0.05, 0.6)), max_size=12), **scenarios)
 def test_bursts_are_estimated_within_ten_percent(limit, mode, phase, interval, seed, bursts) -> None:
@@ -165,6 +167,7 @@ def test_a_step_whose_tokens_are_gone_already_is_counted_at_the_next_poll() -> N
     assert list(estimated.values()) == [0, 0, 600, 600]
 
 
+@pytest.mark.no_cover
 @thorough
 @given(uses=st.lists(st.tuples(st.floats(0, 1200), st.floats(0.001, 0.3)), max_size=60), **scenarios)
 def test_near_full_the_estimate_never_exceeds_the_truth(limit, mode, phase, interval, seed, uses) -> None:

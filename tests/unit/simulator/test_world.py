@@ -165,6 +165,7 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another():
     assert run(1) != run(2)
 
 
+@pytest.mark.no_cover
 @given(
     seconds=st.lists(st.floats(0, 240), max_size=12).map(sorted),
     name=st.sampled_from(["steady", "demo", "scan", "category-change"]),
@@ -389,6 +390,7 @@ def test_recovery_takes_the_time_that_its_refill_and_traffic_leave():
     assert made.tokens(FIRST, "ENTRIES_WRITE", at(2_400)) > 36_000 * 0.98
 
 
+@pytest.mark.no_cover
 def test_three_months_are_played_in_one_go():
     made = world(
         scenario("step: 1m\ntraffic: [{policies: [CIDS_FILES_WRITE, ENTRIES_WRITE], share_of_refill: 0.5}]"),
