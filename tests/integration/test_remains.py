@@ -19,7 +19,9 @@ import subprocess, time
 from pathlib import Path
 
 def test_that_starts_servers(postgres_admin_dsn, pulsar_lite):
-    subprocess.run(["sh", "-c", "sleep 600 &"], start_new_session=True)  # whose parent is gone
+    # Its parent is gone, once it is no longer a copy of that.
+    orphan = 'sleep 600 & while [ "$(cat /proc/$!/comm)" = sh ]; do :; done'
+    subprocess.run(["sh", "-c", orphan], start_new_session=True)
     Path({ready!r}).touch()
     time.sleep({seconds})
 """
