@@ -23,8 +23,9 @@ settings.register_profile("suite", settings(), deadline=None, suppress_health_ch
 settings.load_profile("suite")
 
 LONGEST = (
-    *("test_history_backtest", "test_crashes", "test_relay", "test_prometheus", "test_rules", "test_alertmanager"),
-    *("test_history_capture", "test_split", "test_outages", "test_feed", "test_grammar", "test_remains", "test_image"),
+    *("test_history_backtest", "test_rules", "test_crashes", "test_prometheus", "test_compose", "test_outages"),
+    *("test_secrets", "test_relay", "test_remains", "test_alertmanager", "test_split", "test_feed"),
+    "test_history_capture",
 )
 """Files of tests that take a minute and more, the longest first: begun last, one would keep all others waiting."""
 

@@ -32,6 +32,7 @@ from tests.support.conditions import until
 from tests.support.postgres import cloned, dsn_as
 from tests.support.program import RULES
 from tests.support.simulated import Simulation
+from tests.support.stored import until_connected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +99,7 @@ class Following:
 
     async def __aenter__(self) -> Self:
         await self.database.open()
+        await until_connected(self.database)
         epoch = await Lease(self.database, "test").acquire()
         self.task = asyncio.create_task(self.reconciler.run(epoch=epoch, holder="test"))
         return self

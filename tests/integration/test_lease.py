@@ -11,7 +11,7 @@ import pytest
 from exporter.errors import DatabaseUnavailable, LeaseLost
 from exporter.store import queries
 from exporter.store.lease import Lease, fenced
-from tests.support.stored import connected
+from tests.support.stored import connected, until_available
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,10 +201,4 @@ async def test_a_database_that_is_away_is_not_a_lost_lease(outage_postgres: Outa
 
         assert lease.epoch == epoch
         outage_postgres.start()
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    await lease.renew()
-                except DatabaseUnavailable:
-                    continue
-                break
+        await until_available(lease.renew, seconds=30)

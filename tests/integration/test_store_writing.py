@@ -14,7 +14,7 @@ from exporter.alerts.alert import AlertState, Reason, Severity
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import DatabaseUnavailable, LeaseLost, ReconciliationRefused, SchemaMismatch, StoreError
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
-from tests.support.stored import HEARTBEAT_SECONDS, Store, pending, reconciled, resolved, stored
+from tests.support.stored import HEARTBEAT_SECONDS, Store, pending, reconciled, resolved, stored, until_available
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -274,16 +274,7 @@ async def test_a_server_that_vanishes_is_noticed_and_the_next_commit_goes_well(o
             await store.commit(poll(seconds=15))
         outage_postgres.start()
 
-        async def goes_well() -> bool:
-            try:
-                await store.commit(poll(seconds=15))
-            except DatabaseUnavailable:
-                return False
-            return True
-
-        async with asyncio.timeout(60):
-            while not await goes_well():
-                pass
+        await until_available(lambda: store.commit(poll(seconds=15)))
         # What the lost commit left is not known: every bucket is written again.
         assert [seconds for seconds, _ in await written(store)] == [0, 15]
 

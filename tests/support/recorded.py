@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.config import DatabaseSettings, Secret
 from exporter.reconciler import BATCH_POLLS, Followed, decide
 from exporter.rules import loading
 from exporter.store import partitions
-from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.reader import Reader
 from exporter.store.writer import Writer
 from tests.support.postgres import cloned, dsn_as
 from tests.support.program import RULES
 from tests.support.simulated import Simulation
+from tests.support.stored import connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Rule
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll
+    from exporter.store.database import Database
     from exporter.store.reconciliation import Reconciliation
 
 RULE_SET = loading.load([str(RULES)]).rules
@@ -79,7 +79,7 @@ class Recorder:
 
 @asynccontextmanager
 async def recorder(dsn: str, rules: Sequence[Rule]) -> AsyncIterator[Recorder]:
-    async with Database(DatabaseSettings(dsn=Secret(dsn))) as database:
+    async with connected(dsn) as database:
         made = Recorder(database, rules)
         yield made
         await made.flush()
@@ -87,7 +87,7 @@ async def recorder(dsn: str, rules: Sequence[Rule]) -> AsyncIterator[Recorder]:
 
 @asynccontextmanager
 async def reader(dsn: str) -> AsyncIterator[Reader]:
-    async with Database(DatabaseSettings(dsn=Secret(dsn))) as database:
+    async with connected(dsn) as database:
         yield Reader(database)
 
 

@@ -20,7 +20,7 @@ from exporter.store.writer import Writer
 from tests.support.builders import START, at, poll
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
     from exporter.alerts.alert import Alert
@@ -69,21 +69,31 @@ class Store:
         }
 
 
-async def _answers(database: Database) -> bool:
-    try:
+async def until_available(act: Callable[[], Awaitable[object]], *, seconds: float = 60) -> None:
+    """Acts again and again while the database is away. Raises TimeoutError after ``seconds``."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                await act()
+            except DatabaseUnavailable:
+                continue
+            return
+
+
+async def until_connected(database: Database) -> None:
+    """Waits for a connection that is ready: on a busy machine that may take longer than a lease waits."""
+
+    async def connect() -> None:
         async with database.connection():
-            return True
-    except DatabaseUnavailable:
-        return False
+            pass
+
+    await until_available(connect)
 
 
 @asynccontextmanager
 async def connected(dsn: str, **settings: Any) -> AsyncIterator[Database]:
-    """A database with a connection that is ready: on a busy machine that may take longer than a lease waits."""
     async with Database(DatabaseSettings(dsn=Secret(dsn), **settings)) as database:
-        async with asyncio.timeout(60):
-            while not await _answers(database):
-                pass
+        await until_connected(database)
         yield database
 
 

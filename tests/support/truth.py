@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from exporter.alerts.event import event_of
-from exporter.config import DatabaseSettings, Secret
 from exporter.history import Replay
 from exporter.rules import loading
-from exporter.store.database import Database
 from exporter.store.reader import Reader
 from tests.support.program import RULES
+from tests.support.stored import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +58,7 @@ async def _history(dsn: str, rules: str) -> History:
     polls: dict[str, list[Poll]] = {}
     expected: list[Transition] = []
     open_alerts: dict[str, AlertState] = {}
-    async with Database(DatabaseSettings(dsn=Secret(dsn))) as database:
+    async with connected(dsn) as database:
         reader = Reader(database)
         for participant in await reader.participants():
             replay = Replay(loading.load([rules]).rules)
