@@ -110,9 +110,11 @@ def unmatched(timeline: Timeline, other: Timeline) -> list[Any]:
 def test_prometheus_and_the_reconciler_hold_the_same_alerts_at_the_same_times(
     tmp_path, start, serve, database_dsn
 ) -> None:
-    bridge = start(Bridge(tmp_path, SCENARIO))
+    bridge = Bridge(tmp_path, SCENARIO)
     settings = {**bridge.settings, "POLL__STALENESS": "5m", "DATABASE__DSN": database_dsn}
-    program = start(Program("run", **settings)).ready()
+    program = start(Program("run", **settings))
+    start(bridge)  # after it: on a busy machine its start would take up the scenario's first seconds
+    program.ready()
     releases = {release: serve(scraping(program, tmp_path, release)) for release in present()}
     for prometheus in releases.values():
         wait_until(prometheus.scrapes, what="Prometheus to scrape")
