@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support import remains
@@ -49,6 +50,10 @@ class InnerRun:
         (self.folder,) = Path(tempfile.gettempdir()).glob("dict-tests-*")
         return self
 
+    def watcher(self) -> psutil.Process:
+        (found,) = (p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[-1:] == [str(self.folder)])
+        return found
+
     def output(self) -> str:
         return self._output.read_text()
 
@@ -82,6 +87,8 @@ def test_a_run_that_is_ended_leaves_no_process_and_no_folder(inner_run, how, opt
     started = {process.name() for process in remains.processes(run.folder)}
     assert {"postgres", "pulsar-lite", "sleep"} <= started
 
+    if how is not signal.SIGKILL:
+        run.watcher().send_signal(how)  # whoever asks every process of the run to end asks this one, too
     run.process.send_signal(how)
 
     wait_until(lambda: not run.folder.exists(), what="the folder to go")

@@ -114,6 +114,9 @@ def _described(process: psutil.Process) -> str:
 
 
 def _watch(folder: Path) -> None:
+    # Who ends the run by ending every process of it means what they leave behind, too.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
     sys.stdin.buffer.read()
     # PostgreSQL gives its shared memory back, unless it is killed.
     found = processes(folder)
