@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import truth
+from tests.support import remains, truth
 from tests.support.metrics import TEN_SAMPLES
 from tests.support.program import Program, wait_until
 
@@ -40,7 +40,7 @@ def demo(start, monkeypatch):
 
 def started(demo: Program) -> dict[str, psutil.Process]:
     """What the demo has started, by name."""
-    return {child.name(): child for child in psutil.Process(demo.process.pid).children()}
+    return remains.by_name(psutil.Process(demo.process.pid).children())
 
 
 def test_within_a_minute_an_alert_fires_arrives_and_resolves(demo) -> None:
@@ -65,11 +65,13 @@ def test_within_a_minute_an_alert_fires_arrives_and_resolves(demo) -> None:
 
 
 def test_ctrl_c_while_the_database_is_made_ends_the_demo(demo) -> None:
-    initdb = wait_until(lambda: started(demo).get("initdb"))
+    initdb = wait_until(lambda: started(demo).get("initdb"), every_seconds=0.01)
+    initdb.suspend()  # or on a busy machine it might be done before the signal is sent
     # A terminal sends it to the whole group of processes.
     assert os.getpgid(initdb.pid) != os.getpgid(demo.process.pid)
 
     demo.process.send_signal(signal.SIGINT)
+    initdb.resume()
 
     assert demo.wait(60) == 0
     assert demo.output() == "starting PostgreSQL ...\n"

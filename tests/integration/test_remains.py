@@ -84,7 +84,7 @@ def inner_run(tmp_path, monkeypatch):
 )
 def test_a_run_that_is_ended_leaves_no_process_and_no_folder(inner_run, how, options) -> None:
     run = inner_run(600, *options)
-    started = {process.name() for process in remains.processes(run.folder)}
+    started = remains.by_name(remains.processes(run.folder)).keys()
     assert {"postgres", "pulsar-lite", "sleep"} <= started
 
     if how is not signal.SIGKILL:

@@ -16,8 +16,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MARK = "TEST_RUN"
 KEEP = "TEST_KEEP"
@@ -87,6 +91,15 @@ def processes(folder: Path) -> list[psutil.Process]:
     # PostgreSQL's processes write their titles over their environment.
     family = {member for process in marked for member in (process, *_children(process))}
     return [process for process in family if _runs(process)]
+
+
+def by_name(found: Iterable[psutil.Process]) -> dict[str, psutil.Process]:
+    """Returns processes by their names, but for those that have ended meanwhile."""
+    named = {}
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            named[process.name()] = process
+    return named
 
 
 def _carries(process: psutil.Process, folder: str) -> bool:
