@@ -89,15 +89,15 @@ def test_alerts_resolve_when_the_exporter_no_longer_polls_their_participant(
         "    labels: {severity: info}\n"
     )
     bridge = start(Bridge(tmp_path, participants=2))
-    exporter = start(Program("exporter", **bridge.settings, **split[0])).ready()
-    # While no exporter is there its buckets are known, however long the other takes to start.
-    patient = {**split[1], "POLL__STALENESS": "5m"}
-    reconciler = start(Program("reconciler", **patient, RULES__FILES=rules)).ready()
+    # While no exporter is there its buckets are known, however long the other takes to start: each poll says how long.
+    patient = {**bridge.settings, **split[0], "POLL__STALENESS": "5m"}
+    exporter = start(Program("exporter", **patient)).ready()
+    reconciler = start(Program("reconciler", **split[1], RULES__FILES=rules)).ready()
     wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
 
     assert exporter.stop() == 0
     stays, goes = bridge.participants
-    start(Program("exporter", **{**bridge.settings, **split[0], "PARTICIPANTS": stays}))
+    start(Program("exporter", **{**patient, "PARTICIPANTS": stays}))
 
     def reasons() -> list[tuple[str, str]]:
         with truth.rows(database_dsn) as query:
