@@ -59,8 +59,8 @@ async def record(database: DatabaseSettings, rules: Sequence[Rule], *, hours: fl
     followed = dict.fromkeys(names, Followed())
     async with Database(database) as connected:
         writer = Writer(connected, heartbeat_seconds=900)
-        epoch = await Lease(connected, HOLDER, ttl_seconds=86_400).acquire()
-        assert epoch is not None
+        fence = await Lease(connected, HOLDER, ttl_seconds=86_400).acquire()
+        assert fence is not None
         batch = []
         for _ in range(round(hours * 3600 / settings.interval)):
             for poller in pollers:
@@ -71,7 +71,7 @@ async def record(database: DatabaseSettings, rules: Sequence[Rule], *, hours: fl
                 batch.append(decided)
             polls.clear()
             if len(batch) >= BATCH_POLLS:
-                assert not await writer.commit(batch, epoch=epoch, holder=HOLDER)
+                assert not await writer.commit(batch, fence)
                 batch.clear()
         if batch:
-            assert not await writer.commit(batch, epoch=epoch, holder=HOLDER)
+            assert not await writer.commit(batch, fence)

@@ -139,7 +139,7 @@ class RulesSettings(_Section, frozen=True):
 
 
 class DatabaseSettings(_Section, frozen=True):
-    """PostgreSQL. ``queue`` is how many polls are kept while it is away."""
+    """PostgreSQL. ``queue`` is how many polls are kept for it, which it may not have or may lose."""
 
     dsn: Secret | None = None
     min_size: Annotated[int, msgspec.Meta(ge=0)] = 1

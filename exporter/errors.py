@@ -17,6 +17,7 @@
     │   ├── SchemaMismatch
     │   ├── MigrationFailed
     │   ├── LeaseLost
+    │   │   └── DatabaseWentBack
     │   └── ReconciliationRefused
     ├── BrokerError
     │   ├── BrokerUnavailable       retried
@@ -132,6 +133,10 @@ class MigrationFailed(StoreError):
 
 class LeaseLost(StoreError):
     """Another reconciler holds the lease; nothing was committed."""
+
+
+class DatabaseWentBack(LeaseLost):
+    """The database has become an older copy of itself; nothing was committed."""
 
 
 class ReconciliationRefused(StoreError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from exporter.metrics import Metrics
-    from exporter.store.lease import Lease
+    from exporter.store.lease import Fence, Lease
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Leadership:
 
     ``check`` is called before the lease is taken and raises SchemaMismatch;
     ``work`` does everything a leader does, until cancelled or LeaseLost;
-    ``step_down`` is called when another leads, ``lost_touch`` when this process leads
-    and its database does not answer.
+    ``reset`` is called when it lost the lease: nothing that it knew counts any more;
+    ``waiting`` is called again and again while another leads. Both may raise DatabaseUnavailable.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Leadership:
         lease: Lease,
         *,
         check: Callable[[], Awaitable[None]],
-        work: Callable[[int], Awaitable[None]],
+        work: Callable[[Fence], Awaitable[None]],
         polling: Polling | None,
-        step_down: Callable[[], None],
-        lost_touch: Callable[[], None],
+        reset: Callable[[], None],
+        waiting: Callable[[], Awaitable[None]],
         metrics: Metrics,
     ) -> None:
         self.standing = Standing.STARTING
@@ -70,8 +70,8 @@ class Leadership:
         self._check = check
         self._work = work
         self._polling = polling
-        self._step_down = step_down
-        self._lost_touch = lost_touch
+        self._reset = reset
+        self._waiting = waiting
         self._metrics = metrics
         metrics.lease_held.set(0)
 
@@ -79,19 +79,24 @@ class Leadership:
         """Leads or waits until cancelled, then gives the lease back."""
         try:
             while True:
-                epoch = await self._acquire()
-                if epoch is not None:
-                    await self._lead(epoch)
+                fence = await self._acquire()
+                if fence is not None:
+                    await self._lead(fence)
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
             # Whoever cannot give it back lets it expire.
             with suppress(DatabaseUnavailable, LeaseLost, TimeoutError):
                 await asyncio.shield(asyncio.wait_for(self._lease.release(), RELEASE_SECONDS))
 
-    async def _acquire(self) -> int | None:
+    async def _acquire(self) -> Fence | None:
         try:
             await self._check()
-            epoch = await self._lease.acquire()
+            fence = await self._lease.acquire()
+            if fence is None:
+                self._stand(Standing.WAITING, "another process leads")
+                if self._polling is not None:
+                    await self._polling.stop()
+                await self._waiting()
         except DatabaseUnavailable as error:
             self._stand(Standing.UNREACHABLE, str(error))
             self._poll()
@@ -100,28 +105,24 @@ class Leadership:
             self._stand(Standing.MISMATCH, str(error))
             self._poll()
             return None
-        if epoch is None:
-            self._stand(Standing.WAITING, "another process leads")
-            if self._polling is not None:
-                await self._polling.stop()
-            self._step_down()
-        return epoch
+        return fence
 
-    async def _lead(self, epoch: int) -> None:
-        self._stand(Standing.LEADING, f"epoch {epoch}")
+    async def _lead(self, fence: Fence) -> None:
+        self._stand(Standing.LEADING, f"epoch {fence.epoch}")
         self._metrics.lease_held.set(1)
         self._poll()
         try:
             async with asyncio.TaskGroup() as group:
-                work = group.create_task(self._do(epoch))
-                group.create_task(self._renew(work, epoch))
+                work = group.create_task(self._do(fence))
+                group.create_task(self._renew(work, fence.epoch))
         except* LeaseLost as lost:
             log.error("%s", first_of(lost))  # noqa: TRY400 - the sentence is enough
+            self._reset()
         finally:
             self._metrics.lease_held.set(0)
 
-    async def _do(self, epoch: int) -> None:
-        await self._work(epoch)
+    async def _do(self, fence: Fence) -> None:
+        await self._work(fence)
 
     async def _renew(self, work: asyncio.Task[None], epoch: int) -> None:
         while not work.done():
@@ -131,7 +132,6 @@ class Leadership:
             except DatabaseUnavailable as error:
                 # Nobody else can lead either; the epoch fences what was missed.
                 self._stand(Standing.UNREACHABLE, str(error))
-                self._lost_touch()
             else:
                 self._stand(Standing.LEADING, f"epoch {epoch}")
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure, Severity
     from exporter.feed.inbox import Inbox
     from exporter.metrics import Metrics
+    from exporter.store.lease import Fence
     from exporter.store.writer import LastPoll, Restored, Writer
 
 log = logging.getLogger(__name__)
@@ -181,15 +182,16 @@ class Reconciler:
         What follows was not reconciled, or can still be seen: views are not in
         the database. Waits for what the database knows.
         """
-        await self._standing_known.wait()
-        known = [self._last_polls.get(Ispb(participant)) for participant in participants]
+        last_polls = await self.last_polls()
+        known = [last_polls.get(Ispb(participant)) for participant in participants]
         return min((last.stale_sequence if last and last.stream_id == stream_id else 0 for last in known), default=0)
 
-    def distrust(self) -> None:
-        """Reads again from the database before the next poll: it was away, and may have come back as an older copy."""
-        self._restored = False
+    async def last_polls(self) -> Mapping[Ispb, LastPoll]:
+        """Returns where the database stood when this process began to lead; waits for that."""
+        await self._standing_known.wait()
+        return self._last_polls
 
-    async def run(self, *, epoch: int, holder: str) -> None:
+    async def run(self, fence: Fence) -> None:
         """Reconciles until cancelled. Raises LeaseLost."""
         self._standing_known.clear()
         self._restored = False
@@ -199,11 +201,9 @@ class Reconciler:
                     self._restored = True
                     await self._restore()
                 if not len(self._inbox):  # what is there may be of the time before
-                    await self._remove_participants(epoch, holder)
+                    await self._remove_participants(fence)
                 polls = await self._inbox.take(BATCH_POLLS)
-                if not self._restored:
-                    continue
-                await _finished(self._reconcile(polls, epoch, holder))
+                await _finished(self._reconcile(polls, fence))
                 self._inbox.done(polls)
             except DatabaseUnavailable as error:
                 # Whether the last commit took place is not known: the database tells.
@@ -231,7 +231,7 @@ class Reconciler:
             self._go_on_from(max(last.polled_at for last in restored.last_polls.values()))
         log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})
 
-    async def _remove_participants(self, epoch: int, holder: str) -> None:
+    async def _remove_participants(self, fence: Fence) -> None:
         """Resolves the alerts of participants that the configuration (ours, or the exporters') no longer names."""
         kept = self._participants or self._carried()
         if not kept:
@@ -262,10 +262,10 @@ class Reconciler:
                 alerts_after={},
                 transitions=remove_participant(followed.alerts, at),
             )
-            await self._writer.commit([gone], epoch=epoch, holder=holder)
+            await self._writer.commit([gone], fence)
             self._committed([gone])
 
-    async def _reconcile(self, polls: list[Poll], epoch: int, holder: str) -> None:
+    async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
         rules = self._rules()
         after: dict[Ispb, Followed] = {}
         decided: list[Reconciliation] = []
@@ -286,7 +286,7 @@ class Reconciler:
             with ExitStack() as spans:
                 spans.enter_context(telemetry.carrying(decided[0].poll.traceparent))
                 spans.enter_context(telemetry.span("persist", polls=len(decided)))
-                refused = await self._writer.commit(decided, epoch=epoch, holder=holder)
+                refused = await self._writer.commit(decided, fence)
             self._metrics.monitoring_duration.labels("persist").observe(time.monotonic() - started)
             for _, error in refused:
                 self._metrics.snapshots_dropped.labels("refused").inc()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from exporter.buckets.bucket import Ispb
 from exporter.errors import DatabaseUnavailable, RuleFileInvalid
 from exporter.feed.inbox import Inbox, Report
+from exporter.feed.local import LocalFeed
 from exporter.leadership import Leadership, Standing
 from exporter.poller import Clock
 from exporter.reconciler import Reconciler, series_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from exporter.leadership import Polling
     from exporter.metrics import Metrics
     from exporter.rules.rule import CompiledRule
+    from exporter.store.lease import Fence
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Reconciling:
         self.metrics = metrics
         self.clock = Clock()
         self.inbox = Inbox(settings.database.queue, self._dropped)
+        self.local: LocalFeed | None = None
         self.clients: list[FeedClient] = []
         self.rules = RulesInForce(settings.rules, metrics, self._announce)
         self._settings = settings
@@ -65,8 +68,9 @@ class Reconciling:
         self._reader = Reader(database)
         self._outbox = Outbox(database)
         self._work = asyncio.Event()
+        self._writer = Writer(database, settings.database.heartbeat)
         self.reconciler = Reconciler(
-            writer=Writer(database, settings.database.heartbeat),
+            writer=self._writer,
             inbox=self.inbox,
             metrics=metrics,
             rules=lambda: self.rules.rules,
@@ -93,6 +97,16 @@ class Reconciling:
             log.error("starting without the database: %s", error)  # noqa: TRY400 - the sentence is enough
         return built
 
+    def follow_own(self) -> LocalFeed:
+        """Returns the feed of this process's own exporter."""
+        self.local = LocalFeed(
+            self.inbox,
+            capacity=self._settings.database.queue,
+            last_polls=self.reconciler.last_polls,
+            dropped=self._dropped,
+        )
+        return self.local
+
     def follow(self, client: FeedClient) -> None:
         self.clients.append(client)
         client.report(Report(series=series_of(self.rules.rules)))
@@ -105,8 +119,8 @@ class Reconciling:
             check=lambda: check(self._database),
             work=self._lead,
             polling=polling,
-            step_down=self._step_down,
-            lost_touch=self.reconciler.distrust,
+            reset=self._reset,
+            waiting=self._waiting,
             metrics=self.metrics,
         )
         async with asyncio.TaskGroup() as group:
@@ -117,10 +131,10 @@ class Reconciling:
         """Returns how the exporters that are followed, the database and the broker are, for people and probes."""
         reached = self._standing in (Standing.LEADING, Standing.WAITING)
         database = Dependency("database", ok=reached, message=self._standing.value)
-        feeds = [self._feeds()] if self.clients else []
+        feeds = [self._followed()] if self.clients else []
         return [*feeds, database, self._broker()]
 
-    def _feeds(self) -> Dependency:
+    def _followed(self) -> Dependency:
         if self._standing not in (Standing.LEADING, Standing.UNREACHABLE):
             return Dependency("feed", ok=True, message="another process follows, or none does yet")
         away = [client.target for client in self.clients if not client.connected]
@@ -190,25 +204,24 @@ class Reconciling:
             had_series=self.reconciler.had_series(rule) if health else None,
         )
 
-    async def _lead(self, epoch: int) -> None:
+    async def _lead(self, fence: Fence) -> None:
         relay = Relay(
             self._settings.pulsar,
             self._outbox,
             metrics=self.metrics,
             wake=self._work,
-            epoch=epoch,
-            holder=self._holder,
+            fence=fence,
         )
         await self._partitions_ready()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.reconciler.run(epoch=epoch, holder=self._holder))
+            group.create_task(self.reconciler.run(fence))
             group.create_task(self._maintain())
             group.create_task(self._count_outbox())
             if self._settings.pulsar.service_url is not None:
                 self._relay = relay
                 group.create_task(relay.run())
-            for client in self.clients:
-                group.create_task(client.run())
+            for feed in self._feeds:
+                group.create_task(feed.run())
 
     def _carried(self) -> Collection[str]:
         """Returns whom the exporters poll; nobody while one of them is away, who may poll others."""
@@ -216,7 +229,12 @@ class Reconciling:
             return ()
         return {participant for client in self.clients for participant in client.participants}
 
-    def _step_down(self) -> None:
+    @property
+    def _feeds(self) -> list[FeedClient | LocalFeed]:
+        return [*self.clients, *([] if self.local is None else [self.local])]
+
+    def _reset(self) -> None:
+        """Knows nothing any more: the database tells where to go on, and the exporters have the polls."""
         self._relay = None
         self.inbox.clear()
         self.reconciler.forget()
@@ -224,6 +242,11 @@ class Reconciling:
         self.metrics.feed_connected.clear()
         for client in self.clients:
             client.forget()
+
+    async def _waiting(self) -> None:
+        """Forgets polls that another reconciler has gone past."""
+        if self.local is not None and len(self.local):
+            self.local.forget(await self._writer.last_polls())
 
     async def _partitions_ready(self) -> None:
         """Returns once the months that polls go to are there."""

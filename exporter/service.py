@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from exporter.bridge.client import BridgeClient
-    from exporter.buckets.observation import Poll, View
+    from exporter.buckets.observation import View
     from exporter.config import Settings
     from exporter.feed.client import FeedClient
     from exporter.reconciling import Reconciling
@@ -46,22 +46,20 @@ class Running:
 
 
 class Polling:
-    """One poller per participant: started, stopped, and started afresh (with a new stream)."""
+    """One poller per participant: started, stopped, and started again, then with a new stream of polls."""
 
     def __init__(
         self,
         settings: Settings,
         metrics: Metrics,
         client: BridgeClient,
-        *listeners: Callable[[Poll], None],
-        stream: Stream | None = None,
+        new_stream: Callable[[], Stream],
         clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._client = client
-        self._listeners = listeners
-        self._stream = stream
+        self._new_stream = new_stream
         self._clock = clock or Clock()
         self._tasks: list[asyncio.Task[None]] = []
         self.pollers: dict[Ispb, Poller] = {}
@@ -79,7 +77,7 @@ class Polling:
     def start(self) -> None:
         if self._tasks:
             return
-        stream = self._stream or Stream(*self._listeners)
+        stream = self._new_stream()
         for participant in map(Ispb, self._settings.participants):
             poller = Poller(
                 participant,
@@ -135,7 +133,7 @@ async def run_exporter(
             )
             await feed.start()
             stack.push_async_callback(feed.stop)
-        polling = Polling(settings, metrics, client, stream=stream)
+        polling = Polling(settings, metrics, client, lambda: stream)
         polling.start()
         stack.push_async_callback(polling.stop)
         sources = Sources(
@@ -185,7 +183,7 @@ async def run_both(
     async with AsyncExitStack() as stack:
         reconciling = await Reconciling.build(settings, metrics, holder(), stack)
         client = await _bridge(settings, stack)
-        polling = Polling(settings, metrics, client, reconciling.inbox.put, clock=reconciling.clock)
+        polling = Polling(settings, metrics, client, reconciling.follow_own().stream, reconciling.clock)
         stack.push_async_callback(polling.stop)
         sources = Sources(
             metrics=metrics,

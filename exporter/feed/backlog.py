@@ -35,24 +35,37 @@ class Stream:
             listener(poll)
 
 
-class Backlog:
-    """The polls of the last ``keep_seconds``, deflated: one of 31 buckets takes about 700 bytes of memory."""
+class Deflation:
+    """Makes polls small: one of 31 buckets takes about 700 bytes."""
 
-    def __init__(self, keep_seconds: float) -> None:
-        self._keep_seconds = keep_seconds
-        self._polls: deque[tuple[int, datetime, str, bytes]] = deque()
-        self._dropped_to = 0
+    def __init__(self) -> None:
         self._example = b""
-        self._arrived = asyncio.Event()
 
-    def put(self, poll: Poll) -> None:
+    def deflated(self, poll: Poll) -> bytes:
         message = feed_pb2.FromExporter(poll=poll_message(poll)).SerializeToString()
         if not self._example and poll.answered:
             self._example = message
         # Polls are much alike: with one of them as dictionary they take half of what they take without.
         deflate = zlib.compressobj(1, zdict=self._example) if self._example else zlib.compressobj(1)
-        deflated = deflate.compress(message) + deflate.flush()
-        self._polls.append((poll.sequence, poll.polled_at, poll.participant, deflated))
+        return deflate.compress(message) + deflate.flush()
+
+    def inflated(self, deflated: bytes) -> bytes:
+        """Returns the FromExporter message of a poll."""
+        return zlib.decompressobj(zdict=self._example).decompress(deflated)
+
+
+class Backlog:
+    """The polls of the last ``keep_seconds``, deflated."""
+
+    def __init__(self, keep_seconds: float) -> None:
+        self._keep_seconds = keep_seconds
+        self._polls: deque[tuple[int, datetime, str, bytes]] = deque()
+        self._dropped_to = 0
+        self._deflation = Deflation()
+        self._arrived = asyncio.Event()
+
+    def put(self, poll: Poll) -> None:
+        self._polls.append((poll.sequence, poll.polled_at, poll.participant, self._deflation.deflated(poll)))
         while (poll.polled_at - self._polls[0][1]).total_seconds() > self._keep_seconds:
             self._dropped_to = self._polls.popleft()[0]
         arrived, self._arrived = self._arrived, asyncio.Event()
@@ -76,7 +89,7 @@ class Backlog:
 
     def inflated(self, deflated: bytes) -> bytes:
         """Returns the FromExporter message of a poll."""
-        return zlib.decompressobj(zdict=self._example).decompress(deflated)
+        return self._deflation.inflated(deflated)
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Returns whether a poll arrived within the time."""

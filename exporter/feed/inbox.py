@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ROOM = 256
+"""Polls that may wait here before feeds are held up, which keep what follows in much less memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -43,6 +46,7 @@ class Inbox:
     def __init__(self, capacity: int, dropped: Callable[[int], None]) -> None:
         self._polls: deque[Poll] = deque()
         self._capacity = capacity
+        self._enough = min(capacity // 2, ROOM)
         self._dropped = dropped
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -55,7 +59,7 @@ class Inbox:
     def put(self, poll: Poll) -> None:
         self._polls.append(poll)
         self._arrived.set()
-        if len(self._polls) > self._capacity // 2:
+        if len(self._polls) > self._enough:
             self._room.clear()
         if len(self._polls) > self._capacity:
             self._polls.popleft()
@@ -83,10 +87,10 @@ class Inbox:
         self._settle()
 
     async def room(self) -> None:
-        """Waits until less than half of the queue is taken."""
+        """Waits until no more than half of the queue is used, nor more than ``ROOM``."""
         await self._room.wait()
 
     def _settle(self) -> None:
         self._full = len(self._polls) >= self._capacity
-        if len(self._polls) <= self._capacity // 2:
+        if len(self._polls) <= self._enough:
             self._room.set()

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from exporter import telemetry
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EventRefused, LeaseLost
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from exporter.config import PulsarSettings
     from exporter.metrics import Metrics
     from exporter.relay.producer import Producer, Receipt
+    from exporter.store.lease import Fence
     from exporter.store.outbox import Outbox, OutboxRow
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ REFUSALS: Final = 3
 
 
 class Relay:
-    """Relays for the lease's ``holder`` in its ``epoch``. ``wake`` is set when there is something to send.
+    """Relays for the lease's holder, within its ``fence``. ``wake`` is set when there is something to send.
 
     ``message`` says why the broker cannot be used right now; None: it can.
     """
@@ -52,15 +53,14 @@ class Relay:
         *,
         metrics: Metrics,
         wake: asyncio.Event,
-        epoch: int,
-        holder: str,
+        fence: Fence,
     ) -> None:
         self.message: str | None = "not connected yet"
         self._settings = settings
         self._outbox = outbox
         self._metrics = metrics
         self._wake = wake
-        self._lease: dict[str, Any] = {"epoch": epoch, "holder": holder}
+        self._fence = fence
         self._failures = 0
         self._outcome = Outcome()
         self._doubtful: OutboxRow | None = None
@@ -91,13 +91,21 @@ class Relay:
         async with connected(self._settings, name) as producer:
             self._out_of_trouble()
             await self._settle()
+            if producer.last_sequence_id > await self._outbox.highest_sequence_id():
+                # Its receipts would be about events that this database knows nothing of.
+                log.error(
+                    "the broker has events that the database never sent: it is an older copy of itself; "
+                    "from now on it is another producer, and what it has not marked as published is sent again",
+                    extra={"sequence_id": producer.last_sequence_id},
+                )
+                await self._outbox.change_installation_id(self._fence)
+                return
             self._resolve_doubt(producer)
-            above = producer.last_sequence_id
             while True:
                 self._wake.clear()
                 await self._settle()
                 held = self._suspects.held
-                rows = await self._outbox.take(BATCH_ROWS, producer=name, above=above, held=held, **self._lease)
+                rows = await self._outbox.take(BATCH_ROWS, self._fence, producer=name, held=held)
                 for place, row in enumerate(rows):
                     if not await self._send(producer, row):
                         # They get other ids: the order of sending is the order of ids.
@@ -198,14 +206,14 @@ class Relay:
         if self._outcome:
             outcome, self._outcome = self._outcome, Outcome()
             try:
-                await self._outbox.settle(outcome, **self._lease)
+                await self._outbox.settle(outcome, self._fence)
             except BaseException:
                 self._outcome = outcome + self._outcome
                 raise
 
     async def _prune(self) -> None:
         if time.monotonic() >= self._prune_at:
-            pruned = await self._outbox.prune(self._settings.keep_published, **self._lease)
+            pruned = await self._outbox.prune(self._settings.keep_published, self._fence)
             # As many as may go at once: there are more, and waiting would let a busy outbox grow for good.
             if pruned < outbox.PRUNE_ROWS:
                 self._prune_at = time.monotonic() + PRUNE_SECONDS

@@ -1,27 +1,34 @@
-"""The lease: one reconciler works, others wait.
+"""The lease: one reconciler works, others wait; and the database that it is of has not gone back.
 
 A row says who holds it, until when (by the database's clock), and in which
-epoch. Every transaction of a reconciler locks that row for its own epoch
-(`fenced`), and taking the lease begins a new one: a holder that was thought
+epoch. Every transaction of a reconciler locks that row and finds its own epoch
+in it (`Fence`), and taking the lease begins a new one: a holder that was thought
 dead can commit nothing, and nobody takes over in the middle of a commit.
+
+Each renewal and each commit counts a number up. A number that is not above the
+last one that was committed is that of an older copy of the database: files that
+were put back, a snapshot, a standby that lagged.
 """
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from psycopg import errors as pg
 
-from exporter.errors import LeaseLost
+from exporter.errors import DatabaseWentBack, LeaseLost
 from exporter.store import queries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from psycopg import AsyncConnection
 
     from exporter.store.database import Database
+
+Part: TypeAlias = Literal["reconciler", "relay"]
+"""What commits under the lease; each counts for itself, so that none waits for another."""
 
 _SQL: Final = queries.load("lease")
 _PATIENCE_SECONDS: Final = 4.0
@@ -35,17 +42,34 @@ class Lease:
         self.epoch: int | None = None
         self._database = database
         self._ttl_seconds = ttl_seconds
+        self._renewals = 0
 
-    async def acquire(self) -> int | None:
-        """Returns the new epoch; None while another holds the lease. Raises DatabaseUnavailable."""
-        self.epoch = await self._execute("acquire", lock="1s")
-        return self.epoch
+    async def acquire(self) -> Fence | None:
+        """Returns what the holder may do in its new epoch; None while another holds the lease.
+
+        Raises DatabaseUnavailable.
+        """
+        row = await self._execute("acquire", lock="1s")
+        if row is None:
+            self.epoch = None
+            return None
+        self.epoch, self._renewals, commits = row
+        return Fence(self._database, holder=self.holder, epoch=row[0], commits=commits)
 
     async def renew(self) -> None:
-        """Keeps the lease. Raises LeaseLost where another has taken it; DatabaseUnavailable."""
-        if self.epoch is None or await self._execute("renew") is None:
-            lost, self.epoch = self.epoch, None
-            raise LeaseLost(f"{self.holder} no longer holds the lease (epoch {lost}); another reconciler took it")
+        """Keeps the lease.
+
+        Raises LeaseLost where another has taken it, DatabaseWentBack;
+        DatabaseUnavailable.
+        """
+        if self.epoch is None:
+            raise LeaseLost(f"{self.holder} does not hold the lease")
+        epoch, holder, renewals = await self._execute("renew") or (0, None, None)
+        ours, self.epoch = self.epoch, None
+        _check_owner(epoch, holder, ours=ours, me=self.holder)
+        if renewals is None or renewals <= self._renewals:
+            raise _went_back(f"the lease was renewed {self._renewals} times, and says {renewals}")
+        self.epoch, self._renewals = ours, renewals
 
     async def release(self) -> None:
         """Gives the lease back, if it is held: another may take it at once. Raises DatabaseUnavailable."""
@@ -53,30 +77,62 @@ class Lease:
             await self._execute("release")
             self.epoch = None
 
-    async def _execute(self, name: str, *, lock: str = "3s") -> int | None:
+    async def _execute(self, name: str, *, lock: str = "3s") -> tuple[Any, ...] | None:
         parameters = {"holder": self.holder, "epoch": self.epoch, "ttl_seconds": self._ttl_seconds}
         async with self._database.connection(patience_seconds=_PATIENCE_SECONDS) as connection:
             try:
                 async with connection.transaction():
                     await connection.execute(_SQL["settings"], {"lock": lock})
-                    row = await (await connection.execute(_SQL[name], parameters)).fetchone()
+                    cursor = await connection.execute(_SQL[name], parameters)
+                    return await cursor.fetchone() if cursor.description else None
             except pg.LockNotAvailable:
                 if name != "acquire":
                     raise
-                row = None  # the holder is committing, or was when it froze
+                # The holder is committing, or was when it froze.
                 await connection.execute(_SQL["end_frozen"])
-        return None if row is None else row[0]
+        return None
 
 
-@asynccontextmanager
-async def fenced(database: Database, *, epoch: int, holder: str) -> AsyncIterator[AsyncConnection[Any]]:
-    """Lends a connection inside a transaction that only the lease's holder can commit.
+class Fence:
+    """Transactions that only the ``holder`` of the lease can commit, in its ``epoch``.
 
-    Raises LeaseLost (nothing is committed), and as `Database.connection` does.
+    ``commits`` says how often each part had committed when the epoch began.
     """
-    async with database.transaction() as connection:
-        # Not in a pipeline: PostgreSQL would forget the idle timeout where the driver asks it to flush.
-        row = await (await connection.execute(_SQL["fence"], {"epoch": epoch, "holder": holder})).fetchone()
-        if row is None:
-            raise LeaseLost(f"{holder} no longer holds the lease (epoch {epoch}); nothing was committed")
-        yield connection
+
+    def __init__(self, database: Database, *, holder: str, epoch: int, commits: Mapping[Part, int]) -> None:
+        self.holder = holder
+        self.epoch = epoch
+        self._database = database
+        self._commits = dict(commits)
+
+    @asynccontextmanager
+    async def transaction(self, part: Part) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lends a connection inside a transaction.
+
+        Raises LeaseLost where another has taken the lease, DatabaseWentBack
+        (nothing is committed); and as `Database.connection` does.
+        """
+        async with self._database.transaction() as connection:
+            # Not in a pipeline: PostgreSQL would forget the idle timeout where the driver asks it to flush.
+            row = await (await connection.execute(_SQL["fence"], {"part": part})).fetchone()
+            epoch, holder, commits = row or (0, None, 0)
+            _check_owner(epoch, holder, ours=self.epoch, me=self.holder)
+            if commits <= self._commits[part]:
+                raise _went_back(f"the {part} has committed {self._commits[part]} times, and it says {commits - 1}")
+            yield connection
+        self._commits[part] = max(self._commits[part], commits)
+
+
+def _check_owner(epoch: int, holder: str | None, *, ours: int, me: str) -> None:
+    """Raises LeaseLost; DatabaseWentBack where the lease is as it was before it was ours."""
+    if epoch < ours or (epoch == ours and holder not in (me, None)):
+        raise _went_back(f"the lease is in epoch {epoch}, and was in epoch {ours}")
+    if epoch > ours or holder is None:
+        raise LeaseLost(
+            f"{me} no longer holds the lease (epoch {ours}); "
+            f"{f'{holder} took it' if holder else 'it was given back'}; nothing was committed"
+        )
+
+
+def _went_back(why: str) -> DatabaseWentBack:
+    return DatabaseWentBack(f"the database has become an older copy of itself: {why}; everything is read again from it")

@@ -7,18 +7,24 @@ SELECT set_config('lock_timeout', %(lock)s, true),
        set_config('statement_timeout', '8s', true);
 
 -- fence --
--- Whether the lease is still this holder's; it stays so until the transaction ends. Bounds it as "settings" does.
+-- Who holds the lease, which stays so until the transaction ends, and how often a part has committed, this time included.
+-- Bounds the transaction as "settings" does.
 WITH bounds AS MATERIALIZED (
        SELECT set_config('lock_timeout', '3s', true),
               set_config('idle_in_transaction_session_timeout', '4s', true),
               set_config('statement_timeout', '8s', true),
               CASE WHEN current_setting('server_version_num')::int >= 170000
-                   THEN set_config('transaction_timeout', '8s', true) END)
-SELECT lease.epoch
-  FROM dict_rate_limit_lease AS lease
- CROSS JOIN bounds
- WHERE lease.epoch = %(epoch)s AND lease.holder = %(holder)s
-   FOR SHARE OF lease;
+                   THEN set_config('transaction_timeout', '8s', true) END),
+     lease AS MATERIALIZED (
+       SELECT l.epoch, l.holder
+         FROM dict_rate_limit_lease AS l
+        CROSS JOIN bounds
+          FOR SHARE OF l)
+UPDATE dict_rate_limit_commits AS c
+   SET commits = c.commits + 1
+  FROM lease
+ WHERE c.part = %(part)s
+RETURNING lease.epoch, lease.holder, c.commits;
 
 -- end_frozen --
 -- Ends sessions that still lock a lease which has expired: their process froze, or its host vanished, within a message,
@@ -36,24 +42,31 @@ SELECT pg_terminate_backend(session.pid)
    AND session.xact_start < clock_timestamp() - interval '6 s';
 
 -- acquire --
--- Takes the lease where it is free, has expired, or is this holder's own.
-UPDATE dict_rate_limit_lease
-   SET holder = %(holder)s,
-       epoch = epoch + 1,
-       expires_at = clock_timestamp() + make_interval(secs => %(ttl_seconds)s)
- WHERE holder IS NULL OR holder = %(holder)s OR expires_at <= clock_timestamp()
-RETURNING epoch;
+-- Takes the lease where it is free, has expired, or is this holder's own; and says how far all counters are.
+WITH taken AS (
+       UPDATE dict_rate_limit_lease
+          SET holder = %(holder)s,
+              epoch = epoch + 1,
+              renewals = renewals + 1,
+              expires_at = clock_timestamp() + make_interval(secs => %(ttl_seconds)s)
+        WHERE holder IS NULL OR holder = %(holder)s OR expires_at <= clock_timestamp()
+    RETURNING epoch, renewals)
+SELECT taken.epoch, taken.renewals, (SELECT jsonb_object_agg(part, commits) FROM dict_rate_limit_commits)
+  FROM taken;
 
 -- renew --
--- Keeps the lease for another while, unless another has taken it.
-UPDATE dict_rate_limit_lease
-   SET expires_at = clock_timestamp() + make_interval(secs => %(ttl_seconds)s)
- WHERE epoch = %(epoch)s AND holder = %(holder)s
-RETURNING epoch;
+-- Keeps the lease for another while, unless another has it, and says who had it, and how often it was renewed by now.
+WITH renewed AS (
+       UPDATE dict_rate_limit_lease
+          SET renewals = renewals + 1,
+              expires_at = clock_timestamp() + make_interval(secs => %(ttl_seconds)s)
+        WHERE epoch = %(epoch)s AND holder = %(holder)s
+    RETURNING renewals)
+SELECT epoch, holder, (SELECT renewals FROM renewed)
+  FROM dict_rate_limit_lease;
 
 -- release --
 -- Gives the lease back at once.
 UPDATE dict_rate_limit_lease
    SET holder = NULL, expires_at = '-infinity'
- WHERE epoch = %(epoch)s AND holder = %(holder)s
-RETURNING epoch;
+ WHERE epoch = %(epoch)s AND holder = %(holder)s;

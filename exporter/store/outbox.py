@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.store import queries
-from exporter.store.lease import fenced
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from exporter.store.database import Database
+    from exporter.store.lease import Fence
 
 _SQL: Final = queries.load("outbox")
 PRUNE_ROWS: Final = 5_000
@@ -85,30 +85,30 @@ class Outbox:
         value: UUID = await self._value("installation_id")
         return value
 
+    async def change_installation_id(self, fence: Fence) -> None:
+        """Makes this database another one, to those outside who knew a later state of it."""
+        async with fence.transaction("relay") as connection:
+            await connection.execute(_SQL["change_installation_id"])
+
     async def highest_sequence_id(self) -> int:
         """Returns the last sequence id given to a row; 0: none."""
         value: int = await self._value("highest_sequence_id")
         return value
 
-    async def take(
-        self, limit: int, *, producer: str, above: int, epoch: int, holder: str, held: Collection[str] = ()
-    ) -> list[OutboxRow]:
+    async def take(self, limit: int, fence: Fence, *, producer: str, held: Collection[str] = ()) -> list[OutboxRow]:
         """Returns the next rows to send, in the order in which they must be sent.
 
         Those that ``producer`` may have sent before come first, with their ids. The
-        others get ids, which are above both ``above`` and every id given so far, in
-        the order in which they were written, so that the order of each alert's
-        events is kept; of the alerts (fingerprints) that are ``held`` none is given.
+        others get ids, which are above every id given so far, in the order in
+        which they were written, so that the order of each alert's events is kept;
+        of the alerts (fingerprints) that are ``held`` none is given.
         """
-        parameters = {"limit": limit, "producer": producer, "above": above, "held": list(held)}
-        async with (
-            fenced(self._database, epoch=epoch, holder=holder) as connection,
-            connection.cursor(binary=True) as cursor,
-        ):
+        parameters = {"limit": limit, "producer": producer, "held": list(held)}
+        async with fence.transaction("relay") as connection, connection.cursor(binary=True) as cursor:
             await cursor.execute(_SQL["take"], parameters)
             return [OutboxRow(*row) for row in await cursor.fetchall()]
 
-    async def settle(self, outcome: Outcome, *, epoch: int, holder: str) -> None:
+    async def settle(self, outcome: Outcome, fence: Fence) -> None:
         """Commits what became of the rows. Doing it twice changes nothing but ``attempts``."""
         refused = outcome.refused
         statements: dict[str, dict[str, list[Any]]] = {
@@ -120,15 +120,15 @@ class Outbox:
             },
             "mark_published": {"ids": outcome.published},
         }
-        async with fenced(self._database, epoch=epoch, holder=holder) as connection, connection.pipeline():
+        async with fence.transaction("relay") as connection, connection.pipeline():
             for name, parameters in statements.items():
                 if parameters["ids"]:
                     await connection.execute(_SQL[name], parameters)
 
-    async def prune(self, older_than_seconds: float, *, epoch: int, holder: str) -> int:
+    async def prune(self, older_than_seconds: float, fence: Fence) -> int:
         """Deletes rows published longer ago than that, and returns how many: at most ``PRUNE_ROWS``."""
         parameters = {"older_than_seconds": older_than_seconds, "limit": PRUNE_ROWS}
-        async with fenced(self._database, epoch=epoch, holder=holder) as connection:
+        async with fence.transaction("relay") as connection:
             return (await connection.execute(_SQL["prune"], parameters)).rowcount
 
     async def _value(self, name: str) -> Any:

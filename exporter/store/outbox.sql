@@ -19,7 +19,7 @@ WITH again AS (
         ORDER BY id
         LIMIT %(limit)s::int - (SELECT count(*) FROM again)),
      highest AS (
-       SELECT greatest(max(sequence_id), %(above)s::bigint, 0) AS sequence_id
+       SELECT coalesce(max(sequence_id), 0) AS sequence_id
          FROM dict_rate_limit_outbox),
      taken AS (
        SELECT id, sequence_id, true AS sent_before
@@ -86,3 +86,7 @@ SELECT coalesce(max(sequence_id), 0) FROM dict_rate_limit_outbox;
 SELECT md5(concat_ws('/', i.id, i.xmin, d.oid, k.timeline_id, s.system_identifier))::uuid
   FROM dict_rate_limit_installation AS i, pg_database AS d, pg_control_checkpoint() AS k, pg_control_system() AS s
  WHERE d.datname = current_database();
+
+-- change_installation_id --
+-- From now on this database is another one.
+UPDATE dict_rate_limit_installation SET id = gen_random_uuid();

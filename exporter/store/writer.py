@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from exporter.alerts.alert import by_fingerprint
 from exporter.errors import ReconciliationRefused, StoreError
 from exporter.store import queries, rows
-from exporter.store.lease import fenced
 from exporter.store.reconciliation import (
     Figures,
     Reconciliation,
@@ -24,11 +23,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from psycopg import AsyncConnection
+    from psycopg import AsyncConnection, AsyncCursor
 
     from exporter.alerts.alert import Alert, Fingerprint
     from exporter.buckets.bucket import Ispb
     from exporter.store.database import Database
+    from exporter.store.lease import Fence
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +79,16 @@ class Writer:
             async for row in await cursor.execute(_SQL["open_alerts"]):
                 alert = rows.alert(row)
                 alerts.setdefault(alert.participant, []).append(alert)
-            await cursor.execute(_SQL["last_polls"])
-            last_polls = {row[0]: LastPoll(*row) async for row in cursor}
+            last_polls = await _last_polls(cursor)
         return Restored({p: by_fingerprint(a) for p, a in alerts.items()}, last_polls)
 
+    async def last_polls(self) -> dict[Ispb, LastPoll]:
+        """Returns where each participant's reconciliation stands. Raises DatabaseUnavailable."""
+        async with self._database.connection() as connection, connection.cursor(binary=True) as cursor:
+            return await _last_polls(cursor)
+
     async def commit(
-        self, batch: Sequence[Reconciliation], *, epoch: int, holder: str
+        self, batch: Sequence[Reconciliation], fence: Fence
     ) -> list[tuple[Reconciliation, ReconciliationRefused]]:
         """Commits ``batch`` (in order of time per participant), and returns those that the database refuses.
 
@@ -95,7 +99,7 @@ class Writer:
         DatabaseUnavailable: nothing was committed, or it is not known.
         """
         try:
-            await self._commit(batch, epoch, holder)
+            await self._commit(batch, fence)
         except ReconciliationRefused as error:
             if len(batch) == 1:
                 return [(batch[0], _named(batch[0], error))]
@@ -107,20 +111,20 @@ class Writer:
             if any(r.poll.participant == participant for r, _ in refused):
                 history = replace(reconciliation, evaluated=False, alerts_after=reconciliation.alerts_before)
                 history = replace(history, transitions=(), failures=())
-                refused += [(reconciliation, e) for _, e in await self.commit([history], epoch=epoch, holder=holder)]
+                refused += [(reconciliation, e) for _, e in await self.commit([history], fence)]
                 if refused[-1][0] is not reconciliation:
                     why = ReconciliationRefused("kept without its alerts: the poll before it was refused")
                     refused.append((reconciliation, _named(reconciliation, why)))
             else:
-                refused += await self.commit([reconciliation], epoch=epoch, holder=holder)
+                refused += await self.commit([reconciliation], fence)
         return refused
 
-    async def _commit(self, batch: Sequence[Reconciliation], epoch: int, holder: str) -> None:
+    async def _commit(self, batch: Sequence[Reconciliation], fence: Fence) -> None:
         # Whatever fails, the outcome may be unknown: what was known is put back only after success.
         participants = {r.poll.participant for r in batch}
         known = {p: self._written.pop(p) for p in participants if p in self._written}
         try:
-            async with fenced(self._database, epoch=epoch, holder=holder) as connection:
+            async with fence.transaction("reconciler") as connection:
                 known |= await self._known_policies(connection, participants - known.keys())
                 repeated = await self._repeated(connection, batch)
                 fresh = [r for place, r in enumerate(batch, 1) if place not in repeated]
@@ -172,6 +176,11 @@ class Writer:
             for name, parameters in statements.items():
                 if parameters is not None:
                     await connection.execute(_SQL[name], parameters)
+
+
+async def _last_polls(cursor: AsyncCursor[Any]) -> dict[Ispb, LastPoll]:
+    await cursor.execute(_SQL["last_polls"])
+    return {row[0]: LastPoll(*row) async for row in cursor}
 
 
 def _named(reconciliation: Reconciliation, error: StoreError) -> ReconciliationRefused:

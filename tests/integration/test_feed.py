@@ -100,8 +100,9 @@ class Following:
     async def __aenter__(self) -> Self:
         await self.database.open()
         await until_connected(self.database)
-        epoch = await Lease(self.database, "test").acquire()
-        self.task = asyncio.create_task(self.reconciler.run(epoch=epoch, holder="test"))
+        fence = await Lease(self.database, "test").acquire()
+        assert fence is not None
+        self.task = asyncio.create_task(self.reconciler.run(fence))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from exporter.errors import DatabaseUnavailable, LeaseLost
+from exporter.errors import DatabaseUnavailable, DatabaseWentBack, LeaseLost, StoreError
 from exporter.store import queries
-from exporter.store.lease import Lease, fenced
+from exporter.store.lease import Lease
 from tests.support.stored import connected, until_available
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from exporter.store.database import Database
+    from exporter.store.lease import Part
     from tests.support.postgres import OutagePostgres
 
 pytestmark = pytest.mark.postgres
@@ -35,6 +36,12 @@ async def look(superuser_dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
         yield connection
 
 
+async def epoch(lease: Lease) -> int | None:
+    """Asks for the lease."""
+    fence = await lease.acquire()
+    return None if fence is None else fence.epoch
+
+
 async def expire(look: psycopg.AsyncConnection) -> None:
     await look.execute("UPDATE dict_rate_limit_lease SET expires_at = now() - interval '1 ms'")
 
@@ -42,16 +49,16 @@ async def expire(look: psycopg.AsyncConnection) -> None:
 async def test_the_lease_is_taken_by_one_and_not_by_another(database: Database) -> None:
     first, second = Lease(database, "first"), Lease(database, "second")
 
-    assert await first.acquire() == 1
-    assert await second.acquire() is None
+    assert await epoch(first) == 1
+    assert await epoch(second) is None
 
 
 async def test_of_many_who_ask_at_once_exactly_one_gets_it(database: Database) -> None:
     leases = [Lease(database, f"holder {number}") for number in range(10)]
 
-    epochs = await asyncio.gather(*(lease.acquire() for lease in leases))
+    epochs = await asyncio.gather(*(epoch(lease) for lease in leases))
 
-    assert [epoch for epoch in epochs if epoch is not None] == [1]
+    assert [number for number in epochs if number is not None] == [1]
 
 
 async def test_a_lease_that_was_given_back_is_free_at_once(database: Database) -> None:
@@ -60,7 +67,7 @@ async def test_a_lease_that_was_given_back_is_free_at_once(database: Database) -
 
     await first.release()
 
-    assert await second.acquire() == 2
+    assert await epoch(second) == 2
     assert first.epoch is None
     await first.release()
     assert await first.acquire() is None
@@ -72,8 +79,8 @@ async def test_a_lease_that_expired_is_free(database: Database, look: psycopg.As
 
     await expire(look)
 
-    assert await second.acquire() == 2
-    with pytest.raises(LeaseLost, match="first no longer holds the lease"):
+    assert await epoch(second) == 2
+    with pytest.raises(LeaseLost, match=r"first no longer holds the lease \(epoch 1\); second took it"):
         await first.renew()
     assert first.epoch is None
 
@@ -105,23 +112,24 @@ async def test_a_lease_that_was_never_taken_cannot_be_renewed(database: Database
 async def test_a_holder_that_begins_again_gets_a_new_epoch_and_its_old_self_is_fenced(database: Database) -> None:
     before, after = Lease(database, "first"), Lease(database, "first")
 
-    assert await before.acquire() == 1
-    assert await after.acquire() == 2
+    old = await before.acquire()
+    assert old is not None
+    assert await epoch(after) == 2
 
-    with pytest.raises(LeaseLost):
-        async with fenced(database, epoch=1, holder="first"):
+    with pytest.raises(LeaseLost, match="nothing was committed"):
+        async with old.transaction("relay"):
             pass
 
 
 async def test_who_lost_the_lease_commits_nothing(database: Database, look: psycopg.AsyncConnection) -> None:
     first, second = Lease(database, "first"), Lease(database, "second")
-    epoch = await first.acquire()
-    assert epoch is not None
+    fence = await first.acquire()
+    assert fence is not None
     await expire(look)
     await second.acquire()
 
     with pytest.raises(LeaseLost):
-        async with fenced(database, epoch=epoch, holder="first") as connection:
+        async with fence.transaction("relay") as connection:
             await connection.execute("UPDATE dict_rate_limit_lease SET holder = 'who lost it'")
 
     assert await (await look.execute("SELECT holder FROM dict_rate_limit_lease")).fetchone() == ("second",)
@@ -129,22 +137,22 @@ async def test_who_lost_the_lease_commits_nothing(database: Database, look: psyc
 
 async def test_nobody_takes_over_in_the_middle_of_a_commit(database: Database, look: psycopg.AsyncConnection) -> None:
     first, second = Lease(database, "first"), Lease(database, "second")
-    epoch = await first.acquire()
-    assert epoch is not None
+    fence = await first.acquire()
+    assert fence is not None
     await expire(look)
 
-    async with fenced(database, epoch=epoch, holder="first"):
-        assert await second.acquire() is None
+    async with fence.transaction("relay"):
+        assert await epoch(second) is None
 
-    assert await second.acquire() == 2
+    assert await epoch(second) == 2
 
 
-async def test_a_holder_may_commit_and_renew_at_once(database: Database) -> None:
+async def test_the_parts_of_a_holder_may_commit_at_once_and_it_may_renew(database: Database) -> None:
     lease = Lease(database, "first")
-    epoch = await lease.acquire()
-    assert epoch is not None
+    fence = await lease.acquire()
+    assert fence is not None
 
-    async with fenced(database, epoch=epoch, holder="first"), fenced(database, epoch=epoch, holder="first"):
+    async with fence.transaction("reconciler"), fence.transaction("relay"):
         pass
     await lease.renew()
 
@@ -154,12 +162,12 @@ async def test_a_holder_frozen_in_a_transaction_keeps_others_out_for_seconds_onl
     database: Database, look: psycopg.AsyncConnection, *, pipeline: bool
 ) -> None:
     first, second = Lease(database, "first"), Lease(database, "second")
-    epoch = await first.acquire()
-    assert epoch is not None
+    fence = await first.acquire()
+    assert fence is not None
     await expire(look)
 
     async def freezes_and_wakes() -> None:
-        async with fenced(database, epoch=epoch, holder="first") as connection:
+        async with fence.transaction("reconciler") as connection:
             if pipeline:
                 # What the driver sends at its end makes PostgreSQL forget the idle timeout.
                 async with connection.pipeline():
@@ -177,11 +185,11 @@ async def test_a_holder_frozen_in_a_transaction_keeps_others_out_for_seconds_onl
 
 async def test_a_holder_that_renewed_is_never_ended(database: Database) -> None:
     first = Lease(database, "first", ttl_seconds=60)
-    epoch = await first.acquire()
-    assert epoch is not None
+    fence = await first.acquire()
+    assert fence is not None
     await first.renew()
 
-    async with fenced(database, epoch=epoch, holder="first") as connection, database.connection() as other:
+    async with fence.transaction("reconciler") as connection, database.connection() as other:
         # As old as a frozen one, and never idle.
         old = "SELECT clock_timestamp() > now() + interval '6 s'"
         while await (await connection.execute(old)).fetchone() != (True,):
@@ -193,12 +201,95 @@ async def test_a_holder_that_renewed_is_never_ended(database: Database) -> None:
 async def test_a_database_that_is_away_is_not_a_lost_lease(outage_postgres: OutagePostgres) -> None:
     async with connected(outage_postgres.database_dsn) as database:
         lease = Lease(database, "first")
-        epoch = await lease.acquire()
+        await lease.acquire()
         outage_postgres.stop()
 
         with pytest.raises(DatabaseUnavailable):
             await lease.renew()
 
-        assert lease.epoch == epoch
+        assert lease.epoch == 1
         outage_postgres.start()
         await until_available(lease.renew, seconds=30)
+
+
+# An older copy of the database
+
+
+async def put_back(look: psycopg.AsyncConnection, table: str, column: str, value: str) -> None:
+    """Makes a number what it was, as files that are put back do."""
+    await look.execute(f"UPDATE dict_rate_limit_{table} SET {column} = {value}")
+
+
+@pytest.mark.parametrize("part", ["reconciler", "relay"])
+async def test_who_finds_fewer_commits_than_it_made_commits_nothing(
+    database: Database, look: psycopg.AsyncConnection, part: Part
+) -> None:
+    fence = await Lease(database, "first").acquire()
+    assert fence is not None
+    for _ in range(2):
+        async with fence.transaction(part):
+            pass
+
+    await put_back(look, "commits", "commits", "1")
+
+    with pytest.raises(DatabaseWentBack, match=f"the {part} has committed 2 times, and it says 1"):
+        async with fence.transaction(part) as connection:
+            await connection.execute("UPDATE dict_rate_limit_lease SET holder = 'nobody'")
+    assert await (await look.execute("SELECT holder FROM dict_rate_limit_lease")).fetchone() == ("first",)
+
+
+async def test_who_takes_the_lease_knows_how_often_others_committed(
+    database: Database, look: psycopg.AsyncConnection
+) -> None:
+    await put_back(look, "commits", "commits", "700")
+    fence = await Lease(database, "first").acquire()
+    assert fence is not None
+
+    await put_back(look, "commits", "commits", "699")
+
+    with pytest.raises(DatabaseWentBack):
+        async with fence.transaction("relay"):
+            pass
+
+
+async def test_a_commit_that_failed_is_none_that_was_lost(database: Database) -> None:
+    fence = await Lease(database, "first").acquire()
+    assert fence is not None
+
+    with pytest.raises(StoreError):
+        async with fence.transaction("relay") as connection:
+            await connection.execute("SELECT 1 / 0")
+
+    async with fence.transaction("relay"):
+        pass
+
+
+async def test_who_finds_fewer_renewals_than_it_made_holds_no_lease(
+    database: Database, look: psycopg.AsyncConnection
+) -> None:
+    lease = Lease(database, "first")
+    await lease.acquire()
+    await lease.renew()
+
+    await put_back(look, "lease", "renewals", "1")
+
+    with pytest.raises(DatabaseWentBack):
+        await lease.renew()
+    assert lease.epoch is None
+
+
+@pytest.mark.parametrize("before", ["epoch = 0, holder = NULL", "epoch = 1, holder = 'second'"])
+async def test_a_lease_of_the_time_before_it_was_taken_is_that_of_an_older_copy(
+    database: Database, look: psycopg.AsyncConnection, before: str
+) -> None:
+    lease = Lease(database, "first")
+    fence = await lease.acquire()
+    assert fence is not None
+
+    await look.execute(f"UPDATE dict_rate_limit_lease SET {before}")
+
+    with pytest.raises(DatabaseWentBack):
+        async with fence.transaction("reconciler"):
+            pass
+    with pytest.raises(DatabaseWentBack):
+        await lease.renew()

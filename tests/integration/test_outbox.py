@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -25,13 +26,11 @@ async def stage(database_dsn: str) -> AsyncIterator[Stage]:
 
 
 async def take(stage: Stage, producer: str = "this", **given: object) -> list[OutboxRow]:
-    return await stage.outbox.take(
-        50, producer=producer, epoch=stage.epoch, holder=stage.holder, **({"above": -1} | given)
-    )
+    return await stage.outbox.take(50, stage.fence, producer=producer, **given)
 
 
 async def settle(stage: Stage, outcome: Outcome) -> None:
-    await stage.outbox.settle(outcome, epoch=stage.epoch, holder=stage.holder)
+    await stage.outbox.settle(outcome, stage.fence)
 
 
 async def test_a_sequence_id_is_never_given_to_another_event(stage: Stage) -> None:
@@ -64,13 +63,21 @@ async def test_what_was_taken_before_keeps_its_id_and_comes_first(stage: Stage) 
     ]
 
 
-async def test_another_producer_gives_ids_of_its_own_above_the_brokers(stage: Stage) -> None:
+async def test_another_producer_gives_ids_of_its_own(stage: Stage) -> None:
     stage.write(1, 2)
     await take(stage)
 
-    rows = await take(stage, "that", above=700)
+    rows = await take(stage, "that")
 
-    assert [(row.sequence_id, row.sent_before) for row in rows] == [(701, False), (702, False)]
+    assert [(row.sequence_id, row.sent_before) for row in rows] == [(3, False), (4, False)]
+
+
+async def test_a_changed_installation_id_is_another_one(stage: Stage) -> None:
+    before = await stage.outbox.installation_id()
+
+    await stage.outbox.change_installation_id(stage.fence)
+
+    assert await stage.outbox.installation_id() not in (before, UUID(int=0))
 
 
 async def test_what_is_published_is_not_given_again_and_goes_when_it_is_old(stage: Stage) -> None:
@@ -80,9 +87,9 @@ async def test_what_is_published_is_not_given_again_and_goes_when_it_is_old(stag
     await settle(stage, Outcome(published=ids))
 
     assert await take(stage) == []
-    assert await stage.outbox.prune(3600, epoch=stage.epoch, holder=stage.holder) == 0
+    assert await stage.outbox.prune(3600, stage.fence) == 0
     # The last that was given a sequence id stays, and says so.
-    assert await stage.outbox.prune(0, epoch=stage.epoch, holder=stage.holder) == 2
+    assert await stage.outbox.prune(0, stage.fence) == 2
     assert [row["id"] for row in stage.rows("published")] == ids[-1:]
     assert await stage.outbox.highest_sequence_id() == 3
 

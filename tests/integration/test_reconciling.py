@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -21,10 +21,15 @@ from tests.support.conditions import until
 from tests.support.program import RULES
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from exporter.buckets.observation import Poll
     from exporter.feed.inbox import Report
+    from exporter.feed.local import LocalFeed
 
 pytestmark = pytest.mark.postgres
+
+EVENTS = "SELECT event_id FROM dict_rate_limit_outbox ORDER BY event_id"
 
 
 def low_now(ahead_seconds: float = 0, tokens: int = 100) -> Poll:
@@ -98,43 +103,81 @@ async def test_a_leader_that_cannot_make_partitions_says_why_and_begins_once_it_
     assert "lock timeout" in caplog.text
 
 
-async def test_a_database_that_comes_back_as_an_older_copy_hears_of_alerts_again(
-    monkeypatch, outage_postgres, tmp_path
-) -> None:
-    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
-    dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
+def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
+    with truth.rows(dsn) as ask:
+        found: list[tuple[object, ...]] = ask(query)
+    return found
+
+
+@asynccontextmanager
+async def leading(dsn: str) -> AsyncIterator[tuple[Reconciling, LocalFeed]]:
+    """A process that leads, and the feed of its own polls."""
     settings = Settings(
         database=DatabaseSettings(dsn=Secret(dsn), connect_timeout=Duration(1)),
         rules=RulesSettings(files=(str(RULES),)),
     )
-
-    async def away(standing: Standing = Standing.UNREACHABLE) -> None:
-        await until(lambda: reconciling.leadership and reconciling.leadership.standing is standing)
-
     async with AsyncExitStack() as stack:
         reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        feed = reconciling.follow_own()
         task = asyncio.create_task(reconciling.run(None))
-        await away(Standing.LEADING)
-        outage_postgres.stop("fast")
-        await away()
-        outage_postgres.put_away(copy)
-        outage_postgres.start()
-        await away(Standing.LEADING)
-        reconciling.inbox.put(low_now())
-        await until(lambda: truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+        try:
+            await until(lambda: reconciling.leadership and reconciling.leadership.standing is Standing.LEADING)
+            yield reconciling, feed
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
+
+async def test_a_lease_that_the_database_lost_makes_the_leader_give_it_again_what_it_lost(
+    monkeypatch, outage_postgres, tmp_path
+) -> None:
+    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
+    dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
+    outage_postgres.stop("fast")
+    outage_postgres.put_away(copy)
+    outage_postgres.start()
+
+    async with leading(dsn) as (_, feed):
+        feed.put(low_now())
+        await until(lambda: truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+        before = rows(dsn, EVENTS)
         outage_postgres.stop("fast")
-        await away()
         outage_postgres.put_back(copy)
         outage_postgres.start()
-        await away(Standing.LEADING)
-        reconciling.inbox.put(replace(low_now(), sequence=2))
-        await until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") == 1)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        # No further poll is needed.
+        await until(lambda: truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
 
-    assert truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2
-    assert truth.count(dsn, "dict_rate_limit_outbox") == 2
+    assert len(before) == 2
+    assert rows(dsn, EVENTS) == before
+
+
+async def test_a_commit_that_the_database_lost_between_two_renewals_is_made_again(
+    monkeypatch, outage_postgres, tmp_path, caplog
+) -> None:
+    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 3600)
+    dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
+    one, two, three = (replace(low_now(seconds), sequence=number) for number, seconds in ((1, 0), (2, 1), (3, 2)))
+
+    async with leading(dsn) as (_, feed):
+        feed.put(one)
+        await until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") == 1)
+        outage_postgres.stop("fast")
+        outage_postgres.put_away(copy)
+        outage_postgres.start()
+        feed.put(two)
+        await until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") == 2)
+        outage_postgres.stop("fast")
+        outage_postgres.put_back(copy)
+        outage_postgres.start()
+        feed.put(three)
+        await until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") == 3)
+
+    assert rows(dsn, "SELECT sequence, evaluated FROM dict_rate_limit_reconciliations ORDER BY 1") == [
+        (1, True),
+        (2, True),
+        (3, True),
+    ]
+    assert "the database has become an older copy of itself: the reconciler has committed 2 times" in caplog.text
 
 
 class Listener:

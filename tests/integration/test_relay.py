@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -16,7 +16,7 @@ from exporter.config import Duration
 from exporter.errors import ConfigurationError, LeaseLost
 from exporter.relay import relay, suspects
 from exporter.store.lease import Lease
-from exporter.store.outbox import Outbox, OutboxRow, Outcome
+from exporter.store.outbox import Outbox, Outcome
 from tests.support.conditions import until
 from tests.support.relaying import Stage, running, staged
 from tests.support.topic import Arrived, arrived, client, subscribe
@@ -25,6 +25,7 @@ from tests.support.wire import Wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from exporter.store.lease import Fence
     from tests.support.broker import Broker, PulsarLite, PulsarServer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.broker]
@@ -73,20 +74,20 @@ class Killed(BaseException):
 class DyingOutbox(Outbox):
     """Lets the process die after the broker's receipt and before the row is marked."""
 
-    async def settle(self, outcome: Outcome, *, epoch: int, holder: str) -> None:
+    async def settle(self, outcome: Outcome, fence: Fence) -> None:
         raise Killed
 
 
 class LyingOutbox(Outbox):
-    """Hands out ids that the broker has seen, once."""
+    """Says once that it gave all the ids that the broker has."""
 
     lies = 1
 
-    async def take(self, limit: int, *, above: int, **given: Any) -> list[OutboxRow]:
-        if self.lies and (rows := await super().take(limit, above=0, **given)):
+    async def highest_sequence_id(self) -> int:
+        if self.lies:
             self.lies -= 1
-            return rows
-        return await super().take(limit, above=above, **given)
+            return 2**40
+        return await super().highest_sequence_id()
 
 
 async def test_events_arrive_in_order_with_their_attributes(stage: Stage, broker: Broker) -> None:
@@ -261,7 +262,7 @@ async def test_an_event_that_the_broker_drops_unseen_is_a_defect_and_gets_anothe
 
     messages = (await look(pulsar_server.url, topic))[1:]
     assert numbers(messages) == [1, 2, 3]
-    assert [m.body["sequence"] for m in messages] == [1001, 1002, 1003]
+    assert [m.body["sequence"] for m in messages] == [4, 5, 6]
     assert stage.count("receipt_defects") == 1
 
 

@@ -13,6 +13,7 @@ import pytest
 from exporter.alerts.alert import AlertState, Reason, Severity
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import DatabaseUnavailable, LeaseLost, ReconciliationRefused, SchemaMismatch, StoreError
+from exporter.store.lease import Fence
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
 from tests.support.stored import HEARTBEAT_SECONDS, Store, pending, reconciled, resolved, stored, until_available
 
@@ -296,7 +297,7 @@ async def test_a_frozen_server_is_given_up_and_the_process_goes_on(outage_postgr
 
 
 async def test_a_commit_under_a_lost_lease_leaves_nothing(store: Store) -> None:
-    store.epoch -= 1
+    store.fence = Fence(store.database, holder="first", epoch=store.fence.epoch - 1, commits={})
 
     with pytest.raises(LeaseLost):
         await store.commit(reconciled(0, after=(alert(),)))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll
     from exporter.store.database import Database
+    from exporter.store.lease import Fence
     from exporter.store.reconciliation import Reconciliation
 
 RULE_SET = loading.load([str(RULES)]).rules
@@ -45,6 +46,7 @@ class Recorder:
         self._database = database
         self._writer = Writer(database, heartbeat_seconds=900)
         self._lease = Lease(database, _HOLDER, ttl_seconds=600)
+        self._fence: Fence | None = None
         self._followed: dict[Ispb, Followed] = {}
         self._batch: list[Reconciliation] = []
         self._month: tuple[int, int] | None = None
@@ -62,10 +64,10 @@ class Recorder:
 
     async def flush(self) -> None:
         if self._commits % _RENEW_EVERY_COMMITS == 0:
-            await self._lease.acquire()
+            self._fence = await self._lease.acquire()
         self._commits += 1
-        assert self._lease.epoch is not None
-        refused = await self._writer.commit(self._batch, epoch=self._lease.epoch, holder=_HOLDER)
+        assert self._fence is not None
+        refused = await self._writer.commit(self._batch, self._fence)
         assert not refused
         self._batch = []
 

@@ -24,6 +24,8 @@ from tests.support.stored import connected
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from exporter.store.lease import Fence
+
 
 @dataclass
 class Stage:
@@ -32,9 +34,8 @@ class Stage:
     dsn: str
     outbox: Outbox
     metrics: Metrics
-    epoch: int
+    fence: Fence
     wake: asyncio.Event
-    holder: str = "first"
 
     def write(self, *numbers: int, alerts: int = 3, size: int = 10) -> None:
         """Writes the events with these numbers, of so many alerts."""
@@ -68,8 +69,7 @@ class Stage:
             outbox or self.outbox,
             metrics=self.metrics,
             wake=self.wake,
-            epoch=self.epoch,
-            holder=self.holder,
+            fence=self.fence,
         )
 
     @asynccontextmanager
@@ -99,17 +99,17 @@ async def running(made: Relay) -> AsyncIterator[None]:
 @asynccontextmanager
 async def staged(dsn: str) -> AsyncIterator[Stage]:
     async with connected(dsn) as database:
-        epoch = await Lease(database, "first", ttl_seconds=600).acquire()
-        assert epoch is not None
-        yield Stage(dsn, Outbox(database), Metrics(), epoch, asyncio.Event())
+        fence = await Lease(database, "first", ttl_seconds=600).acquire()
+        assert fence is not None
+        yield Stage(dsn, Outbox(database), Metrics(), fence, asyncio.Event())
 
 
 async def _relay_until_killed(dsn: str, url: str, topic: str) -> None:
     async with connected(dsn) as database:
         lease = Lease(database, f"process {os.getpid()}", ttl_seconds=0.1)
-        while (epoch := await lease.acquire()) is None:
+        while (fence := await lease.acquire()) is None:
             await asyncio.sleep(0.01)
-        stage = Stage(dsn, Outbox(database), Metrics(), epoch, asyncio.Event(), lease.holder)
+        stage = Stage(dsn, Outbox(database), Metrics(), fence, asyncio.Event())
         await stage.relay(url, topic).run()
 
 

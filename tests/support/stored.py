@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert
     from exporter.buckets.observation import Poll
     from exporter.errors import ReconciliationRefused
+    from exporter.store.lease import Fence
 
 HEARTBEAT_SECONDS = 900.0
 
@@ -35,10 +36,9 @@ class Store:
     """``writer`` and ``reader`` as the program uses them; partitions are there around the tests' start."""
 
     database: Database
-    epoch: int
+    fence: Fence
     writer: Writer = field(init=False)
     reader: Reader = field(init=False)
-    holder: str = "first"
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.database)
@@ -50,7 +50,7 @@ class Store:
 
     async def commit(self, *batch: Reconciliation | Poll) -> list[tuple[Reconciliation, ReconciliationRefused]]:
         made = [r if isinstance(r, Reconciliation) else Reconciliation(r, evaluated=True) for r in batch]
-        return await self.writer.commit(made, epoch=self.epoch, holder=self.holder)
+        return await self.writer.commit(made, self.fence)
 
     async def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         async with self.database.connection() as connection:
@@ -100,10 +100,10 @@ async def connected(dsn: str, **settings: Any) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def stored(dsn: str, at_time: datetime = START) -> AsyncIterator[Store]:
     async with connected(dsn) as database:
-        epoch = await Lease(database, "first", ttl_seconds=600).acquire()
-        assert epoch is not None
+        fence = await Lease(database, "first", ttl_seconds=600).acquire()
+        assert fence is not None
         await maintain(database, 120, at=at_time)
-        yield Store(database, epoch)
+        yield Store(database, fence)
 
 
 def pending(alert: Alert) -> Alert:

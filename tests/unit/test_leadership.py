@@ -9,11 +9,12 @@ import pytest
 from exporter.errors import DatabaseUnavailable, LeaseLost, SchemaMismatch
 from exporter.leadership import Leadership, Standing
 from exporter.metrics import Metrics
+from exporter.store.lease import Fence
 from tests.support.conditions import until
 
 
 class StandInLease:
-    """Gives each answer in turn to those who acquire, the last again and again."""
+    """Gives each answer (an epoch) in turn to those who acquire, the last again and again."""
 
     def __init__(self, *answers) -> None:
         self.answers = list(answers)
@@ -21,12 +22,12 @@ class StandInLease:
         self.asked = 0
         self.released = 0
 
-    async def acquire(self) -> int | None:
+    async def acquire(self) -> Fence | None:
         self.asked += 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return None if answer is None else Fence(None, holder="this", epoch=answer, commits={})
 
     async def renew(self) -> None:
         outcome = self.renewals.pop(0) if self.renewals else None
@@ -57,31 +58,31 @@ class Led:
         self.lease = lease
         self.polling = StandInPolling()
         self.epochs: list[int] = []
-        self.stepped_down = 0
-        self.lost_touch = 0
+        self.resets = 0
+        self.waits = 0
         self.metrics = Metrics()
         self.leadership = Leadership(
             lease,
             check=check or self._pass,
             work=work or self._work,
             polling=self.polling,
-            step_down=self._step_down,
-            lost_touch=self._lose_touch,
+            reset=self._reset,
+            waiting=self._wait,
             metrics=self.metrics,
         )
 
     async def _pass(self) -> None:
         return
 
-    async def _work(self, epoch: int) -> None:
-        self.epochs.append(epoch)
+    async def _work(self, fence: Fence) -> None:
+        self.epochs.append(fence.epoch)
         await asyncio.Event().wait()
 
-    def _step_down(self) -> None:
-        self.stepped_down += 1
+    def _reset(self) -> None:
+        self.resets += 1
 
-    def _lose_touch(self) -> None:
-        self.lost_touch += 1
+    async def _wait(self) -> None:
+        self.waits += 1
 
     async def until(self, condition) -> None:
         """Runs until ``condition`` holds, and a little of the loop longer; then stops."""
@@ -111,11 +112,23 @@ async def test_whoever_waits_neither_works_nor_polls(monkeypatch) -> None:
     led = Led(StandInLease(None), monkeypatch)
     led.polling.running = True
 
-    await led.until(lambda: led.stepped_down > 1)
+    await led.until(lambda: led.waits > 1)
 
     assert led.leadership.standing is Standing.WAITING
     assert not led.epochs
     assert not led.polling.running
+
+
+async def test_whoever_cannot_ask_how_far_the_other_is_polls(monkeypatch) -> None:
+    async def wait() -> None:
+        raise DatabaseUnavailable("away")
+
+    led = Led(StandInLease(None), monkeypatch)
+    led.leadership._waiting = wait
+
+    await led.until(lambda: led.leadership.standing is Standing.UNREACHABLE)
+
+    assert led.polling.running
 
 
 async def test_whoever_cannot_reach_the_database_polls(monkeypatch) -> None:
@@ -149,16 +162,16 @@ async def test_whoever_lost_the_lease_stops_working_and_asks_again(monkeypatch) 
     await led.until(lambda: len(led.epochs) == 2)
 
     assert led.epochs == [1, 3]
-    assert led.stepped_down == 1
+    assert (led.resets, led.waits) == (1, 1)
 
 
 async def test_work_that_lost_the_lease_is_no_reason_to_end(monkeypatch) -> None:
     lease = StandInLease(1, 2)
     epochs: list[int] = []
 
-    async def work(epoch: int) -> None:
-        epochs.append(epoch)
-        if epoch == 1:
+    async def work(fence: Fence) -> None:
+        epochs.append(fence.epoch)
+        if fence.epoch == 1:
             raise LeaseLost("fenced")
         await asyncio.Event().wait()
 
@@ -167,6 +180,7 @@ async def test_work_that_lost_the_lease_is_no_reason_to_end(monkeypatch) -> None
     await led.until(lambda: len(epochs) == 2)
 
     assert epochs == [1, 2]
+    assert led.resets == 1
 
 
 async def test_a_database_that_is_away_does_not_end_the_lead(monkeypatch) -> None:
@@ -177,7 +191,7 @@ async def test_a_database_that_is_away_does_not_end_the_lead(monkeypatch) -> Non
     await led.until(lambda: not lease.renewals)
 
     assert led.epochs == [1]
-    assert led.lost_touch == 3
+    assert led.resets == 0
 
 
 async def test_a_leader_whose_database_is_away_says_so_until_it_is_back(monkeypatch) -> None:
@@ -215,19 +229,19 @@ async def test_a_lost_lease_is_told_in_its_own_words(monkeypatch, caplog) -> Non
     async def lost() -> None:
         raise LeaseLost("another reconciler took it")
 
-    async def work(_epoch: int) -> None:
+    async def work(_fence: Fence) -> None:
         async with asyncio.TaskGroup() as parts:
             parts.create_task(lost())
 
     led = Led(StandInLease(1, None), monkeypatch, work=work)
 
-    await led.until(lambda: led.stepped_down)
+    await led.until(lambda: led.resets)
 
     assert "another reconciler took it" in caplog.messages
 
 
 async def test_work_that_fails_ends_the_process(monkeypatch) -> None:
-    async def work(_epoch: int) -> None:
+    async def work(_fence: Fence) -> None:
         raise RuntimeError("a defect")
 
     led = Led(StandInLease(1), monkeypatch, work=work)
@@ -243,7 +257,7 @@ async def test_a_process_that_does_not_poll_waits_and_leads_like_any_other(monke
     await led.until(lambda: led.epochs)
 
     assert led.epochs == [3]
-    assert led.stepped_down == 1
+    assert led.waits == 1
 
 
 async def test_the_lease_is_shown_as_held_while_this_process_leads_and_no_longer(monkeypatch) -> None:
@@ -256,7 +270,7 @@ async def test_the_lease_is_shown_as_held_while_this_process_leads_and_no_longer
         held = led.metrics.registry.get_sample_value("dict_rate_limit_lease_held")
         if held not in shown[-1:]:
             shown.append(held)
-        return led.stepped_down > 1
+        return led.waits > 1
 
     await led.until(look)
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import pytest
@@ -29,9 +29,11 @@ from tests.support.conditions import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from exporter.store.lease import Fence
     from exporter.store.outbox import OutboxRow, Outcome
 
-INSTALLATION = UUID(int=99)
+FENCE = cast("Fence", None)
+"""Nobody but the real outbox looks at it."""
 
 
 class Fault(Enum):
@@ -68,12 +70,14 @@ class Broker:
         """(sequence id, row) of the events that it has, in order."""
         self.sent: list[OutboxRow] = []
         self.last = -1
+        """The highest id that it has of the producer that is connected."""
         self.connections = 0
         self.unreachable = 0
         self.is_connected = True
         self.open = asyncio.Event()
         self.open.set()
         self.in_flight = 0
+        self._name: str | None = None
         self._faults = list(faults)
         self._always = always
         self._partitioned = partitioned
@@ -88,6 +92,8 @@ class Broker:
             self.unreachable -= 1
             raise BrokerUnavailable("it does not answer")
         self.connections += 1
+        if name != self._name:
+            self.last, self._name = (self.last if self._name is None else -1), name
         yield Producer(self, self.last)
 
     async def take(self, row: OutboxRow) -> Receipt:
@@ -144,6 +150,7 @@ class Outbox:
         self.commits = 0
         self.prunable = 0
         self.pruned: list[int] = []
+        self.installation = 1
         self._highest = 0
 
     def write(self, row: OutboxRow) -> None:
@@ -153,18 +160,24 @@ class Outbox:
         return [number for number, entry in self.entries.items() if entry.state == state]
 
     async def installation_id(self) -> UUID:
-        return INSTALLATION
+        return UUID(int=self.installation)
 
-    async def take(self, limit: int, *, producer: str, above: int, held, epoch: int, holder: str) -> list[OutboxRow]:
+    async def change_installation_id(self, _fence) -> None:
+        self.installation += 1
+
+    async def highest_sequence_id(self) -> int:
+        return self._highest
+
+    async def take(self, limit: int, _fence, *, producer: str, held) -> list[OutboxRow]:
         waiting = [e for e in self.entries.values() if e.state == "pending"]
         again = sorted((e for e in waiting if e.producer == producer), key=lambda e: e.row.sequence_id)[:limit]
         fresh = [e for e in waiting if e.producer != producer and e.row.fingerprint not in held]
         for entry in fresh[: limit - len(again)]:
-            self._highest = max(self._highest, above) + 1
+            self._highest += 1
             entry.row, entry.producer = replace(entry.row, sequence_id=self._highest), producer
         return [replace(e.row, sent_before=True) for e in again] + [e.row for e in fresh[: limit - len(again)]]
 
-    async def settle(self, outcome: Outcome, *, epoch: int, holder: str) -> None:
+    async def settle(self, outcome: Outcome, _fence) -> None:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
@@ -182,7 +195,7 @@ class Outbox:
             if self.entries[number].state == "pending":
                 self.entries[number].state = "published"
 
-    async def prune(self, older_than_seconds: float, *, epoch: int, holder: str) -> int:
+    async def prune(self, older_than_seconds: float, _fence) -> int:
         pruned = min(PRUNE_ROWS, self.prunable)
         self.prunable -= pruned
         self.pruned.append(pruned)
@@ -204,8 +217,7 @@ class Relaying:
             outbox,
             metrics=self.metrics,
             wake=self.wake,
-            epoch=1,
-            holder="first",
+            fence=FENCE,
         )
 
     def count(self, name: str) -> float:
@@ -287,13 +299,26 @@ async def test_an_event_that_comes_while_the_relay_waits_is_sent() -> None:
     assert broker.rows == [1]
 
 
-async def test_ids_are_above_all_that_the_broker_knows_of_this_producer() -> None:
+async def test_a_broker_that_has_what_the_database_never_sent_is_sent_all_by_another_producer(caplog) -> None:
     outbox, broker = Outbox(*events(2)), Broker()
-    broker.last = 1000
+    broker.last = 1
 
     await relayed(outbox, broker)
 
-    assert broker.taken == [(1001, 1), (1002, 2)]
+    assert broker.taken == [(1, 1), (2, 2)]
+    assert outbox.installation == 2
+    assert "the broker has events that the database never sent" in caplog.text
+
+
+async def test_a_broker_that_has_the_last_event_of_the_database_knows_the_producer() -> None:
+    outbox, broker = Outbox(*events(2)), Broker()
+    await relayed(outbox, broker)
+    outbox.write(outbox_row(3))
+
+    await relayed(outbox, broker)
+
+    assert outbox.installation == 1
+    assert broker.taken == [(1, 1), (2, 2), (3, 3)]
 
 
 async def test_an_event_that_can_never_be_sent_is_dead_at_once_and_the_next_are_sent(caplog) -> None:
@@ -490,7 +515,7 @@ async def test_a_relay_whose_lease_was_taken_ends() -> None:
 
 async def test_a_relay_without_a_broker_says_what_to_set() -> None:
     outbox, wake = Outbox(), asyncio.Event()
-    made = Relay(PulsarSettings(), outbox, metrics=Metrics(), wake=wake, epoch=1, holder="first")
+    made = Relay(PulsarSettings(), outbox, metrics=Metrics(), wake=wake, fence=FENCE)
 
     with pytest.raises(ConfigurationError, match=r"pulsar\.service_url"):
         await made.run()

@@ -1,0 +1,123 @@
+"""The feed within one process: from its exporter to its reconciler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporter.feed.backlog import Deflation, Stream
+from exporter.feed.stubs import feed_pb2
+from exporter.feed.wire import poll_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
+
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import Poll
+    from exporter.feed.inbox import Inbox
+    from exporter.store.writer import LastPoll
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    stream_id: str
+    sequence: int
+    participant: Ispb
+    polled_at: datetime
+    deflated: bytes
+
+    def is_needed(self, last: LastPoll | None) -> bool:
+        """Returns whether a reconciler must see it, where ``last`` is the participant's last in the database."""
+        return last is None or self.stream_id != last.stream_id or self.sequence > last.stale_sequence
+
+    def is_ahead_of(self, last: LastPoll | None) -> bool:
+        return last is None or self.polled_at > last.polled_at
+
+
+class LocalFeed:
+    """Hands this process's own polls to its reconciler, and keeps the last ``capacity`` of them, committed or not.
+
+    While the database is away they wait here. A reconciler that takes up its
+    work goes on from where the database stands (``last_polls`` waits for it), so
+    that what a database lost that became an older copy of itself is written
+    once more. ``dropped`` is told of each poll that had to go before the
+    reconciler had it.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        *,
+        capacity: int,
+        last_polls: Callable[[], Awaitable[Mapping[Ispb, LastPoll]]],
+        dropped: Callable[[int], None],
+    ) -> None:
+        self._inbox = inbox
+        self._capacity = capacity
+        self._last_polls = last_polls
+        self._dropped = dropped
+        self._deflation = Deflation()
+        self._polls: deque[_Kept] = deque()
+        self._handed = 0
+        self._full = False
+        self._arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._polls)
+
+    @property
+    def waiting(self) -> int:
+        """How many polls the reconciler did not have yet."""
+        return len(self._polls) - self._handed
+
+    def stream(self) -> Stream:
+        """Returns a new stream, for an exporter that begins to poll."""
+        return Stream(self.put)
+
+    def put(self, poll: Poll) -> None:
+        kept = _Kept(poll.stream_id, poll.sequence, poll.participant, poll.polled_at, self._deflation.deflated(poll))
+        self._polls.append(kept)
+        self._arrived.set()
+        if len(self._polls) > self._capacity:
+            self._polls.popleft()
+            self._pass_over()
+
+    async def run(self) -> None:
+        """Hands polls to the inbox, but for those of which the database knows, and whose figures are stale."""
+        self._handed = 0
+        last_polls = await self._last_polls()
+        while True:
+            await self._inbox.room()
+            if self._handed < len(self._polls):
+                kept = self._polls[self._handed]
+                self._handed += 1
+                if kept.is_needed(last_polls.get(kept.participant)):
+                    self._inbox.put(self._poll(kept))
+            else:
+                self._full = False
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    def forget(self, last_polls: Mapping[Ispb, LastPoll]) -> None:
+        """Keeps only what another reconciler, of whose doing the database tells, has not gone past."""
+        self._polls = deque(kept for kept in self._polls if kept.is_ahead_of(last_polls.get(kept.participant)))
+        self._handed = 0
+
+    def _pass_over(self) -> None:
+        if self._handed:
+            self._handed -= 1
+            return
+        self._dropped(1)
+        if not self._full:
+            log.error("the queue of polls is full (%d): the oldest are dropped", self._capacity)
+        self._full = True
+
+    def _poll(self, kept: _Kept) -> Poll:
+        message = feed_pb2.FromExporter.FromString(self._deflation.inflated(kept.deflated))
+        return poll_of(message.poll, kept.stream_id)

@@ -1,0 +1,157 @@
+"""A process's own polls reach its reconciler, and are kept for a database that loses them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.feed.inbox import Inbox
+from exporter.feed.local import LocalFeed
+from exporter.store.writer import LastPoll
+from tests.support.builders import PARTICIPANT, at, bucket, failed, poll
+from tests.support.conditions import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from exporter.buckets.observation import Poll
+
+
+def last(sequence: int, stream_id: str = "stream", *, stale: int = 0, seconds: float = 0) -> LastPoll:
+    """Where the database stands."""
+    return LastPoll(PARTICIPANT, at(seconds), stream_id, sequence, stale_sequence=stale)
+
+
+class Fed:
+    """A feed with these polls put, by their numbers, one each 15 seconds, and where the database stands."""
+
+    def __init__(self, *numbers: int, capacity: int = 100, known: LastPoll | None = None) -> None:
+        self.dropped = 0
+        self.known = known
+        self.inbox = Inbox(1000, lambda _: None)
+        self.feed = LocalFeed(self.inbox, capacity=capacity, last_polls=self._last_polls, dropped=self._drop)
+        self.put(*numbers)
+
+    def put(self, *numbers: int, stream_id: str = "stream") -> None:
+        for number in numbers:
+            self.feed.put(self.poll(number, stream_id))
+
+    @staticmethod
+    def poll(number: int, stream_id: str = "stream") -> Poll:
+        return poll(bucket(number), seconds=15 * number, sequence=number, stream_id=stream_id)
+
+    async def taken(self) -> list[Poll]:
+        return await self.inbox.take(1000) if len(self.inbox) else []
+
+    async def numbers(self) -> list[int]:
+        return [made.sequence for made in await self.taken()]
+
+    @asynccontextmanager
+    async def led(self, polls: int) -> AsyncIterator[None]:
+        """Leads with an inbox that begins empty, until so many polls are in it."""
+        self.inbox.clear()
+        task = asyncio.create_task(self.feed.run())
+        try:
+            await until(lambda: len(self.inbox) >= polls)
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _last_polls(self) -> dict:
+        return {PARTICIPANT: self.known} if self.known else {}
+
+    def _drop(self, polls: int) -> None:
+        self.dropped += polls
+
+
+async def test_polls_arrive_as_they_were_made_and_in_order() -> None:
+    fed = Fed(1, 2)
+    lost = failed(45, sequence=3)
+
+    async with fed.led(2):
+        fed.feed.put(lost)
+        await until(lambda: len(fed.inbox) == 3)
+        polls = await fed.taken()
+
+    assert polls == [fed.poll(1), fed.poll(2), lost]
+
+
+async def test_a_reconciler_that_begins_again_is_handed_what_the_database_lost() -> None:
+    fed = Fed(1, 2, 3, 4)
+    async with fed.led(4):
+        pass
+    fed.known = last(2, stale=2)
+
+    async with fed.led(2):
+        assert await fed.numbers() == [3, 4]
+
+
+async def test_a_database_that_knows_nothing_of_a_stream_is_handed_all_of_it() -> None:
+    fed = Fed(1, 2, known=last(700, "another", stale=700))
+
+    async with fed.led(2):
+        assert await fed.numbers() == [1, 2]
+
+
+async def test_what_another_has_gone_past_is_forgotten_and_what_follows_is_kept() -> None:
+    fed = Fed(1, 2, 3)
+
+    fed.feed.forget({PARTICIPANT: last(9, "another", seconds=30)})
+
+    async with fed.led(1):
+        assert await fed.numbers() == [3]
+
+
+async def test_what_no_other_has_gone_past_waits_until_this_process_leads_again() -> None:
+    fed = Fed(1, 2)
+
+    fed.feed.forget({PARTICIPANT: last(9, "another", seconds=14)})
+
+    fed.put(1, stream_id="next")
+    async with fed.led(3):
+        assert [(p.stream_id, p.sequence) for p in await fed.taken()] == [("stream", 1), ("stream", 2), ("next", 1)]
+
+
+async def test_beyond_its_capacity_the_oldest_are_dropped_and_counted_and_told_once(caplog) -> None:
+    fed = Fed(1, 2, 3, 4, 5, capacity=3)
+
+    assert fed.dropped == 2
+    assert [record.message for record in caplog.records] == ["the queue of polls is full (3): the oldest are dropped"]
+    async with fed.led(3):
+        assert await fed.numbers() == [3, 4, 5]
+
+
+async def test_what_the_reconciler_had_is_not_counted_when_it_goes() -> None:
+    fed = Fed(1, 2, 3, capacity=3)
+    async with fed.led(3):
+        pass
+
+    fed.put(4, 5)
+
+    assert fed.dropped == 0
+    assert (len(fed.feed), fed.feed.waiting) == (3, 2)
+
+
+async def test_a_full_inbox_holds_the_feed_up_and_loses_nothing(monkeypatch) -> None:
+    monkeypatch.setattr("exporter.feed.inbox.ROOM", 2)
+    fed = Fed(*range(1, 11))
+
+    async with fed.led(3):
+        seen = []
+        while len(seen) < 10:
+            assert len(fed.inbox) <= 3
+            polls = await fed.taken()
+            seen += [made.sequence for made in polls]
+            fed.inbox.done(polls)
+            await asyncio.sleep(0)
+
+    assert seen == list(range(1, 11))
+
+
+@pytest.mark.parametrize("polls", [0, 3])
+def test_what_waits_is_what_the_reconciler_did_not_have(polls: int) -> None:
+    assert Fed(*range(polls)).feed.waiting == polls
