@@ -13,8 +13,11 @@
     │   ├── RuleFileInvalid
     │   └── RuleEvaluationFailed
     ├── StoreError
-    │   ├── DatabaseUnavailable     retried
-    │   ├── SchemaMismatch
+    │   ├── DatabaseUnusable        retried
+    │   │   ├── DatabaseUnavailable
+    │   │   ├── SchemaMismatch
+    │   │   ├── AccessDenied
+    │   │   └── PartitionMissing
     │   ├── MigrationFailed
     │   ├── LeaseLost
     │   │   └── DatabaseWentBack
@@ -119,12 +122,24 @@ class StoreError(DictRateLimitError):
     """PostgreSQL did not do what was asked."""
 
 
-class DatabaseUnavailable(StoreError):
+class DatabaseUnusable(StoreError):
+    """PostgreSQL cannot do what was asked as things are; somebody may mend that, and the same will go well then."""
+
+
+class DatabaseUnavailable(DatabaseUnusable):
     """PostgreSQL does not answer."""
 
 
-class SchemaMismatch(StoreError):
+class SchemaMismatch(DatabaseUnusable):
     """The database's schema is not the one this version needs."""
+
+
+class AccessDenied(DatabaseUnusable):
+    """The database user may not do this."""
+
+
+class PartitionMissing(DatabaseUnusable):
+    """No partition is there for the month of a poll."""
 
 
 class MigrationFailed(StoreError):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from exporter.errors import DatabaseUnavailable, LeaseLost, SchemaMismatch, first_of
+from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMismatch, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +36,7 @@ class Standing(StrEnum):
     LEADING = "leading"
     UNREACHABLE = "database unreachable"
     MISMATCH = "schema mismatch"
+    DENIED = "access denied"
 
 
 class Polling(Protocol):
@@ -48,10 +49,10 @@ class Polling(Protocol):
 class Leadership:
     """Takes the lease, works while it holds, and gives it back.
 
-    ``check`` is called before the lease is taken and raises SchemaMismatch;
+    ``check`` is called before the lease is taken and raises DatabaseUnusable;
     ``work`` does everything a leader does, until cancelled or LeaseLost;
     ``reset`` is called when it lost the lease: nothing that it knew counts any more;
-    ``waiting`` is called again and again while another leads. Both may raise DatabaseUnavailable.
+    ``waiting`` is called again and again while another leads. It may raise DatabaseUnusable.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Leadership:
         metrics: Metrics,
     ) -> None:
         self.standing = Standing.STARTING
+        self.checked = False
+        """Whether the schema was ever found to be the one that this version needs."""
         self._lease = lease
         self._check = check
         self._work = work
@@ -85,24 +88,21 @@ class Leadership:
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
             # Whoever cannot give it back lets it expire.
-            with suppress(DatabaseUnavailable, LeaseLost, TimeoutError):
+            with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
                 await asyncio.shield(asyncio.wait_for(self._lease.release(), RELEASE_SECONDS))
 
     async def _acquire(self) -> Fence | None:
         try:
             await self._check()
+            self.checked = True
             fence = await self._lease.acquire()
             if fence is None:
                 self._stand(Standing.WAITING, "another process leads")
                 if self._polling is not None:
                     await self._polling.stop()
                 await self._waiting()
-        except DatabaseUnavailable as error:
-            self._stand(Standing.UNREACHABLE, str(error))
-            self._poll()
-            return None
-        except SchemaMismatch as error:
-            self._stand(Standing.MISMATCH, str(error))
+        except DatabaseUnusable as error:
+            self._stand(_without(error), str(error))
             self._poll()
             return None
         return fence
@@ -129,9 +129,9 @@ class Leadership:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 await self._lease.renew()
-            except DatabaseUnavailable as error:
+            except DatabaseUnusable as error:
                 # Nobody else can lead either; the epoch fences what was missed.
-                self._stand(Standing.UNREACHABLE, str(error))
+                self._stand(_without(error), str(error))
             else:
                 self._stand(Standing.LEADING, f"epoch {epoch}")
 
@@ -144,3 +144,10 @@ class Leadership:
             level = logging.INFO if standing in (Standing.LEADING, Standing.WAITING) else logging.ERROR
             log.log(level, "%s: %s", standing, why)
         self.standing = standing
+
+
+def _without(error: DatabaseUnusable) -> Standing:
+    """Returns what a process is that cannot use its database."""
+    if isinstance(error, SchemaMismatch):
+        return Standing.MISMATCH
+    return Standing.DENIED if isinstance(error, AccessDenied) else Standing.UNREACHABLE

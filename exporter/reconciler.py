@@ -19,7 +19,7 @@ from exporter import telemetry
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll, View, view_after
-from exporter.errors import DatabaseUnavailable
+from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.inbox import Report
 from exporter.store.reconciliation import Reconciliation
 
@@ -114,7 +114,7 @@ class Reconciler:
     of them: all that the feeds carry, which ``carried`` returns where all are
     known); ``go_on_from`` is told of the last poll in
     the database, before which no new one may be; ``wake`` is called when there
-    is something to relay.
+    is something to relay, ``partition_missing`` when polls wait for a partition.
     """
 
     def __init__(
@@ -130,6 +130,7 @@ class Reconciler:
         listeners: Sequence[Reports] = (),
         go_on_from: Callable[[datetime], None] = lambda _: None,
         carried: Callable[[], Collection[str]] = tuple,
+        partition_missing: Callable[[], None] = lambda: None,
     ) -> None:
         self._writer = writer
         self._inbox = inbox
@@ -141,6 +142,8 @@ class Reconciler:
         self._listeners = listeners
         self._go_on_from = go_on_from
         self._carried = carried
+        self._partition_missing = partition_missing
+        self._reminder = telemetry.Reminder()
         self._followed: dict[Ispb, Followed] = {}
         self._last_polls: Mapping[Ispb, LastPoll] = {}
         self._standing_known = asyncio.Event()
@@ -205,10 +208,13 @@ class Reconciler:
                 polls = await self._inbox.take(BATCH_POLLS)
                 await _finished(self._reconcile(polls, fence))
                 self._inbox.done(polls)
-            except DatabaseUnavailable as error:
+            except DatabaseUnusable as error:
                 # Whether the last commit took place is not known: the database tells.
                 self._restored = False
-                log.warning("polls wait for the database: %s", error, extra={"waiting": len(self._inbox)})
+                if self._reminder.is_due(str(error)):
+                    log.warning("polls wait for the database: %s", error, extra={"waiting": len(self._inbox)})
+                if isinstance(error, PartitionMissing):
+                    self._partition_missing()
                 await asyncio.sleep(1)
 
     async def _restore(self) -> None:

@@ -8,8 +8,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from exporter import telemetry
 from exporter.buckets.bucket import Ispb
-from exporter.errors import DatabaseUnavailable, RuleFileInvalid
+from exporter.errors import DatabaseUnusable, RuleFileInvalid
 from exporter.feed.inbox import Inbox, Report
 from exporter.feed.local import LocalFeed
 from exporter.leadership import Leadership, Standing
@@ -21,7 +22,7 @@ from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.migrations import check
 from exporter.store.outbox import Outbox
-from exporter.store.partitions import maintain
+from exporter.store.partitions import maintain, readiness
 from exporter.store.reader import Reader
 from exporter.store.writer import Writer
 from exporter.web.sources import Dependency, RuleGroupStatus, RuleStatus
@@ -68,6 +69,8 @@ class Reconciling:
         self._reader = Reader(database)
         self._outbox = Outbox(database)
         self._work = asyncio.Event()
+        self._partition_missing = asyncio.Event()
+        self._reminder = telemetry.Reminder()
         self._writer = Writer(database, settings.database.heartbeat)
         self.reconciler = Reconciler(
             writer=self._writer,
@@ -78,6 +81,7 @@ class Reconciling:
             now=self.clock.now,
             go_on_from=self.clock.go_on_from,
             carried=self._carried,
+            partition_missing=self._partition_missing.set,
             wake=self._work.set,
             listeners=self.clients,
         )
@@ -86,15 +90,11 @@ class Reconciling:
 
     @classmethod
     async def build(cls, settings: Settings, metrics: Metrics, holder: str, stack: AsyncExitStack) -> Reconciling:
-        """Raises RuleFileInvalid, ConfigurationError, and SchemaMismatch where the database answers."""
+        """Raises RuleFileInvalid, ConfigurationError."""
         database = Database(settings.database)
         built = cls(settings, metrics, database, holder)
         await database.open()
         stack.push_async_callback(database.close)
-        try:
-            await check(database)
-        except DatabaseUnavailable as error:
-            log.error("starting without the database: %s", error)  # noqa: TRY400 - the sentence is enough
         return built
 
     def follow_own(self) -> LocalFeed:
@@ -178,11 +178,12 @@ class Reconciling:
 
     @property
     def ready(self) -> bool:
-        """Whether the schema was checked and this process leads or waits.
+        """Whether the schema was once the right one, or the database is away.
 
-        A database that is away is named among the dependencies and hides nobody.
+        What is amiss with a database is named among the dependencies and hides nobody.
         """
-        return self._standing in (Standing.LEADING, Standing.WAITING, Standing.UNREACHABLE)
+        checked = self.leadership is not None and self.leadership.checked
+        return checked or self._standing is Standing.UNREACHABLE
 
     @property
     def _standing(self) -> Standing:
@@ -212,7 +213,6 @@ class Reconciling:
             wake=self._work,
             fence=fence,
         )
-        await self._partitions_ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reconciler.run(fence))
             group.create_task(self._maintain())
@@ -248,32 +248,43 @@ class Reconciling:
         if self.local is not None and len(self.local):
             self.local.forget(await self._writer.last_polls())
 
-    async def _partitions_ready(self) -> None:
-        """Returns once the months that polls go to are there."""
-        while await self._maintain_once() is None:  # noqa: ASYNC110 - asks the database, and no event tells
-            await asyncio.sleep(1)
-
     async def _maintain(self) -> None:
         """Keeps partitions ahead of the clock, and drops those past their retention."""
         while True:
+            self._partition_missing.clear()
             complete = await self._maintain_once()
-            await asyncio.sleep(MAINTENANCE_SECONDS if complete else RETRY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MAINTENANCE_SECONDS if complete else RETRY_SECONDS):
+                    await self._partition_missing.wait()
 
-    async def _maintain_once(self) -> bool | None:
-        """Returns whether nothing was postponed; None where the database is away."""
+    async def _maintain_once(self) -> bool:
+        """Returns whether nothing is left for the next time."""
+        complete = False
         try:
             done = await maintain(self._database, self._settings.database.retention_months)
-        except DatabaseUnavailable as error:
-            log.warning("partitions wait for the database: %s", error)
-            return None
-        self.metrics.partitions_ready_months.set(done.ready_months)
-        if done.created or done.dropped:
-            log.info("partitions made and dropped", extra={"made": len(done.created), "dropped": len(done.dropped)})
-        return done.complete
+        except DatabaseUnusable as error:
+            if self._reminder.is_due(str(error)):
+                log.warning("partitions wait for the database: %s", error)
+        else:
+            complete = done.complete
+            if done.created or done.dropped:
+                log.info("partitions made and dropped", extra={"made": len(done.created), "dropped": len(done.dropped)})
+        try:
+            ready = await readiness(self._database)
+        except DatabaseUnusable:
+            self.metrics.partitions_ready_months.withdraw()
+            return False
+        self.metrics.partitions_ready_months.set(ready.months)
+        for table in ready.detached:
+            log.error(
+                "a table with a partition's name is no partition: attach it, or rename it and another one is made",
+                extra={"table": table},
+            )
+        return complete and not ready.detached
 
     async def _count_outbox(self) -> None:
         while True:
-            with suppress(DatabaseUnavailable):
+            with suppress(DatabaseUnusable):
                 stats = await self._reader.outbox_stats()
                 self.metrics.show_outbox(stats.pending, stats.oldest_age_seconds)
                 for client in self.clients:

@@ -136,3 +136,21 @@ def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
         )
     formatter.converter = time.gmtime
     return formatter
+
+
+class Reminder:
+    """Says which of messages that come again and again are worth a line in the log: new ones, and one now and then."""
+
+    def __init__(self, every_seconds: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._every_seconds = every_seconds
+        self._monotonic = monotonic
+        self._message: str | None = None
+        self._said_at = 0.0
+
+    def is_due(self, message: str) -> bool:
+        """Returns whether ``message`` is another one than the last, or was not due for ``every_seconds``."""
+        now = self._monotonic()
+        due = message != self._message or now - self._said_at >= self._every_seconds
+        if due:
+            self._message, self._said_at = message, now
+        return due

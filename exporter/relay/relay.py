@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from exporter import telemetry
-from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EventRefused, LeaseLost
+from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnusable, EventRefused, LeaseLost
 from exporter.relay.producer import NoReceipt, connected
 from exporter.relay.suspects import Suspects
 from exporter.store import outbox
@@ -65,6 +65,7 @@ class Relay:
         self._outcome = Outcome()
         self._doubtful: OutboxRow | None = None
         self._suspects = Suspects()
+        self._reminder = telemetry.Reminder()
         self._prune_at = time.monotonic()
 
     async def run(self) -> None:
@@ -78,15 +79,16 @@ class Relay:
                 except BrokerUnavailable as error:
                     self._in_trouble(str(error))
                     self._failures += 1
-                except DatabaseUnavailable as error:
-                    log.warning("events wait for the database: %s", error)
+                except DatabaseUnusable as error:
+                    if self._reminder.is_due(str(error)):
+                        log.warning("events wait for the database: %s", error)
                 await asyncio.sleep(backoff_seconds(self._failures, random.random()))  # noqa: S311 - not a secret
         finally:
-            with suppress(DatabaseUnavailable, LeaseLost, TimeoutError):
+            with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
                 await asyncio.wait_for(self._settle(), SETTLE_SECONDS)
 
     async def _session(self) -> None:
-        """Relays with one producer, until a new one is needed. Raises BrokerUnavailable, DatabaseUnavailable."""
+        """Relays with one producer, until a new one is needed. Raises BrokerUnavailable, DatabaseUnusable."""
         name = f"dict-rate-limit-{await self._outbox.installation_id()}"
         async with connected(self._settings, name) as producer:
             self._out_of_trouble()
@@ -155,7 +157,7 @@ class Relay:
             while not (await asyncio.wait({sending}, timeout=1))[0]:
                 if not producer.is_connected:
                     self._in_trouble("the connection is lost")
-                with suppress(DatabaseUnavailable):
+                with suppress(DatabaseUnusable):
                     await self._settle()
             return sending.result()
         except asyncio.CancelledError:
@@ -202,7 +204,7 @@ class Relay:
         self._metrics.events_published.inc()
 
     async def _settle(self) -> None:
-        """Commits what became of the rows. Raises DatabaseUnavailable: it is still to be committed then."""
+        """Commits what became of the rows. Raises DatabaseUnusable: it is still to be committed then."""
         if self._outcome:
             outcome, self._outcome = self._outcome, Outcome()
             try:

@@ -21,8 +21,10 @@ from psycopg.pq import Format
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from exporter.errors import (
+    AccessDenied,
     ConfigurationError,
     DatabaseUnavailable,
+    PartitionMissing,
     ReconciliationRefused,
     SchemaMismatch,
     StoreError,
@@ -71,10 +73,11 @@ class Database:
             **_TCP,
         }
         self._connect_timeout = float(settings.connect_timeout)
+        self._refusal: str | None = None
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
             self._dsn,
             kwargs=self._options,
-            connection_class=_Connection,
+            connection_class=self._recording(),
             configure=_configure,
             check=AsyncConnectionPool.check_connection,
             min_size=settings.min_size,
@@ -86,6 +89,23 @@ class Database:
             open=False,
             name="dict-rate-limit",
         )
+
+    def _recording(self) -> type[_Connection]:
+        """Returns a kind of connection that leaves here why the last one did not come about."""
+        database = self
+
+        class Recorded(_Connection):
+            @classmethod
+            async def connect(cls, *arguments: Any, **options: Any) -> Self:
+                try:
+                    connection = await super().connect(*arguments, **options)
+                except psycopg.Error as error:
+                    database._refusal = _said(error)
+                    raise
+                database._refusal = None
+                return connection
+
+        return Recorded
 
     async def reach(self) -> None:
         """Connects once. Raises DatabaseUnavailable in the server's own words, which the pool leaves to its log."""
@@ -117,8 +137,8 @@ class Database:
     ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """Lends a connection in autocommit mode; times it loads are UTC where results are binary.
 
-        Raises DatabaseUnavailable, also where its use takes longer than
-        ``patience_seconds``; SchemaMismatch, ReconciliationRefused, StoreError as
+        Raises DatabaseUnusable (DatabaseUnavailable also where its use takes
+        longer than ``patience_seconds``), ReconciliationRefused, StoreError as
         `translated` says.
         """
         try:
@@ -126,6 +146,9 @@ class Database:
                 yield connection
         except TimeoutError as error:
             raise DatabaseUnavailable(f"PostgreSQL did not answer within {patience_seconds:g}s") from error
+        except PoolTimeout as error:
+            # The pool says how long it waited; why no connection came about is known to who tried.
+            raise DatabaseUnavailable(f"no connection to PostgreSQL: {self._refusal or _said(error)}") from error
         except psycopg.Error as error:
             raise translated(error) from error
 
@@ -174,21 +197,34 @@ def configured_dsn(settings: DatabaseSettings) -> str:
 def translated(error: psycopg.Error) -> StoreError:
     """Returns the driver's error in this program's words.
 
-    What may go well another time is DatabaseUnavailable; rows that PostgreSQL will
+    What may go well another time is DatabaseUnusable; rows that PostgreSQL will
     never take are ReconciliationRefused.
     """
-    said = " ".join(str(error).split())
+    said = _said(error)
     if isinstance(error, (PoolTimeout, PoolClosed, TooManyRequests)):
         return DatabaseUnavailable(f"no connection to PostgreSQL: {said}")
-    if isinstance(error, (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction)):
-        return SchemaMismatch(f"the database's schema is not this version's ({said}); run `dict-rate-limit migrate up`")
-    if isinstance(error, pg.InsufficientPrivilege):
-        return StoreError(f"the database user may not do this ({said}); see migrations/roles.sql")
+    if error.sqlstate is not None and isinstance(error, (psycopg.ProgrammingError, psycopg.NotSupportedError)):
+        return _not_as_it_should_be(error, said)
+    if isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None:
+        return PartitionMissing(f"a partition is missing: {said}")
     if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
         return ReconciliationRefused(f"PostgreSQL refused the rows: {said}")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)):
         return DatabaseUnavailable(f"PostgreSQL does not answer: {said}")
     return StoreError(f"PostgreSQL: {said}")
+
+
+def _not_as_it_should_be(error: psycopg.Error, said: str) -> StoreError:
+    if isinstance(error, pg.InsufficientPrivilege):
+        return AccessDenied(
+            f"the database user may not do this ({said}); "
+            f"run `dict-rate-limit migrate up` as the migrator, which grants it (migrations/grants.sql)"
+        )
+    return SchemaMismatch(f"the database's schema is not this version's ({said}); run `dict-rate-limit migrate up`")
+
+
+def _said(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())
 
 
 class _Connection(psycopg.AsyncConnection[Any]):

@@ -17,32 +17,46 @@ _SQL: Final = queries.load("partitions")
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """What was done. ``postponed`` partitions were in use, and are for the next time.
-
-    ``ready_months`` is how many months after the current one can be written to.
-    """
+    """What was done. ``postponed`` partitions were in use, and are for the next time."""
 
     created: tuple[str, ...]
     dropped: tuple[str, ...]
     postponed: tuple[str, ...]
-    ready_months: int
 
     @property
     def complete(self) -> bool:
         return not self.postponed
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """``months`` after the current one can be written to; -1: not even the current one.
+
+    ``detached`` are tables with a partition's name that are none: nothing is made in their place.
+    """
+
+    months: int
+    detached: tuple[str, ...]
+
+
 async def maintain(database: Database, retention_months: int, *, at: datetime | None = None) -> Maintenance:
     """Makes the partitions that are missing and drops the old ones, as of ``at`` (None: the database's clock).
 
-    Raises DatabaseUnavailable.
+    Raises DatabaseUnusable.
     """
     parameters = {"retention_months": retention_months, "at": at}
     async with database.connection() as connection:
         done = await (await connection.execute(_SQL["maintain"], parameters)).fetchall()
-        row = await (await connection.execute(_SQL["ready_months"], parameters)).fetchone()
 
     def those(action: str) -> tuple[str, ...]:
         return tuple(partition for partition, what in done if what == action)
 
-    return Maintenance(those("created"), those("dropped"), those("postponed"), row[0] if row else 0)
+    return Maintenance(*map(those, ("created", "dropped", "postponed")))
+
+
+async def readiness(database: Database, *, at: datetime | None = None) -> Readiness:
+    """Returns what can be written to, as of ``at`` (None: the database's clock). Raises DatabaseUnusable."""
+    async with database.connection() as connection:
+        months = await (await connection.execute(_SQL["ready_months"], {"at": at})).fetchone()
+        detached = await (await connection.execute(_SQL["detached"])).fetchall()
+    return Readiness(-1 if months is None else int(months[0]), tuple(name for (name,) in detached))

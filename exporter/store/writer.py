@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import by_fingerprint
-from exporter.errors import ReconciliationRefused, StoreError
+from exporter.buckets.observation import Observation
+from exporter.errors import PartitionMissing, ReconciliationRefused, StoreError
 from exporter.store import queries, rows
 from exporter.store.reconciliation import (
     Figures,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from exporter.alerts.alert import Alert, Fingerprint
     from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import Poll
     from exporter.store.database import Database
     from exporter.store.lease import Fence
 
@@ -72,7 +74,7 @@ class Writer:
         self._written: dict[Ispb, Written] = {}
 
     async def restore(self) -> Restored:
-        """Returns where to go on. Raises DatabaseUnavailable."""
+        """Returns where to go on. Raises DatabaseUnusable."""
         self._written.clear()
         async with self._database.transaction() as connection, connection.cursor(binary=True) as cursor:
             alerts: dict[Ispb, list[Alert]] = {}
@@ -83,7 +85,7 @@ class Writer:
         return Restored({p: by_fingerprint(a) for p, a in alerts.items()}, last_polls)
 
     async def last_polls(self) -> dict[Ispb, LastPoll]:
-        """Returns where each participant's reconciliation stands. Raises DatabaseUnavailable."""
+        """Returns where each participant's reconciliation stands. Raises DatabaseUnusable."""
         async with self._database.connection() as connection, connection.cursor(binary=True) as cursor:
             return await _last_polls(cursor)
 
@@ -95,11 +97,17 @@ class Writer:
         One that was committed before changes nothing. Where rows are refused,
         each poll is committed by itself; the polls of a participant that follow
         a refused one are kept as history without their alerts, and returned
-        too, because what their rules saw did not happen. Raises LeaseLost,
-        DatabaseUnavailable: nothing was committed, or it is not known.
+        too, because what their rules saw did not happen. A poll that only waits
+        for its partition is not refused. Raises LeaseLost, DatabaseUnusable: it is
+        not known how much was committed.
         """
         try:
             await self._commit(batch, fence)
+        except PartitionMissing as error:
+            if len(batch) == 1:
+                if await self._will_have_partitions(batch[0].poll):
+                    raise
+                return [(batch[0], _named(batch[0], error))]
         except ReconciliationRefused as error:
             if len(batch) == 1:
                 return [(batch[0], _named(batch[0], error))]
@@ -142,6 +150,14 @@ class Writer:
         except (ValueError, OverflowError) as error:
             raise ReconciliationRefused(f"a value cannot be written: {error}") from error
         self._written |= after
+
+    async def _will_have_partitions(self, poll: Poll) -> bool:
+        times = [poll.polled_at]
+        if isinstance(poll.result, Observation):
+            times.append(poll.result.observed_at)
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(_SQL["will_have_partitions"], {"times": times})).fetchone()
+        return row is not None and bool(row[0])
 
     async def _known_policies(self, connection: AsyncConnection[Any], participants: set[Ispb]) -> dict[Ispb, Written]:
         found: dict[Ispb, dict[Any, Figures]] = {p: {} for p in participants}

@@ -183,3 +183,10 @@ SELECT p.participant, last.polled_at, coalesce(made.stream_id, '') AS stream_id,
           AND r.polled_at > made.polled_at - 2 * made.staleness
         ORDER BY r.polled_at DESC
         LIMIT 1) AS stale ON true;
+
+-- will_have_partitions --
+-- Whether these times lie in the months that partitions are made for: from the one before to three ahead.
+SELECT bool_and(t.at >= (this.month - interval '1 month') AT TIME ZONE 'UTC'
+            AND t.at < (this.month + interval '4 months') AT TIME ZONE 'UTC')
+  FROM unnest(%(times)s::timestamptz[]) AS t (at)
+ CROSS JOIN (SELECT date_trunc('month', now() AT TIME ZONE 'UTC') AS month) AS this;

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
+from exporter.store import migrations
 from tests.support import truth
 from tests.support.certificates import Authority
 from tests.support.ports import free_port
@@ -119,12 +122,19 @@ def test_a_wrong_dsn_is_reported_and_polling_goes_on(start, settings) -> None:
 
 
 @pytest.mark.postgres
-def test_a_missing_migration_says_what_to_do(start, settings, empty_database) -> None:
-    code, words = ends(start, "run", **settings, DATABASE__DSN=empty_database)
+def test_a_missing_migration_says_what_to_do_and_polling_goes_on_until_it_is_there(
+    start, settings, empty_database
+) -> None:
+    program = start(Program("run", **settings, DATABASE__DSN=empty_database))
+    wait_until(lambda: program.answers("/-/healthy"))
 
-    assert code == 1
-    assert "run `dict-rate-limit migrate up`" in words
-    assert len(words.splitlines()) == 1
+    wait_until(lambda: "run `dict-rate-limit migrate up`" in program.output())
+    wait_until(lambda: program.metric("dict_rate_limit_up") == 0)
+    assert not program.answers(), "who never saw the right schema is not ready"
+
+    asyncio.run(migrations.up(empty_database))
+    program.ready()
+    assert program.stop() == 0
 
 
 @pytest.mark.postgres

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from exporter.errors import StoreError
-from exporter.store.partitions import Maintenance, maintain
+from exporter.errors import PartitionMissing, StoreError
+from exporter.store.partitions import Maintenance, Readiness, maintain, readiness
 from tests.support.builders import PARTICIPANT, bucket, observation, poll
 from tests.support.stored import Store, stored
 
@@ -59,6 +59,11 @@ async def test_rows_on_both_sides_of_a_months_end_land_in_their_partitions(store
     assert [found async for found in store.reader.polls(PARTICIPANT)] == polls
 
 
+def execute(dsn: str, statement: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(statement)
+
+
 async def test_the_month_before_and_three_ahead_are_ready(store: Store) -> None:
     for table in TABLES:
         assert set(await partitions(store, table)) >= {"2019_12", "2020_01", "2020_02", "2020_03", "2020_04"}
@@ -81,7 +86,27 @@ async def test_doing_it_twice_changes_nothing(store: Store) -> None:
 async def test_ready_months_are_counted_from_the_month_asked_for(store: Store) -> None:
     months = len([month for month in await partitions(store) if month > "2020_01"])
 
-    assert (await maintain(store.database, 120, at=LAST_SECOND)).ready_months == months
+    assert await readiness(store.database, at=LAST_SECOND) == Readiness(months, detached=())
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_without_the_current_month_nothing_is_ready(store: Store, superuser_dsn: str, table: str) -> None:
+    execute(superuser_dsn, f"DROP TABLE {table}_2020_01")
+
+    assert (await readiness(store.database, at=LAST_SECOND)).months == -1
+
+
+async def test_a_table_without_any_partition_is_not_ready(store: Store, superuser_dsn: str) -> None:
+    for month in await partitions(store):
+        execute(superuser_dsn, f"DROP TABLE dict_rate_limit_states_{month}")
+
+    assert (await readiness(store.database, at=LAST_SECOND)).months == -1
+
+
+async def test_a_table_with_a_partitions_name_that_is_none_is_named(store: Store, superuser_dsn: str) -> None:
+    execute(superuser_dsn, "ALTER TABLE dict_rate_limit_states DETACH PARTITION dict_rate_limit_states_2020_02")
+
+    assert (await readiness(store.database, at=LAST_SECOND)).detached == ("dict_rate_limit_states_2020_02",)
 
 
 async def test_the_month_past_its_retention_goes_and_the_one_within_stays(store: Store) -> None:
@@ -158,6 +183,21 @@ async def test_a_new_partition_has_what_its_table_has(store: Store) -> None:
         assert await store.rows(generated, table=f"{table}_2020_05") == await store.rows(generated, table=table)
 
 
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_poll_of_a_month_whose_partition_is_missing_waits_for_it(
+    store: Store, superuser_dsn: str, table: str
+) -> None:
+    now = datetime.now(UTC)
+    await maintain(store.database, 120)
+    execute(superuser_dsn, f"DROP TABLE {table}_{now:%Y_%m}")
+
+    with pytest.raises(PartitionMissing):
+        await store.commit(poll_at(now, 1), poll_at(now + timedelta(seconds=1), 2))
+
+    await maintain(store.database, 120)
+    assert await store.commit(poll_at(now, 1), poll_at(now + timedelta(seconds=1), 2)) == []
+
+
 async def test_a_row_without_a_partition_is_refused_and_not_hidden(store: Store) -> None:
     refused = await store.commit(poll_at(datetime(1999, 1, 1, tzinfo=UTC), 1))
 
@@ -170,5 +210,5 @@ async def test_a_retention_of_nothing_is_refused(store: Store) -> None:
 
 
 def test_maintenance_is_complete_when_nothing_is_postponed() -> None:
-    assert Maintenance((), (), (), 3).complete
-    assert not Maintenance((), (), ("p",), 3).complete
+    assert Maintenance((), (), ()).complete
+    assert not Maintenance((), (), ("p",)).complete

@@ -15,6 +15,7 @@ from exporter.config import DatabaseSettings, Duration, RulesSettings, Secret, S
 from exporter.leadership import Standing
 from exporter.metrics import Metrics
 from exporter.reconciling import Reconciling
+from exporter.store import migrations
 from tests.support import truth
 from tests.support.builders import bucket, poll
 from tests.support.conditions import until
@@ -83,24 +84,6 @@ async def test_a_commit_in_hand_is_finished_when_the_process_is_asked_to_end(dat
 
     assert not ended
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2
-
-
-async def test_a_leader_that_cannot_make_partitions_says_why_and_begins_once_it_can(
-    database_dsn, superuser_dsn, caplog
-) -> None:
-    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
-    async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
-        with psycopg.connect(superuser_dsn) as other:
-            other.execute("SELECT pg_advisory_lock(hashtext('dict_rate_limit_maintain_partitions'))")
-            task = asyncio.create_task(reconciling.run(None))
-            await until(lambda: "partitions wait for the database" in caplog.text)
-        reconciling.inbox.put(low_now())
-        await until(lambda: reconciling.reconciler.open_alerts)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    assert "lock timeout" in caplog.text
 
 
 def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
@@ -178,6 +161,101 @@ async def test_a_commit_that_the_database_lost_between_two_renewals_is_made_agai
         (3, True),
     ]
     assert "the database has become an older copy of itself: the reconciler has committed 2 times" in caplog.text
+
+
+async def test_a_leader_that_cannot_make_partitions_says_why_and_works_all_the_same(
+    database_dsn, superuser_dsn, caplog
+) -> None:
+    with psycopg.connect(superuser_dsn) as other:
+        other.execute("SELECT pg_advisory_lock(hashtext('dict_rate_limit_maintain_partitions'))")
+        async with leading(database_dsn) as (reconciling, feed):
+            await until(lambda: "partitions wait for the database" in caplog.text)
+            feed.put(low_now())
+            await until(lambda: reconciling.reconciler.open_alerts)
+
+    assert "lock timeout" in caplog.text
+
+
+async def test_a_partition_that_is_missing_is_made_at_once_and_no_poll_is_lost(database_dsn, superuser_dsn) -> None:
+    async with leading(database_dsn) as (reconciling, feed):
+        await until(lambda: b"\ndict_rate_limit_partitions_ready_months 3" in reconciling.metrics.exposition())
+        with psycopg.connect(superuser_dsn) as connection:
+            for table in ("states", "reconciliations"):
+                drop = f"DROP TABLE dict_rate_limit_{table}_{datetime.now(UTC):%Y_%m}"
+                await asyncio.to_thread(connection.execute, drop)
+        feed.put(low_now())
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+
+    assert truth.count(database_dsn, "dict_rate_limit_reconciliations") == 1
+
+
+async def test_a_missing_partition_that_cannot_be_made_is_told_and_waited_for(
+    database_dsn, superuser_dsn, caplog
+) -> None:
+    month = f"dict_rate_limit_states_{datetime.now(UTC):%Y_%m}"
+    async with leading(database_dsn) as (reconciling, feed):
+        await until(lambda: b"\ndict_rate_limit_partitions_ready_months 3" in reconciling.metrics.exposition())
+        with psycopg.connect(superuser_dsn, autocommit=True) as connection:
+            detach = f"ALTER TABLE dict_rate_limit_states DETACH PARTITION {month}"
+            await asyncio.to_thread(connection.execute, detach)
+            feed.put(low_now())
+            await until(lambda: b"\ndict_rate_limit_partitions_ready_months -1" in reconciling.metrics.exposition())
+            await until(lambda: any(getattr(r, "table", None) == month for r in caplog.records))
+            await asyncio.to_thread(connection.execute, f"DROP TABLE {month}")
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+
+    assert "polls wait for the database: a partition is missing" in caplog.text
+
+
+TABLES = ("policies", "states", "alerts", "alert_transitions", "reconciliations", "outbox", "lease", "commits")
+BREAKS = [
+    *[
+        pytest.param(
+            f"ALTER TABLE dict_rate_limit_{name} RENAME TO away",
+            f"ALTER TABLE away RENAME TO dict_rate_limit_{name}",
+            "run `dict-rate-limit migrate up`",
+            id=f"{name} is absent",
+        )
+        for name in TABLES
+    ],
+    *[
+        pytest.param(
+            f"REVOKE ALL ON dict_rate_limit_{name} FROM dict_rate_limit_writer",
+            (migrations.directory() / "grants.sql").read_text(),
+            f"the database user may not do this (permission denied for table dict_rate_limit_{name})",
+            id=f"{name} may not be used",
+        )
+        for name in TABLES
+    ],
+    pytest.param(
+        "ALTER TABLE dict_rate_limit_alerts RENAME COLUMN value TO figure",
+        "ALTER TABLE dict_rate_limit_alerts RENAME COLUMN figure TO value",
+        "run `dict-rate-limit migrate up`",
+        id="a column has another name",
+    ),
+    pytest.param(
+        "ALTER TABLE dict_rate_limit_reconciliations ALTER COLUMN evaluated TYPE integer USING evaluated::integer",
+        "ALTER TABLE dict_rate_limit_reconciliations ALTER COLUMN evaluated TYPE boolean USING evaluated::boolean",
+        "run `dict-rate-limit migrate up`",
+        id="a column has another type",
+    ),
+]
+
+
+@pytest.mark.parametrize(("breaks", "mends", "said"), BREAKS)
+async def test_whatever_is_taken_from_a_leader_is_told_and_waited_for(
+    monkeypatch, database_dsn, superuser_dsn, caplog, breaks, mends, said
+) -> None:
+    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
+    async with leading(database_dsn) as (_, feed):
+        with psycopg.connect(superuser_dsn, autocommit=True) as connection:
+            # In a thread: the reconciler may hold what these wait for.
+            await asyncio.to_thread(connection.execute, breaks)
+            feed.put(low_now())
+            await until(lambda: said in caplog.text)
+            await asyncio.to_thread(connection.execute, mends)
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_outbox") == 2)
 
 
 class Listener:
