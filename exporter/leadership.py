@@ -89,7 +89,11 @@ class Leadership:
         finally:
             # Whoever cannot give it back lets it expire.
             with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
-                await asyncio.shield(asyncio.wait_for(self._lease.release(), RELEASE_SECONDS))
+                await asyncio.shield(self._release())
+
+    async def _release(self) -> None:
+        async with asyncio.timeout(RELEASE_SECONDS):
+            await self._lease.release()
 
     async def _acquire(self) -> Fence | None:
         try:

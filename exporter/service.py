@@ -12,9 +12,10 @@ import logging
 import os
 import signal
 import socket
+import threading
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.buckets.bucket import Ispb
 from exporter.errors import ConfigurationError, first_of
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from exporter.reconciling import Reconciling
 
 log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 6.0
+"""How long parts that are asked to end may take; none of what they finish first takes as long."""
+
+END_SECONDS = 20.0
+"""How long a process that is asked to end may take at most, whatever hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +273,7 @@ async def _until_stopped(
     Without ``stop`` the signals are the service's own: SIGTERM and SIGINT stop it.
     """
     loop = asyncio.get_running_loop()
+    own_signals = stop is None
     if stop is None:
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
@@ -280,13 +288,35 @@ async def _until_stopped(
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping" if stopping in done else "a part of the process ended")
-    for task in (*tasks, stopping):
-        task.cancel()
+    if own_signals:
+        _end_by_force_after(END_SECONDS)
+    await _end({*tasks, stopping})
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, ExceptionGroup):
             raise first_of(result)
         if isinstance(result, Exception):
             raise result
+
+
+async def _end(tasks: set[asyncio.Task[Any]], grace_seconds: float = GRACE_SECONDS) -> None:
+    """Cancels ``tasks``, and those that go on after ``grace_seconds`` again: libraries may lose a cancellation."""
+    left = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=grace_seconds)
+        if left:
+            log.warning("a part of the process does not end, and is asked again")
+
+
+def _end_by_force_after(seconds: float) -> None:
+    def end() -> None:
+        log.critical("the process did not end within %g s: it is ended by force", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True  # gone with the process that ends in time
+    timer.start()
 
 
 def _nothing_to_read_again() -> None:

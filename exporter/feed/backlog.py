@@ -94,7 +94,8 @@ class Backlog:
     async def wait(self, timeout_seconds: float) -> bool:
         """Returns whether a poll arrived within the time."""
         try:
-            await asyncio.wait_for(self._arrived.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._arrived.wait()
         except TimeoutError:
             return False
         return True

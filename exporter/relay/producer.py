@@ -71,7 +71,8 @@ class Producer:
             )
         )
         try:
-            message_id = await asyncio.wait_for(sending, patience_seconds)
+            async with asyncio.timeout(patience_seconds):
+                message_id = await sending
         except TimeoutError as error:
             raise NoReceipt(f"no receipt within {patience_seconds:g}s") from error
         except pulsar.asyncio.PulsarException as error:
@@ -176,7 +177,8 @@ async def _why_unreachable(settings: PulsarSettings) -> str:
     try:
         context = _tls_context(settings) if encrypted else None
         connecting = asyncio.open_connection(url.hostname, url.port or (6651 if encrypted else 6650), ssl=context)
-        _, writer = await asyncio.wait_for(connecting, 5)
+        async with asyncio.timeout(5):
+            _, writer = await connecting
     except TimeoutError:
         return "it does not answer"
     except (OSError, ValueError) as error:

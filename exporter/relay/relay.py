@@ -85,7 +85,8 @@ class Relay:
                 await asyncio.sleep(backoff_seconds(self._failures, random.random()))  # noqa: S311 - not a secret
         finally:
             with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
-                await asyncio.wait_for(self._settle(), SETTLE_SECONDS)
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    await self._settle()
 
     async def _session(self) -> None:
         """Relays with one producer, until a new one is needed. Raises BrokerUnavailable, DatabaseUnusable."""
@@ -162,7 +163,8 @@ class Relay:
             return sending.result()
         except asyncio.CancelledError:
             with suppress(BrokerUnavailable, EventRefused, TimeoutError):
-                receipt = await asyncio.wait_for(sending, LAST_RECEIPT_SECONDS)
+                async with asyncio.timeout(LAST_RECEIPT_SECONDS):
+                    receipt = await sending
                 if row.sent_before or not receipt.dropped:
                     self._note_published(row)
             raise
@@ -227,7 +229,8 @@ class Relay:
         else:
             self._in_trouble("the connection is lost")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._wake.wait()
 
     def _in_trouble(self, message: str) -> None:
         message = f"{self._settings.service_url} {self._settings.topic}: {message}"

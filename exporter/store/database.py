@@ -141,8 +141,13 @@ class Database:
         longer than ``patience_seconds``), ReconciliationRefused, StoreError as
         `translated` says.
         """
+        task = asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         try:
             async with asyncio.timeout(patience_seconds), self._pool.connection() as connection:
+                if task is not None and task.cancelling() > cancelled:
+                    # The pool waits with wait_for, which Python 3.11 lets forget that the task is to end.
+                    raise asyncio.CancelledError
                 yield connection
         except TimeoutError as error:
             raise DatabaseUnavailable(f"PostgreSQL did not answer within {patience_seconds:g}s") from error

@@ -1,0 +1,127 @@
+"""What the program makes of the driver's errors, and of the pool's habits."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+from psycopg_pool import PoolTimeout
+
+from exporter.config import DatabaseSettings, Secret
+from exporter.errors import (
+    AccessDenied,
+    DatabaseUnavailable,
+    PartitionMissing,
+    ReconciliationRefused,
+    SchemaMismatch,
+    StoreError,
+)
+from exporter.store.database import Database, translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (PoolTimeout("couldn't get a connection after 5.00 sec"), DatabaseUnavailable),
+        (psycopg.OperationalError("server closed the connection unexpectedly"), DatabaseUnavailable),
+        (psycopg.InterfaceError("the connection is closed"), DatabaseUnavailable),
+        (pg.ReadOnlySqlTransaction("cannot execute UPDATE in a read-only transaction"), DatabaseUnavailable),
+        (pg.InsufficientPrivilege("permission denied for table a"), AccessDenied),
+        (pg.UndefinedTable('relation "a" does not exist'), SchemaMismatch),
+        (pg.UndefinedColumn('column "a" does not exist'), SchemaMismatch),
+        (pg.DatatypeMismatch('column "a" is of type integer'), SchemaMismatch),
+        (pg.InvalidColumnReference("there is no unique constraint"), SchemaMismatch),
+        (pg.WrongObjectType('"a" is not a table'), SchemaMismatch),
+        (pg.NumericValueOutOfRange("bigint out of range"), ReconciliationRefused),
+        (pg.NotNullViolation('null value in column "a"'), ReconciliationRefused),
+        (pg.CheckViolation('no partition of relation "a" found for row'), PartitionMissing),
+        # A defect of this program's own: waiting would not mend it.
+        (psycopg.ProgrammingError("the query has 2 placeholders but 1 parameters were passed"), StoreError),
+    ],
+)
+def test_an_error_says_whether_it_may_go_well_another_time(error: psycopg.Error, kind: type[StoreError]) -> None:
+    assert type(translated(error)) is kind
+
+
+def test_who_lacks_a_right_is_told_who_grants_it() -> None:
+    said = str(translated(pg.InsufficientPrivilege("permission denied for table dict_rate_limit_lease")))
+
+    assert said == (
+        "the database user may not do this (permission denied for table dict_rate_limit_lease); "
+        "run `dict-rate-limit migrate up` as the migrator, which grants it (migrations/grants.sql)"
+    )
+
+
+class LosesACancellation:
+    """A pool that hands a connection out though its caller is to end, as one that waits with wait_for may."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield object()
+
+
+async def use(database: Database, used: list[Any], patience_seconds: float = 60) -> None:
+    async with database.connection(patience_seconds=patience_seconds) as connection:
+        used.append(connection)
+
+
+@pytest.fixture
+def database() -> Database:
+    made = Database(DatabaseSettings(dsn=Secret("host=127.0.0.1")))
+    made._pool = LosesACancellation()  # type: ignore[assignment]
+    return made
+
+
+async def test_who_is_to_end_ends_though_the_pool_forgot_it(database: Database) -> None:
+    used: list[Any] = []
+    task = asyncio.create_task(use(database, used))
+    await asyncio.sleep(0)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not used
+
+
+async def test_a_connection_that_comes_too_late_is_no_connection(database: Database) -> None:
+    used: list[Any] = []
+
+    with pytest.raises(DatabaseUnavailable, match=r"did not answer within 0\.01s"):
+        await use(database, used, patience_seconds=0.01)
+
+    assert not used
+
+
+async def test_what_a_task_that_is_ending_has_still_to_write_gets_its_connection() -> None:
+    class Pool:
+        @asynccontextmanager
+        async def connection(self) -> AsyncIterator[Any]:
+            yield object()
+
+    database = Database(DatabaseSettings(dsn=Secret("host=127.0.0.1")))
+    database._pool = Pool()  # type: ignore[assignment]
+    used: list[Any] = []
+
+    async def ends() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await use(database, used)
+
+    task = asyncio.create_task(ends())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert used
