@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_type_hints
 
 import msgspec
 import yaml
 
+from exporter import files
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 MASK: Final = "********"
@@ -132,10 +133,14 @@ class FeedSettings(_Section, frozen=True):
 
 
 class RulesSettings(_Section, frozen=True):
-    """Prometheus rule files; ``reload_interval`` is how often they are looked at for changes."""
+    """Prometheus rule files; ``reload_interval`` is how often they are looked at for changes.
+
+    Files without any rule are refused, unless ``allow_none`` says that it is meant.
+    """
 
     files: tuple[str, ...] = ("rules/*.yml",)
     reload_interval: Duration = Duration(30)
+    allow_none: bool = False
 
 
 class DatabaseSettings(_Section, frozen=True):
@@ -275,7 +280,7 @@ def read_yaml(text: str) -> Any:
 
 def _read(file: Path) -> Any:
     try:
-        raw = read_yaml(file.read_text(encoding="utf-8"))
+        raw = read_yaml(files.read(file).decode())
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -341,7 +346,7 @@ def _overrides(environment: Mapping[str, str]) -> dict[tuple[str, ...], tuple[st
 
 def _secret_file(variable: str, file: str) -> str:
     try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
+        secret = files.read(file).decode().strip()
     except OSError as error:
         raise ConfigurationError(f"{variable}: {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exporter.errors import RuleFileInvalid
 from exporter.reconciler import series_of
-from exporter.rules import loading
+from exporter.rules import checking, loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from exporter.rules.loading import RuleSet
 
 log = logging.getLogger(__name__)
+
+STANDS_STILL_SECONDS: Final = 1.0
+"""How long a file that changed must not change again before it is read: an editor, or a deployment, may be at it."""
 
 
 class RulesInForce:
@@ -38,33 +41,63 @@ class RulesInForce:
         self._metrics = metrics
         self._changed = changed
         self._tried = loading.checksum(settings.files)
-        self.rule_set = loading.load(settings.files)
+        self._checked: RuleSet | None = None
+        self.rule_set = loading.load(settings.files, allow_none=settings.allow_none)
         self.rules: Sequence[Rule] = ()
         self._took_over()
+        log.info("rules loaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
 
     def reload(self) -> RuleSet:
         """Loads the files again. Raises RuleFileInvalid, and leaves the running rules in place."""
+        before = self.rule_set
         self._tried = loading.checksum(self._settings.files)
         try:
-            self.rule_set = loading.load(self._settings.files)
+            self.rule_set = loading.load(self._settings.files, allow_none=self._settings.allow_none)
         except RuleFileInvalid as error:
             self._metrics.config_last_reload_successful.set(0)
             log.error("rules not reloaded, the running ones stay: %s", error)  # noqa: TRY400 - the sentence is enough
             raise
         self._took_over()
-        log.info("rules reloaded", extra={"rules": len(self.rules)})
+        log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
+        left = {(rule.group, rule.name) for rule in self.rule_set.rules}
+        for group, name in dict.fromkeys((rule.group, rule.name) for rule in before.rules):
+            if (group, name) not in left:
+                log.warning("a rule is gone: its alerts resolve", extra={"group": group, "rule": name})
         return self.rule_set
 
     async def watch(self) -> None:
         """Reloads when the files' checksum changed; looks every ``reload_interval``. Ends by cancellation."""
         while True:
+            await self._tell_warnings()
             await asyncio.sleep(self._settings.reload_interval)
-            if await asyncio.to_thread(loading.checksum, self._settings.files) == self._tried:
+            if await self._stands_still() == self._tried:
                 continue
             try:
                 self.reload()
             except RuleFileInvalid:
                 continue
+
+    async def _stands_still(self) -> str:
+        """Returns the checksum of files that nobody writes to any more."""
+        found = await self._checksum()
+        while found != self._tried:
+            await asyncio.sleep(STANDS_STILL_SECONDS)
+            last, found = found, await self._checksum()
+            if last == found:
+                break
+        return found
+
+    async def _checksum(self) -> str:
+        return await asyncio.to_thread(loading.checksum, self._settings.files)
+
+    async def _tell_warnings(self) -> None:
+        """Logs what `rules check` warns of, once for each rule set, and without holding anything up."""
+        if self._checked is self.rule_set:
+            return
+        self._checked = self.rule_set
+        for finding in await asyncio.to_thread(checking.check, self._settings.files):
+            if finding.severity == "warning":
+                log.warning("rules check: %s", finding)
 
     def _took_over(self) -> None:
         self.rules = self.rule_set.rules

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from glob import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,14 +38,13 @@ def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
     Files are checked together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal
     also a warning), 2 where the command is used wrongly.
     """
-    from exporter.rules import checking
-    from exporter.rules.parsing import parse_file
+    from exporter.rules import checking, loading
 
-    findings = checking.check([escape(file) for file in files])
-    loaded = {
-        file: sum(len(group.rules) for group in parse_file(file, Path(file).read_bytes(), []))
-        for file in dict.fromkeys(files)
-    }
+    patterns = [escape(file) for file in files]
+    findings = checking.check(patterns)
+    loaded = dict.fromkeys(files, 0)
+    for group in loading.attempt(patterns).parsed:
+        loaded[group.file] += len(group.rules)
     errors = [finding for finding in findings if finding.severity == "error"]
     if output == "json":
         found = [{name: getattr(f, name) for name in f.__dataclass_fields__} for f in findings]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from exporter import files
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _read(setting: str, file: str | None, marker: str) -> bytes | None:
     if not file:
         return None
     try:
-        content = Path(file).read_bytes()
+        content = files.read(file)
     except OSError as error:
         raise ConfigurationError(f"{setting}: {file} cannot be read: {error.strerror}") from error
     if marker.encode() not in content:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from exporter import files
 from exporter.errors import RuleFileInvalid
 from exporter.rules.compiling import compile_group
 from exporter.rules.finding import Finding
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES: Final = 1_000_000
-"""A larger file is refused: reading it would keep a running reconciler from its polls."""
+"""A larger file is refused: taking it apart would keep a running reconciler from its polls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,31 @@ class RuleSet:
 
     groups: tuple[RuleGroup, ...]
     checksum: str
+    files: tuple[str, ...] = ()
 
     @property
     def rules(self) -> tuple[CompiledRule, ...]:
         return tuple(rule for group in self.groups for rule in group.rules)
 
 
-def load(patterns: Sequence[str]) -> RuleSet:
-    """Reads and compiles the rule files. Raises RuleFileInvalid with everything that was found."""
+def load(patterns: Sequence[str], *, allow_none: bool = True) -> RuleSet:
+    """Reads and compiles the rule files.
+
+    Raises RuleFileInvalid with everything that was found; unless ``allow_none``,
+    also where there is no rule: a file that was emptied would resolve every alert.
+    """
     made = attempt(patterns)
     if made.errors:
         raise RuleFileInvalid("\n".join(map(str, made.errors)), made.errors)
+    if not made.rule_set.rules and not allow_none:
+        found = Finding(
+            ", ".join(matching_files(patterns) or patterns),
+            0,
+            "",
+            "",
+            "there is no rule at all; where that is meant, set rules.allow_none",
+        )
+        raise RuleFileInvalid(str(found), (found,))
     return made.rule_set
 
 
@@ -73,12 +87,9 @@ def attempt(patterns: Sequence[str]) -> Attempt:
     contents: dict[str, bytes] = {}
     for file in matching_files(patterns):
         try:
-            contents[file] = Path(file).read_bytes()
+            contents[file] = files.read(file, MOST_BYTES)
         except OSError as error:
             findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
-            continue
-        if len(contents[file]) > MOST_BYTES:
-            findings.append(Finding(file, 0, "", "", f"has more than {MOST_BYTES:,} bytes: split it"))
             continue
         parsed += parse_file(file, contents[file], findings)
     sources = LatestSource()
@@ -94,7 +105,7 @@ def attempt(patterns: Sequence[str]) -> Attempt:
     ]
     # What an expression holds twice is found twice.
     found = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
-    return Attempt(tuple(parsed), RuleSet(tuple(groups), _digest(contents)), tuple(found))
+    return Attempt(tuple(parsed), RuleSet(tuple(groups), _digest(contents), tuple(contents)), tuple(found))
 
 
 def checksum(patterns: Sequence[str]) -> str:
@@ -102,7 +113,7 @@ def checksum(patterns: Sequence[str]) -> str:
     contents: dict[str, bytes] = {}
     for file in matching_files(patterns):
         try:
-            contents[file] = b"+" + Path(file).read_bytes()
+            contents[file] = b"+" + files.read(file, MOST_BYTES)
         except OSError as error:
             contents[file] = b"-" + str(error.errno).encode()
     return _digest(contents)

@@ -49,7 +49,15 @@ class CompiledRule:
         return self.expression.text
 
     def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
-        """Returns the series that are true. Raises RuleEvaluationFailed."""
+        """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
+        try:
+            return self._true_series(view, alerts)
+        except RuleEvaluationFailed:
+            raise
+        except Exception as error:
+            raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
+
+    def _true_series(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         moment = Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded)
         found = self.expression.evaluate(moment)
         if not found:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
+from exporter import files
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import CATEGORIES, POLICIES
 from exporter.config import Duration, parse_duration, read_yaml
@@ -144,7 +145,7 @@ def load(name_or_file: str | Path) -> Scenario:
             names = ", ".join(shipped())
             raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {names}")
     try:
-        text = file.read_text(encoding="utf-8")
+        text = files.read(file).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise SimulatorError(f"{file}: cannot be read: {error}") from error
     return parse(text, str(file))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
+from exporter import files
 from exporter.config import read_yaml, yaml_fault
 from exporter.errors import ConfigurationError
 
@@ -92,7 +93,7 @@ class WebConfig(_Section, frozen=True):
 def load_web_config(file: Path) -> WebConfig:
     """Returns what ``file`` says. Raises ConfigurationError naming file, key, and what is wrong."""
     try:
-        raw = read_yaml(file.read_text(encoding="utf-8"))
+        raw = read_yaml(files.read(file).decode())
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

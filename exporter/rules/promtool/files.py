@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import yaml
 
+from exporter import files
 from exporter.config import parse_duration, shallow
 from exporter.rules.promtool.sequences import InputSeries, input_series
 
@@ -144,7 +145,7 @@ class _File(_Section):
 def read(file: str) -> TestFile:
     """Raises TestFileInvalid, a sentence."""
     try:
-        text = shallow(Path(file).read_text(encoding="utf-8"))
+        text = shallow(files.read(file).decode())
         given = msgspec.convert(yaml.load(text, Loader=_Texts) or {}, _File)  # noqa: S506 - safe
     except OSError as error:
         raise TestFileInvalid(f"cannot be read: {error.strerror}") from None

@@ -76,6 +76,12 @@ def parse(text: str) -> tuple[Part, ...]:
     return _Parser(text).whole()
 
 
+MOST_COMMANDS: Final = 50
+"""Of one action, those in parentheses among them: each waits for the one before it, or within it."""
+
+MOST_NESTED: Final = 50
+"""How deep ``if`` may be nested, an ``else if`` among them."""
+
 _REFUSED_KEYWORDS: Final = frozenset({"range", "with", "define", "block", "template", "break", "continue"})
 
 
@@ -87,6 +93,8 @@ class _Parser:
         self._next = 0
         self._words: list[Word] = []
         self._place = 0
+        self._commands = 0
+        self._nested = 0
 
     def whole(self) -> tuple[Part, ...]:
         parts, ended_by = self._list()
@@ -103,7 +111,7 @@ class _Parser:
             if isinstance(part, str):
                 parts.append(part)
                 continue
-            self._words, self._place = words(part), 0
+            self._words, self._place, self._commands = words(part), 0, 0
             word = self._peek()
             if word.kind == "name" and word.text in {"end", "else"}:
                 return tuple(parts), word.text
@@ -118,6 +126,9 @@ class _Parser:
 
     def _if(self) -> If:
         """The word ``if`` was just taken."""
+        self._nested += 1
+        if self._nested > MOST_NESTED:
+            raise TemplateRefused(f"more than {MOST_NESTED} {{{{if}}}} within one another are not supported")
         following = self._peek(skip_space=False)
         if following.kind in {"string", "raw", "variable", "number"}:
             raise TemplateRefused(f"unexpected `{following.text}` right behind `if`")
@@ -131,13 +142,16 @@ class _Parser:
             following = self._peek()
             if following.kind == "name" and following.text == "if":
                 self._take()
-                return If(condition, then, (self._if(),))
+                chained = self._if()
+                self._nested -= 1
+                return If(condition, then, (chained,))
             self._expect_end("else")
             otherwise, ended_by = self._list()
             if ended_by != "end":
                 raise TemplateRefused("expected end; found {{else}}" if ended_by else "an {{if}} has no {{end}}")
         self._take()
         self._expect_end("end")
+        self._nested -= 1
         return If(condition, then, otherwise)
 
     def _to_end(self, context: str) -> Pipeline:
@@ -162,6 +176,9 @@ class _Parser:
         return Pipeline(position, tuple(commands))
 
     def _command(self, context: str) -> Command:
+        self._commands += 1
+        if self._commands > MOST_COMMANDS:
+            raise TemplateRefused(f"more than {MOST_COMMANDS} commands in one {{{{}}}} are not supported")
         position = self._peek().position
         operands: list[Operand] = []
         while (operand := self._operand()) is not None:

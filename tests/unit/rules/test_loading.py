@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.errors import RuleFileInvalid
 from exporter.rules.loading import checksum, load
+from tests.support.builders import bucket, poll, view
 from tests.support.rules import rule_file
 
+if TYPE_CHECKING:
+    from exporter.alerts.alert import RuleSample
+
+LOW_VIEW = view(poll(bucket(3_600)))
 LOW = """
 alert: TokensLow
 expr: dict_rate_limit_utilization_percent >= 80
@@ -152,17 +159,60 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         ("groups: [{name: g, rules: [{<<: {}, alert: A}]}]", "1: g/A: only plain keys are supported"),
         ('groups: [{name: "a\\0b"}]', "1: a NUL character is not supported: the database does not take it"),
         ("groups: " + "[" * 100_000, "1: more than 50 levels deep"),
-        ("groups: []" + " " * 1_000_000, "0: has more than 1,000,000 bytes: split it"),
+        ("groups: []" + " " * 1_000_000, "0: cannot be read: it has more than 1,000,000 bytes"),
     ],
 )
 def test_what_is_no_rule_file_is_refused(tmp_path: Path, text: str, told: str):
     assert told in findings(written(tmp_path, text))
 
 
-def test_a_template_that_is_nested_too_deeply_is_refused(tmp_path: Path):
-    deep = LOW.replace("{{ $labels.policy }}", "{{ if true }}" * 5_000 + "{{ end }}" * 5_000)
+NESTED = [
+    (lambda n: "{{ if true }}" * n + "x" + "{{ end }}" * n, "{{if}} within one another"),
+    (lambda n: "{{ if false }}" + "{{ else if true }}x" * (n - 1) + "{{ end }}", "{{if}} within one another"),
+    (lambda n: "{{ 1" + " | print" * (n - 1) + " }}", "commands in one {{}}"),
+    (lambda n: "{{" + "(" * (n - 1) + "1" + ")" * (n - 1) + "}}", "commands in one {{}}"),
+    (lambda n: "{{" + "(print " * (n - 1) + "1" + ")" * (n - 1) + " | print}}", "commands in one {{}}"),
+]
 
-    assert "annotation summary: the template is nested too deeply" in "".join(findings(rule_file(tmp_path, deep)))
+
+@pytest.mark.parametrize(("template", "told"), NESTED)
+@pytest.mark.parametrize("deep", [51, 10_000])
+def test_a_template_that_is_nested_too_deeply_is_refused(tmp_path: Path, template, told: str, deep: int):
+    text = LOW.replace("{{ $labels.policy }}", template(deep))
+
+    assert f"annotation summary: more than 50 {told} are not supported" in "".join(findings(rule_file(tmp_path, text)))
+
+
+@pytest.mark.parametrize("template", [template for template, _ in NESTED])
+def test_a_template_as_deep_as_may_be_is_expanded_wherever_it_is(tmp_path: Path, template):
+    text = LOW.replace("{{ $labels.policy }}", template(49))
+    (compiled,) = load([str(rule_file(tmp_path, text))]).rules
+
+    def within(frames: int) -> list[RuleSample]:
+        return within(frames - 1) if frames else compiled.evaluate(LOW_VIEW, [])
+
+    assert within(300)[0].annotations["summary"]
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "device", "memory"])
+def test_what_is_no_regular_file_of_sane_size_is_refused_unread(tmp_path: Path, what: str):
+    file = tmp_path / "rules.yml"
+    if what == "folder":
+        file.mkdir()
+    elif what == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero" if what == "device" else "/proc/self/mem")
+
+    assert "cannot be read" in findings(str(file))[0]
+
+
+def test_files_without_any_rule_are_refused_unless_that_is_meant(tmp_path: Path):
+    file = str(written(tmp_path, ""))
+
+    with pytest.raises(RuleFileInvalid, match=r"there is no rule at all; where that is meant, set rules\.allow_none"):
+        load([file], allow_none=False)
+    assert load([file], allow_none=True).rules == ()
 
 
 def test_a_list_of_many_things_that_are_no_groups_is_refused_soon(tmp_path: Path):
@@ -192,7 +242,7 @@ def test_a_pattern_that_matches_no_file_is_refused(tmp_path: Path):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
     (tmp_path / "rules.yml").mkdir()
 
-    assert findings(str(tmp_path / "rules.yml")) == ["0: cannot be read: Is a directory"]
+    assert findings(str(tmp_path / "rules.yml")) == ["0: cannot be read: it is no regular file"]
 
 
 def test_alerts_of_another_group_are_not_seen(tmp_path: Path):

@@ -53,6 +53,14 @@ def test_a_label_that_comes_out_empty_is_dropped(tmp_path: Path):
     assert not made.per_policy
 
 
+def test_whatever_a_rule_raises_is_its_own_failure(tmp_path: Path, monkeypatch):
+    made = rule(tmp_path, "dict_rate_limit_utilization_percent", "labels: {severity: info}")
+    monkeypatch.setattr(type(made), "_sample", lambda *_: (_ for _ in ()).throw(RecursionError("too deep")))
+
+    with pytest.raises(RuleEvaluationFailed, match="RecursionError: too deep"):
+        made.evaluate(LOW, [])
+
+
 def test_samples_that_labels_make_the_same_are_a_failure(tmp_path: Path):
     made = rule(tmp_path, "dict_rate_limit_utilization_percent", 'labels: {severity: info, policy: ""}')
 

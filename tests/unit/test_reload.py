@@ -1,0 +1,149 @@
+"""Rules take over when a file has changed and stands still, and never leave nothing behind by mistake."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter import reload
+from exporter.config import Duration, RulesSettings
+from exporter.errors import RuleFileInvalid
+from exporter.metrics import Metrics
+from exporter.reload import RulesInForce
+from tests.support.conditions import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+def rules(*names: str, group: str = "g", runbook: bool = True) -> str:
+    text = f"groups:\n- name: {group}\n  rules:\n"
+    for name in names:
+        text += f"  - {{alert: {name}, expr: dict_rate_limit_up == 0, labels: {{severity: info}}"
+        text += ", annotations: {runbook_url: here}}\n" if runbook else "}\n"
+    return text
+
+
+class Held:
+    """Rules in force, of a file."""
+
+    def __init__(self, folder: Path, text: str, *, allow_none: bool = False) -> None:
+        self.file = folder / "rules.yml"
+        self.file.write_text(text)
+        self.metrics = Metrics()
+        settings = RulesSettings(files=(str(self.file),), reload_interval=Duration(0.01), allow_none=allow_none)
+        self.rules = RulesInForce(settings, self.metrics, lambda _: None)
+
+    @property
+    def names(self) -> list[str]:
+        return [rule.name for rule in self.rules.rules]
+
+    @property
+    def successful(self) -> float | None:
+        return self.metrics.registry.get_sample_value("dict_rate_limit_config_last_reload_successful")
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.rules.watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("emptied", ["", "groups: []", "groups:\n- name: g\n", "# nothing\n"])
+def test_a_file_that_was_emptied_leaves_the_running_rules_in_place(tmp_path: Path, caplog, emptied: str) -> None:
+    held = Held(tmp_path, rules("A", "B"))
+    held.file.write_text(emptied)
+
+    with pytest.raises(RuleFileInvalid, match="there is no rule at all"):
+        held.rules.reload()
+
+    assert held.names == ["A", "B"]
+    assert held.successful == 0
+    assert "rules not reloaded, the running ones stay" in caplog.text
+
+
+def test_nothing_is_loaded_where_that_is_meant(tmp_path: Path) -> None:
+    held = Held(tmp_path, rules("A"), allow_none=True)
+    held.file.write_text("")
+
+    held.rules.reload()
+
+    assert held.names == []
+    assert held.successful == 1
+
+
+def test_a_start_without_any_rule_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuleFileInvalid, match=r"set rules\.allow_none"):
+        Held(tmp_path, "groups: []")
+
+
+def test_how_many_rules_there_are_is_told_at_the_start_and_at_each_reload(tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", "exporter.reload")
+    held = Held(tmp_path, rules("A", "B"))
+    held.file.write_text(rules("A", "B", "C"))
+
+    held.rules.reload()
+
+    assert [(r.message, r.rules, r.files) for r in caplog.records] == [("rules loaded", 2, 1), ("rules reloaded", 3, 1)]
+
+
+def test_rules_that_are_gone_are_told_by_name(tmp_path: Path, caplog) -> None:
+    held = Held(tmp_path, rules("A", "B", "C"))
+    held.file.write_text(rules("B", "D"))
+
+    held.rules.reload()
+
+    gone = [(r.levelname, r.group, r.rule) for r in caplog.records if "is gone" in r.message]
+    assert gone == [("WARNING", "g", "A"), ("WARNING", "g", "C")]
+
+
+@pytest.mark.parametrize(
+    ("looks", "reloaded_after"),
+    [("bb", 2), ("bcdd", 4), ("bcbcc", 5), ("ba", None), ("bcca", 3)],
+    ids=["changed", "written in pieces", "back and forth", "as it was", "changed back later"],
+)
+async def test_a_file_that_changed_is_read_when_it_stands_still(
+    tmp_path: Path, monkeypatch, looks: str, reloaded_after: int | None
+) -> None:
+    monkeypatch.setattr(reload, "STANDS_STILL_SECONDS", 0)
+    held = Held(tmp_path, rules("A"))
+    held.rules._tried = "a"
+    looked = 0
+    reloaded: list[int] = []
+
+    def look(_files: object) -> str:
+        nonlocal looked
+        looked = min(looked + 1, len(looks))
+        return looks[looked - 1]
+
+    def take_over() -> None:
+        reloaded.append(looked)
+        held.rules._tried = looks[looked - 1]
+
+    monkeypatch.setattr(reload.loading, "checksum", look)
+    monkeypatch.setattr(held.rules, "reload", take_over)
+    async with held.watched():
+        await until(lambda: looked == len(looks) and (reloaded or reloaded_after is None))
+
+    assert reloaded[:1] == ([] if reloaded_after is None else [reloaded_after])
+
+
+async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path: Path, caplog) -> None:
+    held = Held(tmp_path, rules("A", runbook=False))
+
+    async with held.watched():
+        await until(lambda: "has no annotation runbook_url" in caplog.text)
+        held.file.write_text(rules("A", "B", runbook=False))
+        held.rules.reload()
+        await until(lambda: "g/B: has no annotation runbook_url" in caplog.text)
+
+    told = [r.message for r in caplog.records if "runbook_url" in r.message]
+    assert len(told) == 3
+    assert all(message.startswith(f"rules check: {held.file}:") for message in told)
