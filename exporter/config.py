@@ -184,6 +184,7 @@ class WebSettings(_Section, frozen=True):
     listen_address: str = "0.0.0.0:9862"
     config_file: str | None = None
     enable_lifecycle: bool = False
+    allowed_hosts: tuple[str, ...] = ()
 
 
 class LogSettings(_Section, frozen=True):

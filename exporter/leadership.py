@@ -106,9 +106,11 @@ class Leadership:
                     await self._polling.stop()
                 await self._waiting()
         except DatabaseUnusable as error:
+            self._metrics.database_up.set(0)
             self._stand(_without(error), str(error))
             self._poll()
             return None
+        self._metrics.database_up.set(1)
         return fence
 
     async def _lead(self, fence: Fence) -> None:
@@ -129,14 +131,23 @@ class Leadership:
         await self._work(fence)
 
     async def _renew(self, work: asyncio.Task[None], epoch: int) -> None:
+        loop = asyncio.get_running_loop()
+        held_until = loop.time() + self._lease.ttl_seconds
         while not work.done():
             await asyncio.sleep(RENEW_SECONDS)
+            asked_at = loop.time()
             try:
                 await self._lease.renew()
             except DatabaseUnusable as error:
                 # Nobody else can lead either; the epoch fences what was missed.
+                self._metrics.database_up.set(0)
                 self._stand(_without(error), str(error))
+                if loop.time() >= held_until:
+                    self._metrics.lease_held.set(0)
             else:
+                held_until = asked_at + self._lease.ttl_seconds
+                self._metrics.database_up.set(1)
+                self._metrics.lease_held.set(1)
                 self._stand(Standing.LEADING, f"epoch {epoch}")
 
     def _poll(self) -> None:

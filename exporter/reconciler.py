@@ -178,6 +178,7 @@ class Reconciler:
         self._followed = {}
         self._failing, self._evaluated = {}, {}
         self._standing_known.clear()
+        self._metrics.last_evaluation_timestamp_seconds.clear()
 
     async def begins_after(self, stream_id: str, participants: Collection[str]) -> int:
         """Returns the poll of a stream after which ``participants`` are to be followed; 0: from its beginning.
@@ -325,7 +326,11 @@ class Reconciler:
         for reconciliation in decided:
             for failure in reconciliation.failures:
                 self._metrics.rule_evaluation_failures.labels(failure.group).inc()
-            if not reconciliation.evaluated:
+            if reconciliation.evaluated:
+                self._metrics.last_evaluation_timestamp_seconds.labels(reconciliation.poll.participant).set(
+                    reconciliation.poll.polled_at.timestamp()
+                )
+            else:
                 self._metrics.polls_late.labels(reconciliation.poll.participant).inc()
         if transitions:
             self._wake()

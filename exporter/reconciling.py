@@ -284,8 +284,11 @@ class Reconciling:
 
     async def _count_outbox(self) -> None:
         while True:
-            with suppress(DatabaseUnusable):
+            try:
                 stats = await self._reader.outbox_stats()
+            except DatabaseUnusable:
+                self.metrics.withdraw_outbox()
+            else:
                 self.metrics.show_outbox(stats.pending, stats.oldest_age_seconds)
                 for client in self.clients:
                     client.report(

@@ -50,6 +50,8 @@ MAX_BACKOFF_SECONDS: Final = 5.0
 BACKOFF_BASE: Final = 2.0
 
 _MAX_DETAILS: Final = 300
+_HUNG_UP: Final = ("Socket closed", "Connection reset", "Broken pipe")
+"""How gRPC tells that the other side ended the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class BridgeClient:
     def __init__(self, settings: BridgeSettings) -> None:
         self._target = settings.target
         self._timeout_seconds = float(settings.timeout)
+        self._encrypted = not settings.insecure
+        self._shows_certificate = settings.tls.cert_file is not None
         self._channels = ChannelSource(settings.target, settings.tls, insecure=settings.insecure)
         self._line = _Line(self._channels.channel())
         self._retired: list[_Line] = []
@@ -167,7 +171,7 @@ class BridgeClient:
             # UNAVAILABLE comes at once (nobody listens), long before the timeout.
             within = f" within {self._timeout_seconds:g}s" if status is grpc.StatusCode.DEADLINE_EXCEEDED else ""
             return BridgeUnavailable(
-                f"{self._target} did not answer{within} ({calls}); last error: {code}: {details}",
+                f"{self._target} did not answer{within} ({calls}); last error: {code}: {details}{self._hint(details)}",
                 code=code,
                 attempts=attempts,
             )
@@ -185,6 +189,16 @@ class BridgeClient:
                 f"{self._target} says that POLICIES_LIST is dry: {code}: {details}", code=code, attempts=attempts
             )
         return BridgeError(f"{self._target} failed: {code}: {details}", code=code, attempts=attempts)
+
+    def _hint(self, details: str) -> str:
+        """Returns what is likely behind a connection that the Bridge ends in the middle of TLS's handshake.
+
+        Of a certificate that it refuses, TLS 1.3 tells nothing.
+        """
+        if not self._encrypted or not any(sign in details for sign in _HUNG_UP):
+            return ""
+        shown = "does not take this client's certificate" if self._shows_certificate else "wants a client certificate"
+        return f"; perhaps the Bridge {shown} (mutual TLS): see bridge.tls.cert_file and bridge.tls.key_file"
 
     def _decode(self, payload: bytes, attempts: int) -> GetRateLimitPoliciesResponse:
         # Not by the stub: it logs a traceback and returns None.

@@ -131,7 +131,14 @@ class ProgramMetrics:
             "dict_rate_limit_config_last_reload_success_timestamp_seconds",
             "When the rule files were last loaded, in seconds since 1970.",
         )
+        self.database_up = self._late_gauge("dict_rate_limit_database_up", "Whether the database did what was asked.")
+        self.broker_up = self._late_gauge("dict_rate_limit_broker_up", "Whether the broker is connected.")
         self.lease_held = self._late_gauge("dict_rate_limit_lease_held", "Whether this process leads.")
+        self.last_evaluation_timestamp_seconds = self._gauge(
+            "dict_rate_limit_last_evaluation_timestamp_seconds",
+            "When rules were last evaluated for a participant, and that committed, in seconds since 1970.",
+            ["participant"],
+        )
         self.partitions_ready_months = self._late_gauge(
             "dict_rate_limit_partitions_ready_months", "Months after this one that partitions are ready for."
         )

@@ -87,6 +87,7 @@ class Relay:
             with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS):
                     await self._settle()
+            self._metrics.broker_up.withdraw()
 
     async def _session(self) -> None:
         """Relays with one producer, until a new one is needed. Raises BrokerUnavailable, DatabaseUnusable."""
@@ -237,11 +238,13 @@ class Relay:
         if message != self.message:
             log.error("events wait for the broker: %s", message)
         self.message = message
+        self._metrics.broker_up.set(0)
 
     def _out_of_trouble(self) -> None:
         if self.message is not None:
             log.info("connected to the broker", extra={"topic": self._settings.topic})
         self.message = None
+        self._metrics.broker_up.set(1)
 
 
 def backoff_seconds(failures: int, chance: float) -> float:

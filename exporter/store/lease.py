@@ -41,7 +41,7 @@ class Lease:
         self.holder = holder
         self.epoch: int | None = None
         self._database = database
-        self._ttl_seconds = ttl_seconds
+        self.ttl_seconds = ttl_seconds
         self._renewals = 0
 
     async def acquire(self) -> Fence | None:
@@ -78,7 +78,7 @@ class Lease:
             self.epoch = None
 
     async def _execute(self, name: str, *, lock: str = "3s") -> tuple[Any, ...] | None:
-        parameters = {"holder": self.holder, "epoch": self.epoch, "ttl_seconds": self._ttl_seconds}
+        parameters = {"holder": self.holder, "epoch": self.epoch, "ttl_seconds": self.ttl_seconds}
         async with self._database.connection(patience_seconds=_PATIENCE_SECONDS) as connection:
             try:
                 async with connection.transaction():

@@ -16,6 +16,8 @@ from tests.support.conditions import until
 class StandInLease:
     """Gives each answer (an epoch) in turn to those who acquire, the last again and again."""
 
+    ttl_seconds = 8.0
+
     def __init__(self, *answers) -> None:
         self.answers = list(answers)
         self.renewals: list[Exception | None] = []
@@ -192,6 +194,28 @@ async def test_a_database_that_is_away_does_not_end_the_lead(monkeypatch) -> Non
 
     assert led.epochs == [1]
     assert led.resets == 0
+
+
+async def test_a_lease_that_was_not_renewed_in_its_time_is_not_shown_as_held(monkeypatch) -> None:
+    lease = StandInLease(1)
+    lease.ttl_seconds = 0.05
+    led = Led(lease, monkeypatch)
+    shown: list[tuple[float | None, float | None]] = []
+
+    def look() -> bool:
+        value = led.metrics.registry.get_sample_value
+        now = value("dict_rate_limit_lease_held"), value("dict_rate_limit_database_up")
+        if now not in shown[-1:]:
+            shown.append(now)
+        if now == (1, 1) and not lease.renewals and len(shown) < 3:
+            lease.renewals = [DatabaseUnavailable("away")] * 100
+        if now == (0, 0) and len(lease.renewals) > 1:
+            lease.renewals = lease.renewals[:1]
+        return shown[-2:] == [(0, 0), (1, 1)]
+
+    await led.until(look)
+
+    assert shown[-4:] == [(1, 1), (1, 0), (0, 0), (1, 1)]
 
 
 async def test_a_leader_whose_database_is_away_says_so_until_it_is_back(monkeypatch) -> None:

@@ -148,12 +148,45 @@ async def test_a_role_without_rules_has_nothing_to_reload():
         assert (await http.post("/-/reload")).status_code == 404
 
 
-async def test_another_site_cannot_make_a_browser_reload():
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://elsewhere"},
+        {"Origin": "http://exporter:81"},
+        {"Origin": "http://exporter.elsewhere"},
+        {"Origin": "null"},
+        {"Referer": "http://elsewhere/exporter"},
+    ],
+)
+async def test_another_site_cannot_make_a_browser_reload(headers: dict[str, str]):
     reload = Reloads()
     async with reloading(reload) as http:
-        answer = await http.post("/-/reload", headers={"Sec-Fetch-Site": "cross-site"})
+        answer = await http.post("/-/reload", headers=headers)
 
     assert (answer.status_code, reload.asked) == (403, 0)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Origin": "http://exporter"}, {"Origin": "https://Exporter"}, {"Referer": "http://exporter/?policy=A"}],
+)
+async def test_the_servers_own_page_and_no_page_at_all_may_reload(headers: dict[str, str]):
+    reload = Reloads()
+    async with reloading(reload) as http:
+        answer = await http.post("/-/reload", headers=headers)
+
+    assert (answer.status_code, reload.asked) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "status"),
+    [((), 200), (("exporter",), 200), (("other", "exporter"), 200), (("*.example",), 400), (("other",), 400)],
+)
+async def test_only_hosts_that_are_listed_are_answered(allowed: tuple[str, ...], status: int):
+    async with client(WebSettings(allowed_hosts=allowed)) as http:
+        assert (await http.get("/metrics")).status_code == status
 
 
 async def test_an_exporter_without_reconciler_has_no_alerts_and_no_rules():
