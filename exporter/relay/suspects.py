@@ -18,12 +18,15 @@ PATIENCE_SECONDS: Final = 10.0
 LONGEST_PATIENCE_SECONDS: Final = 300.0
 STALLS: Final = 2
 """Sends in a row without receipt that make an event suspect."""
+MOST_HELD: Final = 20
+"""Alerts whose events may wait at once while others are tried; so many forbidden ones keep none of the rest waiting."""
 
 
 @dataclass(slots=True)
 class Suspects:
-    """``held`` are suspects by fingerprint, whose alerts wait while other events are sent."""
+    """``held`` are suspects by fingerprint, whose alerts wait while other events are sent: at most ``most_held``."""
 
+    most_held: int = MOST_HELD
     held: dict[str, OutboxRow] = field(default_factory=dict)
     _stalls: dict[int, int] = field(default_factory=dict)
 
@@ -36,8 +39,8 @@ class Suspects:
         self._stalls[row.id] = self._stalls.get(row.id, 0) + 1
         if self._stalls[row.id] < STALLS:
             return False
-        if self.held:
-            # Another one that does not pass: the broker takes none.
+        if len(self.held) >= self.most_held:
+            # One more that does not pass: the broker takes none.
             self.clear()
             return False
         self.held[row.fingerprint] = row
@@ -45,7 +48,7 @@ class Suspects:
 
     def taken(self, row: OutboxRow) -> list[OutboxRow]:
         """Notes that the broker took ``row``. Returns those that it refused, therefore; they are held no more."""
-        refused = list(self.held.values())
+        refused = [suspect for suspect in self.held.values() if suspect.id != row.id]
         self.clear()
         # One stall is enough for the next verdict on them.
         self._stalls = {suspect.id: STALLS - 1 for suspect in refused}

@@ -1,4 +1,4 @@
-"""An event is refused only where the broker took another one meanwhile, and one at a time is quarantined."""
+"""An event is refused only where the broker took another one meanwhile, and not too many are quarantined at once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.builders import outbox_row
 A, B, C = (outbox_row(number) for number in (1, 2, 3))
 
 
-def quarantine_of(row) -> Suspects:
+def quarantine_of(row, **given: int) -> Suspects:
     """A quarantine that holds ``row``."""
-    suspects = Suspects()
+    suspects = Suspects(**given)
     assert [suspects.stalled(row) for _ in range(2)] == [False, True]
     return suspects
 
@@ -79,14 +79,23 @@ def test_an_event_that_was_refused_and_then_taken_begins_its_count_again() -> No
 def test_a_quarantined_event_that_is_taken_after_all_begins_its_count_again() -> None:
     suspects = quarantine_of(A)
 
-    suspects.taken(A)
+    assert suspects.taken(A) == []
 
     assert suspects.held == {}
     assert not suspects.stalled(A)
 
 
-def test_a_broker_that_takes_none_refuses_none() -> None:
+def test_several_events_are_quarantined_and_refused_when_the_broker_takes_another() -> None:
     suspects = quarantine_of(A)
+
+    assert [suspects.stalled(B) for _ in range(2)] == [False, True]
+
+    assert suspects.held == {A.fingerprint: A, B.fingerprint: B}
+    assert suspects.taken(C) == [A, B]
+
+
+def test_a_broker_that_takes_none_refuses_none() -> None:
+    suspects = quarantine_of(A, most_held=1)
 
     assert not suspects.stalled(B)
     assert not suspects.stalled(B)
@@ -96,7 +105,7 @@ def test_a_broker_that_takes_none_refuses_none() -> None:
 
 
 def test_after_a_broker_took_none_every_count_begins_again() -> None:
-    suspects = quarantine_of(A)
+    suspects = quarantine_of(A, most_held=1)
     suspects.stalled(B)
     suspects.stalled(B)
 
@@ -136,18 +145,23 @@ def test_the_receipt_of_an_event_that_was_refused_is_waited_for_longer(refusals:
     assert suspects.patience_seconds(B) == 10
 
 
-@given(st.lists(st.tuples(st.sampled_from(["stalled", "taken", "clear"]), st.sampled_from([A, B, C])), max_size=40))
-def test_at_most_one_event_is_quarantined_and_only_a_quarantined_one_is_refused_by_another(steps) -> None:
-    suspects, without_receipt = Suspects(), Counter()
+@given(
+    st.lists(st.tuples(st.sampled_from(["stalled", "taken", "clear"]), st.sampled_from([A, B, C])), max_size=40),
+    st.integers(1, 3),
+)
+def test_only_quarantined_events_are_refused_and_by_another_that_was_taken(steps, most_held: int) -> None:
+    suspects, without_receipt = Suspects(most_held), Counter()
     for step, row in steps:
         held = list(suspects.held.values())
         if step == "stalled":
             without_receipt[row.id] += 1
             if suspects.stalled(row):
-                assert (held, suspects.held) == ([], {row.fingerprint: row})
+                assert suspects.held == {suspect.fingerprint: suspect for suspect in [*held, row]}
         elif step == "taken":
-            assert suspects.taken(row) == held
-            assert all(without_receipt.pop(refused.id) for refused in held)
+            refused = suspects.taken(row)
+            assert refused == [suspect for suspect in held if suspect is not row]
+            assert all(without_receipt.pop(suspect.id) for suspect in refused)
+            assert not suspects.held
         else:
             suspects.clear()
-        assert len(suspects.held) <= 1
+        assert len(suspects.held) <= most_held
