@@ -66,6 +66,22 @@ def test_killing_the_process_at_random_moments_loses_and_repeats_nothing(
         assert states == ["firing", "resolved"] * (len(states) // 2) + ["firing"] * (len(states) % 2)
 
 
+def test_a_process_that_is_asked_to_end_just_when_it_took_the_lease_ends(tmp_path, start, database_dsn) -> None:
+    bridge = start(Bridge(tmp_path))
+    program = Program("run", **bridge.settings, DATABASE__DSN=database_dsn)
+
+    for lives in range(1, 7):
+        start(program)
+        wait_until(
+            lambda: program.output(0).count('"leading: ') >= lives,  # noqa: B023
+            every_seconds=0.001,
+            what="the lease to be taken",
+        )
+        assert program.stop() == 0
+
+    assert "asked again" not in program.output(0)
+
+
 @pytest.mark.parametrize("fate", ["killed", "frozen"])
 def test_another_process_takes_over_and_the_one_before_commits_nothing(tmp_path, start, database_dsn, fate) -> None:
     bridge = start(Bridge(tmp_path, participants=2))
