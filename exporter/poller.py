@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
+from zlib import crc32
 
 from exporter import telemetry
 from exporter.bridge.answer import Answer, Defect, read
@@ -42,6 +42,9 @@ RESERVE_TOKENS: Final = 2
 LONGEST_WAIT_SECONDS: Final = 600.0
 """However little an answer says that POLICIES_LIST refills: one wrong answer must not end the polling."""
 
+LONGEST_FIRST_WAIT_SECONDS: Final = 15.0
+"""However long the interval, a process that starts polls within this time."""
+
 LONGEST_POLL_SHARE: Final = 0.95
 """Of the interval: a poll that runs out of time ends before the next is due, and does not cost it its place."""
 
@@ -55,19 +58,56 @@ class PollSink(Protocol):
     def next_sequence(self) -> int: ...
 
 
-class Clock:
-    """UTC time that never goes back: it advances with monotonic time while the wall clock is behind."""
+SUDDEN_SECONDS: Final = 300.0
+"""A wall clock that is further than this from where it must be by monotonic time was set."""
 
-    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+BELIEVED_AFTER_SECONDS: Final = 300.0
+"""How long a wall clock that was set must stay so: one that is wrong for seconds changes nothing."""
+
+
+def _since_boot() -> float:
+    """Returns monotonic seconds that go on while the machine sleeps, where the system counts them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+class Clock:
+    """UTC time that goes on while the wall clock is behind.
+
+    It goes back only where the wall clock was set back by more than
+    ``SUDDEN_SECONDS``, and stayed so for ``BELIEVED_AFTER_SECONDS``: as long it takes
+    to believe a jump ahead. Never behind what `go_on_from` was told.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = _since_boot) -> None:
         self._wall = wall
         self._monotonic = monotonic
         self._last = wall()
         self._last_monotonic = monotonic()
+        self._floor = -math.inf
+        self._doubted_since: float | None = None
 
     def now(self) -> datetime:
-        monotonic = self._monotonic()
-        self._last = max(self._wall(), self._last + monotonic - self._last_monotonic)
+        wall, monotonic = self._wall(), self._monotonic()
+        elapsed_seconds = monotonic - self._last_monotonic
         self._last_monotonic = monotonic
+        self._floor += elapsed_seconds
+        steady = self._last + elapsed_seconds
+        ahead_seconds = wall - steady
+        if abs(ahead_seconds) <= SUDDEN_SECONDS:
+            self._doubted_since = None
+            self._last = max(wall, steady)
+        elif self._doubted_since is None or monotonic - self._doubted_since < BELIEVED_AFTER_SECONDS:
+            self._doubted_since = monotonic if self._doubted_since is None else self._doubted_since
+            self._last = steady
+        else:
+            self._doubted_since = None
+            self._last = max(wall, self._floor)
+            log.warning(
+                "the clock was set by %+.0f s, and has stayed so for %.0f s: it is believed",
+                self._last - steady,
+                BELIEVED_AFTER_SECONDS,
+            )
         return datetime.fromtimestamp(self._last, UTC)
 
     def go_on_from(self, at: datetime) -> None:
@@ -75,7 +115,8 @@ class Clock:
         behind_seconds = (at - self.now()).total_seconds()
         if behind_seconds > 1:
             log.warning("the clock is %.0f s behind the last poll in the database, and goes on from it", behind_seconds)
-        self._last = max(self._last, at.timestamp())
+        self._floor = max(self._floor, at.timestamp())
+        self._last = max(self._last, self._floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +200,25 @@ class Poller:
         self._was_up: bool | None = None
 
     async def run(self) -> None:
-        """Polls at a random phase and then at exact intervals: no jitter, no overlap, no drift."""
+        """Polls at a phase of the participant's own and then at exact intervals: no jitter, no overlap, no drift."""
         loop = asyncio.get_running_loop()
         interval_seconds = float(self._settings.interval)
-        due = loop.time() + random.uniform(0, min(interval_seconds, 15.0))  # noqa: S311 - spreads load, no secret
-        if self._settings.interval < 15:
-            due = loop.time() + random.uniform(0, interval_seconds / 4)  # noqa: S311
+        due = loop.time() + self._first_wait_seconds()
         while True:
             await asyncio.sleep(due - loop.time())
             wait_seconds = await self.poll(LONGEST_POLL_SHARE * interval_seconds)
             # A late or long poll skips the instants it missed; those after stay on the grid.
             steps = max(1, math.ceil((max(loop.time(), due + wait_seconds) - due) / interval_seconds - 1e-9))
             due += steps * interval_seconds
+
+    def _first_wait_seconds(self) -> float:
+        """Returns a phase by the clock, which spreads participants and is the same in every process.
+
+        So one that takes over polls when the other would have.
+        """
+        cycle_seconds = min(float(self._settings.interval), LONGEST_FIRST_WAIT_SECONDS)
+        phase_seconds = crc32(self.participant.encode()) / 2**32 * cycle_seconds
+        return (phase_seconds - self._clock.now().timestamp()) % cycle_seconds
 
     async def poll(self, time_limit_seconds: float) -> float:
         """Makes one poll, shows and publishes it; returns the seconds to wait until the next."""
@@ -210,6 +258,7 @@ class Poller:
             )
             attempts = fetched.attempts
             received_at = self._clock.now()
+            self._forget_the_future(received_at)
             answer = read(
                 fetched.response,
                 participant=self.participant,
@@ -259,6 +308,19 @@ class Poller:
                 self._budget = Budget.of(bucket)
             self._warn_of_difference(bucket, snapshot.category)
         return self._estimator.observe(snapshot)
+
+    def _forget_the_future(self, now: datetime) -> None:
+        """What was stamped by a clock that was wrong must not stand against what comes now that it is right."""
+        latest = now + timedelta(seconds=float(self._settings.max_clock_skew))
+        if self._observed_at is not None and self._observed_at > latest:
+            log.warning(
+                "the last observation lies ahead of the clock, which was set back: estimates begin anew",
+                extra={"participant": self.participant, "observed_at": self._observed_at.isoformat()},
+            )
+            self._observed_at = None
+            self._estimator = Estimator(self._settings.estimate_window, self._settings.interval)
+        if self._category_changed_at is not None and self._category_changed_at > latest:
+            self._category_changed_at = now
 
     def _note_category(self, snapshot: Snapshot) -> None:
         if snapshot.category is None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from exporter import telemetry
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import Failure, Poll, View, view_after
+from exporter.buckets.observation import Failure, Observation, Poll, View, view_after
 from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.inbox import Report
 from exporter.store.reconciliation import Reconciliation
@@ -89,6 +89,29 @@ def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Follo
     return replace(followed, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at), decided
 
 
+def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | None) -> Poll:
+    """Returns ``poll`` as if its clock were right where it is further than ``tolerated`` ahead of ``now``.
+
+    Then it takes that time (or the next after ``last``, the participant's last
+    poll), and so does what else lies as far ahead: else it, and each poll after
+    it, would stand against all that come until then.
+    """
+    latest = now + tolerated
+    if poll.polled_at <= latest:
+        return poll
+    at = now if last is None else max(now, last + timedelta(microseconds=1))
+    result = poll.result
+    if isinstance(result, Observation) and result.observed_at > latest:
+        result = replace(result, observed_at=at)
+    return replace(
+        poll,
+        polled_at=at,
+        result=result,
+        last_success_at=poll.last_success_at and min(poll.last_success_at, at),
+        category_changed_at=poll.category_changed_at and min(poll.category_changed_at, at),
+    )
+
+
 class Reports(Protocol):
     """Whoever wants to hear what was committed. Sequences are told of the stream ``stream_id`` only."""
 
@@ -115,6 +138,8 @@ class Reconciler:
     known); ``go_on_from`` is told of the last poll in
     the database, before which no new one may be; ``wake`` is called when there
     is something to relay, ``partition_missing`` when polls wait for a partition.
+    A poll further ahead of the database's clock than ``max_clock_skew_seconds``
+    takes its time.
     """
 
     def __init__(
@@ -125,7 +150,7 @@ class Reconciler:
         metrics: Metrics,
         rules: Callable[[], Sequence[Rule]],
         participants: Collection[Ispb],
-        now: Callable[[], datetime],
+        max_clock_skew_seconds: float,
         wake: Callable[[], None],
         listeners: Sequence[Reports] = (),
         go_on_from: Callable[[datetime], None] = lambda _: None,
@@ -137,7 +162,7 @@ class Reconciler:
         self._metrics = metrics
         self._rules = rules
         self._participants = frozenset(participants)
-        self._now = now
+        self._tolerated = timedelta(seconds=max_clock_skew_seconds)
         self._wake = wake
         self._listeners = listeners
         self._go_on_from = go_on_from
@@ -203,7 +228,7 @@ class Reconciler:
             try:
                 if not self._restored:
                     self._restored = True
-                    await self._restore()
+                    await self._restore(fence)
                 if not len(self._inbox):  # what is there may be of the time before
                     await self._remove_participants(fence)
                 polls = await self._inbox.take(BATCH_POLLS)
@@ -218,24 +243,34 @@ class Reconciler:
                     self._partition_missing()
                 await asyncio.sleep(1)
 
-    async def _restore(self) -> None:
+    async def _restore(self, fence: Fence) -> None:
         restored: Restored = await self._writer.restore()
         views = {p: f.view for p, f in self._followed.items()}
         participants = restored.alerts.keys() | restored.last_polls.keys()
+        latest = fence.now() + self._tolerated
+        polled = {p: last.polled_at for p, last in restored.last_polls.items() if last.polled_at <= latest}
+        for participant in restored.last_polls.keys() - polled.keys():
+            log.warning(
+                "the last poll in the database lies ahead of the database's clock: rules go on all the same",
+                extra={
+                    "participant": participant,
+                    "polled_at": restored.last_polls[participant].polled_at.isoformat(),
+                },
+            )
         self._followed = {}
         for participant in participants:
             last = restored.last_polls.get(participant)
             self._followed[participant] = Followed(
                 view=views.get(participant),
                 alerts=restored.alerts.get(participant, {}),
-                polled_at=last.polled_at if last else None,
+                polled_at=polled.get(participant),
                 stream_id=last.stream_id if last else "",
                 sequence=last.sequence if last else 0,
             )
         self._last_polls = restored.last_polls
         self._standing_known.set()
-        if restored.last_polls:
-            self._go_on_from(max(last.polled_at for last in restored.last_polls.values()))
+        if polled:
+            self._go_on_from(max(polled.values()))
         log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})
 
     async def _remove_participants(self, fence: Fence) -> None:
@@ -249,7 +284,7 @@ class Reconciler:
             del self._followed[participant]
             if not followed.alerts:
                 continue
-            at = self._now()
+            at = fence.now()
             if followed.polled_at is not None:
                 # Another host's clock may have been ahead of ours.
                 at = max(at, followed.polled_at + timedelta(microseconds=1))
@@ -279,6 +314,7 @@ class Reconciler:
         started = time.monotonic()
         for poll in polls:
             followed = after.get(poll.participant) or self._followed.get(poll.participant) or Followed()
+            poll = self._in_time(poll, followed, fence)  # noqa: PLW2901
             with telemetry.carrying(poll.traceparent), telemetry.span("evaluate", participant=poll.participant):
                 after[poll.participant], reconciliation = decide(followed, poll, rules)
             if reconciliation is not None:
@@ -304,7 +340,18 @@ class Reconciler:
         self._committed(decided)
         if lost:
             # What the refused polls decided did not happen: go on from what was committed.
-            await self._restore()
+            await self._restore(fence)
+
+    def _in_time(self, poll: Poll, followed: Followed, fence: Fence) -> Poll:
+        made = not_ahead(poll, fence.now(), self._tolerated, followed.polled_at)
+        if made is not poll:
+            self._metrics.polls_ahead.labels(poll.participant).inc()
+            if self._reminder.is_due("ahead"):
+                log.error(
+                    "polls lie ahead of the database's clock, and take its time: set the clock of who polls",
+                    extra={"participant": poll.participant, "polled_at": poll.polled_at.isoformat()},
+                )
+        return made
 
     def _committed(self, decided: Sequence[Reconciliation]) -> None:
         transitions = [t for r in decided for t in r.transitions]

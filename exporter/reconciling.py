@@ -19,7 +19,7 @@ from exporter.reconciler import Reconciler, series_of
 from exporter.relay import Relay
 from exporter.reload import RulesInForce
 from exporter.store.database import Database
-from exporter.store.lease import Lease
+from exporter.store.lease import PATIENCE_SECONDS, Lease
 from exporter.store.migrations import check
 from exporter.store.outbox import Outbox
 from exporter.store.partitions import maintain, readiness
@@ -78,7 +78,7 @@ class Reconciling:
             metrics=metrics,
             rules=lambda: self.rules.rules,
             participants=[Ispb(participant) for participant in settings.participants],
-            now=self.clock.now,
+            max_clock_skew_seconds=settings.poll.max_clock_skew,
             go_on_from=self.clock.go_on_from,
             carried=self._carried,
             partition_missing=self._partition_missing.set,
@@ -116,7 +116,7 @@ class Reconciling:
         lease = Lease(self._database, self._holder)
         self.leadership = Leadership(
             lease,
-            check=lambda: check(self._database),
+            check=lambda: check(self._database, patience_seconds=PATIENCE_SECONDS),
             work=self._lead,
             polling=polling,
             reset=self._reset,
@@ -246,7 +246,7 @@ class Reconciling:
     async def _waiting(self) -> None:
         """Forgets polls that another reconciler has gone past."""
         if self.local is not None and len(self.local):
-            self.local.forget(await self._writer.last_polls())
+            self.local.forget(await self._writer.last_polls(patience_seconds=PATIENCE_SECONDS))
 
     async def _maintain(self) -> None:
         """Keeps partitions ahead of the clock, and drops those past their retention."""

@@ -81,6 +81,8 @@ class _Step:
     def hold(self, rule: Rule, identity: Fingerprint, sample: RuleSample, named_by: int | None) -> None:
         """The condition is true."""
         was = self.alerts.get(identity)
+        if was is not None and was.state is AlertState.PENDING and was.active_since > self._at:
+            was = None  # begun by a clock that was wrong: it would wait for that time
         alert = _begun(rule, identity, sample, self._at) if was is None else _continued(was, rule, sample)
         if alert.named_by != named_by:
             alert = replace(alert, named_by=named_by)
@@ -93,9 +95,9 @@ class _Step:
     def release(self, rule: Rule, alert: Alert) -> None:
         """The condition is no longer true: ``keep_firing_for`` begins, goes on, or is over."""
         if alert.state is AlertState.FIRING and rule.keep_firing_for_seconds > 0:
-            since = alert.keep_firing_since or self._at
+            since = min(alert.keep_firing_since or self._at, self._at)
             if (self._at - since).total_seconds() < rule.keep_firing_for_seconds:
-                if alert.keep_firing_since is None:
+                if alert.keep_firing_since != since:
                     self.alerts[alert.fingerprint] = replace(alert, keep_firing_since=since)
                 return
         self.end([alert], self._reason(rule, alert.policy))
@@ -212,4 +214,6 @@ def _continued(alert: Alert, rule: Rule, sample: RuleSample) -> Alert:
 
 
 def _resolved(alert: Alert, at: datetime, reason: Reason) -> Alert:
-    return replace(alert, state=AlertState.RESOLVED, resolved_at=at, reason=reason)
+    # A firing that a wrong clock began ends no earlier than it began.
+    ended_at = at if alert.firing_since is None else max(at, alert.firing_since)
+    return replace(alert, state=AlertState.RESOLVED, resolved_at=ended_at, reason=reason)

@@ -134,7 +134,8 @@ def view_after(earlier: View | None, poll: Poll) -> View:
         earlier = None
 
     def fresh(confirmed_at: datetime) -> bool:
-        return (poll.polled_at - confirmed_at).total_seconds() < poll.staleness_seconds
+        # What lies further ahead was confirmed by a clock that was wrong.
+        return abs((poll.polled_at - confirmed_at).total_seconds()) < poll.staleness_seconds
 
     kept = {} if earlier is None else {p: b for p, b in earlier.buckets.items() if fresh(b.confirmed_at)}
     category: str | None = None

@@ -114,6 +114,11 @@ class ProgramMetrics:
             "Polls that came behind an evaluated one: kept as history, not evaluated.",
             ["participant"],
         )
+        self.polls_ahead = self._counter(
+            "dict_rate_limit_polls_ahead",
+            "Polls further ahead of the database's clock than poll.max_clock_skew: they took its time.",
+            ["participant"],
+        )
         self.rule_evaluation_failures = self._counter(
             "dict_rate_limit_rule_evaluation_failures",
             "Rules that could not be evaluated at a poll.",

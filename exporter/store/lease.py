@@ -12,7 +12,9 @@ were put back, a snapshot, a standby that lagged.
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from psycopg import errors as pg
@@ -22,6 +24,7 @@ from exporter.store import queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
 
     from psycopg import AsyncConnection
 
@@ -31,7 +34,8 @@ Part: TypeAlias = Literal["reconciler", "relay"]
 """What commits under the lease; each counts for itself, so that none waits for another."""
 
 _SQL: Final = queries.load("lease")
-_PATIENCE_SECONDS: Final = 4.0
+PATIENCE_SECONDS: Final = 4.0
+"""How long who leads, or wants to, waits for an answer before the database counts as away."""
 
 
 class Lease:
@@ -53,8 +57,8 @@ class Lease:
         if row is None:
             self.epoch = None
             return None
-        self.epoch, self._renewals, commits = row
-        return Fence(self._database, holder=self.holder, epoch=row[0], commits=commits)
+        self.epoch, self._renewals, commits, at = row
+        return Fence(self._database, holder=self.holder, epoch=row[0], commits=commits, at=at)
 
     async def renew(self) -> None:
         """Keeps the lease.
@@ -79,7 +83,7 @@ class Lease:
 
     async def _execute(self, name: str, *, lock: str = "3s") -> tuple[Any, ...] | None:
         parameters = {"holder": self.holder, "epoch": self.epoch, "ttl_seconds": self.ttl_seconds}
-        async with self._database.connection(patience_seconds=_PATIENCE_SECONDS) as connection:
+        async with self._database.connection(patience_seconds=PATIENCE_SECONDS) as connection:
             try:
                 async with connection.transaction():
                     await connection.execute(_SQL["settings"], {"lock": lock})
@@ -96,14 +100,22 @@ class Lease:
 class Fence:
     """Transactions that only the ``holder`` of the lease can commit, in its ``epoch``.
 
-    ``commits`` says how often each part had committed when the epoch began.
+    ``commits`` says how often each part had committed when the epoch began, ``at`` when that was, by the database's
+    clock.
     """
 
-    def __init__(self, database: Database, *, holder: str, epoch: int, commits: Mapping[Part, int]) -> None:
+    def __init__(
+        self, database: Database, *, holder: str, epoch: int, commits: Mapping[Part, int], at: datetime
+    ) -> None:
         self.holder = holder
         self.epoch = epoch
         self._database = database
         self._commits = dict(commits)
+        self._looked_at, self._looked_monotonic = at, time.monotonic()
+
+    def now(self) -> datetime:
+        """Returns the time by the database's clock, the one that all processes share, as it went on since last seen."""
+        return self._looked_at + timedelta(seconds=time.monotonic() - self._looked_monotonic)
 
     @asynccontextmanager
     async def transaction(self, part: Part) -> AsyncIterator[AsyncConnection[Any]]:
@@ -115,10 +127,11 @@ class Fence:
         async with self._database.transaction() as connection:
             # Not in a pipeline: PostgreSQL would forget the idle timeout where the driver asks it to flush.
             row = await (await connection.execute(_SQL["fence"], {"part": part})).fetchone()
-            epoch, holder, commits = row or (0, None, 0)
+            epoch, holder, commits, at = row or (0, None, 0, self.now())
             _check_owner(epoch, holder, ours=self.epoch, me=self.holder)
             if commits <= self._commits[part]:
                 raise _went_back(f"the {part} has committed {self._commits[part]} times, and it says {commits - 1}")
+            self._looked_at, self._looked_monotonic = at, time.monotonic()
             yield connection
         self._commits[part] = max(self._commits[part], commits)
 

@@ -24,7 +24,7 @@ UPDATE dict_rate_limit_commits AS c
    SET commits = c.commits + 1
   FROM lease
  WHERE c.part = %(part)s
-RETURNING lease.epoch, lease.holder, c.commits;
+RETURNING lease.epoch, lease.holder, c.commits, clock_timestamp();
 
 -- end_frozen --
 -- Ends sessions that still lock a lease which has expired: their process froze, or its host vanished, within a message,
@@ -51,7 +51,8 @@ WITH taken AS (
               expires_at = clock_timestamp() + make_interval(secs => %(ttl_seconds)s)
         WHERE holder IS NULL OR holder = %(holder)s OR expires_at <= clock_timestamp()
     RETURNING epoch, renewals)
-SELECT taken.epoch, taken.renewals, (SELECT jsonb_object_agg(part, commits) FROM dict_rate_limit_commits)
+SELECT taken.epoch, taken.renewals, (SELECT jsonb_object_agg(part, commits) FROM dict_rate_limit_commits),
+       clock_timestamp()
   FROM taken;
 
 -- renew --

@@ -18,6 +18,7 @@ from psycopg import errors as pg
 from psycopg.rows import class_row
 
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
+from exporter.store.database import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -173,10 +174,13 @@ async def create_roles(dsn: str) -> None:
         await _run(connection, (directory() / "roles.sql").read_text("utf-8"), "roles.sql")
 
 
-async def check(database: Database) -> None:
-    """Raises SchemaMismatch, saying what to do, unless the schema is the one this version needs."""
+async def check(database: Database, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Raises SchemaMismatch, saying what to do, unless the schema is the one this version needs.
+
+    Also DatabaseUnusable, as `Database.connection` does.
+    """
     steps = migrations()
-    async with database.connection() as connection:
+    async with database.connection(patience_seconds=patience_seconds) as connection:
         applied = await _applied(connection)
     if len(applied) < len(steps):
         raise SchemaMismatch(

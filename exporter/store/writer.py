@@ -10,6 +10,7 @@ from exporter.alerts.alert import by_fingerprint
 from exporter.buckets.observation import Observation
 from exporter.errors import PartitionMissing, ReconciliationRefused, StoreError
 from exporter.store import queries, rows
+from exporter.store.database import PATIENCE_SECONDS
 from exporter.store.reconciliation import (
     Figures,
     Reconciliation,
@@ -84,9 +85,10 @@ class Writer:
             last_polls = await _last_polls(cursor)
         return Restored({p: by_fingerprint(a) for p, a in alerts.items()}, last_polls)
 
-    async def last_polls(self) -> dict[Ispb, LastPoll]:
+    async def last_polls(self, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[Ispb, LastPoll]:
         """Returns where each participant's reconciliation stands. Raises DatabaseUnusable."""
-        async with self._database.connection() as connection, connection.cursor(binary=True) as cursor:
+        lent = self._database.connection(patience_seconds=patience_seconds)
+        async with lent as connection, connection.cursor(binary=True) as cursor:
             return await _last_polls(cursor)
 
     async def commit(

@@ -92,7 +92,7 @@ class Following:
             metrics=self.metrics,
             rules=lambda: self.rules,
             participants=participants,
-            now=lambda: datetime.now(UTC),
+            max_clock_skew_seconds=300,
             wake=lambda: None,
             listeners=listeners,
         )

@@ -372,3 +372,36 @@ async def test_a_clock_that_is_behind_the_last_poll_does_not_keep_rules_from_bei
                 await asyncio.gather(task, return_exceptions=True)
 
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "reason = 'recovered'") == 2
+
+
+async def test_a_clock_that_is_months_ahead_costs_nothing_and_leaves_nothing_behind(database_dsn, caplog) -> None:
+    states = "SELECT count(*) FROM dict_rate_limit_states WHERE observed_at > now() + interval '1 minute'"
+    async with leading(database_dsn) as (reconciling, feed):
+        feed.put(low_now(ahead_seconds=300 * 86_400))
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+        feed.put(replace(low_now(tokens=36_000), stream_id="of the clock that was set right"))
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "reason = 'recovered'") == 2)
+        shown = reconciling.metrics.exposition()
+
+    assert b'dict_rate_limit_polls_ahead_total{participant="12345678"} 1.0' in shown
+    assert b"dict_rate_limit_polls_late" in shown
+    assert b"polls_late_total{" not in shown
+    assert b"snapshots_dropped_total{" not in shown
+    assert rows(database_dsn, states) == [(0,)]
+    assert "polls lie ahead of the database's clock, and take its time" in caplog.text
+
+
+async def test_a_last_poll_that_lies_weeks_ahead_in_the_database_does_not_stand_against_those_of_now(
+    database_dsn, superuser_dsn, caplog
+) -> None:
+    async with leading(database_dsn) as (_, feed):
+        feed.put(low_now())
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
+    with psycopg.connect(superuser_dsn) as connection:
+        connection.execute("UPDATE dict_rate_limit_reconciliations SET polled_at = polled_at + interval '45 days'")
+
+    async with leading(database_dsn) as (_, feed):
+        feed.put(replace(low_now(tokens=36_000), stream_id="of the clock that was set right"))
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "reason = 'recovered'") == 2)
+
+    assert "the last poll in the database lies ahead of the database's clock" in caplog.text

@@ -297,7 +297,7 @@ async def test_a_frozen_server_is_given_up_and_the_process_goes_on(outage_postgr
 
 
 async def test_a_commit_under_a_lost_lease_leaves_nothing(store: Store) -> None:
-    store.fence = Fence(store.database, holder="first", epoch=store.fence.epoch - 1, commits={})
+    store.fence = Fence(store.database, holder="first", epoch=store.fence.epoch - 1, commits={}, at=store.fence.now())
 
     with pytest.raises(LeaseLost):
         await store.commit(reconciled(0, after=(alert(),)))

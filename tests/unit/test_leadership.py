@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -29,7 +30,7 @@ class StandInLease:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return None if answer is None else Fence(None, holder="this", epoch=answer, commits={})
+        return None if answer is None else Fence(None, holder="this", epoch=answer, commits={}, at=datetime.now(UTC))
 
     async def renew(self) -> None:
         outcome = self.renewals.pop(0) if self.renewals else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.bridge.client import Fetched
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
+from exporter.buckets.bucket import Ispb
 from exporter.buckets.catalog import ANTISCAN
 from exporter.buckets.observation import Failure, Observation
 from exporter.config import Duration, PollSettings
@@ -65,18 +65,20 @@ class ScriptedClient:
         return Fetched(outcome() if callable(outcome) else outcome, self.attempts)
 
 
-def poller(*outcomes, interval: float = 15, retries: int = 2):
+def poller(
+    *outcomes, interval: float = 15, retries: int = 2, participant: str = PARTICIPANT, clock: Clock | None = None
+):
     polls: list = []
     metrics = Metrics()
     client = ScriptedClient(*outcomes)
     made = Poller(
-        PARTICIPANT,
+        Ispb(participant),
         client=client,
         settings=PollSettings(interval=Duration(interval)),
         retries=retries,
         sink=Stream(polls.append),
         metrics=metrics,
-        clock=Clock(),
+        clock=clock or Clock(),
     )
     return made, polls, client, metrics
 
@@ -85,14 +87,17 @@ def run_for(seconds: float, *outcomes, interval: float = 15, durations: Sequence
     """Lets a poller run for so many seconds of virtual time; its polls take ``durations``."""
     made, _, client, _ = poller(*outcomes, interval=interval)
     client.durations = list(durations)
+    run(made, seconds)
+    return client
 
-    async def run() -> None:
+
+def run(made: Poller, seconds: float) -> None:
+    async def for_a_while() -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(made.run(), seconds)
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(run())
-    return client
+        runner.run(for_a_while())
 
 
 def since_the_first(client: ScriptedClient, polls: int) -> list[float]:
@@ -399,14 +404,30 @@ def test_while_tokens_are_short_run_polls_at_the_stretched_interval() -> None:
     assert since_the_first(client, 4) == pytest.approx([0, 30, 60, 75])
 
 
-@pytest.mark.parametrize(("interval", "longest"), [(60, 15), (15, 15), (8, 2)])
-def test_the_first_poll_comes_at_a_random_instant_soon(interval, longest) -> None:
-    random.seed(1)
+def first_poll_at(started_at: float, participant: str = PARTICIPANT, *, interval: float = 15) -> float:
+    """Returns when a process that starts at this time first polls, by the clock."""
+    made, _, client, _ = poller(answer, interval=interval, participant=participant, clock=Clock(lambda: started_at))
+    run(made, 20)
+    return started_at + client.asked_at[0]
 
-    firsts = [run_for(20, answer, interval=interval).asked_at[0] for _ in range(60)]
 
-    assert min(firsts) < 0.05 * longest
-    assert 0.9 * longest < max(firsts) <= longest
+@pytest.mark.parametrize("interval", [60, 15, 8, 1])
+def test_a_process_that_takes_over_polls_when_the_other_would_have(interval) -> None:
+    cycle = min(interval, 15)
+    first = first_poll_at(1_000_000.0, interval=interval)
+
+    for started_at in (1_000_000.3, 1_000_004.9, 1_003_600.0):
+        polls_apart = (first_poll_at(started_at, interval=interval) - first) / cycle
+        assert polls_apart == pytest.approx(round(polls_apart), abs=0.05)
+        assert first_poll_at(started_at, interval=interval) - started_at <= cycle
+
+
+def test_participants_are_polled_at_instants_of_their_own() -> None:
+    waits = [first_poll_at(0.0, f"{number:08}") for number in range(100)]
+
+    assert min(waits) < 1
+    assert max(waits) > 14
+    assert len({round(wait) for wait in waits}) == 16
 
 
 def test_a_poll_that_runs_out_of_time_ends_before_the_next_is_due() -> None:
@@ -504,6 +525,89 @@ def test_the_clock_never_goes_back() -> None:
     seconds = [clock.now().timestamp() for _ in range(4)]
 
     assert seconds == [101, 102, 103, 200]
+
+
+class Hands:
+    """A wall clock that can be set, beside monotonic time that can't."""
+
+    def __init__(self) -> None:
+        self.wall = 1_000_000.0
+        self.monotonic = 0.0
+        self.clock = Clock(wall=lambda: self.wall, monotonic=lambda: self.monotonic)
+
+    def pass_(self, seconds: float) -> float:
+        """Returns what the clock shows after so many seconds, looked at each second, less where it began."""
+        for _ in range(round(seconds)):
+            self.wall += 1
+            self.monotonic += 1
+            shown = self.clock.now().timestamp()
+        return shown - 1_000_000
+
+
+DAYS = 86_400
+
+
+@pytest.mark.parametrize("days", [45, -45])
+def test_a_clock_that_is_wrong_for_seconds_changes_nothing(days) -> None:
+    hands = Hands()
+
+    hands.wall += days * DAYS
+    while_wrong = hands.pass_(6)
+    hands.wall -= days * DAYS
+
+    assert while_wrong == 6
+    assert hands.pass_(1_000) == 1_006
+
+
+@pytest.mark.parametrize("days", [45, -45])
+def test_a_clock_that_stays_set_is_believed_after_five_minutes(days) -> None:
+    hands = Hands()
+
+    hands.wall += days * DAYS
+
+    assert hands.pass_(300) == 300
+    assert hands.pass_(1) == 301 + days * DAYS
+
+
+def test_a_clock_that_was_ahead_at_the_start_is_right_five_minutes_after_it_was_set_right() -> None:
+    hands = Hands()
+
+    hands.wall -= 45 * DAYS
+
+    assert hands.pass_(301) == 301 - 45 * DAYS
+
+
+def test_the_clock_never_goes_back_behind_the_last_poll_of_another_process() -> None:
+    hands = Hands()
+
+    hands.clock.go_on_from(datetime.fromtimestamp(1_003_600, UTC))
+
+    assert hands.pass_(1_000) == 4_600
+
+
+async def test_what_a_wrong_clock_stamped_does_not_stand_against_later_answers() -> None:
+    now = datetime.now(UTC).timestamp()
+    wall = [now + 45 * DAYS]
+    made, polls, _, metrics = poller(
+        lambda: answer(category="A"),
+        lambda: answer(category="B"),
+        answer,
+        clock=Clock(wall=lambda: wall[0], monotonic=iter(range(0, 10_000, 100)).__next__),
+    )
+    await made.poll(15)
+    await made.poll(15)
+    changed_then = polls[-1].category_changed_at
+    wall[0] = now
+
+    for _ in range(5):
+        await made.poll(15)
+
+    assert changed_then.timestamp() > now + 40 * DAYS
+    assert polls[-1].answered
+    assert abs(polls[-1].polled_at.timestamp() - now) < 1_000
+    assert abs(polls[-1].result.observed_at.timestamp() - now) < 1_000
+    assert abs(polls[-1].category_changed_at.timestamp() - now) < 1_000
+    assert value(metrics, defects("time_going_back")) is None
 
 
 def test_the_clock_goes_on_from_the_last_poll_of_another_process() -> None:

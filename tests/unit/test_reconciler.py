@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.alerts.alert import AlertState
-from exporter.reconciler import Followed, decide
+from exporter.reconciler import Followed, decide, not_ahead
 from exporter.rules import loading
 from tests.support.builders import at, bucket, failed, poll
 from tests.support.program import RULES
@@ -101,3 +102,43 @@ def test_polls_sent_again_change_nothing(tokens, again) -> None:
 
     assert replace(once, view=None) == replace(twice, view=None)
     assert sum(d is not None for d in decisions) == len(polls)
+
+
+MINUTES_5 = timedelta(minutes=5)
+
+
+def test_a_poll_that_is_ahead_no_further_than_tolerated_stays_as_it_is() -> None:
+    made = low(300)
+
+    assert not_ahead(made, at(0), MINUTES_5, None) is made
+
+
+def test_a_poll_of_a_clock_that_is_ahead_takes_the_databases_time() -> None:
+    made = low(301, last_success_at=at(301), category_changed_at=at(290))
+
+    repaired = not_ahead(made, at(0), MINUTES_5, None)
+
+    assert repaired.polled_at == repaired.last_success_at == repaired.category_changed_at == at(0)
+    assert repaired.result.observed_at == at(0)
+    assert repaired.result.buckets == made.result.buckets
+
+
+def test_what_dict_itself_said_of_its_time_stays() -> None:
+    made = replace(low(500), result=low(20).result)
+
+    assert not_ahead(made, at(0), MINUTES_5, None).result == made.result
+
+
+def test_a_failed_poll_of_a_clock_that_is_ahead_takes_the_databases_time() -> None:
+    assert not_ahead(failed(301), at(0), MINUTES_5, None).polled_at == at(0)
+
+
+def test_each_poll_of_a_clock_that_is_ahead_comes_after_the_one_before() -> None:
+    known, times = Followed(), []
+    for made in (low(10_000), low(10_015), low(10_030)):
+        known, decided = decide(known, not_ahead(made, at(0), MINUTES_5, known.polled_at), RULE_SET.rules)
+        times.append(decided.poll.polled_at)
+        assert decided.evaluated
+
+    assert times == sorted(set(times))
+    assert times[-1] - at(0) < timedelta(seconds=1)

@@ -396,3 +396,33 @@ def test_firing_and_resolved_alternate_and_open_alerts_are_never_two(truths, for
     assert states == [AlertState.FIRING, AlertState.RESOLVED] * (len(states) // 2) + [AlertState.FIRING] * (
         len(states) % 2
     )
+
+
+def test_a_pending_alert_that_a_wrong_clock_began_begins_anew() -> None:
+    ahead = alert(state=AlertState.PENDING, seconds=45 * 86_400)
+
+    begun = after((0, [StandInRule(for_seconds=60)]), open_alerts=[ahead])
+    fires = after((0, [StandInRule(for_seconds=60)]), (60, [StandInRule(for_seconds=60)]), open_alerts=[ahead])
+
+    assert [a.active_since for a in begun.alerts.values()] == [at(0)]
+    assert [a.firing_since for a in fires.alerts.values()] == [at(60)]
+
+
+def test_an_alert_that_a_wrong_clock_began_ends_no_earlier_than_it_began() -> None:
+    ahead = alert(seconds=45 * 86_400)
+
+    (transition,) = after((0, [StandInRule(true=False)]), open_alerts=[ahead]).transitions
+
+    assert transition.alert.resolved_at == ahead.firing_since
+    assert transition.at == at(0)
+
+
+def test_what_is_kept_firing_since_a_time_ahead_is_kept_from_now_on() -> None:
+    rule = StandInRule(true=False, keep_firing_for_seconds=60)
+    ahead = alert(keep_firing_since=at(45 * 86_400))
+
+    kept = after((0, [rule]), open_alerts=[ahead])
+    ended = after((0, [rule]), (60, [rule]), open_alerts=[ahead])
+
+    assert [a.keep_firing_since for a in kept.alerts.values()] == [at(0)]
+    assert not ended.alerts
