@@ -306,6 +306,7 @@ class Reconciler:
             )
             await self._writer.commit([gone], fence)
             self._committed([gone])
+            self._metrics.last_evaluation_timestamp_seconds.remove(participant)
 
     async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
         rules = self._rules()

@@ -53,11 +53,17 @@ OUTBOX_SECONDS = 5.0
 """How often the outbox is counted for the metrics."""
 
 
+DROPPED = ("queue_full", "refused", "unreadable")
+"""Why polls may be lost for good: counted from 0 on, so that the first is seen to come."""
+
+
 class Reconciling:
     """A reconciler with all that it needs. ``build`` makes one; ``run`` works until cancelled."""
 
     def __init__(self, settings: Settings, metrics: Metrics, database: Database, holder: str) -> None:
         self.metrics = metrics
+        for reason in DROPPED:
+            metrics.snapshots_dropped.labels(reason)
         self.clock = Clock()
         self.inbox = Inbox(settings.database.queue, self._dropped)
         self.local: LocalFeed | None = None

@@ -98,8 +98,8 @@ class Relay:
             if producer.last_sequence_id > await self._outbox.highest_sequence_id():
                 # Its receipts would be about events that this database knows nothing of.
                 log.error(
-                    "the broker has events that the database never sent: it is an older copy of itself; "
-                    "from now on it is another producer, and what it has not marked as published is sent again",
+                    "the broker has events that the database never sent: it is an older copy of itself, or another "
+                    "sends in its name; from now on it is another producer, and sends again what is not marked as sent",
                     extra={"sequence_id": producer.last_sequence_id},
                 )
                 await self._outbox.change_installation_id(self._fence)
