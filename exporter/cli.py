@@ -219,12 +219,14 @@ def migrate(flags: Flags, action: str, steps: int) -> None:
 @click.option("--limit", type=click.IntRange(1), default=500, show_default=True)
 @flags
 def alerts(flags: Flags, all_: bool, participant: str | None, output: str, limit: int) -> None:  # noqa: FBT001
-    """Open alerts, as the database has them."""
+    """Open alerts, as the database has them. Standard error says of when they are, and which process leads."""
     settings = _quiet(flags)
     from exporter.listing import list_alerts
 
-    text = _run(list_alerts(settings, include_resolved=all_, participant=participant, limit=limit, output=output))
+    listing = list_alerts(settings, include_resolved=all_, participant=participant, limit=limit, output=output)
+    text, as_of = _run(listing)
     click.echo(text)
+    click.echo(as_of, err=True)
 
 
 @cli.group()

@@ -78,6 +78,11 @@ class Leadership:
         self._metrics = metrics
         metrics.lease_held.set(0)
 
+    @property
+    def leader(self) -> str | None:
+        """Who leads, as far as is known."""
+        return self._lease.leader
+
     async def run(self) -> None:
         """Leads or waits until cancelled, then gives the lease back."""
         try:
@@ -101,7 +106,7 @@ class Leadership:
             self.checked = True
             fence = await self._lease.acquire()
             if fence is None:
-                self._stand(Standing.WAITING, "another process leads")
+                self._stand(Standing.WAITING, f"{self._lease.leader or 'another process'} leads")
                 if self._polling is not None:
                     await self._polling.stop()
                 await self._waiting()

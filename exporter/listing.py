@@ -8,21 +8,39 @@ from typing import TYPE_CHECKING
 
 from exporter.store.database import reached
 from exporter.store.reader import Reader
+from exporter.web.status import is_current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.alerts.alert import Alert
     from exporter.config import Settings
+    from exporter.store.reader import AtWork
 
 
 async def list_alerts(
     settings: Settings, *, include_resolved: bool, participant: str | None, limit: int, output: str
-) -> str:
-    """Returns the alerts of the database, newest first, as ``table`` or ``json``. Raises DatabaseUnavailable."""
+) -> tuple[str, str]:
+    """Returns the alerts of the database, newest first, as ``table`` or ``json``, and of when they are.
+
+    Raises DatabaseUnavailable.
+    """
     async with reached(settings.database) as database:
-        alerts = await Reader(database).alerts(include_resolved=include_resolved, participant=participant, limit=limit)
-    return _json(alerts) if output == "json" else table(alerts, datetime.now(UTC))
+        reader = Reader(database)
+        alerts = await reader.alerts(include_resolved=include_resolved, participant=participant, limit=limit)
+        at_work = await reader.at_work()
+    return _json(alerts) if output == "json" else table(alerts, datetime.now(UTC)), as_of(at_work)
+
+
+def as_of(at_work: AtWork) -> str:
+    """Returns of when the alerts are, and who leads, in a sentence."""
+    leads = f"{at_work.leader} leads" if at_work.leader else "no process leads"
+    if at_work.evaluated_at is None or at_work.age_seconds is None or at_work.interval_seconds is None:
+        return f"No rule was ever evaluated, and {leads}."
+    age = _age(max(0.0, at_work.age_seconds))
+    if at_work.leader and is_current(at_work.age_seconds, at_work.interval_seconds):
+        return f"Rules were evaluated {age} ago; {leads}."
+    return f"AS OF {at_work.evaluated_at:%Y-%m-%d %H:%M:%S} UTC: no rule has been evaluated for {age}, and {leads}."
 
 
 def table(alerts: Sequence[Alert], now: datetime) -> str:

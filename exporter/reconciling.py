@@ -136,7 +136,10 @@ class Reconciling:
     def dependencies(self) -> list[Dependency]:
         """Returns how the exporters that are followed, the database and the broker are, for people and probes."""
         reached = self._standing in (Standing.LEADING, Standing.WAITING)
-        database = Dependency("database", ok=reached, message=self._standing.value)
+        message = self._standing.value
+        if self._standing is Standing.WAITING and self.leadership is not None and self.leadership.leader:
+            message += f": {self.leadership.leader} leads"
+        database = Dependency("database", ok=reached, message=message)
         feeds = [self._followed()] if self.clients else []
         return [*feeds, database, self._broker()]
 

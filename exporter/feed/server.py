@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OUTBOX_STALE_SECONDS = 20.0
+"""A reconciler tells of its outbox each five seconds; what is older is not known any more."""
+
 
 class ReportSink(Protocol):
     """What a reconciler's reports are counted in: the metrics."""
@@ -43,6 +46,7 @@ class FeedServer:
         participants: Collection[str],
         poll_interval_seconds: float,
         settings: FeedSettings,
+        outbox_stale_seconds: float = OUTBOX_STALE_SECONDS,
     ) -> None:
         self._backlog = backlog
         self._reports = reports
@@ -51,6 +55,8 @@ class FeedServer:
         self._poll_interval_seconds = poll_interval_seconds
         self._settings = settings
         self._counted_sequence = 0
+        self._outbox_told_at: float | None = None
+        self._outbox_stale_seconds = outbox_stale_seconds
         self._followers = 0
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -118,6 +124,7 @@ class FeedServer:
             loop = asyncio.get_running_loop()
             said_at = loop.time()
             while True:
+                self._forget_old_outbox()
                 gap = self._backlog.gap_after(after)
                 if gap is not None:
                     yield feed_pb2.FromExporter(gap=feed_pb2.Gap(**{"from": gap[0], "to": gap[1]})).SerializeToString()
@@ -143,6 +150,12 @@ class FeedServer:
                 self._reports.withdraw_outbox()  # what the last one said grows old
             log.info("a reconciler no longer follows", extra={"peer": peer})
 
+    def _forget_old_outbox(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._outbox_told_at is not None and now - self._outbox_told_at > self._outbox_stale_seconds:
+            self._reports.withdraw_outbox()
+            self._outbox_told_at = None
+
     async def _hear(self, requests: AsyncIterator[feed_pb2.FromReconciler]) -> None:
         async for request in requests:
             if request.WhichOneof("message") == "report":
@@ -167,3 +180,4 @@ class FeedServer:
         if report.HasField("outbox_pending"):
             age = report.outbox_oldest_age_seconds if report.HasField("outbox_oldest_age_seconds") else None
             self._reports.show_outbox(report.outbox_pending, age)
+            self._outbox_told_at = asyncio.get_running_loop().time()

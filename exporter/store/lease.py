@@ -44,6 +44,8 @@ class Lease:
     def __init__(self, database: Database, holder: str, ttl_seconds: float = 8.0) -> None:
         self.holder = holder
         self.epoch: int | None = None
+        self.leader: str | None = None
+        """Who held the lease when it was last looked at; this one or another. None: nobody, or not known."""
         self._database = database
         self.ttl_seconds = ttl_seconds
         self._renewals = 0
@@ -54,11 +56,14 @@ class Lease:
         Raises DatabaseUnavailable.
         """
         row = await self._execute("acquire", lock="1s")
-        if row is None:
-            self.epoch = None
+        self.epoch = None
+        if row is None:  # it is locked
             return None
-        self.epoch, self._renewals, commits, at = row
-        return Fence(self._database, holder=self.holder, epoch=row[0], commits=commits, at=at)
+        epoch, renewals, commits, at, self.leader = row
+        if epoch is None:
+            return None
+        self.epoch, self._renewals, self.leader = epoch, renewals, self.holder
+        return Fence(self._database, holder=self.holder, epoch=epoch, commits=commits, at=at)
 
     async def renew(self) -> None:
         """Keeps the lease.

@@ -42,7 +42,7 @@ SELECT pg_terminate_backend(session.pid)
    AND session.xact_start < clock_timestamp() - interval '6 s';
 
 -- acquire --
--- Takes the lease where it is free, has expired, or is this holder's own; and says how far all counters are.
+-- Takes the lease where it is free, has expired, or is this holder's own, and says how far all counters are; or who has it.
 WITH taken AS (
        UPDATE dict_rate_limit_lease
           SET holder = %(holder)s,
@@ -52,8 +52,9 @@ WITH taken AS (
         WHERE holder IS NULL OR holder = %(holder)s OR expires_at <= clock_timestamp()
     RETURNING epoch, renewals)
 SELECT taken.epoch, taken.renewals, (SELECT jsonb_object_agg(part, commits) FROM dict_rate_limit_commits),
-       clock_timestamp()
-  FROM taken;
+       clock_timestamp(), lease.holder
+  FROM dict_rate_limit_lease AS lease
+  LEFT JOIN taken ON true;
 
 -- renew --
 -- Keeps the lease for another while, unless another has it, and says who had it, and how often it was renewed by now.

@@ -44,6 +44,16 @@ class OutboxStats:
     dead: int
 
 
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """Who leads (None: nobody), and the poll (UTC) whose rules were evaluated last; None: none ever was."""
+
+    leader: str | None
+    evaluated_at: datetime | None
+    interval_seconds: float | None
+    age_seconds: float | None
+
+
 class Reader:
     """Every method raises DatabaseUnavailable."""
 
@@ -75,6 +85,10 @@ class Reader:
             "alerts", include_resolved=include_resolved, participant=participant, since=since, limit=limit
         )
         return [rows.alert(row) for row in found]
+
+    async def at_work(self) -> AtWork:
+        (row,) = await self._fetch("at_work")
+        return AtWork(*row)
 
     async def participants(self) -> list[Ispb]:
         """Returns everyone who was ever polled."""

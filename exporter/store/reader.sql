@@ -20,6 +20,31 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
  ORDER BY active_since DESC, id DESC
  LIMIT %(limit)s::int;
 
+-- at_work --
+-- Who leads (null: nobody), and the last evaluation, how often there is one, and how old it is, by this clock.
+WITH RECURSIVE participants (participant) AS (
+       SELECT min(participant) FROM dict_rate_limit_reconciliations
+        UNION ALL
+       SELECT (SELECT min(r.participant) FROM dict_rate_limit_reconciliations AS r WHERE r.participant > p.participant)
+         FROM participants AS p
+        WHERE p.participant IS NOT NULL)
+SELECT (SELECT holder FROM dict_rate_limit_lease WHERE expires_at > clock_timestamp()),
+       last.polled_at,
+       last.interval_seconds,
+       extract(epoch FROM clock_timestamp() - last.polled_at)::float8
+  FROM (SELECT 1) AS one
+  LEFT JOIN LATERAL (
+       SELECT r.polled_at, r.interval_seconds
+         FROM participants AS p
+        CROSS JOIN LATERAL (
+              SELECT polled_at, interval_seconds
+                FROM dict_rate_limit_reconciliations
+               WHERE participant = p.participant AND evaluated
+               ORDER BY polled_at DESC
+               LIMIT 1) AS r
+        ORDER BY r.polled_at DESC
+        LIMIT 1) AS last ON true;
+
 -- participants --
 -- Everyone who was ever polled: one index probe each.
 WITH RECURSIVE participants (participant) AS (

@@ -39,9 +39,9 @@ NEVER: Final = "0001-01-01T00:00:00Z"
 _encode = msgspec.json.Encoder().encode
 
 
-def alerts_json(alerts: Sequence[Alert]) -> bytes:
-    """Returns the body of ``/api/v1/alerts``."""
-    return _success({"alerts": [_alert(alert) for alert in alerts]})
+def alerts_json(alerts: Sequence[Alert], warning: str | None = None) -> bytes:
+    """Returns the body of ``/api/v1/alerts``; ``warning`` says why they may not be those of now."""
+    return _success({"alerts": [_alert(alert) for alert in alerts]}, warning)
 
 
 def rules_json(
@@ -52,6 +52,7 @@ def rules_json(
     group_names: Collection[str] = (),
     files: Collection[str] = (),
     with_alerts: bool = True,
+    warning: str | None = None,
 ) -> bytes:
     """Returns the body of ``/api/v1/rules``; an empty filter lets everything through."""
     by_rule: dict[tuple[str, str], list[Alert]] = {}
@@ -78,7 +79,7 @@ def rules_json(
                 "lastEvaluation": _last(rules),
             }
         )
-    return _success({"groups": shown})
+    return _success({"groups": shown}, warning)
 
 
 def error_json(kind: str, message: str) -> bytes:
@@ -119,8 +120,9 @@ def go_float(value: float) -> str:
     return f"{'-' if sign else ''}{text[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
-def _success(data: dict[str, Any]) -> bytes:
-    return _encode({"status": "success", "data": data})
+def _success(data: dict[str, Any], warning: str | None = None) -> bytes:
+    body = {"status": "success", "data": data}
+    return _encode(body if warning is None else body | {"warnings": [warning]})
 
 
 def _alert(alert: Alert) -> dict[str, Any]:

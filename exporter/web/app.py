@@ -22,7 +22,7 @@ from exporter.web.headers import SecurityHeaders
 from exporter.web.history import History
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from exporter.web.page import StatusPage
-from exporter.web.status import Asked
+from exporter.web.status import Asked, evaluation, overdue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -126,7 +126,7 @@ class _Pages:
 
     async def alerts(self, _request: Request) -> Response:
         alerts = self._sources.open_alerts() if self._sources.open_alerts is not None else []
-        return Response(alerts_json(alerts), media_type=_JSON)
+        return Response(alerts_json(alerts, self._overdue()), media_type=_JSON)
 
     async def rules(self, request: Request) -> Response:
         asked = request.query_params
@@ -141,8 +141,14 @@ class _Pages:
             group_names=asked.getlist("rule_group[]"),
             files=asked.getlist("file[]"),
             with_alerts=asked.get("exclude_alerts", "false").lower() not in ("true", "1", "t"),
+            warning=self._overdue(),
         )
         return Response(body, media_type=_JSON)
+
+    def _overdue(self) -> str | None:
+        groups = self._sources.rules() if self._sources.rules is not None else []
+        now = _now()
+        return overdue(evaluation(groups, self._sources.views(), now), now)
 
     async def buckets(self, request: Request) -> Response:
         if request.method == "HEAD":

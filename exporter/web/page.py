@@ -19,6 +19,7 @@ from exporter.web.status import (
     duration,
     evaluation,
     figure,
+    overdue,
     rule_rows,
     worst_firing,
 )
@@ -77,6 +78,7 @@ class StatusPage:
         rows = alert_rows(alerts, groups or [], views, asked, now)
         shown = rows[: ALERTS_SHOWN[asked.alerts]]
         only = [view for participant, view in views.items() if participant.startswith(asked.participant)]
+        evaluated = evaluation(groups or [], views, now)
         return self._template.render(
             version=__version__,
             now=now,
@@ -93,7 +95,8 @@ class StatusPage:
             alerts=shown,
             more_alerts=len(rows) - len(shown),
             worst_firing=worst_firing([row.alert for row in rows]),
-            evaluation=evaluation(groups or [], views, now),
+            evaluation=evaluated,
+            overdue=overdue(evaluated, now),
             follows_rules=groups is not None,
             rules=list(rule_rows(groups or [], alerts)),
             readiness=readiness,

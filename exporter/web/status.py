@@ -201,8 +201,22 @@ def evaluation(groups: Sequence[RuleGroupStatus], views: Mapping[Ispb, View], no
     rules = [rule for group in groups for rule in group.rules]
     at = max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None)
     interval = max((view.poll.interval_seconds for view in views.values()), default=0.0)
-    patience = timedelta(seconds=max(OVERDUE_SECONDS, OVERDUE_POLLS * interval))
-    return Evaluation(at, current=not rules or (at is not None and now - at <= patience))
+    return Evaluation(at, current=not rules or (at is not None and is_current((now - at).total_seconds(), interval)))
+
+
+def is_current(age_seconds: float, interval_seconds: float) -> bool:
+    """Returns whether an evaluation is as recent as can be expected."""
+    return age_seconds <= max(OVERDUE_SECONDS, OVERDUE_POLLS * interval_seconds)
+
+
+def overdue(found: Evaluation, now: datetime) -> str | None:
+    """Returns why the open alerts may not be those of now, in a sentence; None: they are."""
+    if found.current:
+        return None
+    if found.at is None:
+        return "Not known: this process has evaluated no rule yet. If it waits, the one that leads knows."
+    age = duration((now - found.at).total_seconds())
+    return f"As of {found.at:%Y-%m-%d %H:%M:%S} UTC: no rule has been evaluated for {age}."
 
 
 def worst_firing(alerts: Sequence[Alert]) -> Severity | None:

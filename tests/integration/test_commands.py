@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 
+from tests.support.builders import alert
 from tests.support.commands import commands
+from tests.support.stored import reconciled, stored
 
 pytestmark = pytest.mark.postgres
 
@@ -34,3 +39,18 @@ def test_alerts_lists_nothing_where_there_is_nothing(command, database_dsn) -> N
     code, out, _ = command("alerts", DATABASE__DSN=database_dsn)
 
     assert (code, out) == (0, "no alerts\n")
+
+
+async def test_alerts_says_of_when_they_are_and_who_leads(command, database_dsn) -> None:
+    _, _, never = await asyncio.to_thread(command, "alerts", DATABASE__DSN=database_dsn)
+    async with stored(database_dsn) as store:
+        await store.commit(reconciled(0, after=(alert(),)))
+        _, listed, old = await asyncio.to_thread(command, "alerts")
+        _, as_json, said = await asyncio.to_thread(command, "alerts", "--output", "json")
+
+    assert never == "No rule was ever evaluated, and no process leads.\n"
+    assert "TokensLow" in listed
+    assert old.startswith("AS OF 2026-03-10 12:00:00 UTC: no rule has been evaluated for ")
+    assert old.endswith(", and first leads.\n")
+    assert json.loads(as_json)[0]["alertname"] == "TokensLow"
+    assert said == old

@@ -18,6 +18,7 @@ class StandInLease:
     """Gives each answer (an epoch) in turn to those who acquire, the last again and again."""
 
     ttl_seconds = 8.0
+    leader: str | None = "other:1"
 
     def __init__(self, *answers) -> None:
         self.answers = list(answers)
@@ -317,7 +318,7 @@ async def test_a_schema_of_another_version_does_not_stop_the_polling(monkeypatch
 @pytest.mark.parametrize(
     ("answer", "level", "said"),
     [
-        (None, "INFO", "waiting: another process leads"),
+        (None, "INFO", "waiting: other:1 leads"),
         (DatabaseUnavailable("away"), "ERROR", "database unreachable: away"),
         (SchemaMismatch("run migrate up"), "ERROR", "schema mismatch: run migrate up"),
         (7, "INFO", "leading: epoch 7"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from exporter.alerts.alert import AlertState, Reason
-from exporter.listing import _json, table
+from exporter.listing import _json, as_of, table
+from exporter.store.reader import AtWork
 from tests.support.builders import alert, at
 
 
@@ -29,3 +32,23 @@ def test_json_holds_every_field_with_times_in_utc() -> None:
     assert shown["value"] == "inf"
     assert shown["firing_since"] == "2026-03-10T12:00:00+00:00"
     assert shown["labels"]["alertname"] == "TokensLow"
+
+
+def test_how_fresh_alerts_are_and_who_leads_is_said() -> None:
+    assert as_of(AtWork("host:1", at(0), 15.0, 4.2)) == "Rules were evaluated 0m4s ago; host:1 leads."
+    assert as_of(AtWork(None, None, None, None)) == "No rule was ever evaluated, and no process leads."
+
+
+@pytest.mark.parametrize(
+    ("at_work", "leads"),
+    [
+        (AtWork(None, at(0), 15.0, 4.0), "no process leads"),
+        (AtWork(None, at(0), 15.0, 900.0), "no process leads"),
+        (AtWork("host:1", at(0), 15.0, 900.0), "host:1 leads"),
+    ],
+)
+def test_alerts_that_nobody_evaluates_are_said_to_be_old(at_work, leads) -> None:
+    said = as_of(at_work)
+
+    assert said.startswith("AS OF 2026-03-10 12:00:00 UTC: no rule has been evaluated for ")
+    assert said.endswith(f", and {leads}.")

@@ -73,6 +73,7 @@ class Exporter:
             participants=[OTHER, PARTICIPANT],
             poll_interval_seconds=interval_seconds,
             settings=FeedSettings(),
+            outbox_stale_seconds=0.01,
         )
         self.put(*polls)
 
@@ -279,6 +280,16 @@ async def test_a_report_of_another_release_is_passed_over_whole_and_the_next_cou
 
     assert calls == [("transition", PARTICIPANT, POLICY, Severity.WARNING, AlertState.FIRING)]
     assert "'apocalyptic' is not a valid Severity" in caplog.text
+
+
+async def test_what_no_reconciler_tells_of_the_outbox_any_more_is_withdrawn() -> None:
+    exporter = Exporter(interval_seconds=0.05)
+    async with exporter.followed() as feed:
+        await exporter.hear(Report(outbox_pending=3))
+        for _ in range(3):
+            await feed.next()
+
+    assert exporter.counted.calls[:2] == [("outbox", 3, None), ("outbox withdrawn",)]
 
 
 async def test_the_outbox_is_withdrawn_when_the_last_follower_leaves() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -193,6 +194,25 @@ async def test_an_exporter_without_reconciler_has_no_alerts_and_no_rules():
     async with client() as http:
         assert (await http.get("/api/v1/alerts")).json()["data"] == {"alerts": []}
         assert (await http.get("/api/v1/rules")).json()["data"] == {"groups": []}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/alerts", "/api/v1/rules"])
+async def test_alerts_that_may_not_be_those_of_now_come_with_a_warning(path):
+    now = datetime.now(UTC)
+
+    def groups(evaluated_at: datetime | None) -> list[RuleGroupStatus]:
+        rule = RuleStatus("TokensLow", "dict_rate_limit_up == 0", 0.0, 0.0, evaluated_at=evaluated_at)
+        return [RuleGroupStatus("dict", "rules/a.yml", 0.0, [rule])]
+
+    answers = []
+    for evaluated_at in (now, now - timedelta(minutes=15), None):
+        async with client(rules=lambda at=evaluated_at: groups(at)) as http:
+            answers.append((await http.get(path)).json().get("warnings"))
+
+    fresh, [old], [never] = answers
+    assert fresh is None
+    assert "no rule has been evaluated for 15m" in old
+    assert "this process has evaluated no rule yet" in never
 
 
 async def test_alerts_and_rules_come_from_the_reconciler():
