@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import Alert, AlertState, fingerprint
-from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+from exporter.buckets.catalog import POLICIES
 from exporter.buckets.gauges import PARTICIPANT_INFO
-from exporter.buckets.observation import Failure, Poll, View
+from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll, View, view_after
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.finding import Finding
 from exporter.rules.loading import attempt
@@ -32,6 +34,17 @@ _SCRAPED: Final = frozenset({"job", "instance"})
 """Labels that a scrape adds: in Prometheus every series has them, here none."""
 
 _OF_ALERTS: Final = frozenset({"alertname", "alertstate", "severity", PARTICIPANT, POLICY, "psp_category"})
+
+_TIME: Final = ("hour", "minute", "day_", "days_", "month", "year", "time")
+"""What functions of the time have in their names."""
+
+_EXTREMES: Final = [
+    (0, 1_000_000.0, 0.0, 1.0),
+    (1, 10_000.0, 1.0, 0.9),
+    (50, 10.0, 300.0, 0.3),
+    (100, 0.0, math.inf, 0.0),
+]
+"""Figures at which rules fire: tokens left (percent), consumption a minute, seconds to empty, share of 404s."""
 
 _SOME_WEEK: Final = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(7 * 24)]
 
@@ -57,13 +70,8 @@ def _lint(group: ParsedGroup, parsed: ParsedRule, rule: CompiledRule, of_alerts:
 
     if RUNBOOK not in rule.annotations:
         yield warning(parsed.line, f"has no annotation {RUNBOOK}: say what to do when it fires")
-    if _goes_stale(rule) and not _holds(rule):
-        yield warning(
-            parsed.expr.line,
-            "has no hold: while the Bridge does not answer it resolves as soon as its gauges are no longer served; "
-            f'add `or max by ({_identity(rule)}) (ALERTS{{alertname="{rule.name}", alertstate="firing"}} '
-            "and on (participant) dict_rate_limit_up == 0)`",
-        )
+    for sentence in _of_outages(rule):
+        yield warning(parsed.expr.line, sentence)
     for sentence in pointless_comparisons(rule.expression.tree):
         yield warning(parsed.expr.line, sentence)
     for sentence in _unknown_labels(rule, of_alerts):
@@ -84,6 +92,22 @@ def _lint(group: ParsedGroup, parsed: ParsedRule, rule: CompiledRule, of_alerts:
                 yield warning(texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}")
 
 
+def _of_outages(rule: CompiledRule) -> Iterator[str]:
+    if not _goes_stale(rule):
+        return
+    if not _holds(rule):
+        yield (
+            "has no hold: while the Bridge does not answer it resolves as soon as its gauges are no longer served; "
+            f'add `or max by ({_identity(rule)}) (ALERTS{{alertname="{rule.name}", alertstate="firing"}} '
+            "and on (participant) dict_rate_limit_up == 0)`"
+        )
+    if any(s.metric in BUCKET_GAUGE_BY_NAME for s in selectors(rule.expression.tree)) and _begins_on_old_figures(rule):
+        yield (
+            "may begin to fire while the Bridge does not answer, on figures from before; "
+            "let its threshold ask for an answered poll: `and on (participant) dict_rate_limit_up == 1`"
+        )
+
+
 def _identity(rule: CompiledRule) -> str:
     return f"{PARTICIPANT}, {POLICY}" if rule.per_policy else PARTICIPANT
 
@@ -101,18 +125,7 @@ def _holds(rule: CompiledRule) -> bool:
     labels = {name: template.text for name, template in rule.labels.items()}
     labels |= {"alertname": rule.name, PARTICIPANT: participant, **({POLICY: policy} if policy else {})}
     for at in _SOME_WEEK:
-        view = View(
-            Poll(
-                stream_id="",
-                sequence=1,
-                participant=participant,
-                polled_at=at,
-                interval_seconds=15.0,
-                staleness_seconds=300.0,
-                result=Failure("UNAVAILABLE", "the Bridge does not answer"),
-                last_success_at=at - timedelta(hours=1),
-            )
-        )
+        view = View(_some_poll(at, Failure("UNAVAILABLE", "the Bridge does not answer")))
         firing = Alert(
             fingerprint=fingerprint(labels),
             group=rule.group,
@@ -133,6 +146,50 @@ def _holds(rule: CompiledRule) -> bool:
         except RuleEvaluationFailed:
             return True  # what fails keeps its alerts as they are
     return False
+
+
+def _begins_on_old_figures(rule: CompiledRule) -> bool:
+    """Whether an alert begins at a failed poll as it would at an answered one, for figures that are likely to do so.
+
+    One that the outage itself begins, without any figures, does not count.
+    """
+    instants = _SOME_WEEK[::3] if any(name in rule.expr for name in _TIME) else _SOME_WEEK[:1]
+    for at in instants:
+        for figures in _EXTREMES:
+            answered = view_after(None, _some_poll(at, _observation(at, figures)))
+            without_answer = _some_poll(at, Failure("UNAVAILABLE", "the Bridge does not answer"))
+            try:
+                if (
+                    rule.evaluate(answered, [])
+                    and rule.evaluate(view_after(answered, without_answer), [])
+                    and not rule.evaluate(View(without_answer), [])
+                ):
+                    return True
+            except RuleEvaluationFailed:
+                continue
+    return False
+
+
+def _observation(at: datetime, figures: tuple[int, float, float, float]) -> Observation:
+    left_percent, rate, seconds, share = figures
+    buckets = [
+        BucketObservation(Bucket(policy, left_percent * 1_000, 100_000, 1_000, 60), rate, seconds, share)
+        for policy in sorted([*POLICIES, PolicyName("POLICY")])
+    ]
+    return Observation(Ispb("00000000"), at, "A", "", tuple(buckets))
+
+
+def _some_poll(at: datetime, result: Observation | Failure) -> Poll:
+    return Poll(
+        stream_id="",
+        sequence=1,
+        participant=Ispb("00000000"),
+        polled_at=at,
+        interval_seconds=15.0,
+        staleness_seconds=300.0,
+        result=result,
+        last_success_at=at if isinstance(result, Observation) else at - timedelta(hours=1),
+    )
 
 
 def _unknown_labels(rule: CompiledRule, of_alerts: frozenset[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ SHIPPED = Path(__file__).parents[3] / "rules" / "dict-rate-limit.yml"
 RUNBOOK = "annotations: {runbook_url: http://example/}"
 HELD = """
 expr: |
-  max by (participant, policy) (dict_rate_limit_utilization_percent) >= 80
+  max by (participant, policy) (dict_rate_limit_utilization_percent and on (participant) dict_rate_limit_up == 1) >= 80
     or
   max by (participant, policy) (ALERTS{alertname="A", alertstate="firing"} and on (participant) dict_rate_limit_up == 0)
 """
@@ -25,9 +25,10 @@ def found(folder: Path, *rules: str) -> list[tuple[int, str, str]]:
 
 
 def warnings_of(folder: Path, expr: str, *more: str) -> list[str]:
-    """Messages about a rule that has a runbook, the one about a hold left out."""
+    """Messages about a rule that has a runbook, those about outages left out."""
     lines = "\n".join(more or ("labels: {severity: info}", RUNBOOK))
-    return [m for _, _, m in found(folder, f"alert: A\nexpr: {expr}\n{lines}") if not m.startswith("has no hold")]
+    messages = [message for _, _, message in found(folder, f"alert: A\nexpr: {expr}\n{lines}")]
+    return [message for message in messages if not message.startswith(("has no hold", "may begin to fire"))]
 
 
 def test_the_shipped_rules_have_nothing_to_warn_of():
@@ -64,7 +65,7 @@ def test_a_finding_is_told_with_file_line_group_and_rule(tmp_path: Path):
 
 
 def test_an_alert_that_nothing_holds_through_an_outage_is_warned_of(tmp_path: Path):
-    [(line, severity, message)] = found(
+    [(line, severity, message), _] = found(
         tmp_path, f"alert: A\nexpr: dict_rate_limit_utilization_percent > 80\nlabels: {{severity: info}}\n{RUNBOOK}"
     )
 
@@ -85,6 +86,44 @@ def test_an_alert_that_nothing_holds_through_an_outage_is_warned_of(tmp_path: Pa
 )
 def test_an_alert_that_something_holds_is_not(tmp_path: Path, expr: str):
     assert found(tmp_path, f"alert: A\n{expr}\nlabels: {{severity: info}}\n{RUNBOOK}") == []
+
+
+UP = "and on (participant) dict_rate_limit_up == 1"
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "dict_rate_limit_utilization_percent >= 80",
+        'dict_rate_limit_available_tokens{policy="KEYS_CHECK"} == 0',
+        "dict_rate_limit_exhaustion_projection_seconds < 600",
+        "dict_rate_limit_error_404_rate > 0.2",
+        "count by (participant) (dict_rate_limit_utilization_percent >= 80) >= 3",
+        "dict_rate_limit_utilization_percent >= 80 and on () hour() > 20",
+        "dict_rate_limit_utilization_percent >= 80 and on (participant) dict_rate_limit_up >= 0",
+    ],
+)
+def test_an_alert_that_may_begin_on_figures_from_before_an_outage_is_warned_of(tmp_path: Path, expr: str):
+    messages = [m for _, _, m in found(tmp_path, f"alert: A\nexpr: '{expr}'\nlabels: {{severity: info}}\n{RUNBOOK}")]
+
+    assert [m for m in messages if m.startswith("may begin to fire while the Bridge does not answer")]
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        f"dict_rate_limit_utilization_percent >= 80 {UP}",
+        f"(dict_rate_limit_utilization_percent >= 80 and on () hour() > 20) {UP}",
+        "max by (participant) (dict_rate_limit_capacity) > 5 or on (participant) dict_rate_limit_up == 0",
+        "dict_rate_limit_utilization_percent >= 80 and on (participant) dict_rate_limit_up == 0",
+        "dict_rate_limit_participant_info",
+        "dict_rate_limit_up == 0",
+    ],
+)
+def test_an_alert_that_asks_for_an_answer_or_begins_because_there_is_none_is_not(tmp_path: Path, expr: str):
+    messages = [m for _, _, m in found(tmp_path, f"alert: A\nexpr: {expr}\nlabels: {{severity: info}}\n{RUNBOOK}")]
+
+    assert not [m for m in messages if m.startswith("may begin to fire")]
 
 
 @pytest.mark.parametrize(
