@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
@@ -21,7 +21,7 @@ from exporter.bridge.answer import Answer, Defect, read
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import difference
 from exporter.buckets.estimate import Estimator
-from exporter.buckets.observation import Failure, Observation, Poll, View, view_after
+from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
 
 if TYPE_CHECKING:
@@ -192,8 +192,8 @@ class Poller:
         self._estimator = Estimator(settings.estimate_window, settings.interval)
         self._budget = Budget()
         self._observed_at: datetime | None = None
-        self._category: str | None = None
-        self._category_changed_at: datetime | None = None
+        self._category: Category | None = None
+        self._began_at = clock.now()
         self._last_success_at: datetime | None = None
         self._clock_skew_seconds: float | None = None
         self._warned: dict[PolicyName, str] = {}
@@ -210,6 +210,16 @@ class Poller:
             # A late or long poll skips the instants it missed; those after stay on the grid.
             steps = max(1, math.ceil((max(loop.time(), due + wait_seconds) - due) / interval_seconds - 1e-9))
             due += steps * interval_seconds
+
+    def remember(self, category: Category) -> None:
+        """Hears what is known of the time before this process began."""
+        mine = self._category
+        if mine is None or (
+            mine.name == category.name
+            and category.changed_at is not None
+            and (mine.changed_at is None or mine.changed_at < category.changed_at)
+        ):
+            self._category = category
 
     def _first_wait_seconds(self) -> float:
         """Returns a phase by the clock, which spreads participants and is the same in every process.
@@ -238,7 +248,8 @@ class Poller:
                 result=result,
                 clock_skew_seconds=self._clock_skew_seconds,
                 last_success_at=self._last_success_at,
-                category_changed_at=self._category_changed_at,
+                category=self._category,
+                stream_began_at=self._began_at,
                 duration_seconds=duration_seconds,
                 traceparent=telemetry.traceparent(),
             )
@@ -319,21 +330,23 @@ class Poller:
             )
             self._observed_at = None
             self._estimator = Estimator(self._settings.estimate_window, self._settings.interval)
-        if self._category_changed_at is not None and self._category_changed_at > latest:
-            self._category_changed_at = now
+            if self._category is not None and self._category.changed_at is not None:
+                self._category = replace(self._category, changed_at=min(now, self._category.changed_at))
+            self._began_at = min(now, self._began_at)
 
     def _note_category(self, snapshot: Snapshot) -> None:
         if snapshot.category is None:
             return
-        if self._category is not None and snapshot.category != self._category:
-            self._category_changed_at = snapshot.observed_at
+        if self._category is None:
+            self._category = Category(snapshot.category)
+        elif snapshot.category != self._category.name:
             log.warning(
                 "category changed from %s to %s",
-                self._category,
+                self._category.name,
                 snapshot.category,
                 extra={"participant": self.participant},
             )
-        self._category = snapshot.category
+            self._category = Category(snapshot.category, snapshot.observed_at, self._category.name)
 
     def _warn_of_difference(self, bucket: Bucket, category: str | None) -> None:
         found = difference(bucket, category)

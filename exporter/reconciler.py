@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from exporter import telemetry
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import Failure, Observation, Poll, View, view_after
+from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
 from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.inbox import Report
 from exporter.store.reconciliation import Reconciliation
@@ -47,7 +47,7 @@ class Followed:
     """What is known of one participant after its last reconciled poll.
 
     ``polled_at`` is that poll's; ``stream_id`` and ``sequence`` the last that an
-    exporter made.
+    exporter made; ``category`` what is known of it, also from before the exporter started.
     """
 
     view: View | None = None
@@ -55,6 +55,25 @@ class Followed:
     polled_at: datetime | None = None
     stream_id: str = ""
     sequence: int = 0
+    category: Category | None = None
+
+
+def category_after(known: Category | None, poll: Poll) -> Category | None:
+    """Returns what is known of a participant's category after ``poll``, given what was ``known`` before it.
+
+    An exporter that has started since the category changed knows of no change.
+    """
+    told = poll.category
+    if told is None and isinstance(poll.result, Observation) and poll.result.category is not None:
+        told = Category(poll.result.category)  # an exporter of the release before does not tell
+    if told is None or known is None:
+        return told or known
+    if told.changed_at is not None and (known.changed_at is None or told.changed_at >= known.changed_at):
+        return told
+    if told.name == known.name:
+        return known
+    changed_at = poll.result.observed_at if isinstance(poll.result, Observation) else poll.polled_at
+    return Category(told.name, changed_at, known.name)
 
 
 def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Followed, Reconciliation | None]:
@@ -69,6 +88,9 @@ def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Follo
     repeated = made_by_exporter and poll.stream_id == followed.stream_id and poll.sequence <= followed.sequence
     if behind and not made_by_exporter:
         return followed, None
+    if not behind:
+        poll = replace(poll, category=category_after(followed.category, poll))
+        followed = replace(followed, category=poll.category)
     view = view_after(followed.view, poll)
     if repeated:
         return replace(followed, view=view), None
@@ -108,8 +130,13 @@ def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | 
         polled_at=at,
         result=result,
         last_success_at=poll.last_success_at and min(poll.last_success_at, at),
-        category_changed_at=poll.category_changed_at and min(poll.category_changed_at, at),
+        category=poll.category and _not_after(poll.category, at),
+        stream_began_at=poll.stream_began_at and min(poll.stream_began_at, at),
     )
+
+
+def _not_after(category: Category, at: datetime) -> Category:
+    return replace(category, changed_at=category.changed_at and min(category.changed_at, at))
 
 
 class Reports(Protocol):
@@ -266,11 +293,15 @@ class Reconciler:
                 polled_at=polled.get(participant),
                 stream_id=last.stream_id if last else "",
                 sequence=last.sequence if last else 0,
+                category=last.category if last else None,
             )
         self._last_polls = restored.last_polls
         self._standing_known.set()
         if polled:
             self._go_on_from(max(polled.values()))
+        for listener in self._listeners:
+            known = {p: last.category for p, last in restored.last_polls.items() if last.category is not None}
+            listener.report(Report(categories={p: c for p, c in known.items() if listener.carries(p)}))
         log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})
 
     async def _remove_participants(self, fence: Fence) -> None:
@@ -296,6 +327,7 @@ class Reconciler:
                 interval_seconds=0.0,
                 staleness_seconds=0.0,
                 result=Failure("PARTICIPANT_REMOVED", "the configuration no longer names this participant"),
+                category=followed.category,
             )
             gone = Reconciliation(
                 poll,
@@ -312,6 +344,7 @@ class Reconciler:
         rules = self._rules()
         after: dict[Ispb, Followed] = {}
         decided: list[Reconciliation] = []
+        categories: dict[Ispb, Category] = {}
         started = time.monotonic()
         for poll in polls:
             followed = after.get(poll.participant) or self._followed.get(poll.participant) or Followed()
@@ -320,6 +353,7 @@ class Reconciler:
                 after[poll.participant], reconciliation = decide(followed, poll, rules)
             if reconciliation is not None:
                 decided.append(reconciliation)
+                categories |= self._unknown_to_the_exporter(followed, poll, reconciliation)
         evaluated_in_seconds = time.monotonic() - started
         lost: set[int] = set()
         if decided:
@@ -338,10 +372,23 @@ class Reconciler:
             lost = {id(reconciliation) for reconciliation, _ in refused}
             decided = [r for r in decided if id(r) not in lost]
         self._followed |= after
-        self._committed(decided)
+        self._committed(decided, categories)
         if lost:
             # What the refused polls decided did not happen: go on from what was committed.
             await self._restore(fence)
+
+    def _unknown_to_the_exporter(
+        self, followed: Followed, poll: Poll, reconciliation: Reconciliation
+    ) -> dict[Ispb, Category]:
+        """Returns what it is to be told of the participant's category: it has started since."""
+        known = reconciliation.poll.category
+        if known is None or known == poll.category:
+            return {}
+        if followed.category is not None and known.name != followed.category.name:
+            log.warning(
+                "category changed from %s to %s", known.previous, known.name, extra={"participant": poll.participant}
+            )
+        return {poll.participant: known}
 
     def _in_time(self, poll: Poll, followed: Followed, fence: Fence) -> Poll:
         made = not_ahead(poll, fence.now(), self._tolerated, followed.polled_at)
@@ -354,7 +401,7 @@ class Reconciler:
                 )
         return made
 
-    def _committed(self, decided: Sequence[Reconciliation]) -> None:
+    def _committed(self, decided: Sequence[Reconciliation], categories: Mapping[Ispb, Category] | None = None) -> None:
         transitions = [t for r in decided for t in r.transitions]
         for transition in transitions:
             alert = transition.alert
@@ -391,6 +438,7 @@ class Reconciler:
                             (r.poll.sequence for r in mine if r.poll.stream_id == listener.stream_id), default=0
                         ),
                         transitions=tuple(t for r in mine for t in r.transitions),
+                        categories={p: c for p, c in (categories or {}).items() if listener.carries(p)},
                     )
                 )
 

@@ -68,6 +68,7 @@ class Reconciling:
         self.inbox = Inbox(settings.database.queue, self._dropped)
         self.local: LocalFeed | None = None
         self.clients: list[FeedClient] = []
+        self._listeners: list[FeedClient | LocalFeed] = []
         self.rules = RulesInForce(settings.rules, metrics, self._announce)
         self._settings = settings
         self._database = database
@@ -89,7 +90,7 @@ class Reconciling:
             carried=self._carried,
             partition_missing=self._partition_missing.set,
             wake=self._work.set,
-            listeners=self.clients,
+            listeners=self._listeners,
         )
         self.leadership: Leadership | None = None
         self._relay: Relay | None = None
@@ -111,10 +112,12 @@ class Reconciling:
             last_polls=self.reconciler.last_polls,
             dropped=self._dropped,
         )
+        self._listeners.append(self.local)
         return self.local
 
     def follow(self, client: FeedClient) -> None:
         self.clients.append(client)
+        self._listeners.append(client)
         client.report(Report(series=series_of(self.rules.rules)))
 
     async def run(self, polling: Polling | None) -> None:

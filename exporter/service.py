@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from exporter.bridge.client import BridgeClient
-    from exporter.buckets.observation import View
+    from exporter.buckets.observation import Category, View
     from exporter.config import Settings
     from exporter.feed.client import FeedClient
     from exporter.reconciling import Reconciling
@@ -71,6 +71,11 @@ class Polling:
         self._tasks: list[asyncio.Task[None]] = []
         self.pollers: dict[Ispb, Poller] = {}
         self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def remember(self, participant: Ispb, category: Category) -> None:
+        """Hears what is known of a participant's category from before this process polled."""
+        if participant in self.pollers:
+            self.pollers[participant].remember(category)
 
     @property
     def views(self) -> dict[Ispb, View]:
@@ -125,6 +130,7 @@ async def run_exporter(
         client = await _bridge(settings, stack)
         backlog: Backlog | None = None
         stream = Stream()
+        polling = Polling(settings, metrics, client, lambda: stream)
         if settings.feed.listen_address is not None:
             from exporter.feed.server import FeedServer
 
@@ -132,7 +138,7 @@ async def run_exporter(
             stream = Stream(backlog.put)
             feed = FeedServer(
                 backlog,
-                metrics,
+                _Heard(metrics, polling),
                 stream_id=stream.stream_id,
                 participants=settings.participants,
                 poll_interval_seconds=settings.poll.interval,
@@ -140,7 +146,6 @@ async def run_exporter(
             )
             await feed.start()
             stack.push_async_callback(feed.stop)
-        polling = Polling(settings, metrics, client, lambda: stream)
         polling.start()
         stack.push_async_callback(polling.stop)
         sources = Sources(
@@ -190,7 +195,9 @@ async def run_both(
     async with AsyncExitStack() as stack:
         reconciling = await Reconciling.build(settings, metrics, holder(), stack)
         client = await _bridge(settings, stack)
-        polling = Polling(settings, metrics, client, reconciling.follow_own().stream, reconciling.clock)
+        feed = reconciling.follow_own()
+        polling = Polling(settings, metrics, client, feed.stream, reconciling.clock)
+        feed.remember = polling.remember
         stack.push_async_callback(polling.stop)
         sources = Sources(
             metrics=metrics,
@@ -213,6 +220,17 @@ async def run_both(
             _await(polling.died),
             on_hangup=reconciling.on_hangup,
         )
+
+
+class _Heard:
+    """What an exporter makes of a reconciler's reports."""
+
+    def __init__(self, metrics: Metrics, polling: Polling) -> None:
+        self.count_transition = metrics.count_transition
+        self.announce = metrics.announce
+        self.show_outbox = metrics.show_outbox
+        self.withdraw_outbox = metrics.withdraw_outbox
+        self.remember = polling.remember
 
 
 def holder() -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import (
     Alert,
@@ -24,6 +25,9 @@ from exporter.alerts.alert import (
 )
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import RuleEvaluationFailed
+
+LONGEST_WINDOW: Final = timedelta(minutes=16)
+"""Figures of any bucket are known when an exporter has polled for so long: whole refill periods of up to 15 minutes."""
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -93,14 +97,20 @@ class _Step:
         self.alerts[identity] = alert
 
     def release(self, rule: Rule, alert: Alert) -> None:
-        """The condition is no longer true: ``keep_firing_for`` begins, goes on, or is over."""
+        """The condition is no longer true: ``keep_firing_for`` begins, goes on, or is over.
+
+        It may be true, for all that an exporter knows which has started since the alert began, and has no data yet.
+        """
+        reason = self._reason(rule, alert.policy)
+        if reason is Reason.NO_DATA and self._is_older_than_memory(alert):
+            return
         if alert.state is AlertState.FIRING and rule.keep_firing_for_seconds > 0:
             since = min(alert.keep_firing_since or self._at, self._at)
             if (self._at - since).total_seconds() < rule.keep_firing_for_seconds:
                 if alert.keep_firing_since != since:
                     self.alerts[alert.fingerprint] = replace(alert, keep_firing_since=since)
                 return
-        self.end([alert], self._reason(rule, alert.policy))
+        self.end([alert], reason)
 
     def end(self, alerts: Sequence[Alert], reason: Reason) -> None:
         """A pending alert leaves no trace; a firing one resolves."""
@@ -108,6 +118,10 @@ class _Step:
             del self.alerts[alert.fingerprint]
             if alert.state is AlertState.FIRING:
                 self._tell(_resolved(alert, self._at, reason))
+
+    def _is_older_than_memory(self, alert: Alert) -> bool:
+        began_at = self._view.poll.stream_began_at
+        return began_at is not None and alert.active_since < began_at and self._at - began_at < LONGEST_WINDOW
 
     def _reason(self, rule: Rule, policy: PolicyName | None) -> Reason:
         view = self._view

@@ -27,13 +27,15 @@ class BucketGauge:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantGauge:
-    """A gauge with label ``participant`` (and ``psp_category`` on the info metric)."""
+    """A gauge with label ``participant``, and those of ``label_names``, whose values ``labels`` gives."""
 
     name: str
     help: str
     value: Callable[[View], float | None]
     minimum: float = float("-inf")
     maximum: float = float("inf")
+    label_names: tuple[str, ...] = ()
+    labels: Callable[[View], tuple[str, ...]] = lambda _: ()
 
 
 BUCKET_GAUGES: Final = (
@@ -108,10 +110,14 @@ PARTICIPANT_GAUGES: Final = (
         lambda v: None if v.category is None else 1.0,
         minimum=0.0,
         maximum=1.0,
+        label_names=("psp_category",),
+        labels=lambda v: (v.category or "",),
     ),
     ParticipantGauge(
         "dict_rate_limit_category_changed_timestamp_seconds",
-        "When the participant's category was last seen to change, in seconds since 1970.",
-        lambda v: v.poll.category_changed_at.timestamp() if v.poll.category_changed_at else None,
+        "When the participant's category was last seen to change, from which and to which, in seconds since 1970.",
+        lambda v: v.poll.category.changed_at.timestamp() if v.poll.category and v.poll.category.changed_at else None,
+        label_names=("psp_category", "previous_psp_category"),
+        labels=lambda v: (v.poll.category.name, v.poll.category.previous or "") if v.poll.category else ("", ""),
     ),
 )

@@ -56,15 +56,27 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Category:
+    """What is known of a participant's category: the last one that was answered, and where it changed to that one.
+
+    ``changed_at`` is DICT's time; None: it was never seen to change.
+    """
+
+    name: str
+    changed_at: datetime | None = None
+    previous: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Poll:
     """One attempt to observe a participant, answered or not.
 
     ``stream_id`` is new at each start of the exporter, which starts blank;
     ``sequence`` counts that stream's polls from 1, over all participants. A poll
     that no exporter made (``FEED_LOST``) has sequence 0 and the last known stream. ``polled_at`` is our UTC
-    time, which never goes back. ``interval_seconds`` is the cadence as stretched
-    by the budget. ``clock_skew_seconds`` is DICT's clock less ours.
-    ``category_changed_at`` is None until the category was seen to change.
+    time, which goes back only where a clock that was wrong was set right.
+    ``interval_seconds`` is the cadence as stretched by the budget. ``clock_skew_seconds`` is DICT's clock less ours.
+    ``category`` is None until one was answered. ``stream_began_at`` is when the exporter started, knowing nothing.
     """
 
     stream_id: str
@@ -76,7 +88,8 @@ class Poll:
     result: Observation | Failure
     clock_skew_seconds: float | None = None
     last_success_at: datetime | None = None
-    category_changed_at: datetime | None = None
+    category: Category | None = None
+    stream_began_at: datetime | None = None
     duration_seconds: float = 0.0
     traceparent: str | None = None
 

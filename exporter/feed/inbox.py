@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from exporter.alerts.alert import Severity, Transition
-    from exporter.buckets.observation import Poll
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import Category, Poll
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ class Report:
 
     ``sequence`` is the last poll's (0: none of this stream). ``series`` are the
     (severity, per policy) that loaded rules can produce; None: as told before.
-    ``outbox_oldest_age_seconds`` is None where nothing waits.
+    ``outbox_oldest_age_seconds`` is None where nothing waits. ``categories`` are those of which the database
+    knows more than the exporter, which has started since.
     """
 
     sequence: int = 0
@@ -34,6 +36,7 @@ class Report:
     series: Collection[tuple[Severity, bool]] | None = None
     outbox_pending: int | None = None
     outbox_oldest_age_seconds: float | None = None
+    categories: Mapping[Ispb, Category] = field(default_factory=dict)
 
 
 class Inbox:

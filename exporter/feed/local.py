@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Poll
-    from exporter.feed.inbox import Inbox
+    from exporter.buckets.observation import Category, Poll
+    from exporter.feed.inbox import Inbox, Report
     from exporter.store.writer import LastPoll
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,9 @@ class LocalFeed:
     reconciler had it.
     """
 
+    stream_id = ""
+    """No sequences are told of it: nobody counts them here."""
+
     def __init__(
         self,
         inbox: Inbox,
@@ -62,6 +65,8 @@ class LocalFeed:
         self._capacity = capacity
         self._last_polls = last_polls
         self._dropped = dropped
+        self.remember: Callable[[Ispb, Category], None] = lambda *_: None
+        """Is told of categories that the database knows, and the exporter does not."""
         self._deflation = Deflation()
         self._polls: deque[_Kept] = deque()
         self._handed = 0
@@ -79,6 +84,14 @@ class LocalFeed:
     def stream(self) -> Stream:
         """Returns a new stream, for an exporter that begins to poll."""
         return Stream(self.put)
+
+    def report(self, report: Report) -> None:
+        """Hears what was committed."""
+        for participant, category in report.categories.items():
+            self.remember(participant, category)
+
+    def carries(self, _participant: str) -> bool:
+        return True
 
     def put(self, poll: Poll) -> None:
         kept = _Kept(poll.stream_id, poll.sequence, poll.participant, poll.polled_at, self._deflation.deflated(poll))

@@ -12,10 +12,13 @@ from exporter.alerts.alert import AlertState, Severity
 from exporter.bridge.credentials import server_credentials
 from exporter.errors import ConfigurationError
 from exporter.feed.stubs import feed_pb2
+from exporter.feed.wire import categories_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import Category
     from exporter.config import FeedSettings
     from exporter.feed.backlog import Backlog
 
@@ -26,12 +29,13 @@ OUTBOX_STALE_SECONDS = 20.0
 
 
 class ReportSink(Protocol):
-    """What a reconciler's reports are counted in: the metrics."""
+    """What hears a reconciler's reports: the metrics, and who polls."""
 
     def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None: ...
     def announce(self, series: Collection[tuple[Severity, bool]]) -> None: ...
     def show_outbox(self, pending: int, oldest_age_seconds: float | None) -> None: ...
     def withdraw_outbox(self) -> None: ...
+    def remember(self, participant: Ispb, category: Category) -> None: ...
 
 
 class FeedServer:
@@ -170,6 +174,7 @@ class FeedServer:
             for told in report.transitions
         ]
         series = [(Severity(s.severity), s.per_policy) for s in report.series]
+        categories = categories_of(report)
         # A report sent again after a broken connection is counted once.
         if not report.sequence or report.sequence > self._counted_sequence:
             for transition in transitions:
@@ -177,6 +182,8 @@ class FeedServer:
         self._counted_sequence = max(self._counted_sequence, report.sequence)
         if series:
             self._reports.announce(series)
+        for participant, category in categories.items():
+            self._reports.remember(participant, category)
         if report.HasField("outbox_pending"):
             age = report.outbox_oldest_age_seconds if report.HasField("outbox_oldest_age_seconds") else None
             self._reports.show_outbox(report.outbox_pending, age)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
-from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
+from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
 from exporter.feed.stubs import feed_pb2
 
 if TYPE_CHECKING:
@@ -31,8 +31,12 @@ def poll_message(poll: Poll) -> feed_pb2.Poll:
     )
     if poll.last_success_at is not None:
         message.last_success_at.CopyFrom(_timestamp(poll.last_success_at))
-    if poll.category_changed_at is not None:
-        message.category_changed_at.CopyFrom(_timestamp(poll.category_changed_at))
+    if poll.category is not None:
+        message.known_category.CopyFrom(_category_message(poll.category))
+        if poll.category.changed_at is not None:  # for a reconciler of the release before
+            message.category_changed_at.CopyFrom(_timestamp(poll.category.changed_at))
+    if poll.stream_began_at is not None:
+        message.stream_began_at.CopyFrom(_timestamp(poll.stream_began_at))
     if isinstance(poll.result, Failure):
         message.failed.CopyFrom(feed_pb2.Failure(code=poll.result.code, message=poll.result.message))
     else:
@@ -57,7 +61,8 @@ def poll_of(message: feed_pb2.Poll, stream_id: str) -> Poll:
         result=result,
         clock_skew_seconds=message.clock_skew_seconds if message.HasField("clock_skew_seconds") else None,
         last_success_at=_datetime(message.last_success_at) if message.HasField("last_success_at") else None,
-        category_changed_at=_datetime(message.category_changed_at) if message.HasField("category_changed_at") else None,
+        category=_category(message.known_category) if message.HasField("known_category") else None,
+        stream_began_at=_datetime(message.stream_began_at) if message.HasField("stream_began_at") else None,
         duration_seconds=message.duration_seconds,
         traceparent=message.traceparent or None,
     )
@@ -78,9 +83,26 @@ def report_message(report: Report) -> feed_pb2.Report:
         outbox_pending=report.outbox_pending,
         outbox_oldest_age_seconds=report.outbox_oldest_age_seconds,
     )
+    for participant, category in report.categories.items():
+        message.categories[participant].CopyFrom(_category_message(category))
     for severity, per_policy in report.series or ():
         message.series.append(feed_pb2.AlertSeries(severity=severity, per_policy=per_policy))
     return message
+
+
+def categories_of(message: feed_pb2.Report) -> dict[Ispb, Category]:
+    """Returns what a report tells of participants' categories. Raises ValueError where that cannot be."""
+    return {Ispb(participant): _category(told) for participant, told in message.categories.items()}
+
+
+def _category_message(category: Category) -> feed_pb2.Category:
+    changed_at = None if category.changed_at is None else _timestamp(category.changed_at)
+    return feed_pb2.Category(name=category.name, changed_at=changed_at, previous=category.previous or "")
+
+
+def _category(message: feed_pb2.Category) -> Category:
+    changed_at = _datetime(message.changed_at) if message.HasField("changed_at") else None
+    return Category(message.name, changed_at, message.previous or None)
 
 
 def _observation_message(observation: Observation) -> feed_pb2.Observation:

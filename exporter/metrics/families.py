@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from exporter.alerts.alert import AlertState, Severity
-from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES, PARTICIPANT_INFO
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -89,22 +89,18 @@ def _bucket_family(gauge: BucketGauge) -> Family:
 
 
 def _participant_family(gauge: ParticipantGauge) -> Family:
-    has_category = gauge.name == PARTICIPANT_INFO
-
     def samples(watched: Watched, _buckets: Buckets) -> Iterator[tuple[Labels, float]]:
         view = watched.view
         if view is None or (found := gauge.value(view)) is None:
             return
-        if has_category:
-            yield Labels(participant=watched.participant, psp_category=view.category or ""), found
-        else:
-            yield Labels(participant=watched.participant), found
+        own = dict(zip(gauge.label_names, gauge.labels(view), strict=True))
+        yield Labels(participant=watched.participant, **own), found
 
     return Family(
         gauge.name,
         "gauge",
         gauge.help,
-        ("participant", "psp_category") if has_category else ("participant",),
+        ("participant", *gauge.label_names),
         samples,
         outlives_polling=gauge.name.endswith("_timestamp_seconds"),
     )

@@ -18,7 +18,7 @@ from exporter.rules.loading import attempt
 from exporter.rules.promql.expression import PARTICIPANT, POLICY, written
 from exporter.rules.promql.selecting import nearest
 from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME
+from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.walking import listed_labels, selectors
 from exporter.rules.ranges import pointless_comparisons
 
@@ -33,7 +33,9 @@ RUNBOOK: Final = "runbook_url"
 _SCRAPED: Final = frozenset({"job", "instance"})
 """Labels that a scrape adds: in Prometheus every series has them, here none."""
 
-_OF_ALERTS: Final = frozenset({"alertname", "alertstate", "severity", PARTICIPANT, POLICY, "psp_category"})
+_OF_ALERTS: Final = frozenset(
+    {"alertname", "alertstate", "severity", PARTICIPANT, POLICY, "psp_category", "previous_psp_category"}
+)
 
 _TIME: Final = ("hour", "minute", "day_", "days_", "month", "year", "time")
 """What functions of the time have in their names."""
@@ -219,7 +221,8 @@ def _labels_of(metric: str, of_alerts: frozenset[str]) -> frozenset[str]:
         return of_alerts | _SCRAPED
     if metric in BUCKET_GAUGE_BY_NAME:
         return _SCRAPED | {PARTICIPANT, POLICY}
-    return _SCRAPED | {PARTICIPANT, *(["psp_category"] if metric == PARTICIPANT_INFO else [])}
+    gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
+    return _SCRAPED | {PARTICIPANT, *(gauge.label_names if gauge else ())}
 
 
 def _duplicates(groups: Sequence[ParsedGroup]) -> Iterator[Finding]:

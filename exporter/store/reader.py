@@ -214,7 +214,10 @@ class _Row(NamedTuple):
     duration_seconds: float
     clock_skew_seconds: float | None
     last_success_at: datetime | None
+    known_category: str | None
     category_changed_at: datetime | None
+    previous_category: str | None
+    stream_began_at: datetime | None
     traceparent: str | None
     answered: bool
     observed_at: Any
@@ -282,7 +285,8 @@ def _poll(participant: Ispb, row: _Row, chain: _Chain, states: _States) -> Poll 
         result=result,
         clock_skew_seconds=row.clock_skew_seconds,
         last_success_at=row.last_success_at,
-        category_changed_at=row.category_changed_at,
+        category=rows.category(row.known_category, row.category_changed_at, row.previous_category),
+        stream_began_at=row.stream_began_at,
         duration_seconds=row.duration_seconds,
         traceparent=row.traceparent,
     )

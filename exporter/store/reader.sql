@@ -58,8 +58,9 @@ SELECT participant FROM participants WHERE participant IS NOT NULL;
 -- reconciliations --
 -- A page of a participant's polls, in order, after a key.
 SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, duration_seconds, clock_skew_seconds,
-       last_success_at, category_changed_at, traceparent, answered, observed_at, category, correlation_id,
-       failure_code, failure_message, complete, policies, policies_refused, evaluated
+       last_success_at, known_category, category_changed_at, previous_category, stream_began_at, traceparent, answered,
+       observed_at, category, correlation_id, failure_code, failure_message, complete, policies, policies_refused,
+       evaluated
   FROM dict_rate_limit_reconciliations
  WHERE participant = %(participant)s::text
    AND polled_at >= %(since)s::timestamptz
@@ -71,8 +72,9 @@ SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, dura
 -- chain_before --
 -- A stream's answered polls from the last one that was written in full, up to a poll.
 SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, duration_seconds, clock_skew_seconds,
-       last_success_at, category_changed_at, traceparent, answered, observed_at, category, correlation_id,
-       failure_code, failure_message, complete, policies, policies_refused, evaluated
+       last_success_at, known_category, category_changed_at, previous_category, stream_began_at, traceparent, answered,
+       observed_at, category, correlation_id, failure_code, failure_message, complete, policies, policies_refused,
+       evaluated
   FROM dict_rate_limit_reconciliations
  WHERE participant = %(participant)s::text
    AND stream_id = %(stream_id)s::text

@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.alerts.alert import Alert, AlertState, Reason, Severity
 from exporter.alerts.event import event_of
-from exporter.buckets.observation import Failure, Observation
+from exporter.buckets.observation import Category, Failure, Observation
 from exporter.store.arrays import of_booleans, of_numbers, of_texts, of_times
 
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ def reconciliations(decided: Sequence[tuple[Reconciliation, StatesToWrite]]) -> 
         "duration_seconds": of_numbers(p.duration_seconds for p in polls),
         "clock_skew_seconds": of_numbers(p.clock_skew_seconds for p in polls),
         "last_success_at": of_times(p.last_success_at for p in polls),
-        "category_changed_at": of_times(p.category_changed_at for p in polls),
+        "known_category": of_texts(p.category.name if p.category else None for p in polls),
+        "category_changed_at": of_times(p.category.changed_at if p.category else None for p in polls),
+        "previous_category": of_texts(p.category.previous if p.category else None for p in polls),
+        "stream_began_at": of_times(p.stream_began_at for p in polls),
         "traceparent": of_texts(p.traceparent for p in polls),
         "answered": of_booleans(p.answered for p in polls),
         "observed_at": of_times(None if a is None else a.observed_at for a in answers),
@@ -127,6 +130,10 @@ def reconciliations(decided: Sequence[tuple[Reconciliation, StatesToWrite]]) -> 
         "policies_refused": of_texts(of_texts(a.refused) if a and a.refused else None for a in answers),
         "rule_failures": of_texts(_json(r.failures) if r.failures else None for r in batch),
     }
+
+
+def category(name: str | None, changed_at: datetime | None, previous: str | None) -> Category | None:
+    return None if name is None else Category(name, changed_at, previous)
 
 
 def instances(alerts: Sequence[Alert]) -> Parameters | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from exporter.alerts.alert import Alert, Fingerprint
     from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Poll
+    from exporter.buckets.observation import Category, Poll
     from exporter.store.database import Database
     from exporter.store.lease import Fence
 
@@ -44,7 +44,7 @@ class LastPoll:
 
     ``polled_at`` is its last poll's; ``stream_id`` and ``sequence`` are those of the last
     that an exporter made ("" and 0: none). Nothing of that stream up to
-    ``stale_sequence`` can be seen any more.
+    ``stale_sequence`` can be seen any more. ``category`` is what is known of the participant's.
     """
 
     participant: Ispb
@@ -52,6 +52,7 @@ class LastPoll:
     stream_id: str
     sequence: int
     stale_sequence: int
+    category: Category | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ class Writer:
 
 async def _last_polls(cursor: AsyncCursor[Any]) -> dict[Ispb, LastPoll]:
     await cursor.execute(_SQL["last_polls"])
-    return {row[0]: LastPoll(*row) async for row in cursor}
+    return {row[0]: LastPoll(row[0], row[1], row[2], row[3], row[4], rows.category(*row[5:])) async for row in cursor}
 
 
 def _named(reconciliation: Reconciliation, error: StoreError) -> ReconciliationRefused:

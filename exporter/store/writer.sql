@@ -65,11 +65,13 @@ INSERT INTO dict_rate_limit_reconciliations (
        participant, stream_id, sequence, polled_at, interval_seconds, staleness_seconds, duration_seconds,
        clock_skew_seconds, last_success_at, category_changed_at, traceparent, answered, observed_at, category,
        correlation_id, failure_code, failure_message, evaluated, complete, states_written, transitions,
-       policies, policies_came, policies_gone, policies_refused, rule_failures)
+       policies, policies_came, policies_gone, policies_refused, rule_failures, known_category, previous_category,
+       stream_began_at)
 SELECT participant, stream_id, sequence, polled_at, interval_seconds, staleness_seconds, duration_seconds,
        clock_skew_seconds, last_success_at, category_changed_at, traceparent, answered, observed_at, category,
        correlation_id, failure_code, failure_message, evaluated, complete, states_written, transitions,
-       policies::text[], policies_came::text[], policies_gone::text[], policies_refused::text[], rule_failures
+       policies::text[], policies_came::text[], policies_gone::text[], policies_refused::text[], rule_failures,
+       known_category, previous_category, stream_began_at
   FROM unnest(
        %(participant)s::text[], %(stream_id)s::text[], %(sequence)s::bigint[], %(polled_at)s::timestamptz[],
        %(interval_seconds)s::float8[], %(staleness_seconds)s::float8[], %(duration_seconds)s::float8[],
@@ -77,11 +79,13 @@ SELECT participant, stream_id, sequence, polled_at, interval_seconds, staleness_
        %(traceparent)s::text[], %(answered)s::boolean[], %(observed_at)s::timestamptz[], %(category)s::text[],
        %(correlation_id)s::text[], %(failure_code)s::text[], %(failure_message)s::text[], %(evaluated)s::boolean[],
        %(complete)s::boolean[], %(states_written)s::int[], %(transitions)s::int[], %(policies)s::text[],
-       %(policies_came)s::text[], %(policies_gone)s::text[], %(policies_refused)s::text[], %(rule_failures)s::jsonb[])
+       %(policies_came)s::text[], %(policies_gone)s::text[], %(policies_refused)s::text[], %(rule_failures)s::jsonb[],
+       %(known_category)s::text[], %(previous_category)s::text[], %(stream_began_at)s::timestamptz[])
        AS r (participant, stream_id, sequence, polled_at, interval_seconds, staleness_seconds, duration_seconds,
              clock_skew_seconds, last_success_at, category_changed_at, traceparent, answered, observed_at, category,
              correlation_id, failure_code, failure_message, evaluated, complete, states_written, transitions,
-             policies, policies_came, policies_gone, policies_refused, rule_failures)
+             policies, policies_came, policies_gone, policies_refused, rule_failures, known_category,
+             previous_category, stream_began_at)
     ON CONFLICT DO NOTHING;
 
 -- delete_ended_alerts --
@@ -150,7 +154,7 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
 
 -- last_polls --
 -- Where the reconciliation of each participant stands: its last poll, the last one that an exporter made, and the last
--- of the same stream whose answer was stale by then (0: not looked for beyond twice the staleness).
+-- of the same stream whose answer was stale by then (0: not looked for beyond twice the staleness), and its category.
 WITH RECURSIVE participants (participant) AS (
        -- One index probe per participant: there may be millions of polls.
        SELECT min(participant) FROM dict_rate_limit_reconciliations
@@ -159,10 +163,12 @@ WITH RECURSIVE participants (participant) AS (
          FROM participants AS p
         WHERE p.participant IS NOT NULL)
 SELECT p.participant, last.polled_at, coalesce(made.stream_id, '') AS stream_id, coalesce(made.sequence, 0) AS sequence,
-       coalesce(stale.sequence, 0) AS stale_sequence
+       coalesce(stale.sequence, 0) AS stale_sequence, last.known_category, last.category_changed_at,
+       last.previous_category
   FROM participants AS p
  CROSS JOIN LATERAL (
-       SELECT r.polled_at
+       SELECT r.polled_at, coalesce(r.known_category, r.category) AS known_category, r.category_changed_at,
+              r.previous_category
          FROM dict_rate_limit_reconciliations AS r
         WHERE r.participant = p.participant
         ORDER BY r.polled_at DESC

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from exporter.buckets.observation import Category, Observation
 from exporter.config import DatabaseSettings, Duration, RulesSettings, Secret, Settings
 from exporter.leadership import Standing
 from exporter.metrics import Metrics
@@ -405,3 +406,51 @@ async def test_a_last_poll_that_lies_weeks_ahead_in_the_database_does_not_stand_
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "reason = 'recovered'") == 2)
 
     assert "the last poll in the database lies ahead of the database's clock" in caplog.text
+
+
+def of_category(name: str, stream_id: str) -> Poll:
+    made = replace(low_now(tokens=36_000), stream_id=stream_id, category=Category(name))
+    assert isinstance(made.result, Observation)
+    return replace(made, result=replace(made.result, category=name))
+
+
+async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to_who_polls(database_dsn) -> None:
+    told: list[Category] = []
+    async with leading(database_dsn) as (_, feed):
+        feed.put(of_category("E", "before"))
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 1)
+
+    async with leading(database_dsn) as (_, feed):
+        feed.remember = lambda _, category: told.append(category)
+        feed.put(of_category("F", "after"))
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1)
+
+    ((summary, event),) = rows(
+        database_dsn,
+        "SELECT a.annotations ->> 'summary', o.body -> 'labels' FROM dict_rate_limit_alerts AS a"
+        " JOIN dict_rate_limit_outbox AS o USING (fingerprint)",
+    )
+    assert summary == "BACEN changed the category of 12345678 from E to F"
+    assert event == {
+        "alertname": "DictRateLimitCategoryChanged",
+        "severity": "info",
+        "participant": "12345678",
+        "psp_category": "F",
+        "previous_psp_category": "E",
+    }
+    assert (told[-1].name, told[-1].previous) == ("F", "E")
+
+
+async def test_an_open_alert_about_a_change_of_category_outlives_a_restart(database_dsn) -> None:
+    changed = datetime.now(UTC) - timedelta(minutes=10)
+    async with leading(database_dsn) as (_, feed):
+        feed.put(replace(of_category("F", "before"), category=Category("F", changed, "E")))
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1)
+
+    async with leading(database_dsn) as (reconciling, feed):
+        feed.put(of_category("F", "after"))
+        await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 2)
+        (view,) = reconciling.reconciler.views.values()
+
+    assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1
+    assert view.poll.category == Category("F", changed, "E")

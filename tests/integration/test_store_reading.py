@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
-from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
+from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
 from exporter.store import reader
 from tests.support.builders import PARTICIPANT, START, at, bucket, failed, observed, poll
 from tests.support.stored import HEARTBEAT_SECONDS, Store, stored
@@ -102,7 +102,8 @@ def polls_of(participant: Ispb, plan: list[dict[str, Any]]) -> list[Poll]:
                 result=result,
                 clock_skew_seconds=None if step["what"] == "failed" else -0.25,
                 last_success_at=now if made else None,
-                category_changed_at=START if step["category"] else None,
+                category=Category("B", START, "A") if step["category"] else None,
+                stream_began_at=START,
                 duration_seconds=0.1,
                 traceparent="00-a-b-01" if sequence % 2 else None,
             )

@@ -61,10 +61,13 @@ def observation(*buckets: Bucket | BucketObservation, seconds: float = 0, **give
 
 
 def poll(*buckets: Bucket | BucketObservation, seconds: float = 0, sequence: int | None = None, **given: Any) -> Poll:
-    """An answered poll; one every 15 seconds has the sequences 1, 2, 3 ..."""
+    """An answered poll; one every 15 seconds has the sequences 1, 2, 3 ...
+
+    ``category`` is what it answered, ``known`` the poll's own.
+    """
     participant = given.get("participant", PARTICIPANT)
-    known = {name: given.pop(name) for name in ("category", "refused") if name in given}
-    result = given.pop("result", None) or observation(*buckets, seconds=seconds, participant=participant, **known)
+    of_answer = {name: given.pop(name) for name in ("category", "refused") if name in given}
+    result = given.pop("result", None) or observation(*buckets, seconds=seconds, participant=participant, **of_answer)
     given.setdefault("last_success_at", at(seconds))
     return Poll(
         stream_id=given.pop("stream_id", "stream"),
@@ -74,6 +77,7 @@ def poll(*buckets: Bucket | BucketObservation, seconds: float = 0, sequence: int
         interval_seconds=given.pop("interval_seconds", 15.0),
         staleness_seconds=given.pop("staleness_seconds", 300.0),
         result=result,
+        category=given.pop("known", None),
         **given,
     )
 

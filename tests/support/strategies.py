@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
-from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
+from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
 
 INT64_MAX: Final = 2**63 - 1
 
@@ -75,7 +75,10 @@ def polls(draw: st.DrawFn, stream_id: str = "stream") -> Poll:
         result=draw(observations | failures),
         clock_skew_seconds=draw(st.none() | figures),
         last_success_at=draw(st.none() | times),
-        category_changed_at=draw(st.none() | times),
+        category=draw(
+            st.none() | st.builds(Category, st.sampled_from("ABCDEFGH"), st.none() | times, st.none() | names)
+        ),
+        stream_began_at=draw(st.none() | times),
         duration_seconds=draw(figures),
         traceparent=draw(st.none() | names),
     )

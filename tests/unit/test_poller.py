@@ -15,7 +15,7 @@ from exporter.bridge.client import Fetched
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.catalog import ANTISCAN
-from exporter.buckets.observation import Failure, Observation
+from exporter.buckets.observation import Category, Failure, Observation
 from exporter.config import Duration, PollSettings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeUnavailable
 from exporter.feed.backlog import Stream
@@ -162,7 +162,7 @@ async def test_before_the_first_answer_a_poll_knows_of_none() -> None:
 
     await made.poll(15)
 
-    assert (polls[0].last_success_at, polls[0].clock_skew_seconds, polls[0].category_changed_at) == (None, None, None)
+    assert (polls[0].last_success_at, polls[0].clock_skew_seconds, polls[0].category) == (None, None, None)
 
 
 async def test_buckets_are_shown_through_a_failed_poll() -> None:
@@ -317,8 +317,8 @@ async def test_a_change_of_category_is_remembered_and_logged(caplog) -> None:
     await made.poll(15)
     await made.poll(15)
 
-    assert polls[0].category_changed_at is None
-    assert polls[1].category_changed_at == polls[1].result.observed_at
+    assert polls[0].category == Category("A")
+    assert polls[1].category == Category("B", polls[1].result.observed_at, "A")
     assert "category changed from A to B" in caplog.text
 
 
@@ -329,7 +329,45 @@ async def test_an_answer_without_a_category_changes_none() -> None:
         await made.poll(15)
 
     changed_at = polls[3].result.observed_at
-    assert [poll.category_changed_at for poll in polls] == [None, None, None, changed_at, changed_at]
+    changed = Category("B", changed_at, "A")
+    assert [poll.category for poll in polls] == [Category("A"), Category("A"), Category("A"), changed, changed]
+
+
+KNOWN = Category("A", NOW, "B")
+
+
+async def test_what_was_known_of_the_category_before_the_start_is_remembered() -> None:
+    made, polls, _, metrics = poller(answer, failing(BridgeUnavailable, "UNAVAILABLE"))
+
+    await made.poll(15)
+    made.remember(KNOWN)
+    await made.poll(15)
+
+    assert [poll.category for poll in polls] == [Category("A"), KNOWN]
+    changed = "dict_rate_limit_category_changed_timestamp_seconds"
+    labels = f'{{participant="{PARTICIPANT}",psp_category="A",previous_psp_category="B"}}'
+    assert value(metrics, changed + labels) == NOW.timestamp()
+
+
+async def test_a_category_that_was_known_before_the_first_answer_is_what_it_is_compared_with(caplog) -> None:
+    made, polls, _, _ = poller(lambda: answer(category="C"))
+
+    made.remember(KNOWN)
+    await made.poll(15)
+
+    assert polls[0].category == Category("C", polls[0].result.observed_at, "A")
+    assert "category changed from A to C" in caplog.text
+
+
+async def test_a_change_that_was_seen_outweighs_what_was_known_before() -> None:
+    made, polls, _, _ = poller(*(lambda c=c: answer(category=c) for c in ("B", "A")), answer)
+
+    for _ in range(2):
+        await made.poll(15)
+    made.remember(KNOWN)
+    await made.poll(15)
+
+    assert polls[2].category == Category("A", polls[1].result.observed_at, "B")
 
 
 async def test_a_difference_from_the_published_table_is_told_once(caplog) -> None:
@@ -596,7 +634,7 @@ async def test_what_a_wrong_clock_stamped_does_not_stand_against_later_answers()
     )
     await made.poll(15)
     await made.poll(15)
-    changed_then = polls[-1].category_changed_at
+    changed_then = polls[-1].category.changed_at
     wall[0] = now
 
     for _ in range(5):
@@ -606,7 +644,7 @@ async def test_what_a_wrong_clock_stamped_does_not_stand_against_later_answers()
     assert polls[-1].answered
     assert abs(polls[-1].polled_at.timestamp() - now) < 1_000
     assert abs(polls[-1].result.observed_at.timestamp() - now) < 1_000
-    assert abs(polls[-1].category_changed_at.timestamp() - now) < 1_000
+    assert abs(polls[-1].category.changed_at.timestamp() - now) < 1_000
     assert value(metrics, defects("time_going_back")) is None
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.alerts.alert import AlertState
+from exporter.buckets.observation import Category
 from exporter.reconciler import Followed, decide, not_ahead
 from exporter.rules import loading
 from tests.support.builders import at, bucket, failed, poll
@@ -114,11 +116,12 @@ def test_a_poll_that_is_ahead_no_further_than_tolerated_stays_as_it_is() -> None
 
 
 def test_a_poll_of_a_clock_that_is_ahead_takes_the_databases_time() -> None:
-    made = low(301, last_success_at=at(301), category_changed_at=at(290))
+    made = low(301, last_success_at=at(301), known=Category("A", at(290), "B"), stream_began_at=at(200))
 
     repaired = not_ahead(made, at(0), MINUTES_5, None)
 
-    assert repaired.polled_at == repaired.last_success_at == repaired.category_changed_at == at(0)
+    assert repaired.polled_at == repaired.last_success_at == repaired.stream_began_at == at(0)
+    assert repaired.category == Category("A", at(0), "B")
     assert repaired.result.observed_at == at(0)
     assert repaired.result.buckets == made.result.buckets
 
@@ -142,3 +145,57 @@ def test_each_poll_of_a_clock_that_is_ahead_comes_after_the_one_before() -> None
 
     assert times == sorted(set(times))
     assert times[-1] - at(0) < timedelta(seconds=1)
+
+
+A, B = Category("A"), Category("B")
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "answered", "then"),
+    [
+        (None, None, None, None),
+        (None, A, "A", A),
+        (A, None, None, A),
+        (A, A, "A", A),
+        (A, None, "A", A),
+        (A, B, "B", Category("B", at(15), "A")),
+        (A, None, "B", Category("B", at(15), "A")),
+        (Category("B", at(5), "A"), B, "B", Category("B", at(5), "A")),
+        (Category("B", at(5), "A"), A, "A", Category("A", at(15), "B")),
+        (A, Category("B", at(9), "A"), "B", Category("B", at(9), "A")),
+        (Category("B", at(5), "A"), Category("C", at(9), "B"), "C", Category("C", at(9), "B")),
+        (Category("C", at(9), "B"), Category("B", at(5), "A"), "B", Category("B", at(15), "C")),
+    ],
+)
+def test_what_is_known_of_a_category_outlives_the_exporter(known, told, answered, then) -> None:
+    made = poll(seconds=15, category=answered, known=told)
+
+    after_it, decided = decide(Followed(category=known), made, RULE_SET.rules)
+
+    assert decided.poll.category == after_it.category == then
+    assert after_it.view.poll.category == then
+
+
+def test_a_failed_poll_knows_what_the_one_before_it_knew() -> None:
+    known, (_, decided) = after(low(0, known=A), failed(15))
+
+    assert decided.poll.category == known.category == A
+
+
+def test_a_change_of_category_while_nobody_looked_raises_the_alert_that_says_so() -> None:
+    _, (decided,) = after(poll(seconds=0, category="F", known=Category("F")), followed=Followed(category=Category("E")))
+
+    (changed,) = [t.alert for t in decided.transitions if t.alert.name == "DictRateLimitCategoryChanged"]
+    assert changed.annotations["summary"] == f"BACEN changed the category of {changed.participant} from E to F"
+
+
+def test_a_second_change_within_the_hour_raises_another_alert() -> None:
+    first = Followed(category=Category("E"))
+    _, decisions = after(
+        poll(seconds=0, category="F", known=Category("F", at(0), "E")),
+        poll(seconds=15, category="G", known=Category("G", at(15), "F")),
+        followed=first,
+    )
+
+    told = [(str(t.alert.state), t.alert.labels["psp_category"]) for d in decisions for t in d.transitions]
+    assert told == [("firing", "F"), ("firing", "G"), ("resolved", "F")]

@@ -25,41 +25,47 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x65xporter/feed/stubs/feed.proto\x12\x12\x64ict_rate_limit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"s\n\x0e\x46romReconciler\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.dict_rate_limit.v1.OpenH\x00\x12,\n\x06report\x18\x02 \x01(\x0b\x32\x1a.dict_rate_limit.v1.ReportH\x00\x42\t\n\x07message\"G\n\x04Open\x12\x14\n\x0cparticipants\x18\x01 \x03(\t\x12\x11\n\tstream_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x04\"\xf6\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\x0btransitions\x18\x02 \x03(\x0b\x32\x1e.dict_rate_limit.v1.Transition\x12/\n\x06series\x18\x03 \x03(\x0b\x32\x1f.dict_rate_limit.v1.AlertSeries\x12\x1b\n\x0eoutbox_pending\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12&\n\x19outbox_oldest_age_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x11\n\x0f_outbox_pendingB\x1c\n\x1a_outbox_oldest_age_seconds\"R\n\nTransition\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x10\n\x08severity\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\"3\n\x0b\x41lertSeries\x12\x10\n\x08severity\x18\x01 \x01(\t\x12\x12\n\nper_policy\x18\x02 \x01(\x08\"\xc5\x01\n\x0c\x46romExporter\x12,\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.dict_rate_limit.v1.OpenedH\x00\x12(\n\x04poll\x18\x02 \x01(\x0b\x32\x18.dict_rate_limit.v1.PollH\x00\x12&\n\x03gap\x18\x03 \x01(\x0b\x32\x17.dict_rate_limit.v1.GapH\x00\x12*\n\x05\x61live\x18\x04 \x01(\x0b\x32\x19.dict_rate_limit.v1.AliveH\x00\x42\t\n\x07message\"P\n\x06Opened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x14\n\x0cparticipants\x18\x02 \x03(\t\x12\x1d\n\x15poll_interval_seconds\x18\x03 \x01(\x01\"\x1f\n\x03Gap\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\"\x07\n\x05\x41live\"\xd4\x03\n\x04Poll\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12-\n\tpolled_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10interval_seconds\x18\x04 \x01(\x01\x12\x19\n\x11staleness_seconds\x18\x05 \x01(\x01\x12\x1f\n\x12\x63lock_skew_seconds\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x33\n\x0flast_success_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13\x63\x61tegory_changed_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x18\n\x10\x64uration_seconds\x18\n \x01(\x01\x12\x33\n\x08\x61nswered\x18\x0b \x01(\x0b\x32\x1f.dict_rate_limit.v1.ObservationH\x00\x12-\n\x06\x66\x61iled\x18\x0c \x01(\x0b\x32\x1b.dict_rate_limit.v1.FailureH\x00\x42\x08\n\x06resultB\x15\n\x13_clock_skew_seconds\"(\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xb1\x01\n\x0bObservation\x12/\n\x0bobserved_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x03 \x01(\t\x12\x36\n\x07\x62uckets\x18\x04 \x03(\x0b\x32%.dict_rate_limit.v1.BucketObservation\x12\x0f\n\x07refused\x18\x05 \x03(\t\"\xc1\x03\n\x11\x42ucketObservation\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x18\n\x10\x61vailable_tokens\x18\x02 \x01(\x03\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x03\x12\x15\n\rrefill_tokens\x18\x04 \x01(\x03\x12\x1d\n\x15refill_period_seconds\x18\x05 \x01(\x03\x12@\n\x0fresponse_counts\x18\x06 \x01(\x0b\x32\".dict_rate_limit.v1.ResponseCountsH\x00\x88\x01\x01\x12(\n\x1b\x63onsumption_rate_per_minute\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14recovery_eta_seconds\x18\x08 \x01(\x01\x12*\n\x1d\x65xhaustion_projection_seconds\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0e\x65rror_404_rate\x18\n \x01(\x01H\x03\x88\x01\x01\x42\x12\n\x10_response_countsB\x1e\n\x1c_consumption_rate_per_minuteB \n\x1e_exhaustion_projection_secondsB\x11\n\x0f_error_404_rate\"Z\n\x0eResponseCounts\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x11\n\tnot_found\x18\x02 \x01(\x04\x12\x14\n\x0crate_limited\x18\x03 \x01(\x04\x12\x10\n\x08instance\x18\x04 \x01(\t2]\n\x08PollFeed\x12Q\n\x05Watch\x12\".dict_rate_limit.v1.FromReconciler\x1a .dict_rate_limit.v1.FromExporter(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x65xporter/feed/stubs/feed.proto\x12\x12\x64ict_rate_limit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"s\n\x0e\x46romReconciler\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.dict_rate_limit.v1.OpenH\x00\x12,\n\x06report\x18\x02 \x01(\x0b\x32\x1a.dict_rate_limit.v1.ReportH\x00\x42\t\n\x07message\"G\n\x04Open\x12\x14\n\x0cparticipants\x18\x01 \x03(\t\x12\x11\n\tstream_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x04\"\x87\x03\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\x0btransitions\x18\x02 \x03(\x0b\x32\x1e.dict_rate_limit.v1.Transition\x12/\n\x06series\x18\x03 \x03(\x0b\x32\x1f.dict_rate_limit.v1.AlertSeries\x12\x1b\n\x0eoutbox_pending\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12&\n\x19outbox_oldest_age_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12>\n\ncategories\x18\x06 \x03(\x0b\x32*.dict_rate_limit.v1.Report.CategoriesEntry\x1aO\n\x0f\x43\x61tegoriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.dict_rate_limit.v1.Category:\x02\x38\x01\x42\x11\n\x0f_outbox_pendingB\x1c\n\x1a_outbox_oldest_age_seconds\"R\n\nTransition\x12\x13\n\x0bparticipant\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x10\n\x08severity\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\"3\n\x0b\x41lertSeries\x12\x10\n\x08severity\x18\x01 \x01(\t\x12\x12\n\nper_policy\x18\x02 \x01(\x08\"\xc5\x01\n\x0c\x46romExporter\x12,\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.dict_rate_limit.v1.OpenedH\x00\x12(\n\x04poll\x18\x02 \x01(\x0b\x32\x18.dict_rate_limit.v1.PollH\x00\x12&\n\x03gap\x18\x03 \x01(\x0b\x32\x17.dict_rate_limit.v1.GapH\x00\x12*\n\x05\x61live\x18\x04 \x01(\x0b\x32\x19.dict_rate_limit.v1.AliveH\x00\x42\t\n\x07message\"P\n\x06Opened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x14\n\x0cparticipants\x18\x02 \x03(\t\x12\x1d\n\x15poll_interval_seconds\x18\x03 \x01(\x01\"\x1f\n\x03Gap\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x04\x12\n\n\x02to\x18\x02 \x01(\x04\"\x07\n\x05\x41live\"\xbf\x04\n\x04Poll\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12-\n\tpolled_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10interval_seconds\x18\x04 \x01(\x01\x12\x19\n\x11staleness_seconds\x18\x05 \x01(\x01\x12\x1f\n\x12\x63lock_skew_seconds\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x33\n\x0flast_success_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x13\x63\x61tegory_changed_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\t \x01(\t\x12\x18\n\x10\x64uration_seconds\x18\n \x01(\x01\x12\x33\n\x08\x61nswered\x18\x0b \x01(\x0b\x32\x1f.dict_rate_limit.v1.ObservationH\x00\x12-\n\x06\x66\x61iled\x18\x0c \x01(\x0b\x32\x1b.dict_rate_limit.v1.FailureH\x00\x12\x34\n\x0eknown_category\x18\r \x01(\x0b\x32\x1c.dict_rate_limit.v1.Category\x12\x33\n\x0fstream_began_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06resultB\x15\n\x13_clock_skew_seconds\"Z\n\x08\x43\x61tegory\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nchanged_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08previous\x18\x03 \x01(\t\"(\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xb1\x01\n\x0bObservation\x12/\n\x0bobserved_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x03 \x01(\t\x12\x36\n\x07\x62uckets\x18\x04 \x03(\x0b\x32%.dict_rate_limit.v1.BucketObservation\x12\x0f\n\x07refused\x18\x05 \x03(\t\"\xc1\x03\n\x11\x42ucketObservation\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x18\n\x10\x61vailable_tokens\x18\x02 \x01(\x03\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x03\x12\x15\n\rrefill_tokens\x18\x04 \x01(\x03\x12\x1d\n\x15refill_period_seconds\x18\x05 \x01(\x03\x12@\n\x0fresponse_counts\x18\x06 \x01(\x0b\x32\".dict_rate_limit.v1.ResponseCountsH\x00\x88\x01\x01\x12(\n\x1b\x63onsumption_rate_per_minute\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14recovery_eta_seconds\x18\x08 \x01(\x01\x12*\n\x1d\x65xhaustion_projection_seconds\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0e\x65rror_404_rate\x18\n \x01(\x01H\x03\x88\x01\x01\x42\x12\n\x10_response_countsB\x1e\n\x1c_consumption_rate_per_minuteB \n\x1e_exhaustion_projection_secondsB\x11\n\x0f_error_404_rate\"Z\n\x0eResponseCounts\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x11\n\tnot_found\x18\x02 \x01(\x04\x12\x14\n\x0crate_limited\x18\x03 \x01(\x04\x12\x10\n\x08instance\x18\x04 \x01(\t2]\n\x08PollFeed\x12Q\n\x05Watch\x12\".dict_rate_limit.v1.FromReconciler\x1a .dict_rate_limit.v1.FromExporter(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'exporter.feed.stubs.feed_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REPORT_CATEGORIESENTRY']._loaded_options = None
+  _globals['_REPORT_CATEGORIESENTRY']._serialized_options = b'8\001'
   _globals['_FROMRECONCILER']._serialized_start=87
   _globals['_FROMRECONCILER']._serialized_end=202
   _globals['_OPEN']._serialized_start=204
   _globals['_OPEN']._serialized_end=275
   _globals['_REPORT']._serialized_start=278
-  _globals['_REPORT']._serialized_end=524
-  _globals['_TRANSITION']._serialized_start=526
-  _globals['_TRANSITION']._serialized_end=608
-  _globals['_ALERTSERIES']._serialized_start=610
-  _globals['_ALERTSERIES']._serialized_end=661
-  _globals['_FROMEXPORTER']._serialized_start=664
-  _globals['_FROMEXPORTER']._serialized_end=861
-  _globals['_OPENED']._serialized_start=863
-  _globals['_OPENED']._serialized_end=943
-  _globals['_GAP']._serialized_start=945
-  _globals['_GAP']._serialized_end=976
-  _globals['_ALIVE']._serialized_start=978
-  _globals['_ALIVE']._serialized_end=985
-  _globals['_POLL']._serialized_start=988
-  _globals['_POLL']._serialized_end=1456
-  _globals['_FAILURE']._serialized_start=1458
-  _globals['_FAILURE']._serialized_end=1498
-  _globals['_OBSERVATION']._serialized_start=1501
-  _globals['_OBSERVATION']._serialized_end=1678
-  _globals['_BUCKETOBSERVATION']._serialized_start=1681
-  _globals['_BUCKETOBSERVATION']._serialized_end=2130
-  _globals['_RESPONSECOUNTS']._serialized_start=2132
-  _globals['_RESPONSECOUNTS']._serialized_end=2222
-  _globals['_POLLFEED']._serialized_start=2224
-  _globals['_POLLFEED']._serialized_end=2317
+  _globals['_REPORT']._serialized_end=669
+  _globals['_REPORT_CATEGORIESENTRY']._serialized_start=541
+  _globals['_REPORT_CATEGORIESENTRY']._serialized_end=620
+  _globals['_TRANSITION']._serialized_start=671
+  _globals['_TRANSITION']._serialized_end=753
+  _globals['_ALERTSERIES']._serialized_start=755
+  _globals['_ALERTSERIES']._serialized_end=806
+  _globals['_FROMEXPORTER']._serialized_start=809
+  _globals['_FROMEXPORTER']._serialized_end=1006
+  _globals['_OPENED']._serialized_start=1008
+  _globals['_OPENED']._serialized_end=1088
+  _globals['_GAP']._serialized_start=1090
+  _globals['_GAP']._serialized_end=1121
+  _globals['_ALIVE']._serialized_start=1123
+  _globals['_ALIVE']._serialized_end=1130
+  _globals['_POLL']._serialized_start=1133
+  _globals['_POLL']._serialized_end=1708
+  _globals['_CATEGORY']._serialized_start=1710
+  _globals['_CATEGORY']._serialized_end=1800
+  _globals['_FAILURE']._serialized_start=1802
+  _globals['_FAILURE']._serialized_end=1842
+  _globals['_OBSERVATION']._serialized_start=1845
+  _globals['_OBSERVATION']._serialized_end=2022
+  _globals['_BUCKETOBSERVATION']._serialized_start=2025
+  _globals['_BUCKETOBSERVATION']._serialized_end=2474
+  _globals['_RESPONSECOUNTS']._serialized_start=2476
+  _globals['_RESPONSECOUNTS']._serialized_end=2566
+  _globals['_POLLFEED']._serialized_start=2568
+  _globals['_POLLFEED']._serialized_end=2661
 # @@protoc_insertion_point(module_scope)

@@ -28,18 +28,27 @@ class Open(_message.Message):
     def __init__(self, participants: _Optional[_Iterable[str]] = ..., stream_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("sequence", "transitions", "series", "outbox_pending", "outbox_oldest_age_seconds")
+    __slots__ = ("sequence", "transitions", "series", "outbox_pending", "outbox_oldest_age_seconds", "categories")
+    class CategoriesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Category
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Category, _Mapping]] = ...) -> None: ...
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
     SERIES_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_PENDING_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_OLDEST_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     transitions: _containers.RepeatedCompositeFieldContainer[Transition]
     series: _containers.RepeatedCompositeFieldContainer[AlertSeries]
     outbox_pending: int
     outbox_oldest_age_seconds: float
-    def __init__(self, sequence: _Optional[int] = ..., transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., series: _Optional[_Iterable[_Union[AlertSeries, _Mapping]]] = ..., outbox_pending: _Optional[int] = ..., outbox_oldest_age_seconds: _Optional[float] = ...) -> None: ...
+    categories: _containers.MessageMap[str, Category]
+    def __init__(self, sequence: _Optional[int] = ..., transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., series: _Optional[_Iterable[_Union[AlertSeries, _Mapping]]] = ..., outbox_pending: _Optional[int] = ..., outbox_oldest_age_seconds: _Optional[float] = ..., categories: _Optional[_Mapping[str, Category]] = ...) -> None: ...
 
 class Transition(_message.Message):
     __slots__ = ("participant", "policy", "severity", "state")
@@ -95,7 +104,7 @@ class Alive(_message.Message):
     def __init__(self) -> None: ...
 
 class Poll(_message.Message):
-    __slots__ = ("sequence", "participant", "polled_at", "interval_seconds", "staleness_seconds", "clock_skew_seconds", "last_success_at", "category_changed_at", "traceparent", "duration_seconds", "answered", "failed")
+    __slots__ = ("sequence", "participant", "polled_at", "interval_seconds", "staleness_seconds", "clock_skew_seconds", "last_success_at", "category_changed_at", "traceparent", "duration_seconds", "answered", "failed", "known_category", "stream_began_at")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANT_FIELD_NUMBER: _ClassVar[int]
     POLLED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +117,8 @@ class Poll(_message.Message):
     DURATION_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    STREAM_BEGAN_AT_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     participant: str
     polled_at: _timestamp_pb2.Timestamp
@@ -120,7 +131,19 @@ class Poll(_message.Message):
     duration_seconds: float
     answered: Observation
     failed: Failure
-    def __init__(self, sequence: _Optional[int] = ..., participant: _Optional[str] = ..., polled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., interval_seconds: _Optional[float] = ..., staleness_seconds: _Optional[float] = ..., clock_skew_seconds: _Optional[float] = ..., last_success_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., category_changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traceparent: _Optional[str] = ..., duration_seconds: _Optional[float] = ..., answered: _Optional[_Union[Observation, _Mapping]] = ..., failed: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+    known_category: Category
+    stream_began_at: _timestamp_pb2.Timestamp
+    def __init__(self, sequence: _Optional[int] = ..., participant: _Optional[str] = ..., polled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., interval_seconds: _Optional[float] = ..., staleness_seconds: _Optional[float] = ..., clock_skew_seconds: _Optional[float] = ..., last_success_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., category_changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traceparent: _Optional[str] = ..., duration_seconds: _Optional[float] = ..., answered: _Optional[_Union[Observation, _Mapping]] = ..., failed: _Optional[_Union[Failure, _Mapping]] = ..., known_category: _Optional[_Union[Category, _Mapping]] = ..., stream_began_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Category(_message.Message):
+    __slots__ = ("name", "changed_at", "previous")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    changed_at: _timestamp_pb2.Timestamp
+    previous: str
+    def __init__(self, name: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., previous: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("code", "message")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from exporter.alerts.alert import AlertState
-from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES, PARTICIPANT_INFO
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
 from exporter.buckets.observation import View
 from exporter.rules.promql.series import Labels, Vector
 
@@ -69,12 +69,13 @@ class ViewSource:
                 for labels, observation in self._about_buckets
                 if (value := read(observation)) is not None
             ]
-        value = PARTICIPANT_GAUGE_BY_NAME[name].value(self.view)
+        gauge = PARTICIPANT_GAUGE_BY_NAME[name]
+        value = gauge.value(self.view)
         if value is None:
             return []
         labels = self._about_participant
-        if name == PARTICIPANT_INFO:
-            labels = labels.replaced([("psp_category", self.view.category or "")])
+        if gauge.label_names:
+            labels = labels.replaced(list(zip(gauge.label_names, gauge.labels(self.view), strict=True)))
         return [(name, labels, float(value))]
 
 

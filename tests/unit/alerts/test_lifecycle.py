@@ -426,3 +426,28 @@ def test_what_is_kept_firing_since_a_time_ahead_is_kept_from_now_on() -> None:
 
     assert [a.keep_firing_since for a in kept.alerts.values()] == [at(0)]
     assert not ended.alerts
+
+
+@pytest.mark.parametrize("state", [AlertState.PENDING, AlertState.FIRING])
+def test_an_alert_is_kept_while_an_exporter_that_has_just_started_has_no_data_for_it(state) -> None:
+    open_alert = alert(state=state, seconds=0)
+    rule = StandInRule(true=False, data=False, keep_firing_for_seconds=60)
+
+    def evaluated(seconds: float, began: float | None) -> Evaluation:
+        began_at = None if began is None else at(began)
+        return evaluate([rule], view(poll(seconds=seconds, stream_began_at=began_at)), by_fingerprint([open_alert]))
+
+    young = evaluated(100, began=90)
+
+    assert young.alerts == by_fingerprint([open_alert])
+    assert not young.transitions
+    for old in (evaluated(90 + 16 * 60, began=90), evaluated(100, began=None), evaluated(100, began=-1)):
+        assert old.alerts != by_fingerprint([open_alert])
+
+
+def test_an_alert_ends_where_an_exporter_that_has_just_started_sees_that_it_is_over() -> None:
+    recovered = evaluate(
+        [StandInRule(true=False)], view(poll(seconds=100, stream_began_at=at(90))), by_fingerprint([alert()])
+    )
+
+    assert [t.alert.reason for t in recovered.transitions] == [Reason.RECOVERED]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.feed.inbox import Inbox
+from exporter.buckets.observation import Category
+from exporter.feed.inbox import Inbox, Report
 from exporter.feed.local import LocalFeed
 from exporter.store.writer import LastPoll
 from tests.support.builders import PARTICIPANT, at, bucket, failed, poll
@@ -155,3 +156,14 @@ async def test_a_full_inbox_holds_the_feed_up_and_loses_nothing(monkeypatch) -> 
 @pytest.mark.parametrize("polls", [0, 3])
 def test_what_waits_is_what_the_reconciler_did_not_have(polls: int) -> None:
     assert Fed(*range(polls)).feed.waiting == polls
+
+
+def test_what_the_database_knows_of_a_category_is_handed_on() -> None:
+    told: list[object] = []
+    feed = Fed().feed
+    feed.remember = lambda *known: told.append(known)
+
+    feed.report(Report(sequence=3, categories={PARTICIPANT: Category("A")}))
+    feed.report(Report(sequence=4))
+
+    assert told == [(PARTICIPANT, Category("A"))]

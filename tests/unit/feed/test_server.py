@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.alerts.alert import AlertState, Severity, Transition
+from exporter.buckets.observation import Category
 from exporter.config import FeedSettings
 from exporter.feed.backlog import Backlog
 from exporter.feed.inbox import Report
@@ -48,6 +49,9 @@ class Counted:
 
     def withdraw_outbox(self) -> None:
         self.calls.append(("outbox withdrawn",))
+
+    def remember(self, participant, category) -> None:
+        self.calls.append(("remember", participant, category))
 
 
 class Context:
@@ -259,6 +263,12 @@ async def test_a_report_is_counted_as_it_was_made() -> None:
 
 async def test_a_report_of_nothing_counts_nothing() -> None:
     assert await Exporter().hear(Report(sequence=1)) == []
+
+
+async def test_what_the_database_knows_of_a_category_is_handed_on() -> None:
+    known = Category("A", at(0), "B")
+
+    assert await Exporter().hear(Report(categories={PARTICIPANT: known})) == [("remember", PARTICIPANT, known)]
 
 
 async def test_an_empty_outbox_is_shown_without_an_age() -> None:

@@ -40,7 +40,9 @@ def test_a_poll_belongs_to_the_stream_that_its_feed_opened() -> None:
     assert poll_of(sent(poll(stream_id="one")), "another").stream_id == "another"
 
 
-@pytest.mark.parametrize("name", ["clock_skew_seconds", "last_success_at", "category_changed_at", "traceparent"])
+@pytest.mark.parametrize(
+    "name", ["clock_skew_seconds", "last_success_at", "category", "stream_began_at", "traceparent"]
+)
 def test_what_is_not_known_of_a_poll_arrives_as_not_known(name: str) -> None:
     assert getattr(poll_of(sent(replace(poll(), **{name: None})), "stream"), name) is None
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exporter.alerts.alert import AlertState, Reason, RuleFailure, Severity
 from exporter.alerts.event import event_of
 from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category
 from exporter.store import queries, rows
 from exporter.store.reconciliation import Figures, Reconciliation, Written, alerts_to_write, states_to_write
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
@@ -217,7 +218,8 @@ def test_an_answered_poll_is_a_row_with_its_observation_and_without_a_failure() 
         staleness_seconds=300.0,
         duration_seconds=0.25,
         clock_skew_seconds=-1.5,
-        category_changed_at=at(1),
+        known=Category("A", at(1), "B"),
+        stream_began_at=at(0),
         traceparent="00-a-b-01",
     )
 
@@ -233,7 +235,10 @@ def test_an_answered_poll_is_a_row_with_its_observation_and_without_a_failure() 
         "duration_seconds": 0.25,
         "clock_skew_seconds": -1.5,
         "last_success_at": at(2),
+        "known_category": "A",
         "category_changed_at": at(1),
+        "previous_category": "B",
+        "stream_began_at": at(0),
         "traceparent": "00-a-b-01",
         "answered": True,
         "observed_at": at(15),

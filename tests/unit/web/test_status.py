@@ -64,7 +64,9 @@ def test_rules_are_current_for_three_polls_at_least_a_minute():
 
 
 def test_the_marks_are_where_the_shipped_rules_warn():
-    thresholds = set(re.findall(r"\(dict_rate_limit_utilization_percent and .*== 1\) >= (\d+)", RULES.read_text(encoding="utf-8")))
+    thresholds = set(
+        re.findall(r"\(dict_rate_limit_utilization_percent and .*== 1\) >= (\d+)", RULES.read_text(encoding="utf-8"))
+    )
 
     assert {f"{100 - WARNING_LEFT_PERCENT}", f"{100 - CRITICAL_LEFT_PERCENT}"} <= thresholds
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from exporter.alerts.alert import AlertState
+from exporter.buckets.observation import Category
 from exporter.errors import RuleEvaluationFailed
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 from tests.support.rules import evaluated, number, vector
@@ -15,13 +16,14 @@ TWO = view(
     poll(
         observed(bucket(9_000, policy="A"), rate=10.0, empty=math.inf),
         observed(bucket(36_000, policy="B"), rate=0.0),
-        category_changed_at=at(-60),
+        known=Category("A", at(-60), "B"),
     )
 )
 A = f'{{participant="{PARTICIPANT}", policy="A"}}'
 B = f'{{participant="{PARTICIPANT}", policy="B"}}'
 TWO_NAMES = "(dict_rate_limit_up or on (participant, __name__) dict_rate_limit_category_changed_timestamp_seconds)"
 ALONE = f'{{participant="{PARTICIPANT}"}}'
+CHANGED = f'{{participant="{PARTICIPANT}", previous_psp_category="B", psp_category="A"}}'
 
 
 def test_a_selector_gives_the_gauge_of_every_bucket():
@@ -45,7 +47,7 @@ def test_values_are_floats():
 def test_gauges_of_the_participant_carry_no_policy():
     assert evaluated("dict_rate_limit_up", TWO) == {f"dict_rate_limit_up{ALONE}": 1.0}
     assert evaluated("dict_rate_limit_category_changed_timestamp_seconds", TWO) == {
-        f"dict_rate_limit_category_changed_timestamp_seconds{ALONE}": at(-60).timestamp()
+        f"dict_rate_limit_category_changed_timestamp_seconds{CHANGED}": at(-60).timestamp()
     }
 
 
