@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC
@@ -192,8 +193,9 @@ def bridge_simulator(
 @click.option(
     "--steps", type=click.IntRange(1), default=1, show_default=True, help="How many migrations `down` undoes."
 )
+@click.option("--yes", is_flag=True, help="Let `down` drop tables and columns that hold data, and do not ask.")
 @flags
-def migrate(flags: Flags, action: str, steps: int) -> None:
+def migrate(flags: Flags, action: str, steps: int, yes: bool) -> None:  # noqa: FBT001
     """Database schema: what is applied, apply all, or undo the last."""
     settings = _quiet(flags)
     from exporter.store import migrations
@@ -204,6 +206,12 @@ def migrate(flags: Flags, action: str, steps: int) -> None:
         applied = _run(migrations.up(dsn, progress=lambda name: click.echo(f"applied {name}")))
         click.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is current")
     elif action == "down":
+        lost = [] if yes else _run(migrations.would_lose(dsn, steps=steps))
+        if lost:
+            click.echo("dict-rate-limit: this drops data for good: " + "; ".join(lost), err=True)
+            if not sys.stdin.isatty():
+                raise click.UsageError("say --yes where that is meant")
+            click.confirm("Go on?", abort=True)
         for name in _run(migrations.down(dsn, steps=steps)):
             click.echo(f"undone {name}")
     else:
@@ -227,6 +235,39 @@ def alerts(flags: Flags, all_: bool, participant: str | None, output: str, limit
     text, as_of = _run(listing)
     click.echo(text)
     click.echo(as_of, err=True)
+
+
+@cli.group()
+def audit() -> None:
+    """The record of what alerts did."""
+
+
+@audit.command()
+@click.option("--head", help="A head that was printed before: fails unless it still is part of the record.")
+@flags
+def verify(flags: Flags, head: str | None) -> None:
+    """Proves that no recorded transition was changed or taken out.
+
+    Each carries the hash of the one before it; this follows them from the first to the last. Exit code 1 where one does
+    not follow, each named. Keep the head that it prints elsewhere: who may do everything in the database may forge all.
+    """
+    settings = _quiet(flags)
+    from exporter.listing import verify_audit
+
+    text, defects = _run(verify_audit(settings, _hash(head)))
+    click.echo(text)
+    for defect in defects:
+        click.echo(f"dict-rate-limit: {defect}", err=True)
+    if defects:
+        sys.exit(1)
+
+
+def _hash(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise click.BadParameter("is not a SHA-256 hash of 64 hexadecimal digits", param_hint="--head")
+    return bytes.fromhex(text)
 
 
 @cli.group()

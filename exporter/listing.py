@@ -43,6 +43,19 @@ def as_of(at_work: AtWork) -> str:
     return f"AS OF {at_work.evaluated_at:%Y-%m-%d %H:%M:%S} UTC: no rule has been evaluated for {age}, and {leads}."
 
 
+async def verify_audit(settings: Settings, head: bytes | None) -> tuple[str, list[str]]:
+    """Returns what the audit's chain is found to be, in words, and its defects. Raises DatabaseUnavailable."""
+    from exporter.store import audit
+
+    async with reached(settings.database) as database:
+        found = await audit.verify(database, head)
+    if found.first_at is None or found.last_at is None:
+        return "no transitions", found.defects
+    verdict = "not what was recorded" if found.defects else "none changed, none taken out"
+    span = f"{found.first_at:%Y-%m-%d %H:%M:%S} to {found.last_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{found.transitions:,} transitions, {span}: {verdict}\nhead {found.head.hex()}", found.defects
+
+
 def table(alerts: Sequence[Alert], now: datetime) -> str:
     """Returns the alerts as lines for a terminal."""
     if not alerts:

@@ -6,17 +6,27 @@ BEGIN
         GRANT SELECT, INSERT ON dict_rate_limit_states, dict_rate_limit_reconciliations, dict_rate_limit_alert_transitions
             TO dict_rate_limit_writer;
         GRANT SELECT, INSERT, UPDATE ON dict_rate_limit_policies TO dict_rate_limit_writer;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON dict_rate_limit_alerts, dict_rate_limit_outbox TO dict_rate_limit_writer;
+        -- What an earlier release gave.
+        REVOKE UPDATE, DELETE ON dict_rate_limit_alerts, dict_rate_limit_outbox FROM dict_rate_limit_writer;
+        -- Triggers see to it that only pending alerts go, and that what has ended stays as it is.
+        GRANT SELECT, INSERT, DELETE,
+            UPDATE (rule_group, severity, labels, annotations, value, state, firing_since, keep_firing_since, resolved_at,
+                    reason)
+            ON dict_rate_limit_alerts TO dict_rate_limit_writer;
+        GRANT SELECT, INSERT, UPDATE (state, sequence_id, producer, attempts, last_error, published_at)
+            ON dict_rate_limit_outbox TO dict_rate_limit_writer;
+        GRANT SELECT ON dict_rate_limit_audit_head TO dict_rate_limit_writer;
         GRANT SELECT, UPDATE ON dict_rate_limit_lease, dict_rate_limit_commits TO dict_rate_limit_writer;
         GRANT SELECT, UPDATE (id) ON dict_rate_limit_installation TO dict_rate_limit_writer;
         GRANT SELECT ON dict_rate_limit_migrations, v_dict_rate_limit_partitions, v_dict_rate_limit_latest_states,
             v_dict_rate_limit_active_alerts TO dict_rate_limit_writer;
-        GRANT EXECUTE ON FUNCTION dict_rate_limit_maintain_partitions(integer, timestamptz) TO dict_rate_limit_writer;
+        GRANT EXECUTE ON FUNCTION dict_rate_limit_maintain_partitions(integer, timestamptz),
+            dict_rate_limit_prune_outbox(double precision, integer) TO dict_rate_limit_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'dict_rate_limit_reader') THEN
         GRANT SELECT ON dict_rate_limit_states, dict_rate_limit_reconciliations, dict_rate_limit_policies,
             dict_rate_limit_alerts, dict_rate_limit_alert_transitions, dict_rate_limit_outbox, dict_rate_limit_lease,
-            dict_rate_limit_commits, dict_rate_limit_installation, dict_rate_limit_migrations, v_dict_rate_limit_partitions,
+            dict_rate_limit_audit_head, dict_rate_limit_commits, dict_rate_limit_installation, dict_rate_limit_migrations, v_dict_rate_limit_partitions,
             v_dict_rate_limit_latest_states, v_dict_rate_limit_active_alerts TO dict_rate_limit_reader;
     END IF;
 END

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 from psycopg.rows import class_row
 
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
@@ -48,6 +49,10 @@ END
 $$
 """
 _APPLIED: Final = "SELECT number, name, checksum, applied_at FROM dict_rate_limit_migrations ORDER BY number"
+_OWN: Final = frozenset(
+    {"dict_rate_limit_lease", "dict_rate_limit_commits", "dict_rate_limit_installation", "dict_rate_limit_audit_head"}
+)
+"""Tables that every database holds rows of, and that tell of nothing that happened."""
 _FILE: Final = re.compile(r"(\d{4})_(\w+)\.sql")
 
 
@@ -146,6 +151,30 @@ async def up(
                 await _checked(connection, steps)
                 await _run(connection, (directory() / "grants.sql").read_text("utf-8"), "grants.sql")
     return done
+
+
+async def would_lose(dsn: str, *, steps: int = 1) -> list[str]:
+    """Returns what taking the last ``steps`` back would drop that holds something. Raises as `down`."""
+    known = migrations()
+    lost: list[str] = []
+    async with _connection(dsn) as connection, _locked(connection):
+        last = await _checked(connection, known)
+        for step in reversed(known[max(0, last - steps) : last]):
+            for table in await _dropped(connection, step.down_sql):
+                cursor = await connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(table)))
+                if await cursor.fetchone() is not None:
+                    lost.append(f"{step} drops from {table}")
+    return lost
+
+
+async def _dropped(connection: _Connection, statements: str) -> list[str]:
+    """Returns the tables that lose themselves or a column, and are there."""
+    named = re.findall(r"DROP TABLE (\w+)|ALTER TABLE (\w+)[^;]*DROP COLUMN", statements)
+    tables = [table for pair in named for table in pair if table and table not in _OWN]
+    cursor = await connection.execute(
+        "SELECT t FROM unnest(%s::text[]) AS t WHERE to_regclass(t) IS NOT NULL", [tables]
+    )
+    return [table for (table,) in await cursor.fetchall()]
 
 
 async def down(dsn: str, *, steps: int = 1) -> list[Migration]:

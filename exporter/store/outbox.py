@@ -129,7 +129,8 @@ class Outbox:
         """Deletes rows published longer ago than that, and returns how many: at most ``PRUNE_ROWS``."""
         parameters = {"older_than_seconds": older_than_seconds, "limit": PRUNE_ROWS}
         async with fence.transaction("relay") as connection:
-            return (await connection.execute(_SQL["prune"], parameters)).rowcount
+            row = await (await connection.execute(_SQL["prune"], parameters)).fetchone()
+        return int(row[0]) if row else 0
 
     async def _value(self, name: str) -> Any:
         async with self._database.connection() as connection:

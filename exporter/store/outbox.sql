@@ -66,16 +66,8 @@ UPDATE dict_rate_limit_outbox
  WHERE id = ANY (%(ids)s::bigint[]) AND state = 'pending';
 
 -- prune --
--- Rows long published. The one with the highest sequence id stays, so that ids never begin again.
-DELETE FROM dict_rate_limit_outbox
- WHERE id IN (
-       SELECT id
-         FROM dict_rate_limit_outbox
-        WHERE state = 'published'
-          AND published_at < now() - make_interval(secs => %(older_than_seconds)s::float8)
-          AND sequence_id IS DISTINCT FROM (SELECT max(sequence_id) FROM dict_rate_limit_outbox)
-        ORDER BY published_at
-        LIMIT %(limit)s::int);
+-- Deletes rows long published; the one with the highest sequence id stays, so that ids never begin again.
+SELECT dict_rate_limit_prune_outbox(%(older_than_seconds)s::float8, %(limit)s::int);
 
 -- highest_sequence_id --
 -- The last sequence id that was given to a row; 0: none.

@@ -54,3 +54,20 @@ async def test_alerts_says_of_when_they_are_and_who_leads(command, database_dsn)
     assert old.endswith(", and first leads.\n")
     assert json.loads(as_json)[0]["alertname"] == "TokensLow"
     assert said == old
+
+
+async def test_migrate_down_drops_no_data_unless_that_is_said(command, migrator_dsn, database_dsn) -> None:
+    async with stored(database_dsn) as store:
+        await store.commit(reconciled(0, after=(alert(),)))
+
+    asked, _, said = await asyncio.to_thread(command, "migrate", "down", "--steps", "2", DATABASE__DSN=migrator_dsn)
+    _, status, _ = await asyncio.to_thread(command, "migrate")
+    done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "2", "--yes")
+
+    assert asked == 2
+    assert "this drops data for good: 0011_chain_transitions drops from dict_rate_limit_alert_transitions" in said
+    assert "0010_know_categories drops from dict_rate_limit_reconciliations" in said
+    assert "--yes" in said
+    assert "pending" not in status
+    assert done == 0
+    assert undone.splitlines() == ["undone 0011_chain_transitions", "undone 0010_know_categories"]
