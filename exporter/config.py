@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 MASK: Final = "********"
+_USER_INFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+_SECRET_PARAMETER: Final = re.compile(r"(?i)([?&][\w.-]*(?:token|password|secret|key|signature)[\w.-]*=)[^&#\s]+")
 
 MOST_NESTED: Final = 50
 """YAML that is nested more deeply is refused: it is read by recursion."""
@@ -416,7 +418,14 @@ def _show(value: Any) -> Any:
         return {field: _show(getattr(value, field)) for field in value.__struct_fields__}
     if isinstance(value, tuple):
         return [_show(item) for item in value]
-    return str(value) if isinstance(value, (Duration, Secret)) else value
+    if isinstance(value, (Duration, Secret)):
+        return str(value)
+    return without_secrets(value) if isinstance(value, str) else value
+
+
+def without_secrets(text: str) -> str:
+    """Returns ``text`` with what a URL holds of a secret masked: its user and password, tokens in its query."""
+    return _SECRET_PARAMETER.sub(rf"\1{MASK}", _USER_INFO.sub(f"{MASK}@", text))
 
 
 def _section_schema(section: type[_Section]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from exporter import telemetry
+from exporter.config import without_secrets
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnusable, EventRefused, LeaseLost
 from exporter.relay.producer import NoReceipt, connected
 from exporter.relay.suspects import Suspects
@@ -234,7 +235,7 @@ class Relay:
                 await self._wake.wait()
 
     def _in_trouble(self, message: str) -> None:
-        message = f"{self._settings.service_url} {self._settings.topic}: {message}"
+        message = f"{without_secrets(self._settings.service_url or '')} {self._settings.topic}: {message}"
         if message != self.message:
             log.error("events wait for the broker: %s", message)
         self.message = message

@@ -76,6 +76,16 @@ class Connection(H11Protocol):
         self.waiting_since = self.loop.time()
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Of a request whose rest is no HTTP: whoever works on it sends nothing more."""
+        if self.cycle is not None:  # typed as if it always were there
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:  # the response had begun
+            self.abort()
+
     @property
     def waits(self) -> bool:
         """Whether it is the client's turn: to ask, or to read."""

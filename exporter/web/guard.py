@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 REMEMBERED: Final = 128
 """Verified credentials that are remembered, wrong ones too."""
 
+_AMBIGUOUS: Final = {b"content-length", b"transfer-encoding"}
+"""Headers that together may make a proxy see another request than we do (RFC 9112, 6.1)."""
+
 _BCRYPT_BYTES: Final = 72
 """bcrypt looks at no more of a password."""
 
@@ -42,6 +45,10 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if {name for name, _ in scope["headers"]} >= _AMBIGUOUS:
+            refusal = PlainTextResponse("Both Content-Length and Transfer-Encoding\n", 400, {"Connection": "close"})
+            await refusal(scope, receive, send)
             return
         config = self.config
 

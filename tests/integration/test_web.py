@@ -360,3 +360,35 @@ async def test_every_address_serves():
 )
 def test_so_it_is_on_uvloop(fact: Callable[[], Coroutine[None, None, None]]):
     uvloop.run(fact())
+
+
+@pytest.mark.parametrize("path", ["/-/reload", "/metrics", "/nothing-here"])
+@pytest.mark.parametrize("body", [b"ZZ\r\nxx", b"5\r\nhelloXX\r\n", b"-1\r\n", b"99999999999999999999999\r\n"])
+async def test_a_broken_chunk_is_refused_in_one_line(path: str, body: bytes, caplog: pytest.LogCaptureFixture):
+    async with serving() as server:
+        reader, writer = await connect(server)
+        head = f"POST {path} HTTP/1.1\r\nHost: {server.addresses[0]}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head.encode())
+        await writer.drain()
+        writer.write(body)
+
+        assert (await ended(reader))[:10] in (b"HTTP/1.1 4", b"")
+        writer.close()
+        await scrape(server)
+
+    assert not [record for record in caplog.records if record.exc_info]
+    assert all(len(message) < 200 for message in caplog.messages)
+
+
+async def test_a_request_of_two_lengths_is_refused_and_its_connection_closed():
+    async with serving() as server:
+        reader, writer = await connect(server)
+        writer.write(
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            b"GET /-/healthy HTTP/1.1\r\nHost: exporter\r\n\r\n"
+        )
+        answer = await ended(reader)
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1

@@ -11,7 +11,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import Duration, Secret, json_schema, keys, load_settings, masked, parse_duration
+from exporter.config import (
+    Duration,
+    Secret,
+    json_schema,
+    keys,
+    load_settings,
+    masked,
+    parse_duration,
+    without_secrets,
+)
 from exporter.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -194,3 +203,22 @@ def test_every_key_has_a_default() -> None:
 
     assert len(defaults) > 40
     assert msgspec.NODEFAULT not in defaults
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("pulsar://broker:6650", "pulsar://broker:6650"),
+        ("pulsar://user:pa@ss:w@broker:6650", "pulsar://********@broker:6650"),
+        ("pulsar://a:b@one:6650,two:6650", "pulsar://********@one:6650,two:6650"),
+        ("https://key@otlp.example.net/v1", "https://********@otlp.example.net/v1"),
+        ("https://otlp.example.net/v1?api_key=abc&x=1", "https://otlp.example.net/v1?api_key=********&x=1"),
+        ("https://otlp.example.net/a@b", "https://otlp.example.net/a@b"),
+        ("persistent://lb-conn/dict/rate-limit-alerts", "persistent://lb-conn/dict/rate-limit-alerts"),
+    ],
+)
+def test_what_a_url_holds_of_a_secret_is_masked(text, shown) -> None:
+    settings = load_settings(None, {"DICT_RATE_LIMIT_PULSAR__SERVICE_URL": text})
+
+    assert without_secrets(text) == shown
+    assert masked(settings)["pulsar"]["service_url"] == shown
