@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -80,6 +81,36 @@ def test_polls_wait_for_postgresql_and_all_arrive(tmp_path, start, outage_postgr
     for began, ended, polls in outages:
         during = f"polled_at BETWEEN to_timestamp({began}) AND to_timestamp({ended})"
         assert truth.count(dsn, "dict_rate_limit_reconciliations", during) >= 20 * polls
+
+
+def test_somebody_polls_at_all_times_though_the_database_is_frozen_for_longer_than_the_lease(
+    tmp_path, start, outage_postgres
+) -> None:
+    bridge = start(Bridge(tmp_path))
+    dsn = outage_postgres.database_dsn
+    leader = start(Program("run", **bridge.settings, DATABASE__DSN=dsn)).ready()
+    wait_until(lambda: leader.metric("dict_rate_limit_lease_held") == 1)
+    waiting = start(Program("run", **bridge.settings, DATABASE__DSN=dsn))
+    wait_until(lambda: "waiting: " in waiting.output(), what="the second to wait")
+    wait_until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") > 5)
+
+    began = time.time()
+    outage_postgres.freeze()
+    wait_until(
+        lambda: waiting.metric("dict_rate_limit_up") == 1 and oldest_success(waiting) > began + 15,
+        what="the one that waited to poll",
+    )
+    outage_postgres.thaw()
+    frozen_seconds = time.time() - began
+    after = f"polled_at > to_timestamp({began + frozen_seconds})"
+    wait_until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations", after) > 5, what="commits after the outage")
+    assert [leader.stop(), waiting.stop()] == [0, 0]
+
+    with truth.rows(dsn) as query:
+        times = [at.timestamp() for (at,) in query("SELECT polled_at FROM dict_rate_limit_reconciliations ORDER BY 1")]
+    longest = max(after - before for before, after in itertools.pairwise(times))
+    assert longest < frozen_seconds / 3
+    assert frozen_seconds > 15
 
 
 def test_a_frozen_postgresql_does_not_keep_the_program_from_ending(tmp_path, start, outage_postgres) -> None:
