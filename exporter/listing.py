@@ -53,7 +53,8 @@ async def verify_audit(settings: Settings, head: bytes | None) -> tuple[str, lis
         return "no transitions", found.defects
     verdict = "not what was recorded" if found.defects else "none changed, none taken out"
     span = f"{found.first_at:%Y-%m-%d %H:%M:%S} to {found.last_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{found.transitions:,} transitions, {span}: {verdict}\nhead {found.head.hex()}", found.defects
+    count = "1 transition" if found.transitions == 1 else f"{found.transitions:,} transitions"
+    return f"{count}, {span}: {verdict}\nhead {found.head.hex()}", found.defects
 
 
 def table(alerts: Sequence[Alert], now: datetime) -> str:

@@ -300,8 +300,13 @@ class Reconciler:
         if polled:
             self._go_on_from(max(polled.values()))
         for listener in self._listeners:
-            known = {p: last.category for p, last in restored.last_polls.items() if last.category is not None}
-            listener.report(Report(categories={p: c for p, c in known.items() if listener.carries(p)}))
+            known = {
+                participant: last.category
+                for participant, last in restored.last_polls.items()
+                if last.category is not None and listener.carries(participant)
+            }
+            if known:
+                listener.report(Report(categories=known))
         log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})
 
     async def _remove_participants(self, fence: Fence) -> None:

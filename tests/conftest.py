@@ -24,8 +24,8 @@ settings.load_profile("suite")
 
 LONGEST = (
     *("test_history_backtest", "test_rules", "test_crashes", "test_prometheus", "test_compose", "test_outages"),
-    *("test_secrets", "test_relay", "test_remains", "test_alertmanager", "test_split", "test_feed"),
-    "test_history_capture",
+    *("test_meta_alerts", "test_secrets", "test_relay", "test_remains", "test_alertmanager", "test_split", "test_feed"),
+    *("test_history_capture", "test_older_copy"),
 )
 """Files of tests that take a minute and more, the longest first: begun last, one would keep all others waiting."""
 

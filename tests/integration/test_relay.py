@@ -135,11 +135,11 @@ async def test_events_that_come_later_are_sent_when_the_relay_is_woken(
     assert numbers(await look(broker.url, topic)) == [1, 2, 3]
 
 
-async def test_the_trace_goes_on_at_the_consumer(stage: Stage, broker: Broker) -> None:
+async def test_the_trace_goes_on_at_the_consumer(stage: Stage, broker: Broker, superuser_dsn: str) -> None:
     topic = broker.topic()
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     stage.write(1)
-    with psycopg.connect(stage.dsn) as connection:
+    with psycopg.connect(superuser_dsn) as connection:
         connection.execute("UPDATE dict_rate_limit_outbox SET traceparent = %s", (traceparent,))
 
     async with stage.relaying(broker.url, topic):
@@ -282,6 +282,22 @@ async def test_an_event_that_is_too_large_is_put_aside_for_good(stage: Stage, br
     assert "MessageTooBig" in dead["last_error"]
     assert stage.count("events_dead") == 1
     assert stage.count("events_published") == 2
+
+
+async def test_an_event_that_was_put_aside_can_be_sent_again(stage: Stage, broker: Broker, superuser_dsn: str) -> None:
+    topic = broker.topic()
+    stage.write(1, size=6_000_000)
+
+    async with stage.relaying(broker.url, topic):
+        await until(lambda: stage.rows("dead"))
+        with psycopg.connect(superuser_dsn) as connection:
+            connection.execute("""UPDATE dict_rate_limit_outbox SET body = '{"number": 1}'""")
+        with psycopg.connect(stage.dsn) as connection:
+            connection.execute("UPDATE dict_rate_limit_outbox SET state = 'pending', sequence_id = NULL WHERE id = 1")
+        stage.wake.set()
+        await stage.until_all_published()
+
+    assert numbers(await look(broker.url, topic)) == [1]
 
 
 @pytest.mark.pulsar

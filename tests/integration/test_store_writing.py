@@ -316,7 +316,7 @@ async def test_a_schema_that_is_missing_is_named(store: Store, migrator_dsn: str
 async def test_a_user_without_rights_is_told_where_they_are(reader_dsn: str, database_dsn: str) -> None:
     async with stored(database_dsn):
         pass
-    with pytest.raises(StoreError, match=r"roles\.sql"):
+    with pytest.raises(StoreError, match=r"grants\.sql"):
         async with stored(reader_dsn):
             pass
 
