@@ -36,6 +36,8 @@ def configure_logging(level: str, format_: Literal["logfmt", "json"]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # It says of each attempt to connect that it failed, several times a second for as long as PostgreSQL is away.
+    logging.getLogger("psycopg.pool").setLevel(logging.NOTSET if level == "debug" else logging.ERROR)
     logging.captureWarnings(capture=True)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found at a line of a file. ``group`` and ``rule`` are empty where it is not about one."""
+    """One thing found at a line of a file; 0: it is about the whole file. ``group`` and ``rule`` may be empty."""
 
     file: str
     line: int
@@ -19,4 +19,5 @@ class Finding:
 
     def __str__(self) -> str:
         place = "/".join(filter(None, (self.group, self.rule)))
-        return f"{self.file}:{self.line}: {place + ': ' if place else ''}{self.message}"
+        line = f":{self.line}" if self.line else ""
+        return f"{self.file}{line}: {place + ': ' if place else ''}{self.message}"

@@ -195,8 +195,9 @@ def test_a_wrong_topic_is_told_and_events_wait(start, tmp_path, database_dsn, pu
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize(("text", "why"), [("groups: nonsense", "expected a list"), ("", "there is no rule at all")])
 def test_reload_keeps_the_running_rules_when_the_file_is_bad(
-    start, tmp_path, postgres_admin_dsn, postgres_database
+    start, tmp_path, postgres_admin_dsn, postgres_database, text, why
 ) -> None:
     file = tmp_path / "rules.yml"
     file.write_text(RULES.read_text())
@@ -206,16 +207,17 @@ def test_reload_keeps_the_running_rules_when_the_file_is_bad(
     program = start(Program("run", **bridge.settings, **settings)).ready()
     before = program.get("/api/v1/rules")
 
-    file.write_text("groups: nonsense")
+    file.write_text(text)
     refused = httpx.post(program.url + "/-/reload", timeout=30)
     failed = program.metric("dict_rate_limit_config_last_reload_successful")
     kept = program.get("/api/v1/rules")
-    file.write_text("groups: []")
+    file.write_text(RULES.read_text())
     accepted = httpx.post(program.url + "/-/reload", timeout=30)
 
     names = [rule["name"] for group in before["data"]["groups"] for rule in group["rules"]]
     assert refused.status_code >= 400
     assert str(file) in refused.text
+    assert why in refused.text
     assert failed == 0
     assert [rule["name"] for group in kept["data"]["groups"] for rule in group["rules"]] == names
     assert accepted.status_code == 200

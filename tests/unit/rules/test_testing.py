@@ -207,7 +207,7 @@ def test_an_expression_that_cannot_be_judged_is_a_failure(tmp_path: Path, check:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("rule_files: [nothing.yml]", "nothing.yml:0: no rule file matches"),
+        ("rule_files: [nothing.yml]", "nothing.yml: no rule file matches"),
         ("rule_files: [rules.yml]\nnonsense: 1", "unknown field `nonsense`"),
         ("a: [", "is not YAML"),
         ("[" * 100_000, "is not YAML: more than 50 levels deep"),
