@@ -76,7 +76,9 @@ class Lease:
         epoch, holder, renewals = await self._execute("renew") or (0, None, None)
         ours, self.epoch = self.epoch, None
         _check_owner(epoch, holder, ours=ours, me=self.holder)
-        if renewals is None or renewals <= self._renewals:
+        if renewals is None:  # what was read is from before the other took it
+            raise LeaseLost(f"{self.holder} no longer holds the lease (epoch {ours}); another is taking it")
+        if renewals <= self._renewals:
             raise _went_back(f"the lease was renewed {self._renewals} times, and says {renewals}")
         self.epoch, self._renewals = ours, renewals
 

@@ -135,6 +135,25 @@ async def test_who_lost_the_lease_commits_nothing(database: Database, look: psyc
     assert await (await look.execute("SELECT holder FROM dict_rate_limit_lease")).fetchone() == ("second",)
 
 
+async def test_a_lease_that_is_taken_while_it_is_renewed_is_lost(
+    database: Database, look: psycopg.AsyncConnection
+) -> None:
+    lease = Lease(database, "first")
+    await lease.acquire()
+
+    async with look.transaction():
+        await look.execute("UPDATE dict_rate_limit_lease SET holder = 'second', epoch = epoch + 1")
+        renewing = asyncio.create_task(lease.renew())
+        async with database.connection() as other:
+            while not await (await other.execute("SELECT 1 FROM pg_locks WHERE NOT granted")).fetchone():
+                await asyncio.sleep(0.01)
+
+    with pytest.raises(LeaseLost) as lost:
+        await renewing
+    assert not isinstance(lost.value, DatabaseWentBack)
+    assert lease.epoch is None
+
+
 async def test_nobody_takes_over_in_the_middle_of_a_commit(database: Database, look: psycopg.AsyncConnection) -> None:
     first, second = Lease(database, "first"), Lease(database, "second")
     fence = await first.acquire()
