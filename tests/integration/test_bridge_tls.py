@@ -53,9 +53,10 @@ async def test_a_client_without_a_certificate_is_not_served(authority: Authority
         bridge(good, server_credentials(authority.tls("server"))) as server,
         client(server.target, tls=TlsSettings(ca_file=authority.ca_file)) as made,
     ):
-        await refused(made)
+        message = await refused(made)
 
         assert server.calls == 0
+        assert "perhaps the Bridge wants a client certificate (mutual TLS): see bridge.tls.cert_file" in message
 
 
 async def test_a_client_of_another_authority_is_not_served(authority: Authority, tmp_path: Path):
@@ -66,9 +67,10 @@ async def test_a_client_of_another_authority_is_not_served(authority: Authority,
         bridge(good, server_credentials(authority.tls("server"))) as server,
         client(server.target, tls=tls) as made,
     ):
-        await refused(made)
+        message = await refused(made)
 
         assert server.calls == 0
+        assert "perhaps the Bridge does not take this client's certificate (mutual TLS)" in message
 
 
 async def test_a_server_of_another_authority_is_not_asked(authority: Authority, tmp_path: Path):

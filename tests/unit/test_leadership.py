@@ -198,6 +198,15 @@ async def test_a_database_that_is_away_does_not_end_the_lead(monkeypatch) -> Non
     assert led.resets == 0
 
 
+@pytest.mark.parametrize(("answer", "shown"), [(DatabaseUnavailable("away"), 0), (None, 1)])
+async def test_a_process_that_does_not_lead_says_whether_it_can_use_the_database(monkeypatch, answer, shown) -> None:
+    led = Led(StandInLease(answer), monkeypatch)
+
+    await led.until(lambda: led.lease.asked > 1)
+
+    assert led.metrics.registry.get_sample_value("dict_rate_limit_database_up") == shown
+
+
 async def test_a_lease_that_was_not_renewed_in_its_time_is_not_shown_as_held(monkeypatch) -> None:
     lease = StandInLease(1)
     lease.ttl_seconds = 0.05
