@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_type_hints
 
 import msgspec
@@ -438,7 +439,7 @@ def _section_schema(section: type[_Section]) -> dict[str, Any]:
         else:
             found = msgspec.json.schema(kind, schema_hook=_schema)
             properties[field.name] = {**found, "default": _show(field.default)}
-    described = {"description": section.__doc__} if section.__doc__ else {}
+    described = {"description": cleandoc(section.__doc__)} if section.__doc__ else {}
     return {"type": "object", **described, "properties": properties, "additionalProperties": False}
 
 
