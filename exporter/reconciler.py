@@ -314,10 +314,8 @@ class Reconciler:
         kept = self._participants or self._carried()
         if not kept:
             return
-        for participant, followed in list(self._followed.items()):
-            if participant in kept:
-                continue
-            del self._followed[participant]
+        for participant in sorted(self._followed.keys() - kept):
+            followed = self._followed.pop(participant)
             if not followed.alerts:
                 continue
             at = fence.now()

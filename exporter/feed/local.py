@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.feed.backlog import Deflation, Stream
+from exporter.feed.inbox import ROOM
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_of
 
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
+    """``poll`` is there until it is handed over, so that the exporter and the reconciler share it."""
+
     stream_id: str
     sequence: int
     participant: Ispb
     polled_at: datetime
     deflated: bytes
+    poll: Poll | None
 
     def is_needed(self, last: LastPoll | None) -> bool:
         """Returns whether a reconciler must see it, where ``last`` is the participant's last in the database."""
@@ -94,8 +98,9 @@ class LocalFeed:
         return True
 
     def put(self, poll: Poll) -> None:
-        kept = _Kept(poll.stream_id, poll.sequence, poll.participant, poll.polled_at, self._deflation.deflated(poll))
-        self._polls.append(kept)
+        deflated = self._deflation.deflated(poll)
+        shared = poll if self.waiting < ROOM else None
+        self._polls.append(_Kept(poll.stream_id, poll.sequence, poll.participant, poll.polled_at, deflated, shared))
         self._arrived.set()
         if len(self._polls) > self._capacity:
             self._polls.popleft()
@@ -110,8 +115,9 @@ class LocalFeed:
             if self._handed < len(self._polls):
                 kept = self._polls[self._handed]
                 self._handed += 1
+                shared, kept.poll = kept.poll, None
                 if kept.is_needed(last_polls.get(kept.participant)):
-                    self._inbox.put(self._poll(kept))
+                    self._inbox.put(shared or self._inflated(kept))
             else:
                 self._full = False
                 self._arrived.clear()
@@ -131,6 +137,6 @@ class LocalFeed:
             log.error("the queue of polls is full (%d): the oldest are dropped", self._capacity)
         self._full = True
 
-    def _poll(self, kept: _Kept) -> Poll:
+    def _inflated(self, kept: _Kept) -> Poll:
         message = feed_pb2.FromExporter.FromString(self._deflation.inflated(kept.deflated))
         return poll_of(message.poll, kept.stream_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.buckets.observation import Category
-from exporter.feed.inbox import Inbox, Report
+from exporter.feed.inbox import ROOM, Inbox, Report
 from exporter.feed.local import LocalFeed
 from exporter.store.writer import LastPoll
 from tests.support.builders import PARTICIPANT, at, bucket, failed, poll
@@ -79,6 +79,34 @@ async def test_polls_arrive_as_they_were_made_and_in_order() -> None:
         polls = await fed.taken()
 
     assert polls == [fed.poll(1), fed.poll(2), lost]
+
+
+async def test_a_poll_is_shared_with_the_exporter_and_the_same_when_it_is_handed_again() -> None:
+    fed = Fed()
+    made = fed.poll(1)
+    fed.feed.put(made)
+
+    async with fed.led(1):
+        (first,) = await fed.taken()
+    async with fed.led(1):
+        (second,) = await fed.taken()
+
+    assert first is made
+    assert second == made
+    assert second is not made
+
+
+async def test_of_polls_that_wait_only_some_are_kept_as_they_are() -> None:
+    made = [Fed.poll(number) for number in range(1, ROOM + 2)]
+    fed = Fed(capacity=1000)
+    for each in made:
+        fed.feed.put(each)
+
+    async with fed.led(ROOM + 1):
+        polls = await fed.taken()
+
+    assert polls == made
+    assert [number for number, (a, b) in enumerate(zip(polls, made, strict=True)) if a is not b] == [ROOM]
 
 
 async def test_a_reconciler_that_begins_again_is_handed_what_the_database_lost() -> None:
