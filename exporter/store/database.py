@@ -108,7 +108,7 @@ class Database:
         return Recorded
 
     async def reach(self) -> None:
-        """Connects once. Raises DatabaseUnavailable in the server's own words, which the pool leaves to its log."""
+        """Connects once; the pool would try again and again. Raises DatabaseUnavailable in the server's own words."""
         try:
             connection = await psycopg.AsyncConnection.connect(self._dsn, **self._options)
         except psycopg.Error as error:

@@ -87,7 +87,7 @@ class Reader:
         return [rows.alert(row) for row in found]
 
     async def at_work(self) -> AtWork:
-        (row,) = await self._fetch("at_work")
+        (row,) = await self._fetch("at_work", participants=await self.participants())
         return AtWork(*row)
 
     async def participants(self) -> list[Ispb]:

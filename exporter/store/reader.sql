@@ -21,13 +21,8 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
  LIMIT %(limit)s::int;
 
 -- at_work --
--- Who leads (null: nobody), and the last evaluation, how often there is one, and how old it is, by this clock.
-WITH RECURSIVE participants (participant) AS (
-       SELECT min(participant) FROM dict_rate_limit_reconciliations
-        UNION ALL
-       SELECT (SELECT min(r.participant) FROM dict_rate_limit_reconciliations AS r WHERE r.participant > p.participant)
-         FROM participants AS p
-        WHERE p.participant IS NOT NULL)
+-- Who leads (null: nobody), and the last evaluation for any of these participants, how often there is one, and how old it
+-- is, by this clock.
 SELECT (SELECT holder FROM dict_rate_limit_lease WHERE expires_at > clock_timestamp()),
        last.polled_at,
        last.interval_seconds,
@@ -35,7 +30,7 @@ SELECT (SELECT holder FROM dict_rate_limit_lease WHERE expires_at > clock_timest
   FROM (SELECT 1) AS one
   LEFT JOIN LATERAL (
        SELECT r.polled_at, r.interval_seconds
-         FROM participants AS p
+         FROM unnest(%(participants)s::text[]) AS p (participant)
         CROSS JOIN LATERAL (
               SELECT polled_at, interval_seconds
                 FROM dict_rate_limit_reconciliations
