@@ -81,9 +81,10 @@ class Watched:
                 connection.execute(statement)
 
     def producer(self) -> str | None:
-        """The name under which the relay sends."""
+        """The name under which the relay sends: another one after the database, or the broker, forgot something."""
+        last = "SELECT producer FROM dict_rate_limit_outbox WHERE producer IS NOT NULL ORDER BY id DESC LIMIT 1"
         with psycopg.connect(make_conninfo(self.database.dsn, dbname="dict_rate_limit")) as connection:
-            found = connection.execute("SELECT max(producer) FROM dict_rate_limit_outbox").fetchone()
+            found = connection.execute(last).fetchone()
         return found[0] if found else None
 
     def reload(self, rules: str) -> None:
@@ -98,7 +99,7 @@ def watched(tmp_path_factory, shared_pulsar: PulsarServer) -> Iterator[Watched]:
     programs_of_postgres = bin_directory()
     assert programs_of_postgres is not None
     with ExitStack() as stack:
-        database = OutagePostgres(programs_of_postgres)
+        database = OutagePostgres(programs_of_postgres, synchronous_commit="on")  # or a crash makes it an older copy
         stack.callback(database.remove)
         prepare(database.dsn, "dict_rate_limit")
         start = stack.enter_context(programs())

@@ -451,6 +451,7 @@ async def test_an_open_alert_about_a_change_of_category_outlives_a_restart(datab
     async with leading(database_dsn) as (reconciling, feed):
         feed.put(of_category("F", "after"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 2)
+        await until(lambda: reconciling.reconciler.views)  # after the commit
         (view,) = reconciling.reconciler.views.values()
 
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1
