@@ -7,6 +7,7 @@ written as in Prometheus (``15s``, ``1h30m``). Unknown keys are errors.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from inspect import cleandoc
@@ -17,10 +18,14 @@ import yaml
 
 from exporter import files
 from exporter.errors import ConfigurationError
+from exporter.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import Self
+
+log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 MASK: Final = "********"
@@ -71,21 +76,63 @@ class Duration(float):
 
 
 class Secret(str):
-    """Text that is never shown."""
+    """Text that is never shown. One that comes from a file is that file's, whenever it is asked for."""
 
-    __slots__ = ()
+    __slots__ = ("_file",)
+    _file: SecretFile | None
+
+    def __new__(cls, text: str, file: SecretFile | None = None) -> Self:
+        made = super().__new__(cls, text)
+        made._file = file
+        return made
 
     def __repr__(self) -> str:
         return repr(MASK)
 
     def reveal(self) -> str:
-        return str.__str__(self)
+        return str.__str__(self) if self._file is None else self._file.text()
 
     def __str__(self) -> str:
         return MASK
 
     def __format__(self, _spec: str) -> str:
         return MASK
+
+
+class SecretFile:
+    """A file that holds a secret, read again when it changed.
+
+    What it holds then and cannot be one (nothing, no text) is told once, and the
+    last secret stays. Raises ConfigurationError where the first cannot be read.
+    """
+
+    def __init__(self, variable: str, file: str) -> None:
+        self._variable = variable
+        self._file = file
+        self._watched = WatchedFiles()
+        self._text = self._read()
+
+    def text(self) -> str:
+        if self._watched.changed():
+            try:
+                self._text = self._read()
+            except ConfigurationError as error:
+                log.error("a changed secret is not used, the last one stays: %s", error)  # noqa: TRY400
+            else:
+                log.info("a secret was read again", extra={"variable": self._variable, "file": self._file})
+        return self._text
+
+    def _read(self) -> str:
+        self._watched.take([self._file])
+        try:
+            secret = files.read(self._file).decode().strip()
+        except OSError as error:
+            raise ConfigurationError(f"{self._variable}: {self._file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{self._variable}: {self._file} is not text in UTF-8") from None
+        if not secret:
+            raise ConfigurationError(f"{self._variable}: {self._file} is empty")
+        return secret
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -311,7 +358,7 @@ def _decode(kind: type, value: Any) -> Any:
     if kind is Secret:
         if not isinstance(value, str):
             raise ValueError("a secret must be text")
-        return Secret(value.reveal() if isinstance(value, Secret) else value)
+        return value if isinstance(value, Secret) else Secret(value)
     raise NotImplementedError(kind)
 
 
@@ -341,23 +388,12 @@ def _overrides(environment: Mapping[str, str]) -> dict[tuple[str, ...], tuple[st
             if variable + "_FILE" in given:
                 if variable in given:
                     raise ConfigurationError(f"{variable} and {variable}_FILE are both set; keep one")
-                found[path] = (variable + "_FILE", _secret_file(variable + "_FILE", given[variable + "_FILE"]))
+                file = SecretFile(variable + "_FILE", given[variable + "_FILE"])
+                found[path] = (variable + "_FILE", Secret(file.text(), file))
     for variable in environment:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
             raise ConfigurationError(f"{variable}: no such setting; see config.example.yml")
     return found
-
-
-def _secret_file(variable: str, file: str) -> str:
-    try:
-        secret = files.read(file).decode().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{variable}: {file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{variable}: {file} is not text in UTF-8") from None
-    if not secret:
-        raise ConfigurationError(f"{variable}: {file} is empty")
-    return secret
 
 
 def _nested(path: tuple[str, ...], value: Any) -> Any:

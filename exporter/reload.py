@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.errors import RuleFileInvalid
 from exporter.reconciler import series_of
 from exporter.rules import checking, loading
+from exporter.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STANDS_STILL_SECONDS: Final = 1.0
-"""How long a file that changed must not change again before it is read: an editor, or a deployment, may be at it."""
+LOOK_AGAIN_SECONDS: Final = 1.0
+"""How soon files are looked at again that changed and do not stand still yet."""
 
 
 class RulesInForce:
@@ -40,7 +41,8 @@ class RulesInForce:
         self._settings = settings
         self._metrics = metrics
         self._changed = changed
-        self._tried = loading.checksum(settings.files)
+        self._watched = WatchedFiles()
+        self._look()
         self._checked: RuleSet | None = None
         self.rule_set = loading.load(settings.files, allow_none=settings.allow_none)
         self.rules: Sequence[Rule] = ()
@@ -50,7 +52,7 @@ class RulesInForce:
     def reload(self) -> RuleSet:
         """Loads the files again. Raises RuleFileInvalid, and leaves the running rules in place."""
         before = self.rule_set
-        self._tried = loading.checksum(self._settings.files)
+        self._look()
         try:
             self.rule_set = loading.load(self._settings.files, allow_none=self._settings.allow_none)
         except RuleFileInvalid as error:
@@ -66,29 +68,33 @@ class RulesInForce:
         return self.rule_set
 
     async def watch(self) -> None:
-        """Reloads when the files' checksum changed; looks every ``reload_interval``. Ends by cancellation."""
+        """Reloads when files changed and stand still; looks every ``reload_interval``. Ends by cancellation."""
         while True:
             await self._tell_warnings()
-            await asyncio.sleep(self._settings.reload_interval)
-            if await self._stands_still() == self._tried:
+            interval_seconds = float(self._settings.reload_interval)
+            restless = self._watched.is_restless
+            await asyncio.sleep(min(LOOK_AGAIN_SECONDS, interval_seconds) if restless else interval_seconds)
+            if not await asyncio.to_thread(self._differ):
                 continue
             try:
                 self.reload()
             except RuleFileInvalid:
                 continue
 
-    async def _stands_still(self) -> str:
-        """Returns the checksum of files that nobody writes to any more."""
-        found = await self._checksum()
-        while found != self._tried:
-            await asyncio.sleep(STANDS_STILL_SECONDS)
-            last, found = found, await self._checksum()
-            if last == found:
-                break
-        return found
+    def _differ(self) -> bool:
+        """Returns whether the files hold something else than what was last tried."""
+        names = loading.matching_files(self._settings.files)
+        if not self._watched.changed(names):
+            return False
+        if loading.checksum(self._settings.files) != self._tried:
+            return True
+        self._watched.take(names)
+        return False
 
-    async def _checksum(self) -> str:
-        return await asyncio.to_thread(loading.checksum, self._settings.files)
+    def _look(self) -> None:
+        """Notes how the files are that are about to be read."""
+        self._watched.take(loading.matching_files(self._settings.files))
+        self._tried = loading.checksum(self._settings.files)
 
     async def _tell_warnings(self) -> None:
         """Logs what `rules check` warns of, once for each rule set, and without holding anything up."""

@@ -1,1 +1,1 @@
-DROP TABLE dict_rate_limit_policies;
+DROP TABLE public.dict_rate_limit_policies;

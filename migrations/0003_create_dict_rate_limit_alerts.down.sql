@@ -1,3 +1,3 @@
-DROP TABLE dict_rate_limit_alert_transitions;
-DROP TABLE dict_rate_limit_alerts;
-DROP FUNCTION dict_rate_limit_refuse_alert_deletion();
+DROP TABLE public.dict_rate_limit_alert_transitions;
+DROP TABLE public.dict_rate_limit_alerts;
+DROP FUNCTION public.dict_rate_limit_refuse_alert_deletion();

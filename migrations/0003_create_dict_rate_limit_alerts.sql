@@ -1,5 +1,5 @@
 -- One row per alert instance, kept for good, except pending ones whose condition ended before they fired.
-CREATE TABLE dict_rate_limit_alerts (
+CREATE TABLE public.dict_rate_limit_alerts (
     id                bigint           GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     fingerprint       text             NOT NULL CHECK (fingerprint <> ''),
     rule_group        text             NOT NULL,
@@ -26,12 +26,12 @@ CREATE TABLE dict_rate_limit_alerts (
     CONSTRAINT times_in_order CHECK (active_since <= firing_since AND firing_since <= resolved_at)
 ) WITH (fillfactor = 80);
 
-COMMENT ON TABLE dict_rate_limit_alerts IS 'Alert instances, open and resolved';
-COMMENT ON COLUMN dict_rate_limit_alerts.active_since IS 'Poll (UTC) at which the condition became true: pending since';
-COMMENT ON COLUMN dict_rate_limit_alerts.keep_firing_since IS 'Poll (UTC) at which the condition ended while keep_firing_for holds the alert';
+COMMENT ON TABLE public.dict_rate_limit_alerts IS 'Alert instances, open and resolved';
+COMMENT ON COLUMN public.dict_rate_limit_alerts.active_since IS 'Poll (UTC) at which the condition became true: pending since';
+COMMENT ON COLUMN public.dict_rate_limit_alerts.keep_firing_since IS 'Poll (UTC) at which the condition ended while keep_firing_for holds the alert';
 
 -- The audit: when an alert entered each of its states, and what its bucket was then.
-CREATE TABLE dict_rate_limit_alert_transitions (
+CREATE TABLE public.dict_rate_limit_alert_transitions (
     fingerprint      text             NOT NULL,
     active_since     timestamptz      NOT NULL,
     state            text             NOT NULL CHECK (state IN ('pending', 'firing', 'resolved')),
@@ -44,13 +44,13 @@ CREATE TABLE dict_rate_limit_alert_transitions (
     capacity         bigint,
     PRIMARY KEY (fingerprint, active_since, state),
     FOREIGN KEY (fingerprint, active_since)
-        REFERENCES dict_rate_limit_alerts (fingerprint, active_since) ON DELETE CASCADE
+        REFERENCES public.dict_rate_limit_alerts (fingerprint, active_since) ON DELETE CASCADE
 );
 
-COMMENT ON TABLE dict_rate_limit_alert_transitions IS 'When each alert entered each of its states';
+COMMENT ON TABLE public.dict_rate_limit_alert_transitions IS 'When each alert entered each of its states';
 
 -- An alert that fired is kept for good, whoever asks.
-CREATE FUNCTION dict_rate_limit_refuse_alert_deletion() RETURNS trigger
+CREATE FUNCTION public.dict_rate_limit_refuse_alert_deletion() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -61,7 +61,7 @@ END
 $$;
 
 CREATE TRIGGER dict_rate_limit_alerts_are_kept
-    BEFORE DELETE ON dict_rate_limit_alerts
+    BEFORE DELETE ON public.dict_rate_limit_alerts
     FOR EACH ROW
     WHEN (OLD.state <> 'pending')
-    EXECUTE FUNCTION dict_rate_limit_refuse_alert_deletion();
+    EXECUTE FUNCTION public.dict_rate_limit_refuse_alert_deletion();

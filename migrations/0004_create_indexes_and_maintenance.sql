@@ -1,14 +1,14 @@
 -- At most one open alert per identity, however many processes run. Serves the open alerts, too.
 CREATE UNIQUE INDEX dict_rate_limit_alerts_open
-    ON dict_rate_limit_alerts (fingerprint)
+    ON public.dict_rate_limit_alerts (fingerprint)
     WHERE state IN ('pending', 'firing');
 
 -- Serves the alert history of a participant, and of all.
-CREATE INDEX dict_rate_limit_alerts_by_participant ON dict_rate_limit_alerts (participant, active_since DESC);
-CREATE INDEX dict_rate_limit_alerts_by_time ON dict_rate_limit_alerts (active_since DESC);
+CREATE INDEX dict_rate_limit_alerts_by_participant ON public.dict_rate_limit_alerts (participant, active_since DESC);
+CREATE INDEX dict_rate_limit_alerts_by_time ON public.dict_rate_limit_alerts (active_since DESC);
 
 -- Which partitions there are: the parent, the partition, and the month (UTC) it begins with.
-CREATE VIEW v_dict_rate_limit_partitions AS
+CREATE VIEW public.v_dict_rate_limit_partitions AS
 SELECT parent.relname::text AS parent,
        child.relname::text  AS partition,
        to_timestamp(right(child.relname, 7) || ' +00', 'YYYY_MM TZH') AS month
@@ -24,7 +24,7 @@ SELECT parent.relname::text AS parent,
 -- more than "retention_months" behind. Run hourly; doing it twice changes nothing.
 -- A partition that something else holds is left, reported as postponed, and tried again at the next run.
 -- Dropping goes by the database's clock where "at" lies ahead of it: a wrong clock must not cost history.
-CREATE FUNCTION dict_rate_limit_maintain_partitions(
+CREATE FUNCTION public.dict_rate_limit_maintain_partitions(
     retention_months integer,
     at timestamptz DEFAULT now()
 ) RETURNS TABLE (partition text, action text)
@@ -103,4 +103,4 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION dict_rate_limit_maintain_partitions(integer, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.dict_rate_limit_maintain_partitions(integer, timestamptz) FROM PUBLIC;

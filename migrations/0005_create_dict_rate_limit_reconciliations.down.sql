@@ -1,1 +1,1 @@
-DROP TABLE dict_rate_limit_reconciliations;
+DROP TABLE public.dict_rate_limit_reconciliations;

@@ -1,7 +1,7 @@
 -- One row per reconciled poll, answered or not. With dict_rate_limit_states it gives back every poll exactly:
 -- within a stream, an answered poll's buckets are those of "policies" (null: as in the stream's answered poll
 -- before), each in its last state; a "complete" poll has written them all.
-CREATE TABLE dict_rate_limit_reconciliations (
+CREATE TABLE public.dict_rate_limit_reconciliations (
     polled_at           timestamptz      NOT NULL,
     sequence            bigint           NOT NULL CHECK (sequence >= 0),
     observed_at         timestamptz,
@@ -37,12 +37,12 @@ CREATE TABLE dict_rate_limit_reconciliations (
     END)
 ) PARTITION BY RANGE (polled_at);
 
-COMMENT ON TABLE dict_rate_limit_reconciliations IS 'Polls taken through the rules and into the database';
-COMMENT ON COLUMN dict_rate_limit_reconciliations.sequence IS 'The stream''s polls from 1; 0: a poll that no exporter made (FEED_LOST)';
-COMMENT ON COLUMN dict_rate_limit_reconciliations.complete IS 'Whether every bucket of the answer was written at this poll';
-COMMENT ON COLUMN dict_rate_limit_reconciliations.evaluated IS 'False: the poll came late; its states are kept, rules were not evaluated';
-COMMENT ON COLUMN dict_rate_limit_reconciliations.policies IS 'Policies in the answer; null: as in the stream''s answered poll before';
-COMMENT ON COLUMN dict_rate_limit_reconciliations.rule_failures IS 'Rules that could not be evaluated: [{group, name, message}]';
+COMMENT ON TABLE public.dict_rate_limit_reconciliations IS 'Polls taken through the rules and into the database';
+COMMENT ON COLUMN public.dict_rate_limit_reconciliations.sequence IS 'The stream''s polls from 1; 0: a poll that no exporter made (FEED_LOST)';
+COMMENT ON COLUMN public.dict_rate_limit_reconciliations.complete IS 'Whether every bucket of the answer was written at this poll';
+COMMENT ON COLUMN public.dict_rate_limit_reconciliations.evaluated IS 'False: the poll came late; its states are kept, rules were not evaluated';
+COMMENT ON COLUMN public.dict_rate_limit_reconciliations.policies IS 'Policies in the answer; null: as in the stream''s answered poll before';
+COMMENT ON COLUMN public.dict_rate_limit_reconciliations.rule_failures IS 'Rules that could not be evaluated: [{group, name, message}]';
 
 -- A fresh database can be written to at once.
-SELECT dict_rate_limit_maintain_partitions(retention_months => 120);
+SELECT public.dict_rate_limit_maintain_partitions(retention_months => 120);

@@ -1,1 +1,1 @@
-DROP TABLE dict_rate_limit_outbox;
+DROP TABLE public.dict_rate_limit_outbox;

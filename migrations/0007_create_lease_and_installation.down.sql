@@ -1,2 +1,2 @@
-DROP TABLE dict_rate_limit_installation;
-DROP TABLE dict_rate_limit_lease;
+DROP TABLE public.dict_rate_limit_installation;
+DROP TABLE public.dict_rate_limit_lease;

@@ -1,2 +1,2 @@
-DROP VIEW v_dict_rate_limit_active_alerts;
-DROP VIEW v_dict_rate_limit_latest_states;
+DROP VIEW public.v_dict_rate_limit_active_alerts;
+DROP VIEW public.v_dict_rate_limit_latest_states;

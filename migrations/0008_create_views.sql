@@ -1,5 +1,5 @@
 -- The buckets of every participant as last known. "confirmed_at" is the last poll whose answer held them.
-CREATE VIEW v_dict_rate_limit_latest_states AS
+CREATE VIEW public.v_dict_rate_limit_latest_states AS
 SELECT p.participant,
        p.policy,
        s.available_tokens,
@@ -19,27 +19,27 @@ SELECT p.participant,
        s.responses_not_found,
        s.responses_rate_limited,
        s.responses_instance
-  FROM dict_rate_limit_policies AS p
+  FROM public.dict_rate_limit_policies AS p
  CROSS JOIN LATERAL (
        SELECT *
-         FROM dict_rate_limit_states
+         FROM public.dict_rate_limit_states
         WHERE participant = p.participant AND policy = p.policy
         ORDER BY observed_at DESC, polled_at DESC
         LIMIT 1
        ) AS s
   LEFT JOIN LATERAL (
        SELECT r.polled_at
-         FROM dict_rate_limit_reconciliations AS r
+         FROM public.dict_rate_limit_reconciliations AS r
         WHERE r.participant = p.participant AND r.answered AND p.policy <> ALL (coalesce(r.policies_refused, '{}'))
         ORDER BY r.polled_at DESC
         LIMIT 1
        ) AS a ON true
  WHERE p.gone_at IS NULL;
 
-COMMENT ON VIEW v_dict_rate_limit_latest_states IS 'Every bucket as last known';
+COMMENT ON VIEW public.v_dict_rate_limit_latest_states IS 'Every bucket as last known';
 
 -- Open alerts, the worst first, with their buckets.
-CREATE VIEW v_dict_rate_limit_active_alerts AS
+CREATE VIEW public.v_dict_rate_limit_active_alerts AS
 SELECT a.alertname,
        a.severity,
        a.state,
@@ -62,10 +62,10 @@ SELECT a.alertname,
        a.fingerprint,
        a.labels,
        a.annotations
-  FROM dict_rate_limit_alerts AS a
+  FROM public.dict_rate_limit_alerts AS a
   LEFT JOIN LATERAL (
        SELECT *
-         FROM dict_rate_limit_states
+         FROM public.dict_rate_limit_states
         WHERE participant = a.participant AND policy = a.policy
         ORDER BY observed_at DESC, polled_at DESC
         LIMIT 1
@@ -75,4 +75,4 @@ SELECT a.alertname,
           array_position(ARRAY['critical', 'warning', 'info'], a.severity),
           a.active_since;
 
-COMMENT ON VIEW v_dict_rate_limit_active_alerts IS 'Open alerts, firing and critical ones first';
+COMMENT ON VIEW public.v_dict_rate_limit_active_alerts IS 'Open alerts, firing and critical ones first';

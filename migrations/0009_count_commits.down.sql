@@ -1,2 +1,2 @@
-DROP TABLE dict_rate_limit_commits;
-ALTER TABLE dict_rate_limit_lease DROP COLUMN renewals;
+DROP TABLE public.dict_rate_limit_commits;
+ALTER TABLE public.dict_rate_limit_lease DROP COLUMN renewals;

@@ -1,15 +1,15 @@
 -- What is counted here with each commit and each renewal of the lease never comes back: whoever sees a number that is not
 -- above the last knows that the database has become an older copy of itself.
-ALTER TABLE dict_rate_limit_lease ADD COLUMN renewals bigint NOT NULL DEFAULT 0 CHECK (renewals >= 0);
+ALTER TABLE public.dict_rate_limit_lease ADD COLUMN renewals bigint NOT NULL DEFAULT 0 CHECK (renewals >= 0);
 
-COMMENT ON COLUMN dict_rate_limit_lease.renewals IS 'How often the lease was taken or renewed';
+COMMENT ON COLUMN public.dict_rate_limit_lease.renewals IS 'How often the lease was taken or renewed';
 
 -- A row for each part of the program that commits, so that none waits for another.
-CREATE TABLE dict_rate_limit_commits (
+CREATE TABLE public.dict_rate_limit_commits (
     part    text   PRIMARY KEY CHECK (part IN ('reconciler', 'relay')),
     commits bigint NOT NULL DEFAULT 0 CHECK (commits >= 0)
 ) WITH (fillfactor = 10);
 
-COMMENT ON TABLE dict_rate_limit_commits IS 'How often the holders of the lease have committed';
+COMMENT ON TABLE public.dict_rate_limit_commits IS 'How often the holders of the lease have committed';
 
-INSERT INTO dict_rate_limit_commits (part) VALUES ('reconciler'), ('relay');
+INSERT INTO public.dict_rate_limit_commits (part) VALUES ('reconciler'), ('relay');

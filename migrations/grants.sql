@@ -3,31 +3,31 @@
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'dict_rate_limit_writer') THEN
-        GRANT SELECT, INSERT ON dict_rate_limit_states, dict_rate_limit_reconciliations, dict_rate_limit_alert_transitions
+        GRANT SELECT, INSERT ON public.dict_rate_limit_states, public.dict_rate_limit_reconciliations, public.dict_rate_limit_alert_transitions
             TO dict_rate_limit_writer;
-        GRANT SELECT, INSERT, UPDATE ON dict_rate_limit_policies TO dict_rate_limit_writer;
+        GRANT SELECT, INSERT, UPDATE ON public.dict_rate_limit_policies TO dict_rate_limit_writer;
         -- What an earlier release gave.
-        REVOKE UPDATE, DELETE ON dict_rate_limit_alerts, dict_rate_limit_outbox FROM dict_rate_limit_writer;
+        REVOKE UPDATE, DELETE ON public.dict_rate_limit_alerts, public.dict_rate_limit_outbox FROM dict_rate_limit_writer;
         -- Triggers see to it that only pending alerts go, and that what has ended stays as it is.
         GRANT SELECT, INSERT, DELETE,
             UPDATE (rule_group, severity, labels, annotations, value, state, firing_since, keep_firing_since, resolved_at,
                     reason)
-            ON dict_rate_limit_alerts TO dict_rate_limit_writer;
+            ON public.dict_rate_limit_alerts TO dict_rate_limit_writer;
         GRANT SELECT, INSERT, UPDATE (state, sequence_id, producer, attempts, last_error, published_at)
-            ON dict_rate_limit_outbox TO dict_rate_limit_writer;
-        GRANT SELECT ON dict_rate_limit_audit_head TO dict_rate_limit_writer;
-        GRANT SELECT, UPDATE ON dict_rate_limit_lease, dict_rate_limit_commits TO dict_rate_limit_writer;
-        GRANT SELECT, UPDATE (id) ON dict_rate_limit_installation TO dict_rate_limit_writer;
-        GRANT SELECT ON dict_rate_limit_migrations, v_dict_rate_limit_partitions, v_dict_rate_limit_latest_states,
-            v_dict_rate_limit_active_alerts TO dict_rate_limit_writer;
-        GRANT EXECUTE ON FUNCTION dict_rate_limit_maintain_partitions(integer, timestamptz),
-            dict_rate_limit_prune_outbox(double precision, integer) TO dict_rate_limit_writer;
+            ON public.dict_rate_limit_outbox TO dict_rate_limit_writer;
+        GRANT SELECT ON public.dict_rate_limit_audit_head TO dict_rate_limit_writer;
+        GRANT SELECT, UPDATE ON public.dict_rate_limit_lease, public.dict_rate_limit_commits TO dict_rate_limit_writer;
+        GRANT SELECT, UPDATE (id) ON public.dict_rate_limit_installation TO dict_rate_limit_writer;
+        GRANT SELECT ON public.dict_rate_limit_migrations, public.v_dict_rate_limit_partitions, public.v_dict_rate_limit_latest_states,
+            public.v_dict_rate_limit_active_alerts TO dict_rate_limit_writer;
+        GRANT EXECUTE ON FUNCTION public.dict_rate_limit_maintain_partitions(integer, timestamptz),
+            public.dict_rate_limit_prune_outbox(double precision, integer) TO dict_rate_limit_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'dict_rate_limit_reader') THEN
-        GRANT SELECT ON dict_rate_limit_states, dict_rate_limit_reconciliations, dict_rate_limit_policies,
-            dict_rate_limit_alerts, dict_rate_limit_alert_transitions, dict_rate_limit_outbox, dict_rate_limit_lease,
-            dict_rate_limit_audit_head, dict_rate_limit_commits, dict_rate_limit_installation, dict_rate_limit_migrations, v_dict_rate_limit_partitions,
-            v_dict_rate_limit_latest_states, v_dict_rate_limit_active_alerts TO dict_rate_limit_reader;
+        GRANT SELECT ON public.dict_rate_limit_states, public.dict_rate_limit_reconciliations, public.dict_rate_limit_policies,
+            public.dict_rate_limit_alerts, public.dict_rate_limit_alert_transitions, public.dict_rate_limit_outbox, public.dict_rate_limit_lease,
+            public.dict_rate_limit_audit_head, public.dict_rate_limit_commits, public.dict_rate_limit_installation, public.dict_rate_limit_migrations, public.v_dict_rate_limit_partitions,
+            public.v_dict_rate_limit_latest_states, public.v_dict_rate_limit_active_alerts TO dict_rate_limit_reader;
     END IF;
 END
 $$;

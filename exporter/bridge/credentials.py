@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from exporter import files
 from exporter.errors import ConfigurationError
+from exporter.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from exporter.config import TlsSettings
@@ -26,9 +26,6 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     # A new channel is a new connection: channels would share one otherwise.
     ("grpc.use_local_subchannel_pool", 1),
 )
-
-Signature = tuple[tuple[int, int, int] | None, ...]
-"""Time, size and inode of each file, or None where it is missing: another one when a file was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +49,13 @@ class ChannelSource:
         self.target = target
         self._tls = tls
         self._insecure = insecure
-        self._signature: Signature = ()
+        self._watched = WatchedFiles()
 
     def channel(self) -> grpc.aio.Channel:
         """Returns a new channel. Raises ConfigurationError naming the file that cannot be used."""
         if self._insecure:
             return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-        # Before the files are read: what changes while they are is seen afterwards.
-        self._signature = _signature(self._tls)
+        self._watched.take(_names(self._tls))
         pem = read_pem(self._tls)
         options = list(CHANNEL_OPTIONS)
         if self._tls.server_name:
@@ -68,8 +64,8 @@ class ChannelSource:
         return grpc.aio.secure_channel(self.target, credentials, options=options)
 
     def changed(self) -> bool:
-        """Returns whether a file differs from what ``channel`` last read, or tried to."""
-        return not self._insecure and _signature(self._tls) != self._signature
+        """Returns whether a file differs from what ``channel`` last read, or tried to, and stands still."""
+        return self._watched.changed()
 
 
 def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grpc.ServerCredentials:
@@ -82,16 +78,15 @@ def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grp
         raise ConfigurationError("tls.cert_file and tls.key_file: not set; a server needs both")
     if client_required and not tls.ca_file:
         raise ConfigurationError("tls.ca_file: not set; it says whose client certificates are accepted")
-    signature = _signature(tls)
+    watched = WatchedFiles()
+    watched.take(_names(tls))
     first = _server_configuration(read_pem(tls))
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         # Called in gRPC's own thread at each handshake; None: as before.
-        nonlocal signature
-        now = _signature(tls)
-        if now == signature:
+        if not watched.changed():
             return None
-        signature = now
+        watched.take(_names(tls))
         try:
             configuration = _server_configuration(read_pem(tls))
         except ConfigurationError as error:
@@ -143,16 +138,8 @@ def _read(setting: str, file: str | None, marker: str) -> bytes | None:
     return content
 
 
-def _signature(tls: TlsSettings) -> Signature:
-    return tuple(_stamp(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
-
-
-def _stamp(file: str) -> tuple[int, int, int] | None:
-    try:
-        status = Path(file).stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+def _names(tls: TlsSettings) -> list[str]:
+    return [file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file]
 
 
 def _server_configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:

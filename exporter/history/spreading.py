@@ -120,7 +120,7 @@ def _pass_on(told: Any, progress: Progress) -> None:
 
 
 async def _piece(job: Job, participant: Ispb, period: Period, begin: Standing | None, progress: Progress) -> Piece:
-    async with Database(msgspec.structs.replace(job.database, min_size=0, max_size=1)) as database:
+    async with Database(msgspec.structs.replace(job.database, min_size=0, max_size=1), writes=False) as database:
         return await replayed(
             Reader(database),
             participant,

@@ -48,7 +48,7 @@ async def reading(
 ) -> T:
     """Returns what ``work`` makes of the history of those wanted. Raises as `participants` does."""
     found = await participants(settings, wanted)
-    async with Database(settings) as database:
+    async with Database(settings, writes=False) as database:
         return await work(Reader(database), found)
 
 

@@ -148,6 +148,6 @@ def _microseconds(at: datetime | None) -> str:
 
 
 async def _fetch(database: Database, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    async with database.connection() as connection, connection.cursor(binary=True) as cursor:
+    async with database.transaction() as connection, connection.cursor(binary=True) as cursor:
         await cursor.execute(_SQL[name], parameters)
         return await cursor.fetchall()

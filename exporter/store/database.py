@@ -1,7 +1,9 @@
 """Connections to PostgreSQL, and its errors in this program's words.
 
 Nothing is kept in a session (no prepared statements, no SET outside a
-transaction), so a transaction pooler may stand between.
+transaction), so a transaction pooler may stand between. Whatever the defaults of
+server, database, role and environment are, each transaction begins with the
+settings that this program's SQL is written for.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS: Final = 30.0
 """How long one use of a connection may take before the server counts as gone."""
 
+SESSION_OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None, "client_encoding": "UTF8"}
+"""What each connection of this program is made with."""
+
 CANCEL_SECONDS: Final = 1.0
 """How long a server has to take note that a query is no longer wanted; then the connection is closed."""
 
@@ -53,6 +58,34 @@ _TCP: Final = {
     "keepalives_count": 2,
     "tcp_user_timeout": 8000,
 }
+LIFE_SECONDS: Final = 300.0
+"""How long a connection is used before another takes its place: the name may stand for another server by then."""
+
+_SETTINGS: Final = {
+    "search_path": "public, pg_temp",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "transform_null_equals": "off",
+}
+_SET_LOCAL: Final = "; ".join(
+    f"SET LOCAL {name} = {value if name == 'search_path' else repr(value)}" for name, value in _SETTINGS.items()
+)
+
+# Whether a server takes writes. A default of the role, the database or the session is overruled;
+# a default of the whole server is how an old primary is fenced.
+_LOOK: Final = """
+SELECT pg_catalog.pg_is_in_recovery(),
+       CASE WHEN pg_catalog.current_setting('default_transaction_read_only') = 'on'
+            THEN (SELECT source
+                    FROM pg_catalog.pg_settings
+                   WHERE name = 'default_transaction_read_only'
+                     AND source IN ('default', 'environment variable', 'configuration file', 'command line')) END
+"""
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECONDS: Final = Struct("!q")
 
@@ -60,35 +93,61 @@ _MICROSECONDS: Final = Struct("!q")
 class Database:
     """A pool of connections, which opens as they are asked for. ``async with`` closes it.
 
-    Raises ConfigurationError where no DSN is set, or one that is none.
+    Where it ``writes``, servers that take no writes are none: connections to them
+    are given up, and made anew until they lead to another. Raises
+    ConfigurationError where no DSN is set, or one that is none.
     """
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, *, writes: bool = True) -> None:
+        self._settings = settings
         self._dsn = configured_dsn(settings)
+        self._writes = writes
         self._options: dict[str, Any] = {
-            "autocommit": True,
-            "prepare_threshold": None,
+            **SESSION_OPTIONS,
             "application_name": "dict-rate-limit",
             "connect_timeout": max(2, round(settings.connect_timeout)),
             **_TCP,
         }
         self._connect_timeout = float(settings.connect_timeout)
         self._refusal: str | None = None
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
-            self._dsn,
+        self._pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
+            self._current_dsn,
             kwargs=self._options,
             connection_class=self._recording(),
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
+            check=self._check,
             min_size=settings.min_size,
             max_size=max(settings.min_size, settings.max_size),
             timeout=self._connect_timeout,
             # Attempts in the background back off ever further; this gives them up early, and the
             # next one who asks for a connection begins anew.
             reconnect_timeout=self._connect_timeout,
+            max_lifetime=LIFE_SECONDS,
             open=False,
             name="dict-rate-limit",
         )
+
+    async def _current_dsn(self) -> str:
+        """Returns the DSN as its file has it now."""
+        try:
+            self._dsn = configured_dsn(self._settings)
+        except ConfigurationError as error:
+            self._refusal = str(error)
+        return self._dsn
+
+    async def _check(self, connection: _Connection) -> None:
+        """Closes a connection that is of no use, and raises psycopg.OperationalError: the pool makes another."""
+        why = self._refusal = await self._useless(connection)
+        if why is not None:
+            await connection.close()
+            raise psycopg.OperationalError(why)
+
+    async def _useless(self, connection: _Connection) -> str | None:
+        if connection.dsn != await self._current_dsn():
+            return "the DSN has changed"
+        why = await refuses_writes(connection)
+        connection.takes_writes = why is None
+        return why if self._writes or _demands_writes(self._dsn) else None
 
     def _recording(self) -> type[_Connection]:
         """Returns a kind of connection that leaves here why the last one did not come about."""
@@ -96,13 +155,13 @@ class Database:
 
         class Recorded(_Connection):
             @classmethod
-            async def connect(cls, *arguments: Any, **options: Any) -> Self:
+            async def connect(cls, conninfo: str = "", **options: Any) -> Self:
                 try:
-                    connection = await super().connect(*arguments, **options)
+                    connection = await super().connect(conninfo, **options)
                 except psycopg.Error as error:
                     database._refusal = _said(error)
                     raise
-                database._refusal = None
+                connection.dsn = conninfo
                 return connection
 
         return Recorded
@@ -132,10 +191,10 @@ class Database:
         await self.close()
 
     @asynccontextmanager
-    async def connection(
+    async def transaction(
         self, *, patience_seconds: float = PATIENCE_SECONDS
     ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """Lends a connection in autocommit mode; times it loads are UTC where results are binary.
+        """Lends a connection inside a transaction, which is committed at the end; times it loads are UTC.
 
         Raises DatabaseUnusable (DatabaseUnavailable also where its use takes
         longer than ``patience_seconds``), ReconciliationRefused, StoreError as
@@ -148,6 +207,7 @@ class Database:
                 if task is not None and task.cancelling() > cancelled:
                     # The pool waits with wait_for, which Python 3.11 lets forget that the task is to end.
                     raise asyncio.CancelledError
+                await begin(connection, writes=connection.takes_writes)
                 yield connection
         except TimeoutError as error:
             raise DatabaseUnavailable(f"PostgreSQL did not answer within {patience_seconds:g}s") from error
@@ -157,22 +217,31 @@ class Database:
         except psycopg.Error as error:
             raise translated(error) from error
 
-    @asynccontextmanager
-    async def transaction(
-        self, *, patience_seconds: float = PATIENCE_SECONDS
-    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """Lends a connection inside a transaction. Raises as `connection` does."""
-        async with self.connection(patience_seconds=patience_seconds) as connection, connection.transaction():
-            yield connection
+
+async def begin(connection: psycopg.AsyncConnection[Any], *, writes: bool) -> None:
+    """Begins a transaction whose settings are this program's; one that ``writes`` whatever the session's default is."""
+    access = ", READ WRITE" if writes else ""
+    await connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE{access}; {_SET_LOCAL}".encode())
+
+
+async def refuses_writes(connection: psycopg.AsyncConnection[Any]) -> str | None:
+    """Returns why the server takes no writes; None: it does."""
+    row = await (await connection.execute(_LOOK)).fetchone()
+    in_recovery, fence = row or (False, None)
+    if in_recovery:
+        return "the server takes no writes: it is a standby"
+    if fence is not None:
+        return f"the server takes no writes: its default_transaction_read_only is on (set by {fence})"
+    return None
 
 
 @asynccontextmanager
 async def reached(settings: DatabaseSettings) -> AsyncIterator[Database]:
-    """Yields the database to a command that can do nothing without it: why it is away is said at once.
+    """Yields the database to a command that reads, and can do nothing without it: why it is away is said at once.
 
     Raises DatabaseUnavailable; ConfigurationError as `Database` does.
     """
-    database = Database(settings)
+    database = Database(settings, writes=False)
     await database.reach()
     async with database:
         yield database
@@ -215,7 +284,8 @@ def translated(error: psycopg.Error) -> StoreError:
     if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
         return ReconciliationRefused(f"PostgreSQL refused the rows: {said}")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)):
-        return DatabaseUnavailable(f"PostgreSQL does not answer: {said}")
+        what = "takes no writes" if isinstance(error, pg.ReadOnlySqlTransaction) else "does not answer"
+        return DatabaseUnavailable(f"PostgreSQL {what}: {said}")
     return StoreError(f"PostgreSQL: {said}")
 
 
@@ -228,6 +298,10 @@ def _not_as_it_should_be(error: psycopg.Error, said: str) -> StoreError:
     return SchemaMismatch(f"the database's schema is not this version's ({said}); run `dict-rate-limit migrate up`")
 
 
+def _demands_writes(dsn: str) -> bool:
+    return conninfo_to_dict(dsn).get("target_session_attrs") in ("read-write", "primary")
+
+
 def _said(error: psycopg.Error) -> str:
     return " ".join(str(error).split())
 
@@ -237,6 +311,9 @@ class _Connection(psycopg.AsyncConnection[Any]):
 
     The driver would wait for ten seconds, and whoever ends this process may not.
     """
+
+    dsn = ""
+    takes_writes = True
 
     async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - the driver's signature
         try:

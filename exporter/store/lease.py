@@ -90,7 +90,7 @@ class Lease:
 
     async def _execute(self, name: str, *, lock: str = "3s") -> tuple[Any, ...] | None:
         parameters = {"holder": self.holder, "epoch": self.epoch, "ttl_seconds": self.ttl_seconds}
-        async with self._database.connection(patience_seconds=PATIENCE_SECONDS) as connection:
+        async with self._database.transaction(patience_seconds=PATIENCE_SECONDS) as connection:
             try:
                 async with connection.transaction():
                     await connection.execute(_SQL["settings"], {"lock": lock})

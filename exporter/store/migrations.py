@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
-from exporter.store.database import PATIENCE_SECONDS
+from exporter.store.database import PATIENCE_SECONDS, SESSION_OPTIONS, begin, refuses_writes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,7 @@ _Connection: TypeAlias = "psycopg.AsyncConnection[Any]"
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('dict_rate_limit_migrations'))"
 _TABLE: Final = """
-CREATE TABLE IF NOT EXISTS dict_rate_limit_migrations (
+CREATE TABLE IF NOT EXISTS public.dict_rate_limit_migrations (
     number     integer     PRIMARY KEY,
     name       text        NOT NULL,
     checksum   text        NOT NULL,
@@ -43,16 +43,30 @@ DECLARE
     name text;
 BEGIN
     FOR name IN SELECT rolname FROM pg_roles WHERE rolname IN ('dict_rate_limit_writer', 'dict_rate_limit_reader') LOOP
-        EXECUTE format('GRANT SELECT ON dict_rate_limit_migrations TO %I', name);
+        EXECUTE format('GRANT SELECT ON public.dict_rate_limit_migrations TO %I', name);
     END LOOP;
 END
 $$
 """
-_APPLIED: Final = "SELECT number, name, checksum, applied_at FROM dict_rate_limit_migrations ORDER BY number"
+_APPLIED: Final = "SELECT number, name, checksum, applied_at FROM public.dict_rate_limit_migrations ORDER BY number"
 _OWN: Final = frozenset(
     {"dict_rate_limit_lease", "dict_rate_limit_commits", "dict_rate_limit_installation", "dict_rate_limit_audit_head"}
 )
 """Tables that every database holds rows of, and that tell of nothing that happened."""
+_UNQUALIFIED: Final = {
+    1: "cfc5910a6efbd205ff3b254e3fdc8fc3bb969cfd441c7a70211726795dacd53b",
+    2: "41fe665e415b0810b82f6510b8273e1ec45cc4fb3a037dd2602de94a3750f902",
+    3: "0f6d675aae1a9961098309d30ae153375d611d45227799b3b5a30b6d5872207c",
+    4: "3dc9c88e822c3023cdd259bda8c32f7701ed8f388dcc68a810a0cf7d40904ded",
+    5: "2fa5ddf7caf9484c5f0c080ea59c79a34459be4d7c4b9d401793cd6dff3eecdd",
+    6: "b5bd00027fc8f1be8f7176b2330ebcb2ae34542668a495ba98f7c232d81abf13",
+    7: "6b45c7db612810936b38866cb7049965780a305ff1a25d49203bbf74a3e46e2b",
+    8: "03cee132d62076c2675b3797285fb43d522434cb2399ef3a0b50ce5cae8ad576",
+    9: "35dbe7c1e8251657dfd94f90ebd72504dbbea1942f80057e2d335f066a905a21",
+    10: "ddf268100bcee5c30ddeeb747579f2d14bca9f44af3598d53431ee85b8313a3b",
+    11: "465ffecde268e32e34b7d219661cdc8077952545dcca90ea6eef260212ae5eb7",
+}
+"""Checksums by number of migrations as they were before their names were qualified with the schema."""
 _FILE: Final = re.compile(r"(\d{4})_(\w+)\.sql")
 
 
@@ -115,7 +129,7 @@ def migrations() -> tuple[Migration, ...]:
 
 async def status(dsn: str) -> list[Status]:
     """Returns every step with when it was applied. Raises MigrationFailed, DatabaseUnavailable."""
-    async with _connection(dsn) as connection:
+    async with _connection(dsn) as connection, _transaction(connection, writes=False):
         applied = {a.number: a for a in await _applied(connection)}
     known = [
         Status(m.number, str(m), applied[m.number].applied_at if m.number in applied else None) for m in migrations()
@@ -141,7 +155,7 @@ async def up(
                     continue
                 await _run(connection, step.up_sql, f"{step}.sql")
                 await connection.execute(
-                    "INSERT INTO dict_rate_limit_migrations (number, name, checksum) VALUES (%s, %s, %s)",
+                    "INSERT INTO public.dict_rate_limit_migrations (number, name, checksum) VALUES (%s, %s, %s)",
                     (step.number, step.name, step.checksum),
                 )
             done.append(step)
@@ -169,10 +183,10 @@ async def would_lose(dsn: str, *, steps: int = 1) -> list[str]:
 
 async def _dropped(connection: _Connection, statements: str) -> list[str]:
     """Returns the tables that lose themselves or a column, and are there."""
-    named = re.findall(r"DROP TABLE (\w+)|ALTER TABLE (\w+)[^;]*DROP COLUMN", statements)
+    named = re.findall(r"DROP TABLE public\.(\w+)|ALTER TABLE public\.(\w+)[^;]*DROP COLUMN", statements)
     tables = [table for pair in named for table in pair if table and table not in _OWN]
     cursor = await connection.execute(
-        "SELECT t FROM unnest(%s::text[]) AS t WHERE to_regclass(t) IS NOT NULL", [tables]
+        "SELECT t FROM unnest(%s::text[]) AS t WHERE to_regclass('public.' || t) IS NOT NULL", [tables]
     )
     return [table for (table,) in await cursor.fetchall()]
 
@@ -192,7 +206,7 @@ async def down(dsn: str, *, steps: int = 1) -> list[Migration]:
                     break
                 step = known[last - 1]
                 await _run(connection, step.down_sql, f"{step}.down.sql")
-                await connection.execute("DELETE FROM dict_rate_limit_migrations WHERE number = %s", (last,))
+                await connection.execute("DELETE FROM public.dict_rate_limit_migrations WHERE number = %s", (last,))
             done.append(step)
     return done
 
@@ -209,7 +223,7 @@ async def check(database: Database, *, patience_seconds: float = PATIENCE_SECOND
     Also DatabaseUnusable, as `Database.connection` does.
     """
     steps = migrations()
-    async with database.connection(patience_seconds=patience_seconds) as connection:
+    async with database.transaction(patience_seconds=patience_seconds) as connection:
         applied = await _applied(connection)
     if len(applied) < len(steps):
         raise SchemaMismatch(
@@ -229,8 +243,7 @@ async def _connection(dsn: str) -> AsyncIterator[_Connection]:
     try:
         connection = await psycopg.AsyncConnection.connect(
             dsn,
-            autocommit=True,
-            prepare_threshold=None,
+            **SESSION_OPTIONS,
             connect_timeout=10,
             application_name="dict-rate-limit migrate",
         )
@@ -257,8 +270,21 @@ def _said(error: psycopg.Error) -> str:
 
 
 @asynccontextmanager
+async def _transaction(connection: _Connection, *, writes: bool = True) -> AsyncIterator[None]:
+    if writes and (why := await refuses_writes(connection)) is not None:
+        raise DatabaseUnavailable(why)
+    await begin(connection, writes=writes)
+    try:
+        yield
+    except BaseException:
+        await connection.rollback()
+        raise
+    await connection.commit()
+
+
+@asynccontextmanager
 async def _locked(connection: _Connection, *, table: bool = True) -> AsyncIterator[None]:
-    async with connection.transaction():
+    async with _transaction(connection):
         await connection.execute(_LOCK)
         # A migration that waits for a lock makes everybody wait behind it.
         await connection.execute("SET LOCAL lock_timeout = '10s'")
@@ -269,7 +295,7 @@ async def _locked(connection: _Connection, *, table: bool = True) -> AsyncIterat
 
 
 async def _applied(connection: _Connection) -> list[_Applied]:
-    cursor = await connection.execute("SELECT to_regclass('dict_rate_limit_migrations') IS NOT NULL")
+    cursor = await connection.execute("SELECT to_regclass('public.dict_rate_limit_migrations') IS NOT NULL")
     if await cursor.fetchone() != (True,):
         return []
     async with connection.cursor(row_factory=class_row(_Applied)) as rows:
@@ -293,7 +319,7 @@ async def _checked(connection: _Connection, steps: tuple[Migration, ...]) -> int
 
 def _refuse_changed(applied: list[_Applied], steps: tuple[Migration, ...]) -> None:
     for was, step in zip(applied, steps, strict=False):
-        if (was.number, was.checksum) != (step.number, step.checksum):
+        if was.number != step.number or was.checksum not in (step.checksum, _UNQUALIFIED.get(was.number)):
             raise SchemaMismatch(
                 f"migration {was.number:04}_{was.name} was applied on {was.applied_at:%Y-%m-%d} with other contents "
                 f"than {step}.sql has now; restore that file, and write a new migration for the change"

@@ -133,6 +133,6 @@ class Outbox:
         return int(row[0]) if row else 0
 
     async def _value(self, name: str) -> Any:
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             row = await (await connection.execute(_SQL[name])).fetchone()
         return row[0] if row else None

@@ -45,7 +45,7 @@ async def maintain(database: Database, retention_months: int, *, at: datetime | 
     Raises DatabaseUnusable.
     """
     parameters = {"retention_months": retention_months, "at": at}
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         done = await (await connection.execute(_SQL["maintain"], parameters)).fetchall()
 
     def those(action: str) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ async def maintain(database: Database, retention_months: int, *, at: datetime | 
 
 async def readiness(database: Database, *, at: datetime | None = None) -> Readiness:
     """Returns what can be written to, as of ``at`` (None: the database's clock). Raises DatabaseUnusable."""
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         months = await (await connection.execute(_SQL["ready_months"], {"at": at})).fetchone()
         detached = await (await connection.execute(_SQL["detached"])).fetchall()
     return Readiness(-1 if months is None else int(months[0]), tuple(name for (name,) in detached))

@@ -194,7 +194,7 @@ class Reader:
         return states
 
     async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self._database.connection() as connection, connection.cursor(binary=True) as cursor:
+        async with self._database.transaction() as connection, connection.cursor(binary=True) as cursor:
             await cursor.execute(_SQL[name], parameters)
             return await cursor.fetchall()
 

@@ -88,7 +88,7 @@ class Writer:
 
     async def last_polls(self, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[Ispb, LastPoll]:
         """Returns where each participant's reconciliation stands. Raises DatabaseUnusable."""
-        lent = self._database.connection(patience_seconds=patience_seconds)
+        lent = self._database.transaction(patience_seconds=patience_seconds)
         async with lent as connection, connection.cursor(binary=True) as cursor:
             return await _last_polls(cursor)
 
@@ -158,7 +158,7 @@ class Writer:
         times = [poll.polled_at]
         if isinstance(poll.result, Observation):
             times.append(poll.result.observed_at)
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             row = await (await connection.execute(_SQL["will_have_partitions"], {"times": times})).fetchone()
         return row is not None and bool(row[0])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.watched_files import WatchedFiles
 from exporter.web.config_file import WebConfig, load_web_config
 from exporter.web.tls import server_context
 
@@ -17,28 +18,19 @@ class WebConfigFile:
 
     def __init__(self, path: str | None) -> None:
         self._path = path
-        self._read: dict[str, tuple[int, int, int] | None] = {}
+        self._watched = WatchedFiles()
 
     def read(self) -> tuple[WebConfig, SSLContext | None]:
         """Returns the configuration, and its TLS context (None: plain HTTP). Raises ConfigurationError."""
         if self._path is None:
             return WebConfig(), None
-        # Noted before it is read, so that no change in between goes unseen.
-        self._read = {self._path: _stamp(self._path)}
+        self._watched.take([self._path])
         file = Path(self._path)
         config = load_web_config(file)
-        self._read |= {name: _stamp(name) for name in config.files()}
+        self._watched.add(config.files())
         tls = config.tls_server_config
         return config, server_context(tls, file) if tls is not None else None
 
     def changed(self) -> bool:
-        """Whether a file was written, exchanged or removed since it was last read, or tried."""
-        return any(_stamp(name) != stamp for name, stamp in self._read.items())
-
-
-def _stamp(name: str) -> tuple[int, int, int] | None:
-    try:
-        status = Path(name).stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        """Whether a file differs from what was last read, or tried, and stands still."""
+        return self._watched.changed()

@@ -144,7 +144,7 @@ async def test_a_lease_that_is_taken_while_it_is_renewed_is_lost(
     async with look.transaction():
         await look.execute("UPDATE dict_rate_limit_lease SET holder = 'second', epoch = epoch + 1")
         renewing = asyncio.create_task(lease.renew())
-        async with database.connection() as other:
+        async with database.transaction() as other:
             while not await (await other.execute("SELECT 1 FROM pg_locks WHERE NOT granted")).fetchone():
                 await asyncio.sleep(0.01)
 
@@ -208,7 +208,7 @@ async def test_a_holder_that_renewed_is_never_ended(database: Database) -> None:
     assert fence is not None
     await first.renew()
 
-    async with fence.transaction("reconciler") as connection, database.connection() as other:
+    async with fence.transaction("reconciler") as connection, database.transaction() as other:
         # As old as a frozen one, and never idle.
         old = "SELECT clock_timestamp() > now() + interval '6 s'"
         while await (await connection.execute(old)).fetchone() != (True,):

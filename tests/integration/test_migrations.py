@@ -10,13 +10,15 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from exporter.config import DatabaseSettings, Secret
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
 from exporter.store import migrations, queries
 from exporter.store.database import Database
 from tests.support.builders import alert, poll
+from tests.support.postgres import HOSTILE_SETTINGS, OutagePostgres
 from tests.support.stored import reconciled, stored
 
 pytestmark = pytest.mark.postgres
@@ -169,9 +171,71 @@ async def test_who_may_not_migrate_is_told_so(empty_database: str, database_dsn:
             await migrations.up(dsn)
 
 
-async def test_a_database_that_takes_no_changes_says_so(empty_database: str) -> None:
-    with pytest.raises(MigrationFailed, match="read-only transaction"):
-        await migrations.up(make_conninfo(empty_database, options="-c default_transaction_read_only=on"))
+async def test_a_server_that_takes_no_changes_says_so(outage_postgres: OutagePostgres) -> None:
+    outage_postgres.set("default_transaction_read_only", "on")
+
+    with pytest.raises(DatabaseUnavailable, match="takes no writes: its default_transaction_read_only is on"):
+        await migrations.up(outage_postgres.migrator_dsn)
+    assert all(step.applied_at for step in await migrations.status(outage_postgres.migrator_dsn))
+
+
+async def test_everything_comes_into_public_whatever_the_database_and_the_role_are_set_to(
+    postgres_admin_dsn: str, empty_database: str
+) -> None:
+    name = conninfo_to_dict(empty_database)["dbname"]
+    with psycopg.connect(postgres_admin_dsn, autocommit=True) as admin:
+        for setting, value in HOSTILE_SETTINGS.items():
+            admin.execute(
+                sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                    sql.Identifier(str(name)), sql.Identifier(setting), sql.Literal(value)
+                )
+            )
+    with psycopg.connect(make_conninfo(postgres_admin_dsn, dbname=name)) as connection:
+        connection.read_only = False
+        connection.execute("CREATE SCHEMA nowhere")
+        connection.execute("GRANT ALL ON SCHEMA nowhere TO PUBLIC")
+
+    await migrations.up(empty_database)
+
+    with psycopg.connect(make_conninfo(postgres_admin_dsn, dbname=name)) as connection:
+        schemas = connection.execute(
+            "SELECT DISTINCT relnamespace::regnamespace::text FROM pg_class WHERE relname ~ '^v?_?dict_rate_limit'"
+        ).fetchall()
+    assert schemas == [("public",)]
+
+
+async def test_files_that_are_run_by_hand_name_their_schema(empty_database: str) -> None:
+    with psycopg.connect(empty_database, options="-c search_path=pg_temp") as connection:
+        for file in sorted(migrations.directory().glob("[0-9]*[a-z].sql")):
+            if not file.name.endswith(".down.sql"):
+                connection.execute(file.read_text().encode())
+        made = connection.execute(
+            "SELECT DISTINCT relnamespace::regnamespace::text FROM pg_class WHERE relname ~ '^v?_?dict_rate_limit'"
+        ).fetchall()
+        assert made == [("public",)]
+        for file in sorted(migrations.directory().glob("*.down.sql"), reverse=True):
+            connection.execute(file.read_text().encode())
+
+
+async def test_functions_mean_the_same_in_every_session(migrator_dsn: str) -> None:
+    with psycopg.connect(migrator_dsn) as connection:
+        functions = connection.execute(
+            "SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert len(functions) == 6
+    for name, settings in functions:
+        pinned = {setting.partition("=")[0] for setting in settings}
+        assert pinned >= {"search_path", "standard_conforming_strings", "DateStyle", "IntervalStyle", "TimeZone"}, name
+
+
+async def test_a_database_that_was_migrated_before_names_were_qualified_goes_on(migrator_dsn: str) -> None:
+    with psycopg.connect(migrator_dsn) as connection:
+        for number, checksum in migrations._UNQUALIFIED.items():
+            connection.execute(
+                "UPDATE public.dict_rate_limit_migrations SET checksum = %s WHERE number = %s", (checksum, number)
+            )
+
+    assert await migrations.up(migrator_dsn) == []
 
 
 async def test_a_step_that_fails_leaves_nothing_and_names_the_line(empty_database: str, other_steps: Path) -> None:

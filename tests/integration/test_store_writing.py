@@ -286,7 +286,7 @@ async def test_a_frozen_server_is_given_up_and_the_process_goes_on(outage_postgr
         outage_postgres.freeze()
         try:
             with pytest.raises(DatabaseUnavailable, match="within 1s"):
-                async with store.database.connection(patience_seconds=1) as connection:
+                async with store.database.transaction(patience_seconds=1) as connection:
                     await connection.execute("SELECT 1")
         finally:
             outage_postgres.thaw()

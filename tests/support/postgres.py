@@ -39,6 +39,23 @@ if TYPE_CHECKING:
 
 PASSWORD = "test"
 ROLES = ("migrator", "writer", "reader")
+HOSTILE_SETTINGS = {
+    "client_encoding": "LATIN1",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "America/Sao_Paulo",
+    "search_path": "nowhere",
+    "standard_conforming_strings": "off",
+    "array_nulls": "off",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "transform_null_equals": "on",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+    "default_transaction_deferrable": "on",
+}
+"""What the program's sessions begin with in every test, and must not lean on."""
+HOSTILE_OPTIONS = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in HOSTILE_SETTINGS.items())
 _TEMPLATE = f"dict_rate_limit_template_{os.getpid()}"
 _numbers = itertools.count(1)
 
@@ -99,6 +116,12 @@ class PostgresServer:
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
+
+    def set(self, name: str, value: str) -> None:
+        """Changes a setting of the whole server, for sessions that are open, too."""
+        with psycopg.connect(self.dsn, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+            connection.execute("SELECT pg_reload_conf()")
 
     def put_away(self, copy: Path) -> None:
         """Copies the data of the stopped server."""
@@ -194,7 +217,7 @@ def prepare(admin_dsn: str, database: str) -> None:
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
     make_roles(make_conninfo(admin_dsn, dbname=database))
-    asyncio.run(migrations.up(dsn_as("migrator", admin_dsn, database)))
+    asyncio.run(migrations.up(hostile(dsn_as("migrator", admin_dsn, database))))
 
 
 def make_roles(dsn: str) -> None:
@@ -206,6 +229,11 @@ def make_roles(dsn: str) -> None:
                     sql.Identifier(f"dict_rate_limit_{role}"), sql.Literal(PASSWORD)
                 )
             )
+
+
+def hostile(dsn: str) -> str:
+    """Returns a DSN whose sessions begin with ``HOSTILE_SETTINGS``."""
+    return make_conninfo(dsn, options=HOSTILE_OPTIONS)
 
 
 def dsn_as(role: str, admin_dsn: str, database: str) -> str:

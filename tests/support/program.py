@@ -19,6 +19,7 @@ import httpx
 
 from tests.support import servers
 from tests.support.ports import free_port
+from tests.support.postgres import HOSTILE_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,7 @@ class Program:
     def start(self) -> Program:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DICT_RATE_LIMIT_")}
         environment |= {f"DICT_RATE_LIMIT_{name}": value for name, value in self.settings.items()}
+        environment.setdefault("PGOPTIONS", HOSTILE_OPTIONS)
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "exporter", *self.command], env=environment, stdout=log, stderr=log, cwd=ROOT

@@ -18,6 +18,7 @@ from exporter.store.reader import Reader
 from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import Writer
 from tests.support.builders import START, at, poll
+from tests.support.postgres import hostile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -53,7 +54,7 @@ class Store:
         return await self.writer.commit(made, self.fence)
 
     async def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self.database.connection() as connection:
+        async with self.database.transaction() as connection:
             return await (await connection.execute(query.encode(), parameters)).fetchall()
 
     async def value(self, query: str) -> Any:
@@ -84,7 +85,7 @@ async def until_connected(database: Database) -> None:
     """Waits for a connection that is ready: on a busy machine that may take longer than a lease waits."""
 
     async def connect() -> None:
-        async with database.connection():
+        async with database.transaction():
             pass
 
     await until_available(connect)
@@ -92,7 +93,7 @@ async def until_connected(database: Database) -> None:
 
 @asynccontextmanager
 async def connected(dsn: str, **settings: Any) -> AsyncIterator[Database]:
-    async with Database(DatabaseSettings(dsn=Secret(dsn), **settings)) as database:
+    async with Database(DatabaseSettings(dsn=Secret(hostile(dsn)), **settings)) as database:
         await until_connected(database)
         yield database
 

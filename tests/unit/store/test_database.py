@@ -59,6 +59,15 @@ def test_who_lacks_a_right_is_told_who_grants_it() -> None:
     )
 
 
+class Lent:
+    """A connection that takes whatever it is told."""
+
+    takes_writes = True
+
+    async def execute(self, _query: bytes) -> None:
+        pass
+
+
 class LosesACancellation:
     """A pool that hands a connection out though its caller is to end, as one that waits with wait_for may."""
 
@@ -67,11 +76,11 @@ class LosesACancellation:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            yield object()
+            yield Lent()
 
 
 async def use(database: Database, used: list[Any], patience_seconds: float = 60) -> None:
-    async with database.connection(patience_seconds=patience_seconds) as connection:
+    async with database.transaction(patience_seconds=patience_seconds) as connection:
         used.append(connection)
 
 
@@ -107,7 +116,7 @@ async def test_what_a_task_that_is_ending_has_still_to_write_gets_its_connection
     class Pool:
         @asynccontextmanager
         async def connection(self) -> AsyncIterator[Any]:
-            yield object()
+            yield Lent()
 
     database = Database(DatabaseSettings(dsn=Secret("host=127.0.0.1")))
     database._pool = Pool()  # type: ignore[assignment]
