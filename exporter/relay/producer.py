@@ -19,7 +19,7 @@ from exporter.errors import BrokerUnavailable, EventRefused
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from exporter.config import PulsarSettings
+    from exporter.config import PulsarSettings, Secret
     from exporter.store.outbox import OutboxRow
 
 CLOSE_SECONDS: Final = 3.0
@@ -45,14 +45,21 @@ class Receipt:
 class Producer:
     """A producer of the configured topic. `connected` makes one."""
 
-    def __init__(self, producer: pulsar.asyncio.Producer) -> None:
+    def __init__(self, producer: pulsar.asyncio.Producer, token: Secret | None) -> None:
         self._producer = producer
+        self._token = token
+        self._shown = None if token is None else token.reveal()
         self.last_sequence_id: int = producer.last_sequence_id()
         """The highest id that this name's messages had when it connected, as far as the broker knows; -1: none."""
 
     @property
     def is_connected(self) -> bool:
         return bool(self._producer.is_connected())
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the token has been renewed since: the client would go on showing the old one."""
+        return self._token is not None and self._token.reveal() != self._shown
 
     async def send(self, row: OutboxRow, *, traceparent: str | None, patience_seconds: float) -> Receipt:
         """Sends ``row``. Raises EventRefused, NoReceipt, BrokerUnavailable.
@@ -103,7 +110,7 @@ async def connected(settings: PulsarSettings, name: str) -> AsyncIterator[Produc
             if error.error() == pulsar.Result.Timeout:
                 why = await _why_unreachable(settings)
             raise BrokerUnavailable(why) from error
-        yield Producer(producer)
+        yield Producer(producer, settings.token)
     finally:
         await asyncio.shield(_close(client))
 

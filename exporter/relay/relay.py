@@ -106,7 +106,7 @@ class Relay:
                 await self._outbox.change_installation_id(self._fence)
                 return
             self._resolve_doubt(producer)
-            while True:
+            while not producer.is_outdated:
                 self._wake.clear()
                 await self._settle()
                 held = self._suspects.held
@@ -160,6 +160,8 @@ class Relay:
             while not (await asyncio.wait({sending}, timeout=1))[0]:
                 if not producer.is_connected:
                     self._in_trouble("the connection is lost")
+                    if producer.is_outdated:
+                        raise BrokerUnavailable("the connection is lost, and the token renewed")
                 with suppress(DatabaseUnusable):
                     await self._settle()
             return sending.result()

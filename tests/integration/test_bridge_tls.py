@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from exporter import watched_files
 from exporter.bridge.credentials import server_credentials
 from exporter.config import TlsSettings
 from exporter.errors import BridgeUnavailable
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     import grpc
 
     from exporter.bridge.client import BridgeClient
+
+
+@pytest.fixture(autouse=True)
+def files_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
 
 
 @pytest.fixture

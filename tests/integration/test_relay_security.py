@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import Duration, PulsarTlsSettings, Secret
+from exporter import watched_files
+from exporter.config import Duration, PulsarTlsSettings, Secret, SecretFile
 from exporter.relay import relay
 from tests.support.conditions import until
 from tests.support.guarded import Guarded, guarded_pulsar, signed_token
@@ -16,6 +18,7 @@ from tests.support.relaying import Stage, staged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.postgres, pytest.mark.broker, pytest.mark.pulsar]
 
@@ -42,6 +45,27 @@ async def test_events_arrive_over_tls_with_a_token(stage: Stage, guarded: Guarde
         await stage.until_all_published()
 
     assert guarded.arrived(topic) == [1, 2, 3]
+
+
+async def test_a_renewed_token_is_shown_without_a_restart(
+    stage: Stage, guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    topic, file = guarded.server.topic(), tmp_path / "token"
+    guarded.permit(topic, "relay")
+    expires = time.time() + 5
+    file.write_text(signed_token(guarded.key, "relay", expires=expires))
+    secret = SecretFile("TOKEN_FILE", str(file))
+    stage.write(1)
+
+    async with stage.relaying(guarded.server.url, topic, token=Secret(secret.text(), secret)):
+        await stage.until_all_published()
+        file.write_text(guarded.token("relay"))
+        await until(lambda: time.time() > expires + 2)
+        stage.write(2)
+        await stage.until_all_published()
+
+    assert guarded.arrived(topic) == [1, 2]
 
 
 async def test_a_token_that_the_broker_refuses_is_reported_and_never_shown(

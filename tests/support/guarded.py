@@ -61,6 +61,7 @@ def guarded_pulsar(folder: Path) -> Iterator[Guarded]:
             "authenticationProviders": f"{_PLUGINS}Token",
             "tokenSecretKey": f"data:;base64,{base64.b64encode(key).decode()}",
             "superUserRoles": "admin",
+            "authenticationRefreshCheckSeconds": "1",
             "brokerClientAuthenticationPlugin": _CLIENT,
             "brokerClientAuthenticationParameters": f"token:{signed_token(key, 'admin')}",
             "brokerServicePortTls": str(tls_port),
@@ -77,11 +78,12 @@ def guarded_pulsar(folder: Path) -> Iterator[Guarded]:
         server.remove()
 
 
-def signed_token(key: bytes, role: str) -> str:
-    """Returns a JSON Web Token (HS256) for ``role``."""
+def signed_token(key: bytes, role: str, *, expires: float | None = None) -> str:
+    """Returns a JSON Web Token (HS256) for ``role``, which ``expires`` (seconds since 1970) or never does."""
 
     def encoded(data: bytes) -> bytes:
         return base64.urlsafe_b64encode(data).rstrip(b"=")
 
-    said = encoded(b'{"alg":"HS256"}') + b"." + encoded(json.dumps({"sub": role}).encode())
+    claims = {"sub": role} if expires is None else {"sub": role, "exp": int(expires)}
+    said = encoded(b'{"alg":"HS256"}') + b"." + encoded(json.dumps(claims).encode())
     return (said + b"." + encoded(hmac.new(key, said, hashlib.sha256).digest())).decode()

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter import watched_files
 from exporter.config import (
     Duration,
     Secret,
@@ -222,3 +223,35 @@ def test_what_a_url_holds_of_a_secret_is_masked(text, shown) -> None:
 
     assert without_secrets(text) == shown
     assert masked(settings)["pulsar"]["service_url"] == shown
+
+
+def test_a_secret_is_what_its_file_holds_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    settings = load_settings(None, {"DICT_RATE_LIMIT_PULSAR__TOKEN_FILE": str(file)})
+    token = settings.pulsar.token
+    assert token is not None
+    assert token.reveal() == "one"
+
+    file.write_text("two\n")
+
+    assert token.reveal() == "two"
+    assert "two" not in f"{token} {token!r} {masked(settings)} {caplog.text}"
+
+
+@pytest.mark.parametrize("changed", [b"", b"\xff", None], ids=["emptied", "no text", "removed"])
+def test_a_file_that_holds_no_secret_any_more_leaves_the_last_one_and_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, changed: bytes | None
+) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    file = tmp_path / "token"
+    file.write_text("one")
+    token = load_settings(None, {"DICT_RATE_LIMIT_PULSAR__TOKEN_FILE": str(file)}).pulsar.token
+    assert token is not None
+
+    file.unlink() if changed is None else file.write_bytes(changed)
+
+    assert [token.reveal(), token.reveal()] == ["one", "one"]
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+    assert "DICT_RATE_LIMIT_PULSAR__TOKEN_FILE" in caplog.text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import reload
+from exporter import reload, watched_files
 from exporter.config import Duration, RulesSettings
 from exporter.errors import RuleFileInvalid
 from exporter.metrics import Metrics
@@ -31,11 +31,11 @@ def rules(*names: str, group: str = "g", runbook: bool = True) -> str:
 class Held:
     """Rules in force, of a file."""
 
-    def __init__(self, folder: Path, text: str, *, allow_none: bool = False) -> None:
+    def __init__(self, folder: Path, text: str, *, allow_none: bool = False, pattern: str = "rules.yml") -> None:
         self.file = folder / "rules.yml"
         self.file.write_text(text)
         self.metrics = Metrics()
-        settings = RulesSettings(files=(str(self.file),), reload_interval=Duration(0.01), allow_none=allow_none)
+        settings = RulesSettings(files=(str(folder / pattern),), reload_interval=Duration(0.01), allow_none=allow_none)
         self.rules = RulesInForce(settings, self.metrics, lambda _: None)
 
     @property
@@ -104,35 +104,37 @@ def test_rules_that_are_gone_are_told_by_name(tmp_path: Path, caplog) -> None:
     assert gone == [("WARNING", "g", "A"), ("WARNING", "g", "C")]
 
 
-@pytest.mark.parametrize(
-    ("looks", "reloaded_after"),
-    [("bb", 2), ("bcdd", 4), ("bcbcc", 5), ("ba", None), ("bcca", 3)],
-    ids=["changed", "written in pieces", "back and forth", "as it was", "changed back later"],
-)
-async def test_a_file_that_changed_is_read_when_it_stands_still(
-    tmp_path: Path, monkeypatch, looks: str, reloaded_after: int | None
-) -> None:
-    monkeypatch.setattr(reload, "STANDS_STILL_SECONDS", 0)
-    held = Held(tmp_path, rules("A"))
-    held.rules._tried = "a"
-    looked = 0
-    reloaded: list[int] = []
+async def test_a_file_that_changed_is_read_when_it_stands_still(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0.2)
+    monkeypatch.setattr(reload, "LOOK_AGAIN_SECONDS", 0.01)
+    held = Held(tmp_path, rules("A", "B"))
 
-    def look(_files: object) -> str:
-        nonlocal looked
-        looked = min(looked + 1, len(looks))
-        return looks[looked - 1]
-
-    def take_over() -> None:
-        reloaded.append(looked)
-        held.rules._tried = looks[looked - 1]
-
-    monkeypatch.setattr(reload.loading, "checksum", look)
-    monkeypatch.setattr(held.rules, "reload", take_over)
     async with held.watched():
-        await until(lambda: looked == len(looks) and (reloaded or reloaded_after is None))
+        held.file.write_text(rules("A"))
+        await until(lambda: held.rules._watched.is_restless)
+        held.file.write_text(rules("A", "B", "C"))
+        await until(lambda: held.names != ["A", "B"])
 
-    assert reloaded[:1] == ([] if reloaded_after is None else [reloaded_after])
+    assert held.names == ["A", "B", "C"]
+
+
+async def test_a_file_that_is_written_anew_with_the_same_rules_is_not_loaded(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    held = Held(tmp_path, rules("A"))
+    before = held.rules.rule_set
+    held.file.write_text(rules("A"))
+
+    assert not held.rules._differ()
+    assert held.rules.rule_set is before
+
+
+async def test_a_file_that_comes_is_loaded(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    held = Held(tmp_path, rules("A"), pattern="*.yml")
+
+    async with held.watched():
+        (tmp_path / "more.yml").write_text(rules("B", group="more"))
+        await until(lambda: held.names == ["B", "A"])
 
 
 async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path: Path, caplog) -> None:

@@ -74,6 +74,7 @@ class Broker:
         self.connections = 0
         self.unreachable = 0
         self.is_connected = True
+        self.is_outdated = False
         self.open = asyncio.Event()
         self.open.set()
         self.in_flight = 0
@@ -92,6 +93,7 @@ class Broker:
             self.unreachable -= 1
             raise BrokerUnavailable("it does not answer")
         self.connections += 1
+        self.is_outdated = False
         if name != self._name:
             self.last, self._name = (self.last if self._name is None else -1), name
         yield Producer(self, self.last)
@@ -128,6 +130,10 @@ class Producer:
     @property
     def is_connected(self) -> bool:
         return self.broker.is_connected
+
+    @property
+    def is_outdated(self) -> bool:
+        return self.broker.is_outdated
 
     async def send(self, row: OutboxRow, *, traceparent: str | None, patience_seconds: float) -> Receipt:
         return await self.broker.take(row)
@@ -596,6 +602,33 @@ async def test_a_connection_that_is_lost_while_nothing_is_sent_is_told_until_it_
         assert relaying.relay.message == "pulsar://broker:6650 alerts: the connection is lost"
         broker.is_connected = True
         await until(lambda: relaying.relay.message is None)
+
+
+async def test_who_has_a_renewed_token_connects_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "IDLE_SECONDS", 0.01)
+    broker = Broker()
+    relaying = Relaying(Outbox(), broker)
+
+    async with relaying.running():
+        await until(lambda: relaying.relay.message is None)
+        broker.is_outdated = True
+        await until(lambda: broker.connections == 2)
+
+    assert relaying.relay.message is None
+
+
+async def test_an_event_on_a_lost_connection_does_not_wait_where_the_token_is_a_new_one() -> None:
+    outbox, broker = Outbox(*events(1)), Broker()
+    relaying = Relaying(outbox, broker)
+    broker.open.clear()
+
+    async with relaying.running():
+        await until(lambda: broker.in_flight == 1)
+        broker.is_outdated, broker.is_connected = True, False
+        await until(lambda: broker.connections == 2)
+        broker.is_connected = True
+        broker.open.set()
+        await until(lambda: outbox.ids("published") == [1])
 
 
 async def test_old_rows_are_pruned_until_none_is_left_and_then_rarely() -> None:
