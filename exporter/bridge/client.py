@@ -49,6 +49,9 @@ INITIAL_BACKOFF_SECONDS: Final = 0.1
 MAX_BACKOFF_SECONDS: Final = 5.0
 BACKOFF_BASE: Final = 2.0
 
+FAILING_SECONDS: Final = 5.0
+"""How long a connection may fail before it is made anew, from the name of its target on."""
+
 _MAX_DETAILS: Final = 300
 _HUNG_UP: Final = ("Socket closed", "Connection reset", "Broken pipe")
 """How gRPC tells that the other side ended the connection."""
@@ -128,8 +131,11 @@ class BridgeClient:
         except grpc.aio.AioRpcError as error:
             if error.code() not in RETRIED:
                 line.heard_at = loop.time()
-            elif error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and line.heard_at < began:
+            elif error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 # A host that vanished leaves a connection that looks open for a quarter of an hour.
+                line.silent = line.silent or line.heard_at < began
+            elif loop.time() - line.heard_at >= FAILING_SECONDS:
+                # A channel that cannot connect, or resolve its name, tries ever more rarely: up to two minutes.
                 line.silent = True
             raise
         else:

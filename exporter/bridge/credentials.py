@@ -23,6 +23,8 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # A name is resolved anew at each attempt to connect, and not twice a minute: its address may be another by then.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # A new channel is a new connection: channels would share one otherwise.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -32,6 +32,9 @@ BATCH_ROWS: Final = 50
 IDLE_SECONDS: Final = 5.0
 """How often the outbox is looked at when nobody says that something is in it."""
 
+LOST_SECONDS: Final = 10.0
+"""How long the client may try to get a lost connection back."""
+
 PRUNE_SECONDS: Final = 600.0
 LAST_RECEIPT_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 1.0
@@ -63,6 +66,7 @@ class Relay:
         self._wake = wake
         self._fence = fence
         self._failures = 0
+        self._lost_at: float | None = None
         self._outcome = Outcome()
         self._doubtful: OutboxRow | None = None
         self._suspects = Suspects()
@@ -158,10 +162,7 @@ class Relay:
         )
         try:
             while not (await asyncio.wait({sending}, timeout=1))[0]:
-                if not producer.is_connected:
-                    self._in_trouble("the connection is lost")
-                    if producer.is_outdated:
-                        raise BrokerUnavailable("the connection is lost, and the token renewed")
+                self._look_at(producer)
                 with suppress(DatabaseUnusable):
                     await self._settle()
             return sending.result()
@@ -227,14 +228,28 @@ class Relay:
                 self._prune_at = time.monotonic() + PRUNE_SECONDS
 
     async def _idle(self, producer: Producer) -> None:
+        self._look_at(producer)
         if producer.is_connected:
             self._failures = 0
             self._out_of_trouble()
-        else:
-            self._in_trouble("the connection is lost")
         with suppress(TimeoutError):
             async with asyncio.timeout(IDLE_SECONDS):
                 await self._wake.wait()
+
+    def _look_at(self, producer: Producer) -> None:
+        """Raises BrokerUnavailable where a lost connection is better made by another client.
+
+        The client tries ever more rarely, up to once a minute, and with the token that it has.
+        """
+        if producer.is_connected:
+            self._lost_at = None
+            return
+        self._in_trouble("the connection is lost")
+        now = time.monotonic()
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        if producer.is_outdated or now - self._lost_at >= LOST_SECONDS:
+            self._lost_at = None
+            raise BrokerUnavailable("the connection is lost")
 
     def _in_trouble(self, message: str) -> None:
         message = f"{without_secrets(self._settings.service_url or '')} {self._settings.topic}: {message}"

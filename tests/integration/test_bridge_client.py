@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import format_span_id
 
 from exporter import telemetry
+from exporter.bridge import client as module
 from exporter.bridge.client import BridgeClient
 from exporter.bridge.stubs.rate_limit_pb2 import (
     GetRateLimitPoliciesRequest,
@@ -28,6 +29,8 @@ from exporter.errors import (
 )
 from tests.support.bridge import Bridge, bridge, client, good, good_after, never, status
 from tests.support.builders import PARTICIPANT
+from tests.support.names import name_server
+from tests.support.ports import free_port
 
 
 async def failure(client: BridgeClient, *, retries: int = 0, time_limit_seconds: float = 30.0) -> BridgeError:
@@ -254,6 +257,23 @@ async def test_a_connection_that_went_silent_is_replaced():
         assert fetched.attempts == 2
         assert len(set(server.peers)) == 2
     await relay.stop()
+
+
+async def test_a_name_is_followed_to_where_it_moves(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "FAILING_SECONDS", 0)
+    port = free_port()
+    async with (
+        name_server() as names,
+        client(f"dns://127.0.0.1:{names.port}/bridge.test:{port}") as made,
+    ):
+        assert "bridge.test" in str(await failure(made))
+
+        for address in ("127.0.0.1", "127.0.0.2"):
+            async with bridge(good, address=f"{address}:{port}") as server:
+                names.address = address
+                # The first call may still go where the name led before.
+                await made.fetch(PARTICIPANT, retries=1, time_limit_seconds=30)
+                assert server.calls == 1
 
 
 async def test_a_slow_answer_to_one_participant_does_not_cost_the_others_their_connection():

@@ -52,7 +52,9 @@ class Bridge:
 
 
 @asynccontextmanager
-async def bridge(answer: Answer, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Bridge]:
+async def bridge(
+    answer: Answer, credentials: grpc.ServerCredentials | None = None, *, address: str = "127.0.0.1:0"
+) -> AsyncIterator[Bridge]:
     """Serves, in plaintext unless there are credentials."""
     made = Bridge(answer)
     server = grpc.aio.server()
@@ -62,11 +64,8 @@ async def bridge(answer: Answer, credentials: grpc.ServerCredentials | None = No
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bacen.dict.v2.RateLimitService", {"GetRateLimitPolicies": handler}),)
     )
-    if credentials is None:
-        port = server.add_insecure_port("127.0.0.1:0")
-    else:
-        port = server.add_secure_port("127.0.0.1:0", credentials)
-    made.target = f"127.0.0.1:{port}"
+    port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+    made.target = f"{address.partition(':')[0]}:{port}"
     await server.start()
     try:
         yield made

@@ -631,6 +631,19 @@ async def test_an_event_on_a_lost_connection_does_not_wait_where_the_token_is_a_
         await until(lambda: outbox.ids("published") == [1])
 
 
+async def test_a_connection_that_stays_lost_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own attempts become rare, and the name may stand for another broker by then."""
+    monkeypatch.setattr(relay, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(relay, "LOST_SECONDS", 0.05)
+    broker = Broker()
+    relaying = Relaying(Outbox(), broker)
+
+    async with relaying.running():
+        await until(lambda: relaying.relay.message is None)
+        broker.is_connected = False
+        await until(lambda: broker.connections > 1)
+
+
 async def test_old_rows_are_pruned_until_none_is_left_and_then_rarely() -> None:
     outbox = Outbox()
     outbox.prunable = 2 * PRUNE_ROWS + 1
