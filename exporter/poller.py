@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -27,6 +28,7 @@ from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exporter.bridge.answer import ResponseTime
     from exporter.bridge.client import BridgeClient
     from exporter.buckets.bucket import Bucket, Ispb, Snapshot
     from exporter.config import PollSettings
@@ -38,6 +40,12 @@ POLICIES_LIST: Final = PolicyName("POLICIES_LIST")
 
 RESERVE_TOKENS: Final = 2
 """Tokens kept for the next poll and one retry: below it the interval stretches."""
+
+PUBLISHED_TOKENS: Final = 20
+"""The capacity that DICT publishes of POLICIES_LIST."""
+
+REMEMBERED_ANSWERS: Final = 16
+"""How many response times are remembered: caches in between may answer in turn, each with its own."""
 
 LONGEST_WAIT_SECONDS: Final = 600.0
 """However little an answer says that POLICIES_LIST refills: one wrong answer must not end the polling."""
@@ -164,7 +172,17 @@ class Budget:
         """Returns the budget after calls whose answer told nothing of it."""
         if self.tokens is None or self.capacity is None:
             return self
-        return Budget(max(0, self.tokens - spent), self.capacity, self.refill_tokens, self.refill_period_seconds)
+        left = max(min(0, self.tokens), self.tokens - spent)
+        return Budget(left, self.capacity, self.refill_tokens, self.refill_period_seconds)
+
+    def dry(self) -> Budget:
+        """Returns the budget after DICT's 429. Where tokens were left, it is not known any more how they refill."""
+        slowest = self if self.tokens is not None and self.tokens <= 0 else max(self, Budget(), key=_slowness)
+        return Budget(0, self.capacity or PUBLISHED_TOKENS, slowest.refill_tokens, slowest.refill_period_seconds)
+
+
+def _slowness(budget: Budget) -> float:
+    return budget.seconds_per_token
 
 
 class Poller:
@@ -192,6 +210,8 @@ class Poller:
         self._estimator = Estimator(settings.estimate_window, settings.interval)
         self._budget = Budget()
         self._observed_at: datetime | None = None
+        self._news_at: datetime | None = None
+        self._response_times: deque[ResponseTime] = deque(maxlen=REMEMBERED_ANSWERS)
         self._category: Category | None = None
         self._began_at = clock.now()
         self._last_success_at: datetime | None = None
@@ -276,13 +296,28 @@ class Poller:
                 received_at=received_at,
                 last_observed_at=self._observed_at,
                 max_clock_skew_seconds=self._settings.max_clock_skew,
+                seen=tuple(self._response_times),
             )
+            self._refuse_old_news(answer, received_at)
         except BadAnswer as error:
             error.attempts = max(error.attempts, attempts)
             return self._failed(error)
         except BridgeError as error:
             return self._failed(error)
-        return self._answered(answer, received_at), received_at, 0.0
+        return self._answered(answer, received_at, attempts), received_at, 0.0
+
+    def _refuse_old_news(self, answer: Answer, received_at: datetime) -> None:
+        """Raises BadAnswer where answers repeat one for the staleness: a cache in between that never asks again."""
+        if answer.is_news or self._news_at is None:
+            return
+        age_seconds = (received_at - self._news_at).total_seconds()
+        if age_seconds >= self._settings.staleness:
+            observed_at = answer.snapshot.observed_at.isoformat()
+            raise BadAnswer(
+                f"the Bridge's answer for {self.participant} was refused: it repeats that of {observed_at} "
+                f"for {age_seconds:.0f} s; is there a cache in between?",
+                defects=(Defect("repeated", None, observed_at),),
+            )
 
     def _failed(self, error: BridgeError) -> tuple[Failure, datetime, float]:
         self._metrics.poll_errors.labels(self.participant, error.code).inc()
@@ -296,22 +331,27 @@ class Poller:
         self._was_up = False
         retry_after_seconds = 0.0
         if isinstance(error, BridgeBudgetExhausted):
-            self._budget = Budget(
-                0, self._budget.capacity or 20, self._budget.refill_tokens, self._budget.refill_period_seconds
-            )
+            self._budget = self._budget.dry()
             retry_after_seconds = min(self._budget.seconds_per_token, LONGEST_WAIT_SECONDS)
         else:
             self._budget = self._budget.less(error.attempts)
         return Failure(error.code, str(error)), self._clock.now(), retry_after_seconds
 
-    def _answered(self, answer: Answer, received_at: datetime) -> Observation:
+    def _answered(self, answer: Answer, received_at: datetime, attempts: int) -> Observation:
         snapshot = answer.snapshot
         self._count_defects(answer.defects)
         if self._was_up is False:
             log.info("poll answered again", extra={"participant": self.participant})
         self._was_up = True
-        self._observed_at = snapshot.observed_at
         self._last_success_at = received_at
+        if not answer.is_news:
+            # It may have cost a token, and tells nothing of how many are left.
+            self._budget = self._budget.less(attempts)
+            return self._estimator.observe(snapshot)
+        self._observed_at = snapshot.observed_at
+        self._news_at = received_at
+        if answer.response_time is not None:
+            self._response_times.append(answer.response_time)
         self._clock_skew_seconds = answer.clock_skew_seconds
         self._note_category(snapshot)
         for bucket in snapshot.buckets:
@@ -328,7 +368,8 @@ class Poller:
                 "the last observation lies ahead of the clock, which was set back: estimates begin anew",
                 extra={"participant": self.participant, "observed_at": self._observed_at.isoformat()},
             )
-            self._observed_at = None
+            self._observed_at = self._news_at = None
+            self._response_times.clear()
             self._estimator = Estimator(self._settings.estimate_window, self._settings.interval)
             if self._category is not None and self._category.changed_at is not None:
                 self._category = replace(self._category, changed_at=min(now, self._category.changed_at))

@@ -47,7 +47,8 @@ class Followed:
     """What is known of one participant after its last reconciled poll.
 
     ``polled_at`` is that poll's; ``stream_id`` and ``sequence`` the last that an
-    exporter made; ``category`` what is known of it, also from before the exporter started.
+    exporter made; ``category`` what is known of it, also from before the exporter started;
+    ``rules`` those of the last evaluation.
     """
 
     view: View | None = None
@@ -56,6 +57,7 @@ class Followed:
     stream_id: str = ""
     sequence: int = 0
     category: Category | None = None
+    rules: Sequence[Rule] | None = None
 
 
 def category_after(known: Category | None, poll: Poll) -> Category | None:
@@ -99,7 +101,7 @@ def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Follo
     if behind:
         late = Reconciliation(poll, evaluated=False, alerts_before=followed.alerts, alerts_after=followed.alerts)
         return replace(followed, view=view), late
-    evaluation = evaluate(rules, view, followed.alerts)
+    evaluation = evaluate(rules, view, followed.alerts, rules_are_new=rules is not followed.rules)
     decided = Reconciliation(
         poll,
         evaluated=True,
@@ -108,7 +110,8 @@ def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Follo
         transitions=evaluation.transitions,
         failures=evaluation.failures,
     )
-    return replace(followed, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at), decided
+    known = replace(followed, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at, rules=rules)
+    return known, decided
 
 
 def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | None) -> Poll:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     POLICY_GONE = "policy_gone"
     NO_DATA = "no_data"
     RULE_REMOVED = "rule_removed"
+    RULE_CHANGED = "rule_changed"
     PARTICIPANT_REMOVED = "participant_removed"
 
 
@@ -99,6 +100,11 @@ class Rule(Protocol):
     def keep_firing_for_seconds(self) -> float: ...
     @property
     def severity(self) -> Severity: ...
+    @property
+    def fixed_labels(self) -> Mapping[str, str]:
+        """The labels that it gives to each of its alerts, whatever the sample."""
+        ...
+
     @property
     def per_policy(self) -> bool:
         """Whether its alerts carry ``policy``."""

@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from exporter.buckets.observation import View
 
 
-def evaluate(rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint, Alert]) -> Evaluation:
+def evaluate(
+    rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint, Alert], *, rules_are_new: bool = False
+) -> Evaluation:
     """Returns what the view's poll makes of its participant's open alerts.
 
+    ``rules_are_new``: the evaluation before may have been of other rules.
     An alert that did not change is the same object afterwards. A rule that fails
     leaves its alerts as they are; the others go on.
     """
@@ -60,6 +63,8 @@ def evaluate(rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint
             owners.named(rule, made.keys())
         for alert in owners.ended(place, rule):
             step.release(owners.owner(alert), alert)
+    if rules_are_new:
+        step.transitions = [step.told(transition, rules) for transition in step.transitions]
     return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
 
 
@@ -79,6 +84,7 @@ class _Step:
         self.alerts = alerts
         self.transitions: list[Transition] = []
         self.failures: list[RuleFailure] = []
+        self._begun: dict[tuple[str, PolicyName | None], list[Alert]] = defaultdict(list)
         self._view = view
         self._at = view.at
 
@@ -87,7 +93,11 @@ class _Step:
         was = self.alerts.get(identity)
         if was is not None and was.state is AlertState.PENDING and was.active_since > self._at:
             was = None  # begun by a clock that was wrong: it would wait for that time
-        alert = _begun(rule, identity, sample, self._at) if was is None else _continued(was, rule, sample)
+        if was is None:
+            alert = _begun(rule, identity, sample, self._at)
+            self._begun[alert.name, alert.policy].append(alert)
+        else:
+            alert = _continued(was, rule, sample)
         if alert.named_by != named_by:
             alert = replace(alert, named_by=named_by)
         waited_seconds = (self._at - alert.active_since).total_seconds()
@@ -99,10 +109,11 @@ class _Step:
     def release(self, rule: Rule, alert: Alert) -> None:
         """The condition is no longer true: ``keep_firing_for`` begins, goes on, or is over.
 
-        It may be true, for all that an exporter knows which has started since the alert began, and has no data yet.
+        It may be true, for all that an exporter knows which has started since the alert began, and has no data yet,
+        or one whose answers hold figures of the bucket that cannot be.
         """
         reason = self._reason(rule, alert.policy)
-        if reason is Reason.NO_DATA and self._is_older_than_memory(alert):
+        if reason is Reason.NO_DATA and (self._is_older_than_memory(alert) or self._is_refused(alert)):
             return
         if alert.state is AlertState.FIRING and rule.keep_firing_for_seconds > 0:
             since = min(alert.keep_firing_since or self._at, self._at)
@@ -118,6 +129,22 @@ class _Step:
             del self.alerts[alert.fingerprint]
             if alert.state is AlertState.FIRING:
                 self._tell(_resolved(alert, self._at, reason))
+
+    def told(self, transition: Transition, rules: Sequence[Rule]) -> Transition:
+        """Returns a resolution that says so where the alert goes on as another one, by what its rule says now."""
+        ended = transition.alert
+        begun = self._begun.get((ended.name, ended.policy), ())
+        if ended.state is not AlertState.RESOLVED or not begun:
+            return transition
+        is_ruled_out = not any(
+            rule.name == ended.name and rule.fixed_labels.items() <= ended.labels.items() for rule in rules
+        )
+        if is_ruled_out or any(alert.labels.keys() != ended.labels.keys() for alert in begun):
+            return replace(transition, alert=replace(ended, reason=Reason.RULE_CHANGED))
+        return transition
+
+    def _is_refused(self, alert: Alert) -> bool:
+        return alert.state is AlertState.FIRING and alert.policy in self._view.refused
 
     def _is_older_than_memory(self, alert: Alert) -> bool:
         began_at = self._view.poll.stream_began_at

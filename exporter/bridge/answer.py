@@ -7,6 +7,7 @@ bytes that are no answer                         refused whole                  
 more than 4 MB                                   refused whole (by gRPC)               too_long
 no policies                                      refused whole                         no_policies
 a time before the last observation's             refused whole                         time_going_back
+the last answer again, for longer than staleness refused whole                         repeated
 no response time, or one no calendar has         used, stamped with our clock          no_response_time
 a response time off by more than max_clock_skew  used, stamped with our clock          clock_skew
 a category that DICT does not have               used, category unknown                unknown_category
@@ -16,15 +17,14 @@ a policy without a name                          that policy is refused         
 a name too long or not printable                 that policy is refused                bad_name
 a policy twice                                   refused: nobody knows which is true   duplicate_policy
 a capacity below 1                               that policy is refused                bad_capacity
-fewer than 0 tokens                              that policy is refused                negative_tokens
-more tokens than the capacity                    that policy is refused                tokens_over_capacity
 a refill below 1                                 that policy is refused                bad_refill
 a refill period below 1 s                        that policy is refused                bad_refill_period
 response counts that cannot be                   dropped; the bucket is used           bad_response_counts
 ===============================================  ====================================  ====================
 
 An answer of which no policy is left is refused whole. The same response time as
-the last observation's is the same observation, and no defect. A refusal for going
+the last answer's is the same observation again: no defect, and no news. The same as
+an earlier one's goes back in time. A refusal for going
 back in time ends by itself, at most twice ``max_clock_skew`` after a clock was set.
 """
 
@@ -39,6 +39,8 @@ from exporter.buckets.catalog import CATEGORIES
 from exporter.errors import BadAnswer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy
 
 Reason = Literal[
@@ -46,6 +48,7 @@ Reason = Literal[
     "too_long",
     "no_policies",
     "time_going_back",
+    "repeated",
     "no_response_time",
     "clock_skew",
     "unknown_category",
@@ -55,8 +58,6 @@ Reason = Literal[
     "bad_name",
     "duplicate_policy",
     "bad_capacity",
-    "negative_tokens",
-    "tokens_over_capacity",
     "bad_refill",
     "bad_refill_period",
     "bad_response_counts",
@@ -81,13 +82,23 @@ class Defect:
     value: str
 
 
+ResponseTime = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was usable, and what was not. ``clock_skew_seconds`` is DICT's clock less ours; None: not known."""
+    """What was usable, and what was not.
+
+    ``clock_skew_seconds`` is DICT's clock less ours; None: not known.
+    ``response_time`` is as it came, in seconds and nanoseconds; None: none came.
+    ``is_news`` is False where the answer is the last one again.
+    """
 
     snapshot: Snapshot
     defects: tuple[Defect, ...]
     clock_skew_seconds: float | None
+    response_time: ResponseTime | None = None
+    is_news: bool = True
 
 
 def read(
@@ -97,15 +108,26 @@ def read(
     received_at: datetime,
     last_observed_at: datetime | None,
     max_clock_skew_seconds: float,
+    seen: Sequence[ResponseTime] = (),
 ) -> Answer:
-    """Returns what can be used of an answer. Raises BadAnswer, with its defects, where nothing can."""
+    """Returns what can be used of an answer; ``seen`` are the response times of the last ones, the newest last.
+
+    Raises BadAnswer, with its defects, where nothing can.
+    """
     if response is None:
         raise _refused(participant, [Defect("undecodable", None, "")], "it cannot be decoded")
     defects: list[Defect] = []
-    observed_at, clock_skew_seconds = _observed_at(response, received_at, max_clock_skew_seconds, defects)
-    if last_observed_at is not None and observed_at < last_observed_at:
-        defects.append(Defect("time_going_back", None, observed_at.isoformat()))
-        why = f"its time {observed_at.isoformat()} is before that of the last one, {last_observed_at.isoformat()}"
+    response_time = _response_time(response)
+    is_news = last_observed_at is None or not seen or response_time != seen[-1]
+    if last_observed_at is None or is_news:
+        observed_at, clock_skew_seconds = _observed_at(response, received_at, max_clock_skew_seconds, defects)
+    else:
+        # However long ago that was: what looks like a wrong clock is the time since then.
+        observed_at, clock_skew_seconds = last_observed_at, None
+    if last_observed_at is not None and (observed_at < last_observed_at or response_time in seen[:-1]):
+        told = min(observed_at, _as_told(response, observed_at)).isoformat()
+        defects.append(Defect("time_going_back", None, told))
+        why = f"its time {told} is before that of the last one, {last_observed_at.isoformat()}"
         raise _refused(participant, defects, why)
     if not response.policies:
         defects.append(Defect("no_policies", None, ""))
@@ -122,11 +144,17 @@ def read(
         buckets=buckets,
         refused=refused,
     )
-    return Answer(snapshot, tuple(defects), clock_skew_seconds)
+    return Answer(snapshot, tuple(defects), clock_skew_seconds, response_time, is_news)
 
 
 def _refused(participant: Ispb, defects: list[Defect], why: str) -> BadAnswer:
     return BadAnswer(f"the Bridge's answer for {participant} was refused: {why}", defects=tuple(defects))
+
+
+def _response_time(response: GetRateLimitPoliciesResponse) -> ResponseTime | None:
+    if not response.HasField("response_time"):
+        return None
+    return response.response_time.seconds, response.response_time.nanos
 
 
 def _observed_at(
@@ -148,6 +176,14 @@ def _observed_at(
         defects.append(Defect("clock_skew", None, response_time.isoformat()))
         return received_at, skew_seconds
     return response_time, skew_seconds
+
+
+def _as_told(response: GetRateLimitPoliciesResponse, otherwise: datetime) -> datetime:
+    """Returns the answer's time as it came."""
+    try:
+        return response.response_time.ToDatetime(UTC) if response.HasField("response_time") else otherwise
+    except (ValueError, OverflowError):
+        return otherwise
 
 
 def _category(category: str, defects: list[Defect]) -> str | None:
@@ -195,10 +231,6 @@ def _buckets(
 def _impossible(name: str, policy: RateLimitPolicy) -> Defect | None:
     if policy.capacity < 1:
         return Defect("bad_capacity", name, str(policy.capacity))
-    if policy.available_tokens < 0:
-        return Defect("negative_tokens", name, str(policy.available_tokens))
-    if policy.available_tokens > policy.capacity:
-        return Defect("tokens_over_capacity", name, f"{policy.available_tokens} of {policy.capacity}")
     if policy.refill_tokens < 1:
         return Defect("bad_refill", name, str(policy.refill_tokens))
     if policy.refill_period_sec < 1:

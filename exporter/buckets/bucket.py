@@ -40,6 +40,9 @@ class ResponseCounts:
 class Bucket:
     """State of one policy's bucket: tokens, and how it refills.
 
+    There may be fewer tokens than none (a 404 takes several at once) and more than the
+    capacity (of a category that has become smaller): as empty as can be, and as full.
+
     Raises ValueError naming policy and figures where no bucket can be like that.
     """
 
@@ -55,22 +58,29 @@ class Bucket:
             raise ValueError("a bucket needs a policy name")
         if self.capacity < 1:
             raise ValueError(f"{self.policy}: capacity {self.capacity} is below 1")
-        if not 0 <= self.available_tokens <= self.capacity:
-            raise ValueError(f"{self.policy}: {self.available_tokens} tokens do not fit a capacity of {self.capacity}")
         if self.refill_tokens < 1:
             raise ValueError(f"{self.policy}: a refill of {self.refill_tokens} tokens is below 1")
         if self.refill_period_seconds < 1:
             raise ValueError(f"{self.policy}: a refill period of {self.refill_period_seconds}s is below 1s")
 
     @property
+    def is_empty(self) -> bool:
+        return self.available_tokens <= 0
+
+    @property
+    def left_percent(self) -> float:
+        """Tokens left, of 100 at capacity: 0 to 100."""
+        return 100.0 * min(max(self.available_tokens, 0), self.capacity) / self.capacity
+
+    @property
     def utilization_percent(self) -> float:
         """100 x (1 - available / capacity), 0 to 100."""
-        return 100.0 * (self.capacity - self.available_tokens) / self.capacity
+        return 100.0 * (self.capacity - min(max(self.available_tokens, 0), self.capacity)) / self.capacity
 
     @property
     def recovery_eta_seconds(self) -> float:
         """Seconds to full at the continuous refill rate if nothing is consumed; 0 when full."""
-        return (self.capacity - self.available_tokens) * self.refill_period_seconds / self.refill_tokens
+        return max(0, self.capacity - self.available_tokens) * self.refill_period_seconds / self.refill_tokens
 
 
 @dataclass(frozen=True, slots=True)

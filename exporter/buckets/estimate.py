@@ -4,8 +4,9 @@ A window ends at the last observation and begins at the one nearest to W before
 it. W is the configured window, at least three poll intervals, rounded up to whole
 refill periods (where these are at most 15 minutes): over whole periods the refill
 is the same however it comes. Consumption is summed over consecutive observations
-as ``min(earlier + refilled, capacity) - later``; what overflowed at capacity is
-invisible, so the sum is a lower bound there.
+as ``min(earlier + refilled, capacity) - later`` (nothing refills what holds more
+than its capacity); what overflowed at capacity is invisible, so the sum is a lower
+bound there.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class Estimator:
             return BucketObservation(bucket, None, None, share)
         per_second = max(0.0, _consumed(history, window, self.mode) / span_seconds)
         drain_per_second = per_second - history.refill_tokens / history.refill_period_seconds
-        if bucket.available_tokens == 0:
+        if bucket.is_empty:
             exhaustion_seconds = 0.0
         elif drain_per_second > _NEARLY / 60:
             exhaustion_seconds = bucket.available_tokens / drain_per_second
@@ -177,10 +178,10 @@ def _consumed_continuous(history: _History, window: list[_Seen]) -> float:
     last, tokens, _ = window[0]
     level, consumed = float(tokens), 0
     for at, tokens, _ in window[1:]:
-        level = min(level + per_second * (at - last), capacity)
+        level = max(level, min(level + per_second * (at - last), capacity))
         taken = math.floor(level - tokens + _NEARLY)
         consumed += taken
-        level = min(level - taken, capacity)
+        level = min(level - taken, max(tokens, capacity))
         last = at
     return consumed
 
@@ -192,7 +193,7 @@ def _consumed_stepwise(history: _History, window: list[_Seen]) -> float:
     for at, tokens, _ in window[1:]:
         # Whether a step that is due about now has come already, the next observation will tell.
         until = phase.steps_before(at) if at < newest else max(steps, phase.steps_surely_before(at))
-        consumed += min(before + (until - steps) * refill_tokens, capacity) - tokens
+        consumed += max(before, min(before + (until - steps) * refill_tokens, capacity)) - tokens
         steps, before = until, tokens
     return consumed
 
@@ -203,7 +204,7 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
     steps = math.floor(span_seconds / history.refill_period_seconds)
     if history.refill_period_seconds > LONGEST_WHOLE_PERIOD_SECONDS:
         steps = 0
-    room = history.capacity - max(tokens for _, tokens, _ in window)
+    room = max(0, history.capacity - max(tokens for _, tokens, _ in window))
     return window[0][1] - window[-1][1] + steps * min(history.refill_tokens, room)
 
 

@@ -41,8 +41,9 @@ class ParticipantGauge:
 BUCKET_GAUGES: Final = (
     BucketGauge(
         "dict_rate_limit_available_tokens",
-        "Tokens in the bucket, as DICT answered.",
+        "Tokens in the bucket, as DICT answered; below 0: in debt.",
         lambda o: o.bucket.available_tokens,
+        minimum=float("-inf"),
     ),
     BucketGauge(
         "dict_rate_limit_capacity",
@@ -98,6 +99,12 @@ PARTICIPANT_GAUGES: Final = (
         "dict_rate_limit_poll_interval_seconds",
         "Seconds between polls, as stretched by the budget of POLICIES_LIST.",
         lambda v: v.poll.interval_seconds,
+    ),
+    ParticipantGauge(
+        "dict_rate_limit_refused_policies",
+        "Policies whose figures in the last answer cannot be, and were refused.",
+        lambda v: float(len(v.refused)),
+        minimum=0.0,
     ),
     ParticipantGauge(
         "dict_rate_limit_clock_skew_seconds",

@@ -113,7 +113,8 @@ class View:
 
     ``buckets`` by policy, sorted. ``category`` is None where none was confirmed
     within the staleness. ``refused`` are the policies that the last answer held
-    with impossible figures.
+    with impossible figures. ``observed_at`` is the last observation's, and ``news_at`` the
+    poll (its UTC time) that first held it; it ``is_stale`` where answers have repeated it for the staleness.
     """
 
     poll: Poll
@@ -121,6 +122,9 @@ class View:
     category: str | None = None
     category_confirmed_at: datetime | None = None
     refused: tuple[PolicyName, ...] = ()
+    observed_at: datetime | None = None
+    news_at: datetime | None = None
+    is_stale: bool = False
 
     @property
     def participant(self) -> Ispb:
@@ -133,15 +137,15 @@ class View:
 
     @property
     def up(self) -> bool:
-        return self.poll.answered
+        return self.poll.answered and not self.is_stale
 
 
 def view_after(earlier: View | None, poll: Poll) -> View:
     """Returns what `/metrics` shows after ``poll``, given what it showed before.
 
     A bucket that no answer has confirmed for ``poll.staleness_seconds`` is not
-    shown. An exporter that has just started (another ``stream_id``) shows
-    nothing of what its predecessor knew.
+    shown. An observation that is answered again confirms nothing. An exporter that
+    has just started (another ``stream_id``) shows nothing of what its predecessor knew.
     """
     if earlier is not None and poll.sequence and earlier.poll.stream_id != poll.stream_id:
         earlier = None
@@ -154,20 +158,26 @@ def view_after(earlier: View | None, poll: Poll) -> View:
     category: str | None = None
     category_confirmed_at: datetime | None = None
     refused: tuple[PolicyName, ...] = ()
+    observed_at: datetime | None = None
+    news_at: datetime | None = None
     if earlier is not None:
-        refused = earlier.refused
+        refused, observed_at, news_at = earlier.refused, earlier.observed_at, earlier.news_at
         if earlier.category_confirmed_at is not None and fresh(earlier.category_confirmed_at):
             category, category_confirmed_at = earlier.category, earlier.category_confirmed_at
 
     result = poll.result
     if isinstance(result, Failure):
-        return View(poll, kept, category, category_confirmed_at, refused)
+        return View(poll, kept, category, category_confirmed_at, refused, observed_at, news_at)
 
+    if news_at is None or observed_at != result.observed_at:
+        news_at = poll.polled_at
+    if not fresh(news_at):
+        return View(poll, kept, category, category_confirmed_at, result.refused, observed_at, news_at, is_stale=True)
     if result.category is not None:
-        category, category_confirmed_at = result.category, poll.polled_at
-    confirmed = {b.bucket.policy: VisibleBucket(b, result.observed_at, poll.polled_at) for b in result.buckets}
+        category, category_confirmed_at = result.category, news_at
+    confirmed = {b.bucket.policy: VisibleBucket(b, result.observed_at, news_at) for b in result.buckets}
     missing = kept.keys() - confirmed.keys()
     if missing:
         confirmed |= {p: kept[p] for p in missing}
         confirmed = dict(sorted(confirmed.items()))
-    return View(poll, confirmed, category, category_confirmed_at, result.refused)
+    return View(poll, confirmed, category, category_confirmed_at, result.refused, result.observed_at, news_at)

@@ -131,7 +131,7 @@ def _by_steadiness(
     steps = round(elapsed_seconds / period_seconds)
     near = abs(elapsed_seconds - steps * period_seconds) < period_seconds / 10
     # A dry bucket's consumption is whatever was refilled: steady under either assumption.
-    dry = before == 0 or after == 0
+    dry = before <= 0 or after <= 0
     if steps < 1 or not near or dry or before + refill_tokens * (steps + 1) > bucket.capacity:
         evidence.rates.clear()
         return None

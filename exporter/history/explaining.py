@@ -19,7 +19,7 @@ from exporter.rules.promql.selecting import nearest
 from exporter.rules.promql.sources import Moment, ViewSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from exporter.alerts.alert import Alert, Rule, RuleSample, Severity
@@ -163,6 +163,10 @@ class _Watched:
             rule.severity,
             rule.per_policy,
         )
+
+    @property
+    def fixed_labels(self) -> Mapping[str, str]:
+        return self.rule.fixed_labels
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:
         return self.rule.has_data(view, policy)

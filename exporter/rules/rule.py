@@ -48,6 +48,10 @@ class CompiledRule:
     def expr(self) -> str:
         return self.expression.text
 
+    @property
+    def fixed_labels(self) -> dict[str, str]:
+        return {name: template.text for name, template in self.labels.items() if template.is_constant}
+
     def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
         try:

@@ -79,14 +79,6 @@ def _bad_capacity(response: Response) -> None:
     response.policies[0].capacity = 0
 
 
-def _negative_tokens(response: Response) -> None:
-    response.policies[0].available_tokens = -1
-
-
-def _tokens_over_capacity(response: Response) -> None:
-    response.policies[0].available_tokens = response.policies[0].capacity + 1
-
-
 def _bad_refill(response: Response) -> None:
     response.policies[0].refill_tokens = 0
 
@@ -114,8 +106,6 @@ KINDS: Final[dict[str, Callable[[Response], bytes | None]]] = {
     "bad_name": _bad_name,
     "duplicate_policy": _duplicate_policy,
     "bad_capacity": _bad_capacity,
-    "negative_tokens": _negative_tokens,
-    "tokens_over_capacity": _tokens_over_capacity,
     "bad_refill": _bad_refill,
     "bad_refill_period": _bad_refill_period,
     "bad_response_counts": _bad_response_counts,

@@ -23,11 +23,15 @@ SELECT participant, policy, capacity, refill_tokens, refill_period_seconds
 -- Bucket states that changed, or whose heartbeat was due.
 INSERT INTO dict_rate_limit_states (
        participant, observed_at, polled_at, category, policy, available_tokens, capacity, refill_tokens,
-       refill_period_seconds, responses_total, responses_not_found, responses_rate_limited, responses_instance,
-       consumption_rate_per_minute, exhaustion_projection_seconds, error_404_rate)
+       refill_period_seconds, utilization_percent, recovery_eta_seconds, responses_total, responses_not_found,
+       responses_rate_limited, responses_instance, consumption_rate_per_minute, exhaustion_projection_seconds,
+       error_404_rate)
 SELECT p.participant, p.observed_at, p.polled_at, p.category, s.policy, s.available_tokens, s.capacity,
-       s.refill_tokens, s.refill_period_seconds, s.responses_total, s.responses_not_found, s.responses_rate_limited,
-       s.responses_instance, s.consumption_rate_per_minute, s.exhaustion_projection_seconds, s.error_404_rate
+       s.refill_tokens, s.refill_period_seconds,
+       100.0::float8 * (s.capacity - least(greatest(s.available_tokens, 0), s.capacity)) / s.capacity,
+       greatest(0, s.capacity::float8 - s.available_tokens) * s.refill_period_seconds / s.refill_tokens,
+       s.responses_total, s.responses_not_found, s.responses_rate_limited, s.responses_instance,
+       s.consumption_rate_per_minute, s.exhaustion_projection_seconds, s.error_404_rate
   FROM unnest(
        %(place)s::int[], %(policy)s::text[], %(available_tokens)s::bigint[], %(capacity)s::bigint[],
        %(refill_tokens)s::bigint[], %(refill_period_seconds)s::bigint[], %(responses_total)s::bigint[],

@@ -148,7 +148,7 @@ def bucket_page(views: Mapping[Ispb, View], alerts: Sequence[Alert], asked: Aske
             if asked.policy and policy != asked.policy:
                 continue
             bucket = visible.observation.bucket
-            left = bucket.available_tokens / bucket.capacity
+            left = bucket.left_percent
             level = _level(bucket)
             levels[level] += 1
             if LEVELS.index(level) >= least:
@@ -163,7 +163,7 @@ def bucket_page(views: Mapping[Ispb, View], alerts: Sequence[Alert], asked: Aske
             participant=participant,
             policy=policy,
             level=_level(visible.observation.bucket),
-            left_percent=100 * left,
+            left_percent=left,
             observation=visible.observation,
             observed_at=visible.observed_at,
             answered=visible.confirmed_at == views[participant].poll.polled_at,
@@ -283,9 +283,9 @@ def figure(value: float) -> str:
 
 
 def _level(bucket: Bucket) -> Level:
-    if bucket.available_tokens == 0:
+    if bucket.is_empty:
         return "empty"
-    left_percent = 100 * bucket.available_tokens / bucket.capacity
+    left_percent = bucket.left_percent
     if left_percent <= CRITICAL_LEFT_PERCENT:
         return "critical"
     return "warning" if left_percent <= WARNING_LEFT_PERCENT else "ok"

@@ -237,12 +237,67 @@ async def test_a_bad_answer_is_a_failed_poll_with_its_defects_counted() -> None:
 
 
 async def test_a_defect_in_an_answer_that_is_used_is_counted() -> None:
-    made, polls, _, metrics = poller(lambda: answer(available=-1))
+    made, polls, _, metrics = poller(lambda: answer(category="Z"))
 
     await made.poll(15)
 
     assert isinstance(polls[0].result, Observation)
-    assert value(metrics, defects("negative_tokens")) == 1
+    assert value(metrics, defects("unknown_category")) == 1
+
+
+class SetClock(Clock):
+    """Shows the time that a test sets."""
+
+    def __init__(self) -> None:
+        self.at = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def go_on(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+async def test_an_answer_that_a_cache_repeats_becomes_a_failed_poll_and_news_ends_it(caplog) -> None:
+    clock, repeated = SetClock(), answer(available=18_000)
+    made, polls, client, metrics = poller(repeated, clock=clock)
+    for _ in range(22):
+        await made.poll(15)
+        clock.go_on(15)
+    client.outcomes = [lambda: answer(available=18_000, ahead_seconds=330)]
+    await made.poll(15)
+
+    assert [poll.answered for poll in polls] == [True] * 20 + [False] * 2 + [True]
+    assert polls[20].result.code == "BAD_ANSWER"
+    assert "is there a cache in between?" in polls[20].result.message
+    assert value(metrics, defects("repeated")) == 2
+    assert value(metrics, defects("clock_skew")) is None
+    consumption = {b.consumption_rate_per_minute for p in polls[:20] for b in p.result.buckets}
+    assert consumption <= {None}, "what repeats makes up no consumption"
+
+
+async def test_an_answer_that_comes_again_says_nothing_of_the_tokens_that_are_left() -> None:
+    made, _, _, _ = poller(answer(tokens=12))
+    for _ in range(3):
+        await made.poll(15)
+
+    assert made._budget.tokens == 10
+
+
+async def test_caches_that_answer_in_turn_are_no_news_either() -> None:
+    clock = SetClock()
+    old, older = answer(ahead_seconds=-3600), answer(ahead_seconds=-7200)
+    made, polls, client, _ = poller(old, clock=clock)
+    for outcome in (older, old, older, old, older):
+        client.outcomes = [outcome]
+        await made.poll(15)
+        clock.go_on(15)
+
+    assert [poll.answered for poll in polls] == [True, True, False, True, False]
+
+
+async def test_a_debt_is_never_less_than_it_was() -> None:
+    assert Budget(-3, 20).less(1).tokens == -3
 
 
 async def test_a_failure_is_a_warning_once_and_its_end_is_told(caplog) -> None:
@@ -277,6 +332,27 @@ async def test_after_429_the_bucket_has_time_to_refill() -> None:
 
     assert wait_seconds >= 20
     assert client.asked[1]["retries"] == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "wait_seconds"),
+    [
+        (Budget(15, 20, 6000, 60), 10),
+        (Budget(15, 20, 6, 60), 10),
+        (Budget(15, 20, 1, 60), 60),
+        (Budget(0, 20, 6000, 60), 0.01),
+        (Budget(), 10),
+    ],
+    ids=["more than published", "as published", "less than published", "it was dry", "not known"],
+)
+def test_a_429_that_the_budget_does_not_explain_makes_its_refill_that_of_dict_or_slower(
+    known: Budget, wait_seconds: float
+) -> None:
+    dry = known.dry()
+
+    assert (dry.tokens, dry.capacity) == (0, 20)
+    assert dry.seconds_per_token == pytest.approx(wait_seconds)
+    assert dry.dry() == dry
 
 
 async def test_calls_that_were_not_answered_count_against_the_budget() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +25,7 @@ from exporter.errors import RuleEvaluationFailed
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, poll, view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from exporter.buckets.observation import View
 
@@ -44,6 +44,11 @@ class StandInRule:
     value: float = 85.0
     data: bool = True
     result: Callable[[View, Sequence[Alert]], list[RuleSample]] | None = None
+    more_labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fixed_labels(self) -> dict[str, str]:
+        return {"severity": str(self.severity)} | self.more_labels
 
     def has_data(self, view: View, policy: str | None) -> bool:
         return self.data and (policy in view.buckets if self.per_policy else view.participant == PARTICIPANT)
@@ -52,7 +57,7 @@ class StandInRule:
         own = {"alertname": self.name, "severity": str(self.severity), "participant": PARTICIPANT}
         if self.per_policy:
             own["policy"] = POLICY
-        return RuleSample(own | labels, {"summary": f"{self.value:g}"}, self.value)
+        return RuleSample(own | labels | dict(self.more_labels), {"summary": f"{self.value:g}"}, self.value)
 
     def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         if self.result is not None:
@@ -341,7 +346,6 @@ def test_a_rule_does_not_see_alerts_of_another_group() -> None:
         (view(poll(bucket(policy=POLICY), seconds=15)), True, Reason.RECOVERED),
         (view(poll(bucket(policy=POLICY), seconds=15)), False, Reason.NO_DATA),
         (view(poll(bucket(policy="OTHER"), seconds=15)), True, Reason.POLICY_GONE),
-        (view(poll(bucket(policy="OTHER"), seconds=15, refused=(POLICY,))), True, Reason.NO_DATA),
         (view(failed(15)), True, Reason.NO_DATA),
     ],
 )
@@ -349,6 +353,74 @@ def test_a_resolution_says_why(seen, data, reason) -> None:
     evaluation = evaluate([StandInRule(true=False, data=data)], seen, by_fingerprint([alert()]))
 
     assert [t.alert.reason for t in evaluation.transitions] == [reason]
+
+
+def test_an_alert_is_held_while_the_figures_of_its_bucket_are_refused() -> None:
+    refused = view(poll(bucket(policy="OTHER"), seconds=15, refused=(POLICY,)))
+    held = evaluate([StandInRule(true=False)], refused, by_fingerprint([alert()]))
+    gone = evaluate([StandInRule(true=False)], view(poll(bucket(policy="OTHER"), seconds=30)), held.alerts)
+
+    assert (held.transitions, list(held.alerts.values())) == ((), [alert()])
+    assert [t.alert.reason for t in gone.transitions] == ["policy_gone"]
+
+
+def test_a_pending_alert_is_not_held_while_the_figures_of_its_bucket_are_refused() -> None:
+    refused = view(poll(bucket(policy="OTHER"), seconds=15, refused=(POLICY,)))
+
+    assert not evaluate([StandInRule(true=False)], refused, by_fingerprint([alert(state=AlertState.PENDING)])).alerts
+
+
+LABELS = {"team": "pix"}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (StandInRule(), StandInRule(more_labels=LABELS)),
+        (StandInRule(more_labels=LABELS), StandInRule()),
+        (StandInRule(more_labels=LABELS), StandInRule(more_labels={"team": "other"})),
+        (StandInRule(), StandInRule(severity=Severity.CRITICAL)),
+    ],
+    ids=["added", "removed", "changed", "severity"],
+)
+def test_an_alert_whose_rule_has_other_labels_now_ends_as_that(before: StandInRule, now: StandInRule) -> None:
+    fires = after((0, [before]))
+
+    evaluation = evaluate([now], view(poll(seconds=15)), fires.alerts, rules_are_new=True)
+
+    assert {(t.alert.state, t.alert.reason) for t in evaluation.transitions} == {
+        ("resolved", "rule_changed"),
+        ("firing", None),
+    }
+
+
+def test_an_alert_that_recovers_as_its_rule_gets_other_labels_has_recovered() -> None:
+    fires = after((0, [StandInRule()]))
+    now = StandInRule(more_labels=LABELS, true=False)
+
+    evaluation = evaluate([now], view(poll(seconds=15)), fires.alerts, rules_are_new=True)
+
+    assert [t.alert.reason for t in evaluation.transitions] == ["recovered"]
+
+
+def test_another_level_that_begins_after_a_reload_changes_no_rule() -> None:
+    low, high = StandInRule(), StandInRule(severity=Severity.CRITICAL)
+    fires = after((0, [low, replace(high, true=False)]))
+
+    evaluation = evaluate([replace(low, true=False), high], view(poll(seconds=15)), fires.alerts, rules_are_new=True)
+
+    assert {t.alert.reason for t in evaluation.transitions} == {"recovered", None}
+
+
+def test_labels_that_change_under_the_same_rule_are_no_change_of_the_rule() -> None:
+    def made(**labels: str) -> StandInRule:
+        return StandInRule(result=lambda _view, _alerts: [StandInRule().sample(**labels)])
+
+    fires = after((0, [made(psp_category="F")]))
+
+    evaluation = evaluate([made()], view(poll(seconds=15)), fires.alerts)
+
+    assert {t.alert.reason for t in evaluation.transitions} == {"recovered", None}
 
 
 @pytest.mark.parametrize(("seen", "reason"), [(view(poll(seconds=15)), "recovered"), (view(failed(15)), "no_data")])

@@ -15,6 +15,7 @@ from exporter.errors import BadAnswer
 from tests.support.builders import PARTICIPANT, at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from exporter.bridge.answer import Reason
@@ -33,7 +34,11 @@ def response(*policies: RateLimitPolicy, **given: Any) -> GetRateLimitPoliciesRe
 
 
 def judge(
-    answered: GetRateLimitPoliciesResponse | None, *, last: datetime | None = None, received: datetime = NOW
+    answered: GetRateLimitPoliciesResponse | None,
+    *,
+    last: datetime | None = None,
+    received: datetime = NOW,
+    seen: Sequence[datetime] = (),
 ) -> Answer:
     return read(
         answered,
@@ -41,6 +46,7 @@ def judge(
         received_at=received,
         last_observed_at=last,
         max_clock_skew_seconds=300,
+        seen=[(int(time.timestamp()), 0) for time in seen],
     )
 
 
@@ -74,8 +80,6 @@ def test_the_clock_skew_is_dicts_clock_less_ours():
     ("bad", "reason", "value"),
     [
         (policy("BAD", capacity=0), "bad_capacity", "0"),
-        (policy("BAD", -1), "negative_tokens", "-1"),
-        (policy("BAD", 36_001), "tokens_over_capacity", "36001 of 36000"),
         (policy("BAD", refill_tokens=0), "bad_refill", "0"),
         (policy("BAD", refill_tokens=-5), "bad_refill", "-5"),
         (policy("BAD", refill_period_sec=0), "bad_refill_period", "0"),
@@ -114,10 +118,10 @@ def test_a_policy_that_comes_twice_is_refused_because_nobody_knows_which_is_true
 
 
 def test_a_policy_that_comes_good_after_it_was_refused_stays_refused():
-    answer = judge(response(policy("TWICE", -1), policy("TWICE"), policy("GOOD")))
+    answer = judge(response(policy("TWICE", refill_tokens=0), policy("TWICE"), policy("GOOD")))
 
     assert answer.snapshot.refused == ("TWICE",)
-    assert reasons(answer) == ["negative_tokens", "duplicate_policy"]
+    assert reasons(answer) == ["bad_refill", "duplicate_policy"]
 
 
 @pytest.mark.parametrize("category", ["", "Z", "e", "AA"])
@@ -162,7 +166,7 @@ def test_thousands_of_policies_are_read_up_to_a_bound():
 
 def test_thousands_of_bad_policies_make_a_bounded_number_of_defects():
     with pytest.raises(BadAnswer) as caught:
-        judge(response(*(policy(f"P{number}", -1) for number in range(5_000))))
+        judge(response(*(policy(f"P{number}", refill_tokens=0) for number in range(5_000))))
 
     assert len(caught.value.defects) == MAX_POLICIES + 1
 
@@ -205,8 +209,39 @@ def test_a_response_time_within_the_allowed_skew_is_the_truth(skew: int):
     assert answer.defects == ()
 
 
-def test_the_same_response_time_as_the_last_is_no_defect():
-    assert judge(response(policy(), response_time=NOW), last=NOW).defects == ()
+@pytest.mark.parametrize("available", [-1, -1_000_000, 36_001])
+def test_a_bucket_in_debt_or_above_its_capacity_is_used_as_it_is(available: int):
+    answer = judge(response(policy("ENTRIES_WRITE", available)))
+
+    assert [b.available_tokens for b in answer.snapshot.buckets] == [available]
+    assert (answer.defects, answer.snapshot.refused) == ((), ())
+
+
+@pytest.mark.parametrize("seconds", [0, 15, 299, 301, 86_400])
+def test_the_last_answer_again_is_no_news_and_no_defect_however_late(seconds: int):
+    answer = judge(response(policy(), response_time=NOW), last=at(0), received=at(seconds), seen=[at(-15), NOW])
+
+    assert (answer.is_news, answer.defects, answer.snapshot.observed_at) == (False, (), at(0))
+    assert answer.clock_skew_seconds is None
+
+
+def test_the_last_answer_again_keeps_the_time_that_it_was_stamped_with():
+    skewed = response(policy(), response_time=at(-3600))
+
+    assert judge(skewed, last=at(0), received=at(15), seen=[at(-3600)]).snapshot.observed_at == at(0)
+
+
+@pytest.mark.parametrize("time", [at(-15), at(-3600)], ids=["right clock", "wrong clock"])
+def test_an_answer_from_before_the_last_is_refused_also_where_its_clock_is_not_believed(time: datetime):
+    with pytest.raises(BadAnswer, match="before that of the last one") as caught:
+        judge(response(policy(), response_time=time), last=at(0), received=at(15), seen=[time, at(-1800)])
+
+    assert caught.value.defects[-1].reason == "time_going_back"
+
+
+def test_another_response_time_is_news():
+    assert judge(response(policy(), response_time=at(1)), last=NOW, seen=[NOW]).is_news
+    assert judge(response(policy(), response_time=None), last=NOW, received=at(1), seen=[NOW]).is_news
 
 
 def test_an_answer_older_than_the_last_is_refused_whole():
@@ -231,7 +266,7 @@ def test_our_clock_stands_in_only_while_it_does_not_go_back_either():
     [
         (None, "undecodable"),
         (response(), "no_policies"),
-        (response(policy("A", -1)), "negative_tokens"),
+        (response(policy("A", refill_tokens=0)), "bad_refill"),
         (response(policy("")), "empty_name"),
     ],
 )

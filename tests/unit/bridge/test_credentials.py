@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from exporter import watched_files
 from exporter.bridge.credentials import ChannelSource, read_pem, server_credentials
 from exporter.config import TlsSettings
 from exporter.errors import ConfigurationError
@@ -110,7 +111,10 @@ async def test_a_channel_is_not_made_of_files_that_cannot_be_used(tmp_path: Path
         source.channel()
 
 
-async def test_files_have_changed_only_when_they_have(tls: TlsSettings, tmp_path: Path):
+async def test_files_have_changed_only_when_they_have(
+    tls: TlsSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
     source = ChannelSource("localhost:50051", tls, insecure=False)
     await source.channel().close()
     assert not source.changed()
@@ -122,7 +126,8 @@ async def test_files_have_changed_only_when_they_have(tls: TlsSettings, tmp_path
     assert not source.changed()
 
 
-async def test_a_file_that_went_away_is_a_change(tls: TlsSettings):
+async def test_a_file_that_went_away_is_a_change(tls: TlsSettings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
     source = ChannelSource("localhost:50051", tls, insecure=False)
     await source.channel().close()
 

@@ -16,8 +16,6 @@ ANTISCAN = "ENTRIES_READ_PARTICIPANT_ANTISCAN"
     [
         ({"policy": ""}, "^a bucket needs a policy name$"),
         ({"available": 0, "capacity": 0}, "^ENTRIES_WRITE: capacity 0 is below 1$"),
-        ({"available": -1}, "^ENTRIES_WRITE: -1 tokens do not fit a capacity of 36000$"),
-        ({"available": 36_001}, "^ENTRIES_WRITE: 36001 tokens do not fit a capacity of 36000$"),
         ({"refill_tokens": 0}, "^ENTRIES_WRITE: a refill of 0 tokens is below 1$"),
         ({"refill_period_seconds": 0}, "^ENTRIES_WRITE: a refill period of 0s is below 1s$"),
     ],
@@ -49,6 +47,20 @@ def test_utilization_is_the_share_that_is_used_up() -> None:
     assert bucket(36_000).utilization_percent == 0
     assert bucket(9_000).utilization_percent == 75
     assert bucket(0).utilization_percent == 100
+
+
+def test_a_bucket_in_debt_is_empty_and_takes_longer_to_fill() -> None:
+    debt = bucket(-1_200)
+
+    assert (debt.is_empty, debt.left_percent, debt.utilization_percent) == (True, 0, 100)
+    assert debt.recovery_eta_seconds == bucket(0).recovery_eta_seconds + 60
+
+
+def test_a_bucket_above_its_capacity_is_full() -> None:
+    above = bucket(36_001)
+
+    assert (above.is_empty, above.left_percent, above.utilization_percent) == (False, 100, 0)
+    assert above.recovery_eta_seconds == 0
 
 
 def test_recovery_takes_as_long_as_the_refill_of_what_is_missing() -> None:

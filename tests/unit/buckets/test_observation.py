@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from tests.support.builders import at, bucket, failed, observation, poll, view
+
+if TYPE_CHECKING:
+    from exporter.buckets.observation import Poll
 
 WRITE, LIST = bucket(), bucket(20, policy="CLAIMS_LIST", capacity=20)
 
@@ -36,6 +41,31 @@ def test_an_answer_confirms_its_buckets() -> None:
     assert seen.buckets["ENTRIES_WRITE"].observation.bucket.available_tokens == 5
     assert (seen.buckets["ENTRIES_WRITE"].observed_at, seen.buckets["ENTRIES_WRITE"].confirmed_at) == (at(14), at(15))
     assert (seen.buckets["CLAIMS_LIST"].observed_at, seen.buckets["CLAIMS_LIST"].confirmed_at) == (at(0), at(0))
+
+
+def again(seconds: float, **given: Any) -> Poll:
+    """A poll that was given the answer of the first."""
+    return poll(seconds=seconds, result=observation(WRITE, seconds=0), **given)
+
+
+def test_an_answer_that_comes_again_confirms_nothing() -> None:
+    seen = view(poll(WRITE), again(15), again(299))
+
+    assert (seen.up, seen.is_stale, seen.news_at) == (True, False, at(0))
+    assert (seen.buckets["ENTRIES_WRITE"].confirmed_at, seen.category_confirmed_at) == (at(0), at(0))
+
+
+def test_an_answer_that_comes_again_and_again_is_stale_after_a_while_and_as_none() -> None:
+    seen = view(poll(WRITE), again(15), again(300), again(315))
+
+    assert (seen.up, seen.is_stale, policies(seen), seen.category) == (False, True, [], None)
+    assert view(poll(WRITE), again(300), poll(WRITE, seconds=315)).up
+
+
+def test_an_answer_that_comes_again_after_a_failure_is_no_news_either() -> None:
+    seen = view(poll(WRITE), failed(200), again(215))
+
+    assert seen.buckets["ENTRIES_WRITE"].confirmed_at == at(0)
 
 
 def test_a_category_outlives_failures_and_answers_without_one_until_it_is_stale() -> None:

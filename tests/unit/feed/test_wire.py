@@ -99,9 +99,16 @@ def test_other_readers_are_sent_the_seconds_to_full() -> None:
     assert message.recovery_eta_seconds == made.recovery_eta_seconds == 1350
 
 
+@pytest.mark.parametrize("available", [-3, 36_001])
+def test_a_bucket_in_debt_or_above_its_capacity_arrives_as_it_was(available: int) -> None:
+    made = poll(bucket(available))
+
+    assert poll_of(sent(made), "stream").result == made.result
+
+
 @pytest.mark.parametrize(
     "impossible",
-    [{"available_tokens": 36_001}, {"available_tokens": -1}, {"capacity": 0}, {"refill_tokens": 0}, {"policy": ""}],
+    [{"capacity": 0}, {"refill_tokens": 0}, {"policy": ""}],
 )
 def test_a_poll_that_cannot_be_is_refused(impossible: dict[str, int]) -> None:
     message = sent(poll(bucket()))

@@ -265,6 +265,7 @@ def test_a_participant_whose_polls_stop_coming_loses_its_gauges_but_not_its_last
 
     assert gone == {
         *THE_TEN[:7],
+        "dict_rate_limit_refused_policies",
         "dict_rate_limit_up",
         "dict_rate_limit_participant_info",
         "dict_rate_limit_poll_interval_seconds",

@@ -134,7 +134,7 @@ def test_an_alert_that_asks_for_an_answer_or_begins_because_there_is_none_is_not
         ("dict_rate_limit_utilization_percent >= 0", "always"),
         ("max by (participant) (dict_rate_limit_error_404_rate) > 20", "never"),
         ("(dict_rate_limit_error_404_rate > 0) < 5", "always"),
-        ("-1 > dict_rate_limit_available_tokens", "never"),
+        ("-1 > dict_rate_limit_capacity", "never"),
         ("2 == dict_rate_limit_up", "never"),
         ("dict_rate_limit_up != 2", "always"),
         ("dict_rate_limit_up > bool 1", "never"),

@@ -326,7 +326,7 @@ def test_each_kind_of_garbage_is_counted_by_its_own_name(kind: str):
 
 
 def test_there_is_garbage_of_every_kind_that_is_counted():
-    assert set(KINDS) == set(REASONS)
+    assert set(KINDS) == set(REASONS) - {"repeated"}  # which takes minutes
 
 
 def test_garbage_comes_in_turn_in_its_time():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from exporter import watched_files
 from exporter.web.renewal import WebConfigFile
 from tests.support.certificates import Authority
 
@@ -15,7 +18,8 @@ def test_without_a_file_nothing_changes():
     assert not WebConfigFile(None).changed()
 
 
-def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path):
+def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
     # As Kubernetes does it: the names stay, a link to the folder behind them is turned.
     for version in ("1", "2"):
         (tmp_path / version).mkdir()
