@@ -237,6 +237,17 @@ class WebSettings(_Section, frozen=True):
     allowed_hosts: tuple[str, ...] = ()
 
 
+class LimitsSettings(_Section, frozen=True):
+    """How many there may be at most; what is beyond is counted, logged once, and refused.
+
+    ``policies`` of one participant, gone ones included until they are stale;
+    ``participants`` that are polled, or that feeds carry.
+    """
+
+    participants: PositiveInt = 10_000
+    policies: PositiveInt = 256
+
+
 class LogSettings(_Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["logfmt", "json"] = "logfmt"
@@ -254,6 +265,7 @@ class Settings(_Section, frozen=True):
     pulsar: PulsarSettings = PulsarSettings()
     tracing: TracingSettings = TracingSettings()
     web: WebSettings = WebSettings()
+    limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
 
 
@@ -412,8 +424,8 @@ def _check(settings: Settings, source: str) -> None:
     def refuse(key: str, message: str) -> None:
         raise ConfigurationError(f"{source}: {key}: {message}")
 
-    for key, what in _listed_twice(settings):
-        refuse(key, f"{what} is listed twice")
+    for key, what in _listed_wrongly(settings):
+        refuse(key, what)
     poll = settings.poll
     if poll.interval < 1:
         refuse("poll.interval", f"{poll.interval} is below 1s")
@@ -430,12 +442,17 @@ def _check(settings: Settings, source: str) -> None:
             refuse(name, "cert_file and key_file belong together")
 
 
-def _listed_twice(settings: Settings) -> list[tuple[str, str]]:
+def _listed_wrongly(settings: Settings) -> list[tuple[str, str]]:
     lists = {
         ("participants", "an ISPB"): settings.participants,
         ("feed.targets", "an exporter"): settings.feed.targets,
     }
-    return [key for key, listed in lists.items() if len(set(listed)) != len(listed)]
+    found = [
+        (key, f"{what} is listed twice") for (key, what), listed in lists.items() if len(set(listed)) != len(listed)
+    ]
+    if len(settings.participants) > settings.limits.participants:
+        found.append(("participants", f"{len(settings.participants)} are more than limits.participants allows"))
+    return found
 
 
 def _not_above_zero(settings: Settings) -> list[str]:

@@ -198,7 +198,9 @@ class Poller:
         sink: PollSink,
         metrics: Metrics,
         clock: Clock,
+        max_policies: int = 256,
     ) -> None:
+        self._max_policies = max_policies
         self.participant = participant
         self.view: View | None = None
         self._client = client
@@ -217,6 +219,7 @@ class Poller:
         self._last_success_at: datetime | None = None
         self._clock_skew_seconds: float | None = None
         self._warned: dict[PolicyName, str] = {}
+        self._defects: frozenset[tuple[str, str | None]] = frozenset()
         self._was_up: bool | None = None
 
     async def run(self) -> None:
@@ -297,6 +300,8 @@ class Poller:
                 last_observed_at=self._observed_at,
                 max_clock_skew_seconds=self._settings.max_clock_skew,
                 seen=tuple(self._response_times),
+                known=self.view.buckets.keys() if self.view is not None else (),
+                max_policies=self._max_policies,
             )
             self._refuse_old_news(answer, received_at)
         except BadAnswer as error:
@@ -354,6 +359,7 @@ class Poller:
             self._response_times.append(answer.response_time)
         self._clock_skew_seconds = answer.clock_skew_seconds
         self._note_category(snapshot)
+        self._warned = {b.policy: self._warned[b.policy] for b in snapshot.buckets if b.policy in self._warned}
         for bucket in snapshot.buckets:
             if bucket.policy == POLICIES_LIST:
                 self._budget = Budget.of(bucket)
@@ -400,8 +406,12 @@ class Poller:
             )
 
     def _count_defects(self, defects: tuple[Defect, ...]) -> None:
+        """Counts defects, and logs those that the answer before did not have."""
+        told, self._defects = self._defects, frozenset((defect.reason, defect.policy) for defect in defects)
         for defect in defects:
             self._metrics.answer_defects.labels(self.participant, defect.reason).inc()
+            if (defect.reason, defect.policy) in told:
+                continue
             log.warning(
                 "defect in the Bridge's answer: %s",
                 defect.reason,

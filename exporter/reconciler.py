@@ -319,6 +319,7 @@ class Reconciler:
             return
         for participant in sorted(self._followed.keys() - kept):
             followed = self._followed.pop(participant)
+            self._metrics.drop(participant)
             if not followed.alerts:
                 continue
             at = fence.now()
@@ -344,6 +345,7 @@ class Reconciler:
             )
             await self._writer.commit([gone], fence)
             self._committed([gone])
+            self._metrics.drop(participant)
             self._metrics.last_evaluation_timestamp_seconds.remove(participant)
 
     async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
@@ -470,14 +472,21 @@ class Reconciler:
                 known[participant] = failure.message
             for key in self._failing.keys() - failed.keys():
                 self._failing[key].pop(participant, None)
-        at = decided[-1].poll.polled_at
-        for rule in rules:
-            self._evaluated[rule.group, rule.name] = (at, seconds / max(1, len(rules)))
+        how = decided[-1].poll.polled_at, seconds / max(1, len(rules))
+        self._evaluated = {(rule.group, rule.name): how for rule in rules}
+
+    def _forget_rules(self, rules: Sequence[Rule]) -> None:
+        """Drops what is known of rules that are gone."""
+        named = {(rule.group, rule.name) for rule in rules}
+        self._failing = {key: known for key, known in self._failing.items() if key in named}
+        for group in {rule.group for rule in self._looked_for} - {rule.group for rule in rules}:
+            self._metrics.rule_evaluation_failures.remove_by_labels({"rule_group": group})
 
     def _note_series(self, views: Sequence[View], rules: Sequence[Rule]) -> None:
         gauge = self._metrics.rule_never_had_series
         if rules is not self._looked_for:
             gauge.clear()
+            self._forget_rules(rules)
             self._looked_for, self._without_series = rules, list(rules)
             for rule in rules:
                 gauge.labels(rule.group, rule.name).set(1)

@@ -99,6 +99,7 @@ class Polling:
                 sink=stream,
                 metrics=self._metrics,
                 clock=self._clock,
+                max_policies=self._settings.limits.policies,
             )
             self.pollers[participant] = poller
             task = asyncio.create_task(poller.run(), name=f"poller {participant}")
@@ -349,7 +350,7 @@ def _feed_clients(settings: Settings, metrics: Metrics, reconciling: Reconciling
 
     if not settings.feed.insecure:
         read_pem(settings.feed.tls)  # said at the start; later a file may be half written
-    claims = Claims(lambda target: metrics.feed_refused.labels(target).inc())
+    claims = Claims(lambda target: metrics.feed_refused.labels(target).inc(), most=settings.limits.participants)
     return [
         FeedClient(
             target,

@@ -12,7 +12,7 @@ no response time, or one no calendar has         used, stamped with our clock   
 a response time off by more than max_clock_skew  used, stamped with our clock          clock_skew
 a category that DICT does not have               used, category unknown                unknown_category
 a correlation id too long or not printable       used, without it                      bad_correlation_id
-more than 256 policies                           those beyond are not read             too_many_policies
+more policies than limits.policies               those beyond are not read             too_many_policies
 a policy without a name                          that policy is refused                empty_name
 a name too long or not printable                 that policy is refused                bad_name
 a policy twice                                   refused: nobody knows which is true   duplicate_policy
@@ -39,7 +39,7 @@ from exporter.buckets.catalog import CATEGORIES
 from exporter.errors import BadAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy
 
@@ -63,9 +63,6 @@ Reason = Literal[
     "bad_response_counts",
 ]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
-
-MAX_POLICIES: Final = 256
-"""DICT publishes 31."""
 
 MAX_TEXT: Final = 128
 """Characters of a name, a correlation id, or an instance: more are not one."""
@@ -109,8 +106,12 @@ def read(
     last_observed_at: datetime | None,
     max_clock_skew_seconds: float,
     seen: Sequence[ResponseTime] = (),
+    known: Collection[PolicyName] = (),
+    max_policies: int = 256,
 ) -> Answer:
     """Returns what can be used of an answer; ``seen`` are the response times of the last ones, the newest last.
+
+    ``known`` policies come first where there are more than ``max_policies``, those that it does not hold included.
 
     Raises BadAnswer, with its defects, where nothing can.
     """
@@ -132,7 +133,7 @@ def read(
     if not response.policies:
         defects.append(Defect("no_policies", None, ""))
         raise _refused(participant, defects, "it holds no policies")
-    buckets, refused = _buckets(response, defects)
+    buckets, refused = _buckets(response, defects, known, max_policies)
     if not buckets:
         reasons = ", ".join(sorted({defect.reason for defect in defects}))
         raise _refused(participant, defects, f"it holds no usable policy ({reasons})")
@@ -201,15 +202,18 @@ def _correlation_id(correlation_id: str, defects: list[Defect]) -> str:
 
 
 def _buckets(
-    response: GetRateLimitPoliciesResponse, defects: list[Defect]
+    response: GetRateLimitPoliciesResponse,
+    defects: list[Defect],
+    known: Collection[PolicyName],
+    max_policies: int,
 ) -> tuple[tuple[Bucket, ...], tuple[PolicyName, ...]]:
     """Returns the usable buckets and the names of the refused ones, both sorted."""
-    policies = response.policies
-    if len(policies) > MAX_POLICIES:
-        defects.append(Defect("too_many_policies", None, str(len(policies))))
+    policies = _those_there_is_room_for(response.policies, known, max_policies)
+    if len(policies) < len(response.policies):
+        defects.append(Defect("too_many_policies", None, str(len(response.policies))))
     buckets: dict[str, Bucket] = {}
     refused: set[str] = set()
-    for policy in policies[:MAX_POLICIES]:
+    for policy in policies:
         name = policy.name
         if not name or not _is_text(name):
             defects.append(Defect("bad_name" if name else "empty_name", None, _shown(name)))
@@ -226,6 +230,17 @@ def _buckets(
         tuple(buckets[name] for name in sorted(buckets)),
         tuple(PolicyName(name) for name in sorted(refused)),
     )
+
+
+def _those_there_is_room_for(
+    policies: Sequence[RateLimitPolicy], known: Collection[PolicyName], max_policies: int
+) -> Sequence[RateLimitPolicy]:
+    if len(policies) + len(known) <= max_policies:
+        return policies
+    told = [policy for policy in policies if policy.name in known]
+    new = [policy for policy in policies if policy.name not in known]
+    absent = len(set(known) - {policy.name for policy in told})
+    return told[:max_policies] + new[: max(0, max_policies - len(told) - absent)]
 
 
 def _impossible(name: str, policy: RateLimitPolicy) -> Defect | None:

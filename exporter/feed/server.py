@@ -172,6 +172,7 @@ class FeedServer:
         transitions = [
             (told.participant, told.policy or None, Severity(told.severity), AlertState(told.state))
             for told in report.transitions
+            if told.participant in self._participants
         ]
         series = [(Severity(s.severity), s.per_policy) for s in report.series]
         categories = categories_of(report)

@@ -30,16 +30,24 @@ class Labels:
 class Watched:
     """What is known of one participant.
 
-    ``view`` is None where it isn't polled here. ``policies`` are all that were
-    ever seen, ``series`` the (severity, per policy) label sets that rules can
+    ``view`` is None where it isn't polled here. ``policies`` are those that were
+    seen of late, with when (monotonic seconds), ``series`` the (severity, per policy) label sets that rules can
     produce, ``counts`` how often alerts came to a state.
     """
 
     participant: Ispb
     view: View | None = None
-    policies: dict[str, None] = field(default_factory=dict)
+    policies: dict[str, float] = field(default_factory=dict)
     series: Collection[tuple[Severity, bool]] = ()
     counts: dict[tuple[AlertState, str, Severity], int] = field(default_factory=dict)
+
+    def forget_policies(self, before: float) -> bool:
+        """Drops policies that were last seen before that time, and their counts; returns whether there were any."""
+        gone = {policy for policy, seen_at in self.policies.items() if seen_at < before}
+        if gone:
+            self.policies = {policy: seen_at for policy, seen_at in self.policies.items() if policy not in gone}
+            self.counts = {key: count for key, count in self.counts.items() if key[1] not in gone}
+        return bool(gone)
 
     def buckets(self) -> list[tuple[Labels, BucketObservation]]:
         """Returns the buckets that are shown, with their labels."""

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FORGET_SECONDS: Final = 3600.0
+"""How long the counters of a policy, or a participant, are shown that is gone."""
+
+SWEEP_SECONDS: Final = 60.0
+
 MISSED_POLLS: Final = 3
 """A participant whose polls stopped coming loses its gauges so many intervals after the staleness."""
 
@@ -42,7 +47,7 @@ _NO_LINES: Final = Part(b"")
 class _Shown(Watched):
     """A participant with its ready lines, one part per family."""
 
-    __slots__ = ("counter_parts", "gauge_parts", "outdated", "shown_until")
+    __slots__ = ("counter_parts", "gauge_parts", "outdated", "shown_until", "touched_at")
 
     def __init__(self, participant: Ispb) -> None:
         super().__init__(participant)
@@ -50,6 +55,7 @@ class _Shown(Watched):
         self.counter_parts: list[Part] = [_NO_LINES] * len(COUNTER_FAMILIES)
         self.outdated = True
         self.shown_until = 0.0
+        self.touched_at = 0.0
 
 
 class Metrics(ProgramMetrics):
@@ -64,16 +70,20 @@ class Metrics(ProgramMetrics):
         self._shown: dict[str, _Shown] = {}
         self._series: frozenset[tuple[Severity, bool]] = frozenset()
         self._gzip_asked = False
+        self._swept_at = monotonic()
         self.registry.register(Guarded(_Participants(self._everyone), "participants", self.collector_errors))
 
     def show(self, view: View) -> None:
         """Shows what is known of a participant after a poll."""
         poll = view.poll
         shown = self._of(poll.participant)
+        now = shown.touched_at = self._monotonic()
         shown.view = view
-        shown.shown_until = self._monotonic() + poll.staleness_seconds + MISSED_POLLS * poll.interval_seconds
+        shown.shown_until = now + poll.staleness_seconds + MISSED_POLLS * poll.interval_seconds
         if not view.buckets.keys() <= shown.policies.keys():
-            shown.policies |= dict.fromkeys(view.buckets)
+            shown.outdated = True
+        shown.policies |= dict.fromkeys(view.buckets, now)
+        if len(shown.policies) > len(view.buckets) and shown.forget_policies(now - FORGET_SECONDS):
             shown.outdated = True
         buckets = shown.buckets()
         shown.gauge_parts = [
@@ -81,6 +91,21 @@ class Metrics(ProgramMetrics):
             for family, before in zip(GAUGE_FAMILIES, shown.gauge_parts, strict=True)
         ]
         self._update_counters(shown)
+        if now - self._swept_at >= SWEEP_SECONDS:
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        """Drops what is left of participants that are gone."""
+        self._swept_at = now
+        for shown in list(self._shown.values()):
+            if shown.touched_at < now - FORGET_SECONDS and shown.shown_until < now - FORGET_SECONDS:
+                self.drop(shown.participant)
+
+    def drop(self, participant: str) -> None:
+        """Shows nothing of a participant any more, its counters included: it is not watched any more."""
+        self._shown.pop(participant, None)
+        for metric in self.by_participant:
+            metric.remove_by_labels({"participant": participant})
 
     def forget(self, participant: Ispb) -> None:
         """Shows no gauges of a participant any more; its counters stay."""
@@ -94,6 +119,9 @@ class Metrics(ProgramMetrics):
         if state is AlertState.PENDING:
             return
         shown = self._of(participant)
+        shown.touched_at = self._monotonic()
+        if policy is not None:
+            shown.policies[policy] = shown.touched_at
         key = (state, policy or "", severity)
         shown.counts[key] = shown.counts.get(key, 0) + 1
         shown.outdated = True

@@ -22,6 +22,7 @@ from exporter import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from prometheus_client.metrics import MetricWrapperBase
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 
@@ -119,6 +120,12 @@ class ProgramMetrics:
             "Polls further ahead of the database's clock than poll.max_clock_skew: they took its time.",
             ["participant"],
         )
+        self.by_participant: tuple[MetricWrapperBase, ...] = (
+            self.poll_errors,
+            self.answer_defects,
+            self.polls_late,
+            self.polls_ahead,
+        )
         self.rule_evaluation_failures = self._counter(
             "dict_rate_limit_rule_evaluation_failures",
             "Rules that could not be evaluated at a poll.",
@@ -144,6 +151,7 @@ class ProgramMetrics:
             "When rules were last evaluated for a participant, and that committed, in seconds since 1970.",
             ["participant"],
         )
+        self.by_participant += (self.last_evaluation_timestamp_seconds,)
         self.partitions_ready_months = self._late_gauge(
             "dict_rate_limit_partitions_ready_months", "Months after this one that partitions are ready for."
         )

@@ -255,3 +255,10 @@ def test_a_file_that_holds_no_secret_any_more_leaves_the_last_one_and_is_told_on
     assert [token.reveal(), token.reveal()] == ["one", "one"]
     assert [r.levelname for r in caplog.records] == ["ERROR"]
     assert "DICT_RATE_LIMIT_PULSAR__TOKEN_FILE" in caplog.text
+
+
+def test_more_participants_than_the_limit_are_refused(file) -> None:
+    path = file("participants: ['11111111', '22222222']\nlimits: {participants: 1}\n")
+
+    with pytest.raises(ConfigurationError, match=r"participants: 2 are more than limits\.participants allows"):
+        load_settings(path, {})

@@ -300,6 +300,40 @@ async def test_a_debt_is_never_less_than_it_was() -> None:
     assert Budget(-3, 20).less(1).tokens == -3
 
 
+async def test_a_defect_that_stays_is_told_once_and_counted_each_time(caplog) -> None:
+    made, _, client, metrics = poller(lambda: answer(category="Z"))
+    for _ in range(3):
+        await made.poll(15)
+    client.outcomes = [answer, lambda: answer(category="Z")]
+    for _ in range(2):
+        await made.poll(15)
+
+    assert value(metrics, defects("unknown_category")) == 4
+    assert [r.message for r in caplog.records].count("defect in the Bridge's answer: unknown_category") == 2
+
+
+async def test_policies_that_never_come_again_leave_nothing_behind() -> None:
+    numbers = iter(range(100_000))
+
+    def ever_new() -> GetRateLimitPoliciesResponse:
+        response = answer()
+        for _ in range(1_000):
+            response.policies.add(
+                name=f"P{next(numbers)}", available_tokens=1, capacity=20, refill_tokens=6, refill_period_sec=60
+            )
+        return response
+
+    made, _polls, _, metrics = poller(ever_new)
+    for _ in range(20):
+        await made.poll(15)
+
+    assert made.view is not None
+    assert len(made.view.buckets) == 256
+    assert {"POLICIES_LIST", "ENTRIES_WRITE"} < made.view.buckets.keys()
+    assert len(made._warned) <= 256
+    assert value(metrics, defects("too_many_policies")) == 20
+
+
 async def test_a_failure_is_a_warning_once_and_its_end_is_told(caplog) -> None:
     caplog.set_level("INFO")
     away = failing(BridgeUnavailable, "UNAVAILABLE")

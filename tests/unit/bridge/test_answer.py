@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.bridge import answer as module
-from exporter.bridge.answer import MAX_POLICIES, REASONS, Answer, Defect, read
+from exporter.bridge.answer import REASONS, Answer, Defect, read
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy, ResponseCounts
 from exporter.buckets import bucket as buckets
 from exporter.errors import BadAnswer
@@ -39,6 +39,7 @@ def judge(
     last: datetime | None = None,
     received: datetime = NOW,
     seen: Sequence[datetime] = (),
+    **limits: Any,
 ) -> Answer:
     return read(
         answered,
@@ -47,6 +48,7 @@ def judge(
         last_observed_at=last,
         max_clock_skew_seconds=300,
         seen=[(int(time.timestamp()), 0) for time in seen],
+        **limits,
     )
 
 
@@ -160,7 +162,7 @@ def test_counts_that_cannot_be_are_dropped_and_the_bucket_is_used(counted: Respo
 def test_thousands_of_policies_are_read_up_to_a_bound():
     answer = judge(response(*(policy(f"P{number:05d}") for number in range(5_000))))
 
-    assert len(answer.snapshot.buckets) == MAX_POLICIES
+    assert len(answer.snapshot.buckets) == 256
     assert answer.defects == (Defect("too_many_policies", None, "5000"),)
 
 
@@ -168,7 +170,16 @@ def test_thousands_of_bad_policies_make_a_bounded_number_of_defects():
     with pytest.raises(BadAnswer) as caught:
         judge(response(*(policy(f"P{number}", refill_tokens=0) for number in range(5_000))))
 
-    assert len(caught.value.defects) == MAX_POLICIES + 1
+    assert len(caught.value.defects) == 256 + 1
+
+
+def test_what_is_known_comes_before_what_is_new_and_counts_also_where_it_is_missing():
+    answered = response(*(policy(name) for name in ("NEW1", "NEW2", "KNOWN1", "NEW3")))
+
+    answer = judge(answered, known=("KNOWN1", "KNOWN2"), max_policies=3)
+
+    assert [b.policy for b in answer.snapshot.buckets] == ["KNOWN1", "NEW1"]
+    assert answer.defects == (Defect("too_many_policies", None, "4"),)
 
 
 def test_without_a_response_time_our_clock_is_used_and_the_skew_is_not_known():

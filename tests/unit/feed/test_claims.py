@@ -132,3 +132,22 @@ def test_at_no_time_has_a_participant_two_owners(taken_steps) -> None:
             free = [target for target in "abc" if not claims.taken(participant, target)]
             assert free == ([owners[participant]] if participant in owners else list("abc"))
     assert refusals == refused
+
+
+def test_participants_beyond_the_limit_are_refused_counted_and_told_once(refused, caplog) -> None:
+    claims = Claims(refused.append, most=1)
+
+    assert [claims.claim(participant, "a") for participant in (ONE, TWO, TWO, ONE)] == [True, False, False, True]
+
+    assert refused == ["a", "a"]
+    assert [record.message for record in caplog.records] == [
+        "feeds carry more participants than limits.participants allows: those beyond are refused"
+    ]
+
+
+def test_there_is_room_again_when_a_feed_is_gone(refused) -> None:
+    claims = Claims(refused.append, most=1)
+    claims.claim(ONE, "a")
+    claims.release("a")
+
+    assert claims.claim(TWO, "b")

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.alerts.alert import AlertState, Severity
 from exporter.metrics import Metrics
 from exporter.metrics.exposition import DEFLATED_ALONE_BYTES, SLICE_BYTES
+from exporter.metrics.metrics import FORGET_SECONDS
 from exporter.metrics.program import Guarded
 from tests.support.builders import PARTICIPANT, POLICY, bucket, counts, failed, observed, poll, view
 from tests.support.metrics import THE_TEN
@@ -320,6 +321,54 @@ def test_alert_counters_of_a_policy_that_went_stay():
 
     labels = {"participant": PARTICIPANT, "policy": "B", "severity": "warning"}
     assert value(metrics, "dict_rate_limit_alerts_created_total", **labels) == 0.0
+
+
+def test_a_policy_that_is_gone_for_an_hour_leaves_nothing_behind():
+    clock = Clock()
+    metrics = Metrics(monotonic=clock)
+    metrics.announce([(Severity.WARNING, True)])
+    metrics.show(view(poll(bucket(policy="A"), bucket(policy="B"))))
+    metrics.count_transition(PARTICIPANT, "B", Severity.WARNING, AlertState.FIRING)
+    metrics.count_transition(PARTICIPANT, "C", Severity.WARNING, AlertState.FIRING)
+    for _ in range(2):
+        clock.seconds += FORGET_SECONDS - 1
+        metrics.show(view(poll(bucket(policy="A"), seconds=600)))
+        page = metrics.exposition().decode()
+
+    assert 'policy="A"' in page
+    assert 'policy="B"' not in page
+    assert 'policy="C"' not in page
+
+
+def test_a_participant_that_is_gone_for_an_hour_leaves_nothing_behind():
+    clock = Clock()
+    metrics = Metrics(monotonic=clock)
+    gone = "87654321"
+    for participant in (PARTICIPANT, gone):
+        metrics.show(view(poll(participant=participant)))
+        metrics.poll_errors.labels(participant, "UNAVAILABLE").inc()
+        metrics.polls_late.labels(participant).inc()
+    for _ in range(3):
+        clock.seconds += FORGET_SECONDS - 1
+        metrics.show(view(poll()))
+
+    page = metrics.exposition().decode()
+    assert PARTICIPANT in page
+    assert gone not in page
+
+
+def test_ten_thousand_policies_leave_nothing_behind():
+    clock = Clock()
+    metrics = Metrics(monotonic=clock)
+    metrics.announce([(Severity.WARNING, True), (Severity.CRITICAL, True)])
+    metrics.show(view(poll()))
+    before = len(metrics.exposition())
+    for first in range(0, 10_000, 250):
+        metrics.show(view(poll(*(bucket(policy=f"P{first + number}") for number in range(250)))))
+    clock.seconds += FORGET_SECONDS + 1
+    metrics.show(view(poll()))
+
+    assert abs(len(metrics.exposition()) - before) < 100
 
 
 def test_transitions_are_counted_by_state():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from exporter import watched_files
 from exporter.web.renewal import WebConfigFile
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_without_a_file_nothing_changes():
