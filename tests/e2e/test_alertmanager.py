@@ -224,13 +224,14 @@ def _check_pagerduty(incidents: list[dict[str, Any]], who: str) -> None:
     assert payload["component"] == "KEYS_CHECK"
     assert payload["group"] == who
     details = payload["custom_details"]
-    assert (details["num_firing"], details["num_resolved"]) == ("1", "0")
-    what, _described, *figures, since, dashboard, runbook = details["alerts"].splitlines()
+    assert (int(details["num_firing"]), int(details["num_resolved"])) == (1, 0)
+    what, _described, *figures, since, dashboard, runbook, count = details["alerts"].splitlines()
     assert what.startswith("FIRING DictRateLimitTokensCritical (critical): KEYS_CHECK")
     _check_figures(figures, who)
     assert since.startswith("Since: ")
     assert dashboard == f"Dashboard: {board}"
     assert runbook == f"Runbook: {RUNBOOKS}/DictRateLimitTokensCritical.md"
+    assert count == "1 firing, 0 resolved"
 
     assert end["event_action"] == "resolve"
     assert end["dedup_key"] == trigger["dedup_key"]
@@ -311,6 +312,194 @@ def test_the_links_of_a_notification_are_those_of_the_alert_in_its_title(tmp_pat
     assert attachment["title"] == "[WARNING] 12345678: KEYS_CHECK is low"
     assert attachment["title_link"] == board
     assert [a["url"] for a in attachment["actions"]] == [board, f"{RUNBOOKS}/KEYS_CHECK.md"]
+
+
+def critical(policy: str, used: str = "94.3 %", **annotations: str) -> dict[str, Any]:
+    """An alert as it is posted, with what alerts.yml annotates it with."""
+    shown = {
+        "summary": f"{policy} of 12345678 has 10 % of its tokens left, or less",
+        "description": f"Bucket {policy} of participant 12345678 is at {used} utilization.",
+        "runbook_url": f"{RUNBOOKS}/DictRateLimitTokensCritical.md",
+        "tokens": "12",
+        "capacity": "200",
+        "used": used,
+        "empty_in": "4m 10s",
+        "full_in": "30m 0s",
+        "full_at": "2026-11-27 05:00:00 +0000 UTC",
+    }
+    return {"labels": {**CRITICAL, "policy": policy}, "annotations": {**shown, **annotations}}
+
+
+def test_of_31_critical_buckets_a_message_shows_the_worst_ten_and_counts_the_others(tmp_path, serve, receiver) -> None:
+    alertmanager = serve(Alertmanager(tmp_path, installed(tmp_path, receiver)))
+
+    alertmanager.post([critical(f"POLICY_{n:02}", used=f"{n}.5 %") for n in range(70, 101)])
+    wait_until(lambda: receiver.at("/slack") and receiver.at("/pagerduty"), what="both messages")
+
+    (attachment,) = receiver.at("/slack")[0]["attachments"]
+    worst, listed, links = attachment["text"].split("\n\n")
+    assert (
+        attachment["title"] == "[CRITICAL] 12345678: POLICY_100 of 12345678 has 10 % of its tokens left, or less (+30)"
+    )
+    assert attachment["title_link"].endswith("?var-participant=12345678&var-policy=POLICY_100")
+    assert worst.startswith("*FIRING DictRateLimitTokensCritical* (critical): POLICY_100 of 12345678 has 10 %")
+    assert listed.splitlines() == [
+        "*31 FIRING, the worst first*",
+        "DictRateLimitTokensCritical (critical)",
+        *(
+            f"POLICY_{n} of 12345678: 12 of 200 tokens left, {n}.5 % used, empty in 4m 10s, full again in 30m 0s"
+            for n in range(100, 90, -1)
+        ),
+        "and 21 more",
+    ]
+    every = f"{alertmanager.url}/#/alerts?receiver=pagerduty-and-slack&filter=%7Bparticipant%3D%2212345678%22%7D"
+    board = "http://localhost:3000/d/dict-rate-limit-overview?var-participant=12345678"
+    assert links == f"All: <{every}|Alertmanager> · <{board}|Dashboard>"
+    assert len(attachment["text"].encode()) < 4000
+
+    event = receiver.at("/pagerduty")[0]
+    assert event["payload"]["summary"] == attachment["title"]
+    assert event["payload"]["class"] == "DictRateLimitTokensCritical"
+    assert event["payload"]["component"].startswith("POLICY_100, POLICY_99, ")
+    assert event["payload"]["component"].endswith("POLICY_91 and 21 more")
+    assert {"href": every, "text": "All alerts"} in event["links"]
+    details = event["payload"]["custom_details"]
+    assert details["alerts"].startswith("FIRING DictRateLimitTokensCritical (critical): POLICY_100")
+    assert details["firing"].splitlines() == listed.splitlines()[1:]
+    assert not details["resolved"]
+    assert (int(details["num_firing"]), int(details["num_resolved"])) == (31, 0)
+
+
+@pytest.mark.parametrize("character", ["x", "ã", "😀", "<", "\n", "$1 "], ids=ascii)
+def test_a_message_of_300_alerts_holds_however_long_their_texts_are(tmp_path, serve, receiver, character) -> None:
+    alertmanager = serve(Alertmanager(tmp_path, installed(tmp_path, receiver)))
+    alerts = [critical(f"POLICY_{n:03}") for n in range(300)]
+    for n, alert in enumerate(alerts):
+        alert["labels"] |= {"alertname": f"Own{n % 40}{character * 100}", "policy": f"{n:03}{character * 300}"}
+        alert["annotations"] = dict.fromkeys(alert["annotations"], character * 2000)
+
+    alertmanager.post(alerts)
+    wait_until(lambda: receiver.at("/slack") and receiver.at("/pagerduty"), what="both messages")
+    ended = "2026-01-01T00:00:00Z"
+    alertmanager.post([{**alert, "endsAt": ended} if n % 2 else alert for n, alert in enumerate(alerts)])
+    wait_until(
+        lambda: len(receiver.at("/slack")) > 1 and len(receiver.at("/pagerduty")) > 1, what="the ends of half of them"
+    )
+
+    for message in receiver.at("/slack"):
+        (attachment,) = message["attachments"]
+        assert len(attachment["text"].encode()) <= 8000
+        assert len(attachment["title"]) <= 300
+        assert attachment["title"].endswith(("(+299)", "(+149)"))
+        assert all(len(action["url"]) <= 600 for action in attachment["actions"])
+        assert [int(n) for n in re.findall(r"^and (\d+) more$", attachment["text"], re.MULTILINE)]
+    for event in receiver.at("/pagerduty"):
+        assert len(json.dumps(event)) < 50_000
+        payload = event["payload"]
+        assert max(len(payload[name].encode()) for name in ("class", "component", "group")) <= 255
+        assert payload["summary"].endswith(("(+299)", "(+149)"))
+        assert "error" not in payload["custom_details"]
+        assert all(len(link["href"]) <= 600 for link in event["links"])
+
+
+def rendered(folder: Path, template: str, alerts: list[dict[str, Any]], status: str = "firing") -> str:
+    """Returns what a template makes of alerts, in the order in which Alertmanager would hand them over."""
+    since = {"status": "firing", "startsAt": "2026-01-01T00:00:00Z"}
+    data = {
+        "status": status,
+        "receiver": "slack",
+        "groupLabels": {"participant": "12345678"},
+        "externalURL": "http://alertmanager",
+        "alerts": [{**since, **alert} for alert in alerts],
+    }
+    file = folder / "data.json"
+    file.write_text(json.dumps(data))
+    right, told = run(
+        "amtool", "template", "render", f"--template.glob={FOLDER}/templates/*.tmpl", f"--template.data={file}",
+        f'--template.text={{{{ template "dict_rate_limit.{template}" . }}}}',
+    )  # fmt: skip
+    assert right, told
+    return told.removesuffix("\n")
+
+
+ENDED = {"status": "resolved", "endsAt": "2026-01-01T01:00:00Z"}
+
+
+def test_the_worst_come_first(tmp_path) -> None:
+    alerts = [
+        {"labels": {**CATEGORY, "severity": "unheard-of"}, "annotations": {"summary": "new category"}},
+        {**critical("CLAIMS_READ"), **ENDED},
+        {"labels": LOW, "annotations": {"summary": "low"}},
+        critical("POLICY_LOW", used="9.0 %"),
+        critical("POLICY_A", used="94.5 %"),
+        critical("POLICY_B", used="94.5 %"),
+        critical("POLICY_FULL", used="100.0 %"),
+        {**critical("POLICY_EMPTY", used="90.0 %"), "labels": {**EMPTY, "policy": "POLICY_EMPTY"}},
+        {"labels": BRIDGE, "annotations": {"summary": "The Bridge does not answer"}},
+    ]
+
+    text = rendered(tmp_path, "slack", alerts)
+
+    left = "12 of 200 tokens left, {} % used, empty in 4m 10s, full again in 30m 0s"
+    _, firing, resolved, _ = text.split("\n\n")
+    assert text.startswith("*FIRING DictRateLimitBridgeNotAnswering* (critical): The Bridge does not answer\n")
+    assert firing.splitlines() == [
+        "*8 FIRING, the worst first*",
+        "DictRateLimitBridgeNotAnswering (critical)",
+        "12345678: The Bridge does not answer",
+        "DictRateLimitBucketEmpty (critical)",
+        "POLICY_EMPTY of 12345678: " + left.format("90.0"),
+        "DictRateLimitTokensCritical (critical)",
+        "POLICY_FULL of 12345678: " + left.format("100.0"),
+        "POLICY_A of 12345678: " + left.format("94.5"),
+        "POLICY_B of 12345678: " + left.format("94.5"),
+        "POLICY_LOW of 12345678: " + left.format("9.0"),
+        "DictRateLimitTokensLow (warning)",
+        "KEYS_CHECK of 12345678: low",
+        "DictRateLimitCategoryChanged (unheard-of)",
+        "12345678: new category",
+    ]
+    assert resolved.splitlines() == [
+        "*1 RESOLVED*",
+        "DictRateLimitTokensCritical (critical)",
+        "CLAIMS_READ of 12345678: until 2026-01-01 01:00:00 UTC",
+    ]
+    assert rendered(tmp_path, "title", alerts) == "[CRITICAL] 12345678: The Bridge does not answer (+7)"
+    assert rendered(tmp_path, "colour", alerts) == "danger"
+
+
+def test_an_alert_of_several_participants_says_whose_each_bucket_is(tmp_path) -> None:
+    alerts = [critical("KEYS_CHECK"), critical("KEYS_CHECK")]
+    alerts[1]["labels"]["participant"] = "00000208"
+
+    text = rendered(tmp_path, "slack", alerts)
+
+    assert "KEYS_CHECK of 12345678: 12" in text
+    assert "KEYS_CHECK of 00000208: 12" in text
+
+
+def test_details_are_a_text_however_much_they_look_like_yaml(tmp_path) -> None:
+    alerts = [critical("KEYS_CHECK", description="")]
+
+    text = rendered(tmp_path, "text", alerts)
+
+    # Newer Alertmanagers send what they can read as YAML as that.
+    with pytest.raises(yaml.YAMLError):
+        yaml.safe_load(text)
+
+
+def test_each_alert_name_and_each_link_is_given_once_and_whole(tmp_path) -> None:
+    alerts = [critical("KEYS_CHECK"), {"labels": BRIDGE}, critical("A&B #1", runbook_url="https://x/" + "y" * 1000)]
+
+    assert rendered(tmp_path, "alertnames", alerts) == "DictRateLimitTokensCritical, DictRateLimitBridgeNotAnswering"
+    assert rendered(tmp_path, "title_dashboard", alerts[2:]).endswith("&var-policy=A%26B+%231")
+    assert rendered(tmp_path, "title_runbook", alerts[2:]) == f"{RUNBOOKS}/README.md"
+
+
+def test_every_template_orders_alerts_by_the_same_key() -> None:
+    text = (FOLDER / "templates" / "dict-rate-limit.tmpl").read_text()
+
+    assert len(set(re.findall(r'printf "%t.*?\.Annotations\.used', text))) == 1
 
 
 @pytest.mark.parametrize(
