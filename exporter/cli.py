@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from exporter import __version__, history_commands, rule_commands, telemetry
+from exporter import __version__, environment, history_commands, rule_commands, telemetry
 from exporter.config import Settings, load_settings, masked, parse_duration
 from exporter.errors import ConfigurationError, DictRateLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,13 @@ class Flags:
             web=msgspec.structs.replace(settings.web, **web),
             log=msgspec.structs.replace(settings.log, **logs),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Variables of libraries that were taken away."""
+
+    variables: Sequence[str]
 
 
 def flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,6 +153,7 @@ def reconciler(flags: Flags) -> None:
 def demo(duration: float | None, scenario: str, participants: int, listen_address: str, log_level: str) -> None:
     """The whole system on this machine: simulator, PostgreSQL, broker, exporter, reconciler."""
     telemetry.configure_logging(log_level, "logfmt")
+    environment.forget_other_servers()
     from exporter.demo import run_demo
 
     _run(
@@ -314,7 +322,7 @@ history_commands.add_to(cli, rules)
 def main() -> None:
     """Runs the command line; errors are one clear line on stderr."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(standalone_mode=False, obj=Ignored(environment.prepare()))
     except click.exceptions.Abort:
         sys.exit(130)
     except click.exceptions.Exit as error:
@@ -343,11 +351,19 @@ def _quiet(flags: Flags) -> Settings:
     """Returns the settings for a command that prints an answer: only warnings are logged unless asked."""
     settings = flags.settings()
     telemetry.configure_logging(flags.log_level or "warning", settings.log.format)
+    _say_what_is_ignored()
     return settings
+
+
+def _say_what_is_ignored() -> None:
+    ignored = click.get_current_context().find_object(Ignored)
+    for name in ignored.variables if ignored else ():
+        log.warning("a variable of the environment is ignored: see docs/configuration.md", extra={"variable": name})
 
 
 def _serve(role: str, settings: Settings, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     telemetry.configure_logging(settings.log.level, settings.log.format)
+    _say_what_is_ignored()
     tracing = settings.tracing
     finish = telemetry.configure_tracing(tracing.otlp_endpoint, tracing.sample_ratio, role=role, version=__version__)
     log.info("starting", extra={"role": role, "version": __version__})

@@ -15,10 +15,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal
 
+from exporter.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
+
+log = logging.getLogger(__name__)
 
 _traceparent: Final[ContextVar[str | None]] = ContextVar("traceparent", default=None)
 _tracer: Tracer | None = None
@@ -59,12 +64,37 @@ def carrying(value: str | None) -> Iterator[None]:
 def configure_tracing(endpoint: str | None, sample_ratio: float, *, role: str, version: str) -> Callable[[], None]:
     """Sends spans to ``endpoint`` (OTLP over gRPC; ``http://`` is plaintext); None: no spans are made.
 
-    Returns the function that sends what is left, within 5 s, and ends it.
+    Returns the function that sends what is left, within 5 s, and ends it. OpenTelemetry reads its own variables
+    (``OTEL_…``), too. Raises ConfigurationError where it cannot make sense of one.
     """
     global _tracer  # noqa: PLW0603 - one process has one tracer
+    _tracer = None
     if endpoint is None:
-        _tracer = None
         return lambda: None
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        # Its spans would have no ids, and these would be handed on.
+        log.warning("no traces, though tracing.otlp_endpoint is set: OTEL_SDK_DISABLED is true")
+        return lambda: None
+    try:
+        provider = _provider(endpoint, sample_ratio, role=role, version=version)
+    except Exception as error:
+        given = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_"))) or "none"
+        raise ConfigurationError(
+            f"tracing: OpenTelemetry cannot start: {type(error).__name__}: {error}; its variables that are set: {given}"
+        ) from error
+    _tracer = provider.get_tracer("exporter", version)
+
+    def finish() -> None:
+        global _tracer  # noqa: PLW0603
+        _tracer = None
+        provider.force_flush(5000)
+        provider.shutdown()
+
+    return finish
+
+
+def _provider(endpoint: str, sample_ratio: float, *, role: str, version: str) -> TracerProvider:
+    """Raises what OpenTelemetry raises of its variables: ValueError, KeyError, and a class of its own."""
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -79,15 +109,7 @@ def configure_tracing(endpoint: str | None, sample_ratio: float, *, role: str, v
     )
     exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=5)
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    _tracer = provider.get_tracer("exporter", version)
-
-    def finish() -> None:
-        global _tracer  # noqa: PLW0603
-        _tracer = None
-        provider.force_flush(5000)
-        provider.shutdown()
-
-    return finish
+    return provider
 
 
 @contextmanager

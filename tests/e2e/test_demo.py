@@ -19,7 +19,7 @@ from tests.support.program import Program, wait_until
 
 @pytest.fixture
 def demo(start, monkeypatch):
-    """A demo on a machine that does not have its user's locale; it leaves no process and no file behind."""
+    """A demo on a machine without its user's locale, but with a proxy and a PostgreSQL; it leaves nothing behind."""
     folder = Path(tempfile.mkdtemp(prefix="demo-"))
     folder.chmod(0o711)
     for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
@@ -27,7 +27,10 @@ def demo(start, monkeypatch):
     monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
     program = Program("demo", "--log.level", "warning")
     program.command = ("demo", "--web.listen-address", f"127.0.0.1:{program.port}", "--duration", "5m")
-    start(program)
+    with monkeypatch.context() as around:
+        for name, value in (("grpc_proxy", "http://127.0.0.1:1"), ("PGPORT", "1"), ("PGSERVICE", "absent")):
+            around.setenv(name, value)
+        start(program)
     yield program
     program.end()
     left = list(folder.rglob("*"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter import telemetry
+from exporter.errors import ConfigurationError
 from tests.support.collector import Collector
 from tests.support.program import Bridge, Program, programs, wait_until
 
@@ -103,6 +104,65 @@ def test_a_share_of_none_samples_nothing(collector) -> None:
     finish()
 
     assert not collector.spans
+
+
+def test_disabled_by_opentelemetrys_own_variable_there_are_no_traces_and_a_line_says_so(logs, monkeypatch) -> None:
+    lines = logs("logfmt")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "True")
+
+    finish = telemetry.configure_tracing("http://127.0.0.1:1", 1.0, role="test", version="1")
+
+    with telemetry.span("poll"):
+        assert telemetry.traceparent() is None
+    finish()
+    (line,) = lines()
+    assert "OTEL_SDK_DISABLED" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "soon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-1"),
+    ],
+)
+def test_a_variable_that_opentelemetry_refuses_is_named(monkeypatch, name, value) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=rf"^tracing: .*: {name}$"):
+        telemetry.configure_tracing("http://127.0.0.1:1", 1.0, role="test", version="1")
+
+
+def test_without_an_endpoint_no_variable_of_opentelemetry_is_read(monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "0")
+
+    telemetry.configure_tracing(None, 1.0, role="test", version="1")()
+
+
+def test_opentelemetrys_variables_change_nothing_that_the_configuration_says(monkeypatch, collector) -> None:
+    for name, value in (
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "false"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("OTEL_SERVICE_NAME", "other"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment.name=staging"),
+    ):
+        monkeypatch.setenv(name, value)
+
+    finish = telemetry.configure_tracing(collector.endpoint, 1.0, role="test", version="1")
+    with telemetry.span("poll"):
+        pass
+    finish()
+
+    assert len(collector.traces()) == 1
+    assert collector.resources[0]["service.name"] == "dict-rate-limit"
+    assert collector.resources[0]["deployment.environment.name"] == "staging"
 
 
 @pytest.mark.postgres
