@@ -11,14 +11,14 @@ import logging
 import os
 import re
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
-import yaml
 
-from exporter import files
+from exporter import files, yaml_text
 from exporter.errors import ConfigurationError
 from exporter.watched_files import WatchedFiles
+from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,9 +31,6 @@ ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 MASK: Final = "********"
 _USER_INFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 _SECRET_PARAMETER: Final = re.compile(r"(?i)([?&][\w.-]*(?:token|password|secret|key|signature)[\w.-]*=)[^&#\s]+")
-
-MOST_NESTED: Final = 50
-"""YAML that is nested more deeply is refused: it is read by recursion."""
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _DURATION: Final = re.compile(
@@ -316,38 +313,13 @@ def keys(section: type = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tup
             yield path, kind, field.default
 
 
-def yaml_fault(error: Exception) -> str:
-    """Returns where a file is not YAML, and why, without its words: one of them may be a secret."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None or problem is None:
-        return "it holds what is not text in UTF-8"
-    problem = re.sub(r"'[^'<][^']+'", "'...'", problem)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-
-
-def shallow(text: str) -> str:
-    """Returns YAML that is not nested so deeply that composing it ends the process. Raises yaml.YAMLError."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_NESTED:
-            mark = cast("yaml.Mark | None", event.start_mark)
-            raise yaml.MarkedYAMLError(problem=f"more than {MOST_NESTED} levels deep", problem_mark=mark)
-    return text
-
-
-def read_yaml(text: str) -> Any:
-    """Returns what one document of plain YAML holds. Raises yaml.YAMLError."""
-    return yaml.safe_load(shallow(text))
-
-
 def _read(file: Path) -> Any:
     try:
-        raw = read_yaml(files.read(file).decode())
+        raw = yaml_text.read(files.read(file))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: is not YAML: {yaml_fault(error)}") from None
+    except YamlInvalid as error:
+        raise ConfigurationError(f"{file}: {error}") from None
     return {} if raw is None else raw
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from exporter.config import shallow
+from exporter.yaml_text import NULL, Mapping, compose, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+
+
+MOST_NODES: Final = 300_000
+"""A rule has about 20. What has more than this, all aliases followed, is a slip, and loading it would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Entry:
 
     @property
     def is_null(self) -> bool:
-        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == "tag:yaml.org,2002:null"
+        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == NULL
 
     @property
     def first_line(self) -> int | None:
@@ -41,7 +45,7 @@ class Entry:
 
     def scalar(self, name: str) -> str:
         """Returns a mapping's scalar of that name, or nothing, whatever else is wrong."""
-        pairs = self.node.value if isinstance(self.node, yaml.MappingNode) else ()
+        pairs = self.node.value if isinstance(self.node, Mapping) else ()
         found = (value for key, value in pairs if key.value == name and isinstance(value, yaml.ScalarNode))
         return next((str(value.value) for value in found), "")
 
@@ -52,7 +56,7 @@ class Entry:
         if not isinstance(self.node, yaml.SequenceNode):
             raise ValueError(f"expected a list, found a {self.node.id}")  # noqa: TRY004
         for node in self.node.value:
-            yield Entry(node.start_mark.line + 1, node)
+            yield Entry(line_of(node), node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +68,27 @@ class Key:
 
 
 def parse(text: str) -> Entry | None:
-    """Returns the document's root, None where it is empty. Raises YamlInvalid."""
-    try:
-        node = yaml.compose(shallow(text), Loader=yaml.CSafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
-        raise YamlInvalid(line, " ".join(filter(None, (error.context, error.problem)))) from None
-    except yaml.YAMLError as error:
-        raise YamlInvalid(1, str(error)) from None
-    return None if node is None else Entry(node.start_mark.line + 1, node)
+    """Returns the document's root, None where there is none. Raises YamlInvalid."""
+    node = compose(text, most_nodes=MOST_NODES)
+    return None if node is None else Entry(line_of(node), node)
 
 
-class YamlInvalid(Exception):
-    """The text is not YAML, or not one document."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-def fields(entry: Entry, known: frozenset[str] | None, wrong: Callable[[int, str], None]) -> Mapping[str, Key]:
-    """Returns a mapping's keys; ``wrong`` hears of lines with unknown or repeated ones."""
+def fields(entry: Entry, known: frozenset[str] | None, wrong: Callable[[int, str], None]) -> dict[str, Key]:
+    """Returns a mapping's keys, merged ones too; ``wrong`` hears of lines with unknown or repeated ones."""
     if entry.is_null:
         return {}
-    if not isinstance(entry.node, yaml.MappingNode):
+    if not isinstance(entry.node, Mapping):
         wrong(entry.line, f"expected a mapping, found a {entry.node.id}")
         return {}
+    for repeated in entry.node.repeated:
+        wrong(repeated.line, str(repeated))
     found: dict[str, Key] = {}
     for key_node, value_node in entry.node.value:
-        line, name = key_node.start_mark.line + 1, str(key_node.value)
-        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+        line, name = line_of(key_node), str(key_node.value)
+        if not isinstance(key_node, yaml.ScalarNode):
             wrong(line, "only plain keys are supported")
-        elif name in found:
-            wrong(line, f"{name} is given twice")
         elif known is not None and name not in known:
             wrong(line, f"unknown field {name}")
-        else:
-            found[name] = Key(line, Entry(value_node.start_mark.line + 1, value_node))
+        elif name not in found:
+            found[name] = Key(line, Entry(line_of(value_node), value_node))
     return found

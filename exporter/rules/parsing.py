@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from exporter.config import parse_duration
-from exporter.rules.documents import Entry, Key, YamlInvalid, fields, parse
+from exporter.rules.documents import Entry, Key, fields, parse
 from exporter.rules.finding import Finding
+from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRule:
-    """An alerting rule as written. ``line`` is that of its ``alert``."""
+    """An alerting rule as written. ``line`` is that of its ``alert``; where that is merged, the rule's first."""
 
     line: int
     name: str
@@ -65,7 +66,7 @@ def parse_file(file: str, content: bytes, findings: list[Finding]) -> list[Parse
     try:
         root = parse(content.decode())
     except YamlInvalid as error:
-        parser.wrong(error.line, str(error))
+        parser.wrong(error.line, error.problem)
         return []
     except UnicodeDecodeError:
         parser.wrong(1, "is not UTF-8")
@@ -114,7 +115,7 @@ class _Parser:
         self._rule = entry.scalar("alert") or entry.scalar("record")
         known = fields(entry, _RULE, self.wrong)
         name = self._text(known.get("alert")).text
-        line = known["alert"].line if "alert" in known else entry.line
+        line = max(known["alert"].line, entry.line) if "alert" in known else entry.line
         if "record" in known:
             self.wrong(known["record"].line, f"`record: {self._text(known['record']).text}` is not supported")
             return None

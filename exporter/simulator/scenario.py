@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-import yaml
 
-from exporter import files
+from exporter import files, yaml_text
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import CATEGORIES, POLICIES
-from exporter.config import Duration, parse_duration, read_yaml
+from exporter.config import Duration, parse_duration
 from exporter.errors import SimulatorError
 from exporter.simulator.garbage import KINDS
 from exporter.simulator.tokens import Refill
+from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,9 +154,9 @@ def load(name_or_file: str | Path) -> Scenario:
 def parse(text: str, source: str) -> Scenario:
     """Returns the scenario that ``text`` describes. Raises SimulatorError."""
     try:
-        raw = read_yaml(text)
-    except yaml.YAMLError as error:
-        raise SimulatorError(f"{source}: is not YAML: {' '.join(str(error).split())}") from error
+        raw = yaml_text.read(text)
+    except YamlInvalid as error:
+        raise SimulatorError(f"{source}: {error}") from None
     try:
         scenario = msgspec.convert(raw, Scenario, dec_hook=_decode)
     except msgspec.ValidationError as error:

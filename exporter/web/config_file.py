@@ -9,11 +9,10 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-import yaml
 
-from exporter import files
-from exporter.config import read_yaml, yaml_fault
+from exporter import files, yaml_text
 from exporter.errors import ConfigurationError
+from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,11 +92,11 @@ class WebConfig(_Section, frozen=True):
 def load_web_config(file: Path) -> WebConfig:
     """Returns what ``file`` says. Raises ConfigurationError naming file, key, and what is wrong."""
     try:
-        raw = read_yaml(files.read(file).decode())
+        raw = yaml_text.read(files.read(file))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: is not YAML: {yaml_fault(error)}") from None
+    except YamlInvalid as error:
+        raise ConfigurationError(f"{file}: {error}") from None
     try:
         config = msgspec.convert({} if raw is None else raw, WebConfig)
     except msgspec.ValidationError as error:

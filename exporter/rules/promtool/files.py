@@ -10,11 +10,22 @@ import msgspec
 import yaml
 
 from exporter import files
-from exporter.config import parse_duration, shallow
+from exporter.config import parse_duration
 from exporter.rules.promtool.sequences import InputSeries, input_series
+from exporter.yaml_text import (
+    Loader,
+    Mapping,
+    YamlInvalid,
+    all_repeated,
+    compose,
+    construct,
+    is_merge,
+    line_of,
+    mappings,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections import abc
 
 
 MINUTE_MS: Final = 60_000
@@ -30,8 +41,8 @@ class TestFileInvalid(Exception):
 class ExpectedAlert:
     """A firing alert: all its labels but ``alertname``, and all its annotations."""
 
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
+    labels: abc.Mapping[str, str]
+    annotations: abc.Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ class TestFile:
     scenarios: tuple[Scenario, ...]
 
 
-class _Texts(yaml.CSafeLoader):
+class _Texts(Loader):
     """Leaves every plain value the text that it is, as Go's decoder does where text is wanted."""
 
 
@@ -145,12 +156,15 @@ class _File(_Section):
 def read(file: str) -> TestFile:
     """Raises TestFileInvalid, a sentence."""
     try:
-        text = shallow(files.read(file).decode())
-        given = msgspec.convert(yaml.load(text, Loader=_Texts) or {}, _File)  # noqa: S506 - safe
+        root = compose(files.read(file).decode(), loader=_Texts)
+        _check_keys(root)
+        given = msgspec.convert(construct(root, _Texts) or {}, _File)
     except OSError as error:
         raise TestFileInvalid(f"cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TestFileInvalid(f"is not YAML: {' '.join(str(error).split())}") from None
+    except YamlInvalid as error:
+        raise TestFileInvalid(str(error)) from None
+    except UnicodeDecodeError:
+        raise TestFileInvalid("is not UTF-8") from None
     except msgspec.ValidationError as error:
         raise TestFileInvalid(str(error)) from None
     folder = Path(file).parent
@@ -162,6 +176,46 @@ def read(file: str) -> TestFile:
         tuple(given.group_eval_order or ()),
         tuple(_scenario(scenario) for scenario in given.tests or ()),
     )
+
+
+_MAPS: Final = frozenset({"exp_labels", "exp_annotations", "external_labels"})
+"""Where promtool takes no key twice, not even to override a merged one."""
+
+
+def _check_keys(root: yaml.Node | None) -> None:
+    """Refuses keys that are there twice, and merged ones where promtool reads something else than is meant.
+
+    Its YAML for test files merges where `<<` stands, over what is above.
+    """
+    for repeated in all_repeated(root):
+        if repeated.name != "<<":
+            raise YamlInvalid(str(repeated), repeated.line)
+    for mapping in mappings(root):
+        for key, value in mapping.written:
+            if isinstance(value, Mapping) and value.merges:
+                _check_merged(value, is_map=key.value in _MAPS)
+            elif isinstance(value, yaml.SequenceNode):
+                for item in value.value:
+                    if isinstance(item, Mapping) and item.merges:
+                        _check_merged(item, is_map=False)
+
+
+def _check_merged(mapping: Mapping, *, is_map: bool) -> None:
+    given: set[str] = set()
+    for key, value in mapping.written:
+        if not is_merge(key):
+            if is_map and key.value in given:
+                raise YamlInvalid(f"{key.value} is merged too, which promtool refuses", line_of(key))
+            given.add(key.value)
+            continue
+        sources = [value] if isinstance(value, Mapping) else value.value
+        merged: set[str] = set()
+        for source in sources:
+            names = {name.value for name, _ in source.value}
+            for name in sorted(names & (given | merged if is_map else given)):
+                raise YamlInvalid(f"<< merges {name}, which is given above it: write << first", line_of(key))
+            merged |= names
+        given |= merged
 
 
 def _scenario(given: _Scenario) -> Scenario:
@@ -215,5 +269,5 @@ def _number(text: str) -> float:
         raise TestFileInvalid(f"value: `{text}` is not a number") from None
 
 
-def _texts(given: Mapping[str, str | None] | None) -> Mapping[str, str]:
+def _texts(given: abc.Mapping[str, str | None] | None) -> abc.Mapping[str, str]:
     return {name: value or "" for name, value in (given or {}).items()}

@@ -210,7 +210,7 @@ def test_an_expression_that_cannot_be_judged_is_a_failure(tmp_path: Path, check:
         ("rule_files: [nothing.yml]", "nothing.yml: no rule file matches"),
         ("rule_files: [rules.yml]\nnonsense: 1", "unknown field `nonsense`"),
         ("a: [", "is not YAML"),
-        ("[" * 100_000, "is not YAML: more than 50 levels deep"),
+        ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
         ("evaluation_interval: 5", "evaluation_interval: '5' is not a duration"),
         ("group_eval_order: [other]", "group_eval_order: no rule file has a group other"),
         ("tests: [{input_series: [{series: a, values: 1}]}]", "a test with input_series needs an interval"),

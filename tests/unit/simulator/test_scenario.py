@@ -129,7 +129,7 @@ def test_all_the_first_or_the_first_so_many_are_concerned(whom: str, concerned: 
     ("text", "message"),
     [
         ("a: [", "is not YAML"),
-        ("[" * 100_000, "is not YAML: more than 50 levels deep"),
+        ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
         ("[]", "Expected `object`, got `array`"),
         ("refill: stepwise", "missing required field `description`"),
         ("{description: x, trafic: []}", "unknown field `trafic`"),
