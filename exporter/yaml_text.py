@@ -74,6 +74,16 @@ class Loader(yaml.CSafeLoader):
             raise yaml.MarkedYAMLError(problem="it is not what its form says", problem_mark=node.start_mark) from None
 
 
+class Texts(Loader):
+    """Leaves every plain value the text that it is, but for null, as Go's decoder does where text is wanted."""
+
+
+Texts.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == NULL]
+    for first, resolvers in Loader.yaml_implicit_resolvers.items()
+}
+
+
 def read(text: str | bytes) -> Any:
     """Returns what a document of plain YAML holds. Raises YamlInvalid."""
     if isinstance(text, bytes):
@@ -149,11 +159,11 @@ def _invalid(error: yaml.YAMLError) -> YamlInvalid:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Anchored:
     """What an alias stands for; ``node`` None while it is not yet whole."""
 
-    node: yaml.Node | None
+    node: yaml.Node | None = None
     nodes: int = 0
     levels: int = 0
 
@@ -199,16 +209,16 @@ class _Composer:
             raise _fault(f"more than {MOST_NESTED} levels deep", event)
         before = self._nodes
         self._count(1, event)
+        begun = _Anchored()
         if event.anchor is not None:
-            self._anchors[event.anchor] = _Anchored(None)
+            self._anchors[event.anchor] = begun
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._sequence(event, depth)
         else:
             node = self._mapping(event, depth)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = _Anchored(node, self._nodes - before, self._levels)
+        begun.node, begun.nodes, begun.levels = node, self._nodes - before, self._levels
         return node
 
     def _alias(self, event: Any, depth: int) -> yaml.Node:

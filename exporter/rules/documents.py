@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from exporter.yaml_text import NULL, Mapping, compose, line_of
+from exporter.yaml_text import NULL, Mapping, Texts, compose, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+
+_STANDARD: Final = "tag:yaml.org,2002:"
+_TEXT: Final = f"{_STANDARD}str"
+_BINARY: Final = f"{_STANDARD}binary"
+_MERGE: Final = f"{_STANDARD}merge"  # of `<<` as a value
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 MOST_NODES: Final = 300_000
 """A rule has about 20. What has more than this, all aliases followed, is a slip, and loading it would take minutes."""
@@ -39,9 +46,16 @@ class Entry:
 
     def text(self) -> str:
         """Returns a scalar as written; null is empty. Raises ValueError."""
-        if not isinstance(self.node, yaml.ScalarNode):
-            raise ValueError(f"expected text, found a {self.node.id}")  # noqa: TRY004 - of the file, not of a caller
-        return "" if self.is_null else str(self.node.value)
+        node = self.node
+        if not isinstance(node, yaml.ScalarNode):
+            raise ValueError(f"expected text, found a {node.id}")  # noqa: TRY004 - of the file, not of a caller
+        if node.tag == NULL and node.value in _NULLS:
+            return ""
+        if node.tag == _BINARY:
+            return _decoded(node.value)
+        if node.tag.startswith(_STANDARD) and node.tag not in {_TEXT, _MERGE}:
+            raise ValueError(f"expected text, found what is tagged !!{node.tag.removeprefix(_STANDARD)}")
+        return str(node.value)
 
     def scalar(self, name: str) -> str:
         """Returns a mapping's scalar of that name, or nothing, whatever else is wrong."""
@@ -67,9 +81,16 @@ class Key:
     value: Entry
 
 
+def _decoded(text: str) -> str:
+    try:
+        return b64decode(text, validate=True).decode()
+    except ValueError:
+        raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
+
+
 def parse(text: str) -> Entry | None:
     """Returns the document's root, None where there is none. Raises YamlInvalid."""
-    node = compose(text, most_nodes=MOST_NODES)
+    node = compose(text, most_nodes=MOST_NODES, loader=Texts)
     return None if node is None else Entry(line_of(node), node)
 
 

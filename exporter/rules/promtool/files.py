@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import yaml
 
 from exporter import files
 from exporter.config import parse_duration
 from exporter.rules.promtool.sequences import InputSeries, input_series
 from exporter.yaml_text import (
-    Loader,
     Mapping,
+    Texts,
     YamlInvalid,
     all_repeated,
     compose,
@@ -26,6 +25,8 @@ from exporter.yaml_text import (
 
 if TYPE_CHECKING:
     from collections import abc
+
+    import yaml
 
 
 MINUTE_MS: Final = 60_000
@@ -95,16 +96,6 @@ class TestFile:
     scenarios: tuple[Scenario, ...]
 
 
-class _Texts(Loader):
-    """Leaves every plain value the text that it is, as Go's decoder does where text is wanted."""
-
-
-_Texts.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 class _Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     pass
 
@@ -156,9 +147,9 @@ class _File(_Section):
 def read(file: str) -> TestFile:
     """Raises TestFileInvalid, a sentence."""
     try:
-        root = compose(files.read(file).decode(), loader=_Texts)
+        root = compose(files.read(file).decode(), loader=Texts)
         _check_keys(root)
-        given = msgspec.convert(construct(root, _Texts) or {}, _File)
+        given = msgspec.convert(construct(root, Texts) or {}, _File)
     except OSError as error:
         raise TestFileInvalid(f"cannot be read: {error.strerror}") from None
     except YamlInvalid as error:
@@ -190,14 +181,11 @@ def _check_keys(root: yaml.Node | None) -> None:
     for repeated in all_repeated(root):
         if repeated.name != "<<":
             raise YamlInvalid(str(repeated), repeated.line)
+    maps: set[int] = set()
     for mapping in mappings(root):
-        for key, value in mapping.written:
-            if isinstance(value, Mapping) and value.merges:
-                _check_merged(value, is_map=key.value in _MAPS)
-            elif isinstance(value, yaml.SequenceNode):
-                for item in value.value:
-                    if isinstance(item, Mapping) and item.merges:
-                        _check_merged(item, is_map=False)
+        maps |= {id(value) for key, value in mapping.written if key.value in _MAPS}
+        if mapping.merges:
+            _check_merged(mapping, is_map=id(mapping) in maps)
 
 
 def _check_merged(mapping: Mapping, *, is_map: bool) -> None:
