@@ -40,10 +40,10 @@ def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
     """
     from exporter.rules import checking, loading
 
-    patterns = [escape(file) for file in files]
-    findings = checking.check(patterns)
+    made = loading.attempt([escape(file) for file in files])
+    findings = checking.findings_of(made)
     loaded = dict.fromkeys(files, 0)
-    for group in loading.attempt(patterns).parsed:
+    for group in made.parsed:
         loaded[group.file] += len(group.rules)
     errors = [finding for finding in findings if finding.severity == "error"]
     if output == "json":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import Severity
 from exporter.rules.finding import Finding
-from exporter.rules.promql.expression import PARTICIPANT, POLICY, ExpressionRefused, compile_rule
+from exporter.rules.promql.compiler import Problem
+from exporter.rules.promql.expression import PARTICIPANT, POLICY, Expression, ExpressionRefused, compile_rule
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 from exporter.rules.templates.template import Template, TemplateRefused
 
@@ -23,52 +23,74 @@ SEVERITY: Final = "severity"
 
 def compile_group(
     group: ParsedGroup, alerts: AlertNames, sources: LatestSource, findings: list[Finding]
-) -> tuple[CompiledRule, ...]:
-    """Returns the group's rules that compile; ``findings`` takes what is wrong with the others."""
-    made = [_compile(group, rule, alerts, sources, findings) for rule in group.rules]
-    compiled = [rule for rule in made if rule is not None]
-    unexpanded = unexpanded_labels(compiled)
-    return tuple(replace(rule, unexpanded=unexpanded) for rule in compiled)
+) -> list[tuple[ParsedRule, CompiledRule]]:
+    """Returns the group's rules that compile, as written too; ``findings`` takes what is wrong with the others."""
+    compiler = _Compiler(group, alerts, sources, findings)
+    made = [(rule, compiled) for rule in group.rules if (compiled := compiler.rule(rule)) is not None]
+    compiler.unexpanded |= unexpanded_labels(compiled for _, compiled in made)
+    return made
 
 
-def _compile(
-    group: ParsedGroup, rule: ParsedRule, alerts: AlertNames, sources: LatestSource, findings: list[Finding]
-) -> CompiledRule | None:
-    def wrong(line: int, message: str) -> None:
-        findings.append(Finding(group.file, line, group.name, rule.name, message))
+class _Compiler:
+    """Compiles the rules of one group."""
 
-    before = len(findings)
-    expression = None
-    try:
-        expression = compile_rule(rule.expr.text, alerts)
-    except ExpressionRefused as refused:
-        for problem in refused.problems:
+    def __init__(self, group: ParsedGroup, alerts: AlertNames, sources: LatestSource, findings: list[Finding]) -> None:
+        self.unexpanded: dict[tuple[str, str, Severity], Mapping[str, str]] = {}
+        self._group = group
+        self._alerts = alerts
+        self._sources = sources
+        self._findings = findings
+        self._expressions: dict[str, Expression | tuple[Problem, ...]] = {}
+
+    def rule(self, rule: ParsedRule) -> CompiledRule | None:
+        def wrong(line: int, message: str) -> None:
+            self._findings.append(Finding(self._group.file, line, self._group.name, rule.name, message))
+
+        before = len(self._findings)
+        made = self._expression(rule.expr.text)
+        expression = made if isinstance(made, Expression) else None
+        for problem in () if isinstance(made, Expression) else made:
             wrong(rule.expr.line_of(problem.construct), problem.message)
+        severity = _severity(rule, wrong)
+        if PARTICIPANT in rule.labels:
+            wrong(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
+        labels = _templates(rule.name, "label", rule.labels, wrong)
+        annotations = _templates(rule.name, "annotation", rule.annotations, wrong)
+        if expression is None or severity is None or len(self._findings) > before:
+            return None
+        own_policy = rule.labels.get(POLICY)
+        return CompiledRule(
+            group=self._group.name,
+            name=rule.name,
+            expression=expression,
+            for_seconds=rule.for_seconds,
+            keep_firing_for_seconds=rule.keep_firing_for_seconds,
+            severity=severity,
+            per_policy=bool(own_policy.text) if own_policy is not None else expression.carries_policy,
+            labels=labels,
+            annotations=annotations,
+            file=self._group.file,
+            line=rule.line,
+            data=expression.data,
+            unexpanded=self.unexpanded,
+            sources=self._sources,
+        )
+
+    def _expression(self, text: str) -> Expression | tuple[Problem, ...]:
+        """Compiles each text once: whole files are made of a few expressions."""
+        made = self._expressions.get(text)
+        if made is None:
+            made = self._expressions[text] = _expression(text, self._alerts)
+        return made
+
+
+def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ...]:
+    try:
+        return compile_rule(text, alerts)
+    except ExpressionRefused as refused:
+        return refused.problems
     except RecursionError:
-        wrong(rule.line, "the expression is nested too deeply")
-    severity = _severity(rule, wrong)
-    if PARTICIPANT in rule.labels:
-        wrong(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
-    labels = _templates(rule.name, "label", rule.labels, wrong)
-    annotations = _templates(rule.name, "annotation", rule.annotations, wrong)
-    if expression is None or severity is None or len(findings) > before:
-        return None
-    own_policy = rule.labels.get(POLICY)
-    return CompiledRule(
-        group=group.name,
-        name=rule.name,
-        expression=expression,
-        for_seconds=rule.for_seconds,
-        keep_firing_for_seconds=rule.keep_firing_for_seconds,
-        severity=severity,
-        per_policy=bool(own_policy.text) if own_policy is not None else expression.carries_policy,
-        labels=labels,
-        annotations=annotations,
-        file=group.file,
-        line=rule.line,
-        data=expression.data,
-        sources=sources,
-    )
+        return (Problem("the expression is nested too deeply", ""),)
 
 
 def _severity(rule: ParsedRule, wrong: Callable[[int, str], None]) -> Severity | None:

@@ -64,13 +64,15 @@ class Entry:
         return next((str(value.value) for value in found), "")
 
     def items(self) -> Iterator[Entry]:
-        """Yields the entries of a list; null is empty. Raises ValueError."""
+        """Yields the entries of a list but for those that are null; null is empty. Raises ValueError."""
         if self.is_null:
             return
         if not isinstance(self.node, yaml.SequenceNode):
             raise ValueError(f"expected a list, found a {self.node.id}")  # noqa: TRY004
         for node in self.node.value:
-            yield Entry(line_of(node), node)
+            entry = Entry(line_of(node), node)
+            if not entry.is_null:
+                yield entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,18 +12,19 @@ from exporter import files
 from exporter.errors import RuleFileInvalid
 from exporter.rules.compiling import compile_group
 from exporter.rules.finding import Finding
-from exporter.rules.parsing import ParsedGroup, parse_file
+from exporter.rules.parsing import parse_file
 from exporter.rules.promql.selecting import AlertNames
 from exporter.rules.promql.sources import LatestSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from exporter.rules.parsing import ParsedGroup, ParsedRule
     from exporter.rules.rule import CompiledRule
 
 
-MOST_BYTES: Final = 1_000_000
-"""A larger file is refused: taking it apart would keep a running reconciler from its polls."""
+MOST_BYTES: Final = 10_000_000
+"""A larger file is refused: thousands of rules have less, and a reload reads all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,15 @@ def load(patterns: Sequence[str], *, allow_none: bool = True) -> RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What of the rule files could be read (``parsed``) and compiled, and what is wrong with the rest."""
+    """What of the rule files could be read (``parsed``) and compiled, and what is wrong with the rest.
+
+    ``compiled`` are the rules that could be, each with its group and what it was made of.
+    """
 
     parsed: tuple[ParsedGroup, ...]
     rule_set: RuleSet
     errors: tuple[Finding, ...]
+    compiled: tuple[tuple[ParsedGroup, ParsedRule, CompiledRule], ...]
 
 
 def attempt(patterns: Sequence[str]) -> Attempt:
@@ -93,19 +99,19 @@ def attempt(patterns: Sequence[str]) -> Attempt:
             continue
         parsed += parse_file(file, contents[file], findings)
     sources = LatestSource()
-    with_rules = [group for group in parsed if group.rules]
-    groups = [
-        RuleGroup(
-            group.name,
-            group.file,
-            group.interval_seconds,
-            compile_group(group, _names(group, with_rules), sources, findings),
-        )
-        for group in parsed
-    ]
+    groups_of = _groups_of_alerts(parsed)
+    groups = []
+    pairs: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
+    for group in parsed:
+        names = AlertNames(frozenset(rule.name for rule in group.rules), _Others(groups_of, group))
+        compiled = compile_group(group, names, sources, findings)
+        pairs += [(group, *pair) for pair in compiled]
+        rules = tuple(rule for _, rule in compiled)
+        groups.append(RuleGroup(group.name, group.file, group.interval_seconds, rules))
     # What an expression holds twice is found twice.
     found = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
-    return Attempt(tuple(parsed), RuleSet(tuple(groups), _digest(contents), tuple(contents)), tuple(found))
+    rule_set = RuleSet(tuple(groups), _digest(contents), tuple(contents))
+    return Attempt(tuple(parsed), rule_set, tuple(found), tuple(pairs))
 
 
 def checksum(patterns: Sequence[str]) -> str:
@@ -134,6 +140,29 @@ def _digest(contents: dict[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _names(group: ParsedGroup, groups: Sequence[ParsedGroup]) -> AlertNames:
-    others = {rule.name: other.name for other in groups if other is not group for rule in other.rules}
-    return AlertNames(frozenset(rule.name for rule in group.rules), others)
+class _Others(Mapping[str, str]):
+    """The alerts of all groups but one, with their group's name: a view, so that many groups do not make it long."""
+
+    def __init__(self, groups_of: Mapping[str, Sequence[ParsedGroup]], own: ParsedGroup) -> None:
+        self._groups_of = groups_of
+        self._own = own
+
+    def __getitem__(self, name: str) -> str:
+        for group in reversed(self._groups_of[name]):
+            if group is not self._own:
+                return group.name
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, groups in self._groups_of.items() if groups != [self._own])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _groups_of_alerts(groups: Sequence[ParsedGroup]) -> dict[str, list[ParsedGroup]]:
+    found: dict[str, list[ParsedGroup]] = {}
+    for group in groups:
+        for name in dict.fromkeys(rule.name for rule in group.rules):
+            found.setdefault(name, []).append(group)
+    return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from exporter.buckets.observation import View
     from exporter.rules.promql.expression import Expression
     from exporter.rules.promql.nodes import Data
-    from exporter.rules.promql.series import Sample
+    from exporter.rules.promql.series import Sample, Vector
     from exporter.rules.promql.sources import Source, Unexpanded
     from exporter.rules.templates.template import Template
 
@@ -61,9 +61,26 @@ class CompiledRule:
         except Exception as error:
             raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
 
+    def is_true(self, view: View, alerts: Sequence[Alert]) -> bool:
+        """Whether `evaluate` finds series, made only where that is not told without. Raises RuleEvaluationFailed."""
+        try:
+            found = self._found(view, alerts)
+        except RuleEvaluationFailed:
+            raise
+        except Exception as error:
+            raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
+        names = {name for _, labels, _ in found for name, _ in labels.pairs}
+        if len({labels.pairs for _, labels, _ in found}) == len(found) and names.isdisjoint(
+            {"alertname", *self.labels}
+        ):
+            return bool(found)
+        return bool(self.evaluate(view, alerts))
+
+    def _found(self, view: View, alerts: Sequence[Alert]) -> Vector:
+        return self.expression.evaluate(Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded))
+
     def _true_series(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
-        moment = Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded)
-        found = self.expression.evaluate(moment)
+        found = self._found(view, alerts)
         if not found:
             return []
         samples = [self._sample(sample) for sample in found]

@@ -12,11 +12,14 @@ from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from exporter.alerts.alert import Alert
     from exporter.rules.promql.series import Vector
     from exporter.rules.promql.sources import Moment
+
+_MOST_COMPARED: Final = 500
+"""Among more names the nearest is not looked for: each rule of a big file may have a slip, and each would take long."""
 
 SELECTABLE: Final = GAUGE_NAMES | {ALERTS}
 
@@ -72,7 +75,7 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Returns a hint at the nearest known name, or nothing."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    close = get_close_matches(name, known, n=1, cutoff=0.6) if len(known) <= _MOST_COMPARED else ()
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -91,12 +94,20 @@ def _stay_in_group(matchers: Sequence[Matcher], alerts: AlertNames) -> None:
     def selected(alertname: str) -> bool:
         return all(matches(alertname) for _, matches in tests)
 
-    foreign = sorted(name for name in alerts.others if selected(name))
+    named = next((m.value for m, _ in tests if m.operator == "="), None)
+    foreign = sorted(name for name in _among(alerts.others, named) if selected(name))
     if foreign:
         raise ValueError(f"ALERTS of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
-    if not any(selected(name) for name in alerts.own):
-        named = next((m.value for m, _ in tests if m.operator == "="), tests[0][0].value)
-        raise ValueError(f"no alert of this group is named {named}{nearest(named, sorted(alerts.own))}")
+    if not any(selected(name) for name in _among(alerts.own, named)):
+        wanted = tests[0][0].value if named is None else named
+        raise ValueError(f"no alert of this group is named {wanted}{nearest(wanted, sorted(alerts.own))}")
+
+
+def _among(names: Collection[str], name: str | None) -> Collection[str]:
+    """Returns the names that can be that name: one or none, where it is given."""
+    if name is None:
+        return names
+    return (name,) if name in names else ()
 
 
 def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:

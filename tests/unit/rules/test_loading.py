@@ -160,7 +160,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         ("groups: [{name: g, rules: [{<<: a, alert: A}]}]", "1: << merges a mapping, or a list of mappings"),
         ('groups: [{name: "a\\0b"}]', "1: a NUL character is not supported: the database does not take it"),
         ("groups: " + "[" * 100_000, "1: more than 50 levels deep"),
-        ("groups: []" + " " * 1_000_000, " cannot be read: it has more than 1,000,000 bytes"),
+        ("groups: []" + " " * 10_000_000, " cannot be read: it has more than 10,000,000 bytes"),
     ],
 )
 def test_what_is_no_rule_file_is_refused(tmp_path: Path, text: str, told: str):
