@@ -45,9 +45,9 @@ def findings_of(made: Attempt) -> list[Finding]:
     }
     findings = list(made.errors)
     trials = Trials()
-    for group, parsed, rule in made.compiled:
+    for group, parsed, rule in {id(rule): (group, parsed, rule) for group, parsed, rule in made.compiled}.values():
         findings += _lint(group, parsed, rule, labels[id(group)], trials)
-    findings += _duplicates(made.parsed)
+    findings += dict.fromkeys(_duplicates(made.parsed))
     return sorted(findings, key=lambda finding: (finding.file, finding.line))
 
 
@@ -78,7 +78,7 @@ def _lint(
                     f"label {name}: `{template.text}` depends on $value, so that another value makes another alert",
                 )
             for label in sorted(template.labels - known):
-                hint = nearest(label, sorted(known))
+                hint = nearest(label, known)
                 yield warning(texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}")
 
 
@@ -89,7 +89,7 @@ def _unknown_labels(
         own = _labels_of(one.metric, of_alerts)
         for matcher in one.matchers:
             if matcher.label not in own:
-                hint = nearest(matcher.label, sorted(own))
+                hint = nearest(matcher.label, own)
                 yield f"`{written(one.tree)}`: {one.metric} has no label {matcher.label}{hint}"
             elif matcher.label in _SCRAPED and not matcher.predicate()(""):
                 yield (
@@ -98,7 +98,7 @@ def _unknown_labels(
                 )
     for part, label in listed_labels(rule.expression.tree):
         if label not in known:
-            yield f"`{written(part)}`: no series here has a label {label}{nearest(label, sorted(known))}"
+            yield f"`{written(part)}`: no series here has a label {label}{nearest(label, known)}"
 
 
 def _labels_of(metric: str, of_alerts: frozenset[str]) -> frozenset[str]:

@@ -26,9 +26,9 @@ def compile_group(
 ) -> list[tuple[ParsedRule, CompiledRule]]:
     """Returns the group's rules that compile, as written too; ``findings`` takes what is wrong with the others."""
     compiler = _Compiler(group, alerts, sources, findings)
-    made = [(rule, compiled) for rule in group.rules if (compiled := compiler.rule(rule)) is not None]
-    compiler.unexpanded |= unexpanded_labels(compiled for _, compiled in made)
-    return made
+    made = {id(rule): compiler.rule(rule) for rule in {id(rule): rule for rule in group.rules}.values()}
+    compiler.unexpanded |= unexpanded_labels(compiled for compiled in made.values() if compiled is not None)
+    return [(rule, compiled) for rule in group.rules if (compiled := made[id(rule)]) is not None]
 
 
 class _Compiler:

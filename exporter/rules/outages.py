@@ -29,6 +29,9 @@ _Figures = tuple[int, float, float, float]
 _TIME: Final = ("hour", "minute", "day_", "days_", "month", "year", "time")
 """What functions of the time have in their names."""
 
+_OF_A_DAY: Final = frozenset({"hour", "minute"})
+"""Of those, what is the same every day."""
+
 _EXTREMES: Final[list[_Figures]] = [
     (0, 1_000_000.0, 0.0, 1.0),
     (1, 10_000.0, 1.0, 0.9),
@@ -149,8 +152,11 @@ class _KeptSources(LatestSource):
 
 
 def _instants(rule: CompiledRule, some_week: list[datetime]) -> list[datetime]:
-    """Returns when to try it: what does not ask for the time is the same at any."""
-    return some_week if any(name in rule.expr for name in _TIME) else some_week[:1]
+    """Returns when to try it: not twice where it cannot tell the one time from the other."""
+    asked = {name for name in _TIME if name in rule.expr}
+    if not asked:
+        return some_week[:1]
+    return some_week[: len(some_week) // 7] if asked <= _OF_A_DAY else some_week
 
 
 def _identity(rule: CompiledRule) -> str:

@@ -105,11 +105,20 @@ class _Parser:
             if refused in known:
                 self.wrong(known[refused].line, f"`{refused}` of a group is not supported")
         interval = self._duration(known.get("interval")) if "interval" in known else None
-        rules = [self._parse_rule(rule) for rule in self._items(known.get("rules"))]
+        rules = self._parse_rules(self._items(known.get("rules")))
         self._rule = ""
-        parsed = ParsedGroup(self._file, entry.line, name, interval, tuple(r for r in rules if r is not None))
+        parsed = ParsedGroup(self._file, entry.line, name, interval, rules)
         self._group = ""
         return parsed
+
+    def _parse_rules(self, entries: list[Entry]) -> tuple[ParsedRule, ...]:
+        """An alias of a rule is that rule again, looked at once."""
+        made: dict[int, ParsedRule | None] = {}
+        for entry in entries:
+            if id(entry.node) not in made:
+                made[id(entry.node)] = self._parse_rule(entry)
+        found = (made[id(entry.node)] for entry in entries)
+        return tuple(rule for rule in found if rule is not None)
 
     def _parse_rule(self, entry: Entry) -> ParsedRule | None:
         self._rule = entry.scalar("alert") or entry.scalar("record")

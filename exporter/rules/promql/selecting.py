@@ -73,17 +73,17 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
     )
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
     """Returns a hint at the nearest known name, or nothing."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6) if len(known) <= _MOST_COMPARED else ()
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.6) if len(known) <= _MOST_COMPARED else ()
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _unknown(name: str) -> str:
     if name.startswith("dict_rate_limit_"):
-        hint = nearest(name, sorted(GAUGE_NAMES)) or ": only its gauges can be selected"
+        hint = nearest(name, GAUGE_NAMES) or ": only its gauges can be selected"
         return f"{name} is not a gauge of this program{hint}"
-    return f"{name} is not a metric that rules can select{nearest(name, sorted(SELECTABLE))}"
+    return f"{name} is not a metric that rules can select{nearest(name, SELECTABLE)}"
 
 
 def _stay_in_group(matchers: Sequence[Matcher], alerts: AlertNames) -> None:
@@ -100,7 +100,7 @@ def _stay_in_group(matchers: Sequence[Matcher], alerts: AlertNames) -> None:
         raise ValueError(f"ALERTS of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
     if not any(selected(name) for name in _among(alerts.own, named)):
         wanted = tests[0][0].value if named is None else named
-        raise ValueError(f"no alert of this group is named {wanted}{nearest(wanted, sorted(alerts.own))}")
+        raise ValueError(f"no alert of this group is named {wanted}{nearest(wanted, alerts.own)}")
 
 
 def _among(names: Collection[str], name: str | None) -> Collection[str]:
