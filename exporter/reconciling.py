@@ -70,6 +70,7 @@ class Reconciling:
         self.clients: list[FeedClient] = []
         self._listeners: list[FeedClient | LocalFeed] = []
         self.rules = RulesInForce(settings.rules, metrics, self._announce)
+        self._reloads: set[asyncio.Task[None]] = set()
         self._settings = settings
         self._database = database
         self._holder = holder
@@ -181,12 +182,17 @@ class Reconciling:
 
     async def reload(self) -> None:
         """Loads the rule files again. Raises RuleFileInvalid, and changes nothing then."""
-        self.rules.reload()
+        await self.rules.reload()
 
     def on_hangup(self) -> None:
-        """Likewise; what is wrong was logged."""
+        """Begins to do so; what is wrong is logged."""
+        task = asyncio.create_task(self._reload_as_told())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_as_told(self) -> None:
         with suppress(RuleFileInvalid):
-            self.rules.reload()
+            await self.rules.reload()
 
     @property
     def ready(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from exporter.errors import RuleFileInvalid
@@ -13,7 +15,7 @@ from exporter.rules import checking, loading
 from exporter.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from exporter.alerts.alert import Rule, Severity
     from exporter.config import RulesSettings
@@ -44,21 +46,35 @@ class RulesInForce:
         self._watched = WatchedFiles()
         self._look()
         self._checked: RuleSet | None = None
+        self._reloading = asyncio.Lock()
         self.rule_set = loading.load(settings.files, allow_none=settings.allow_none)
         self.rules: Sequence[Rule] = ()
         self._took_over()
         log.info("rules loaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
 
-    def reload(self) -> RuleSet:
-        """Loads the files again. Raises RuleFileInvalid, and leaves the running rules in place."""
-        before = self.rule_set
-        self._look()
+    async def reload(self) -> RuleSet:
+        """Loads the files again, and swaps the rules at once when that is done: polls go on meanwhile.
+
+        One at a time: what was asked for last is loaded last. Raises RuleFileInvalid, and leaves the running
+        rules in place.
+        """
+        async with self._reloading:
+            await asyncio.to_thread(self._look)
+            loaded = await self._loaded()
+            return self._swapped(loaded)
+
+    async def _loaded(self) -> RuleSet:
+        settings = self._settings
         try:
-            self.rule_set = loading.load(self._settings.files, allow_none=self._settings.allow_none)
+            with _without_collections():
+                return await asyncio.to_thread(loading.load, settings.files, allow_none=settings.allow_none)
         except RuleFileInvalid as error:
             self._metrics.config_last_reload_successful.set(0)
             log.error("rules not reloaded, the running ones stay: %s", error)  # noqa: TRY400 - the sentence is enough
             raise
+
+    def _swapped(self, loaded: RuleSet) -> RuleSet:
+        before, self.rule_set = self.rule_set, loaded
         self._took_over()
         log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
         left = {(rule.group, rule.name) for rule in self.rule_set.rules}
@@ -76,10 +92,8 @@ class RulesInForce:
             await asyncio.sleep(min(LOOK_AGAIN_SECONDS, interval_seconds) if restless else interval_seconds)
             if not await asyncio.to_thread(self._differ):
                 continue
-            try:
-                self.reload()
-            except RuleFileInvalid:
-                continue
+            with suppress(RuleFileInvalid):
+                await self.reload()
 
     def _differ(self) -> bool:
         """Returns whether the files hold something else than what was last tried."""
@@ -101,7 +115,9 @@ class RulesInForce:
         if self._checked is self.rule_set:
             return
         self._checked = self.rule_set
-        for finding in await asyncio.to_thread(checking.check, self._settings.files):
+        with _without_collections():
+            findings = await asyncio.to_thread(checking.check, self._settings.files)
+        for finding in findings:
             if finding.severity == "warning":
                 log.warning("rules check: %s", finding)
 
@@ -112,3 +128,17 @@ class RulesInForce:
         series = series_of(self.rules)
         self._metrics.announce(series)
         self._changed(series)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Makes lasting objects without the garbage collector looking through them.
+
+    It would do so again and again as they become more, and hold the event loop up, for seconds in all.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from exporter.config import Duration, RulesSettings
 from exporter.errors import RuleFileInvalid
 from exporter.metrics import Metrics
 from exporter.reload import RulesInForce
+from exporter.rules import loading
 from tests.support.conditions import until
 
 if TYPE_CHECKING:
@@ -57,23 +59,23 @@ class Held:
 
 
 @pytest.mark.parametrize("emptied", ["", "groups: []", "groups:\n- name: g\n", "# nothing\n"])
-def test_a_file_that_was_emptied_leaves_the_running_rules_in_place(tmp_path: Path, caplog, emptied: str) -> None:
+async def test_a_file_that_was_emptied_leaves_the_running_rules_in_place(tmp_path: Path, caplog, emptied: str) -> None:
     held = Held(tmp_path, rules("A", "B"))
     held.file.write_text(emptied)
 
     with pytest.raises(RuleFileInvalid, match="there is no rule at all"):
-        held.rules.reload()
+        await held.rules.reload()
 
     assert held.names == ["A", "B"]
     assert held.successful == 0
     assert "rules not reloaded, the running ones stay" in caplog.text
 
 
-def test_nothing_is_loaded_where_that_is_meant(tmp_path: Path) -> None:
+async def test_nothing_is_loaded_where_that_is_meant(tmp_path: Path) -> None:
     held = Held(tmp_path, rules("A"), allow_none=True)
     held.file.write_text("")
 
-    held.rules.reload()
+    await held.rules.reload()
 
     assert held.names == []
     assert held.successful == 1
@@ -84,21 +86,21 @@ def test_a_start_without_any_rule_is_refused(tmp_path: Path) -> None:
         Held(tmp_path, "groups: []")
 
 
-def test_how_many_rules_there_are_is_told_at_the_start_and_at_each_reload(tmp_path: Path, caplog) -> None:
+async def test_how_many_rules_there_are_is_told_at_the_start_and_at_each_reload(tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO", "exporter.reload")
     held = Held(tmp_path, rules("A", "B"))
     held.file.write_text(rules("A", "B", "C"))
 
-    held.rules.reload()
+    await held.rules.reload()
 
     assert [(r.message, r.rules, r.files) for r in caplog.records] == [("rules loaded", 2, 1), ("rules reloaded", 3, 1)]
 
 
-def test_rules_that_are_gone_are_told_by_name(tmp_path: Path, caplog) -> None:
+async def test_rules_that_are_gone_are_told_by_name(tmp_path: Path, caplog) -> None:
     held = Held(tmp_path, rules("A", "B", "C"))
     held.file.write_text(rules("B", "D"))
 
-    held.rules.reload()
+    await held.rules.reload()
 
     gone = [(r.levelname, r.group, r.rule) for r in caplog.records if "is gone" in r.message]
     assert gone == [("WARNING", "g", "A"), ("WARNING", "g", "C")]
@@ -137,13 +139,68 @@ async def test_a_file_that_comes_is_loaded(tmp_path: Path, monkeypatch) -> None:
         await until(lambda: held.names == ["B", "A"])
 
 
+async def test_the_event_loop_goes_on_while_many_rules_are_loaded(tmp_path: Path) -> None:
+    held = Held(tmp_path, rules("A"))
+    held.file.write_text(rules(*(f"A{number}" for number in range(2_000))))
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+            assert len(held.names) in {1, 2_000}
+
+    turning = asyncio.create_task(turn())
+    await held.rules.reload()
+    turning.cancel()
+
+    assert len(held.names) == 2_000
+    assert turns > 100  # about 5 where it is loaded on the loop
+
+
+async def test_of_two_reloads_the_one_asked_for_last_is_loaded_last(tmp_path: Path, monkeypatch) -> None:
+    held = Held(tmp_path, rules("A"))
+    loads = 0
+    at_once: list[int] = []
+    load = loading.load
+
+    def counted(*args: object, **more: object) -> loading.RuleSet:
+        nonlocal loads
+        loads += 1
+        at_once.append(loads)
+        if len(at_once) == 1:
+            held.file.write_text(rules("A", "B"))
+        try:
+            return load(*args, **more)
+        finally:
+            loads -= 1
+
+    monkeypatch.setattr(reload.loading, "load", counted)
+    await asyncio.gather(*(held.rules.reload() for _ in range(3)))
+
+    assert at_once == [1, 1, 1]
+    assert held.names == ["A", "B"]
+
+
+async def test_rules_that_do_not_load_leave_the_running_ones_while_and_after(tmp_path: Path) -> None:
+    held = Held(tmp_path, rules("A"))
+    held.file.write_text(rules("B", "B") + "  - {alert: C, alert: D}\n")
+
+    with pytest.raises(RuleFileInvalid, match="alert is given twice, first in line 6"):
+        await held.rules.reload()
+
+    assert held.names == ["A"]
+    assert gc.isenabled()
+
+
 async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path: Path, caplog) -> None:
     held = Held(tmp_path, rules("A", runbook=False))
 
     async with held.watched():
         await until(lambda: "has no annotation runbook_url" in caplog.text)
         held.file.write_text(rules("A", "B", runbook=False))
-        held.rules.reload()
+        await held.rules.reload()
         await until(lambda: "g/B: has no annotation runbook_url" in caplog.text)
 
     told = [r.message for r in caplog.records if "runbook_url" in r.message]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from exporter.rules.promql.compiler import PARTICIPANT, POLICY, Compiler, Problem, written
 from exporter.rules.promql.nodes import Data, Instant, Node, Scalar
@@ -24,6 +24,9 @@ __all__ = [
     "parse",
     "written",
 ]
+
+
+_MOST_SHOWN: Final = 10_000
 
 
 class ExpressionRefused(Exception):
@@ -74,12 +77,16 @@ def compile_expression(text: str, alerts: AlertNames | None) -> Expression:
     try:
         tree = parse(text)
     except ValueError as error:
-        raise ExpressionRefused(Problem(f"`{text.strip()}` cannot be parsed: {error}", "")) from None
+        raise ExpressionRefused(Problem(f"`{_beginning(text.strip())}` cannot be parsed: {error}", "")) from None
     compiler = Compiler(alerts)
     node = compiler.compile(tree)
     if compiler.problems:
         raise ExpressionRefused(*compiler.problems)
     return Expression(text, tree, node)
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _refused(made: Expression, why: str) -> ExpressionRefused:

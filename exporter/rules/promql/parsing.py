@@ -24,8 +24,16 @@ MOST_WORDS: Final = 1000
 """An expression is walked as deep as it is nested; thousands of terms would end the process, not the file."""
 
 
+MOST_CHARACTERS: Final = 100_000
+"""The parser lets nothing else run meanwhile, and takes seconds for millions of characters."""
+
+
 def parse(text: str) -> Any:
     """Returns the tree of an expression that Prometheus 2.42 can read. Raises ValueError, a sentence."""
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(
+            f"the expression has {len(text):,} characters; more than {MOST_CHARACTERS:,} are not supported"
+        )
     count = sum(1 for _ in tokens.words(text))
     if count > MOST_WORDS:
         raise ValueError(f"the expression has {count:,} words; more than {MOST_WORDS:,} are not supported")
