@@ -22,6 +22,7 @@ MOST_NODES: Final = 100_000
 """Keys, values, lists and mappings: what configures something has far fewer, each alias counted as what it is of."""
 
 NULL: Final = "tag:yaml.org,2002:null"
+_TEXT: Final = "tag:yaml.org,2002:str"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _LONGEST_NAME: Final = 60
 
@@ -250,11 +251,15 @@ class _Composer:
 
     def _mapping(self, event: Any, depth: int) -> yaml.Node:
         pairs: list[tuple[yaml.Node, yaml.Node]] = []
+        lines: list[int] = []
         merged: list[Mapping] = []
         levels = 0
         while not isinstance(inner := self._next(), yaml.MappingEndEvent):
+            lines.append(inner.start_mark.line + 1)
             key = self._node(inner, depth + 1)
             levels = max(levels, self._levels)
+            if _merges(inner):
+                key.tag = _MERGE
             inner = self._next()
             value = self._node(inner, depth + 1)
             levels = max(levels, self._levels)
@@ -265,7 +270,7 @@ class _Composer:
         tag, end_mark = self._tag(yaml.MappingNode, event), _end_mark(inner)
         node = Mapping(tag, pairs, event.start_mark, end_mark, event.flow_style)
         node.written = pairs
-        node.repeated = [*_repeated(pairs), *(one for mapping in merged for one in mapping.repeated)]
+        node.repeated = [*_repeated(pairs, lines), *(one for mapping in merged for one in mapping.repeated)]
         if merged or any(is_merge(key) for key, _ in pairs):
             node.value = _with_merged(pairs, merged)
         return node
@@ -273,14 +278,21 @@ class _Composer:
     def _tag(self, kind: type[yaml.Node], event: Any) -> str:
         if event.tag is not None and event.tag != "!":
             return str(event.tag)
-        if kind is yaml.ScalarNode and event.value == "<<" and event.implicit[0]:
-            return _MERGE
-        return str(self._loader.resolve(kind, getattr(event, "value", None), event.implicit))  # type: ignore[no-untyped-call]
+        value = getattr(event, "value", None)
+        resolved: str = self._loader.resolve(kind, value, event.implicit)  # type: ignore[no-untyped-call]
+        return _TEXT if resolved == _MERGE else resolved
 
     def _count(self, nodes: int, event: Any) -> None:
         self._nodes += nodes
         if self._nodes > self._most_nodes:
             raise _fault(f"more than {self._most_nodes:,} nodes when its aliases are followed", event)
+
+
+def _merges(event: Any) -> bool:
+    """Whether a key is ``<<``; in quotes, or as an alias, it is a key like others."""
+    if not isinstance(event, yaml.ScalarEvent) or event.value != "<<":
+        return False
+    return event.tag == _MERGE or (event.tag in {None, "!"} and bool(event.implicit[0]))
 
 
 def _end_mark(event: Any) -> Any:
@@ -301,16 +313,16 @@ def _mapping_or_mappings(value: yaml.Node, event: Any) -> list[Mapping]:
     raise _fault("<< merges a mapping, or a list of mappings", event)
 
 
-def _repeated(pairs: Sequence[tuple[yaml.Node, yaml.Node]]) -> list[Repeated]:
-    first: dict[str, yaml.Node] = {}
+def _repeated(pairs: Sequence[tuple[yaml.Node, yaml.Node]], lines: Sequence[int]) -> list[Repeated]:
+    first: dict[str, int] = {}
     found: list[Repeated] = []
-    for key, _ in pairs:
+    for (key, _), line in zip(pairs, lines, strict=True):
         if not isinstance(key, yaml.ScalarNode):
             continue
         if key.value in first:
-            found.append(Repeated(_shortened(key.value), line_of(key), line_of(first[key.value])))
+            found.append(Repeated(_shortened(key.value), line, first[key.value]))
         else:
-            first[key.value] = key
+            first[key.value] = line
     return found
 
 

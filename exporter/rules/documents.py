@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _STANDARD: Final = "tag:yaml.org,2002:"
 _TEXT: Final = f"{_STANDARD}str"
 _BINARY: Final = f"{_STANDARD}binary"
-_MERGE: Final = f"{_STANDARD}merge"  # of `<<` as a value
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 MOST_NODES: Final = 300_000
@@ -53,7 +52,7 @@ class Entry:
             return ""
         if node.tag == _BINARY:
             return _decoded(node.value)
-        if node.tag.startswith(_STANDARD) and node.tag not in {_TEXT, _MERGE}:
+        if node.tag.startswith(_STANDARD) and node.tag != _TEXT:
             raise ValueError(f"expected text, found what is tagged !!{node.tag.removeprefix(_STANDARD)}")
         return str(node.value)
 
