@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from exporter.rules.rule import CompiledRule
 
 
-MOST_BYTES: Final = 10_000_000
-"""A larger file is refused: thousands of rules have less, and a reload reads all of it."""
+MOST_BYTES: Final = 16_000_000
+"""A larger file is refused: ten thousand rules with long descriptions have less."""
 
 
 @dataclass(frozen=True, slots=True)

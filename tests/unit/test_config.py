@@ -262,3 +262,37 @@ def test_more_participants_than_the_limit_are_refused(file) -> None:
 
     with pytest.raises(ConfigurationError, match=r"participants: 2 are more than limits\.participants allows"):
         load_settings(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("poll:\n  interval: 10s\n  interval: 30s\n", "line 3: interval is given twice, first in line 2"),
+        ("bridge: {retries: 5}\npoll: {}\nbridge: {}\n", "line 3: bridge is given twice, first in line 1"),
+        ("database: {dsn: hush, dsn: hush}", "line 1: dsn is given twice, first in line 1"),
+        ("database: {dsn: *hush}", "is not YAML: line 1, column 17: an alias of nothing that is anchored before it"),
+        ("poll: {}\n---\npoll: {interval: 1s}\n", "is not YAML: line 2, column 1: a second document begins"),
+        (
+            "a: &a {b: c}\nx:\n" + "- *a\n" * 40_000,
+            "is not YAML: line 33334, column 3: more than 100,000 nodes when its",
+        ),
+    ],
+)
+def test_yaml_is_read_strictly(tmp_path, text: str, told: str) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(file, {})
+
+    assert str(refused.value).startswith(f"{file}: {told}")
+    assert "hush" not in str(refused.value)
+
+
+def test_sections_may_be_merged(tmp_path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text("bridge: {tls: &tls {ca_file: a}}\nfeed: {tls: {<<: *tls, cert_file: b, key_file: c}}\n...\n---\n")
+
+    settings = load_settings(file, {})
+
+    assert (settings.feed.tls.ca_file, settings.feed.tls.cert_file) == ("a", "b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,66 @@ def test_a_rule_that_is_there_twice_is_warned_of(tmp_path: Path):
 
     assert [(Path(f.file).name, f.line, f.group) for f in findings] == [("a.yml", 4, "first"), ("b.yml", 4, "second")]
     assert all("is there more than once with the same labels" in f.message for f in findings)
+
+
+SHAPES = {
+    "plain": "  - {{alert: A{n}, expr: dict_rate_limit_utilization_percent >= {n}, labels: {{severity: info}}}}\n",
+    "looking at its own alert": "  - {{alert: A{n}, expr: 'ALERTS{{alertname=\"A{n}\"}} or dict_rate_limit_up == {n}', "
+    "labels: {{severity: info}}}}\n",
+    "in groups of their own": "- name: g{n}\n  rules:\n  - {{alert: A{n}, expr: 'ALERTS{{alertname=\"A{n}\"}}', "
+    "labels: {{severity: info}}}}\n",
+    "with a wrong name": "  - {{alert: A{n}, expr: 'ALERTS{{alertname=\"B{n}\"}}', labels: {{severity: info}}}}\n",
+    "of one expression": "  - {{alert: A{n}, expr: dict_rate_limit_up == 0, labels: {{severity: info}}}}\n",
+    "that do not parse": "  - {{alert: A{n}, expr: dict_rate_limit_up == {n} +, labels: {{severity: info}}}}\n",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_twice_the_rules_take_twice_the_work(tmp_path: Path, shape: str):
+    def calls(rules: int) -> int:
+        file = tmp_path / "rules.yml"
+        head = "groups:\n" if shape.startswith("-") else "groups:\n- name: g\n  rules:\n"
+        file.write_text(head + "".join(shape.format(n=number) for number in range(rules)))
+        counted = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal counted
+            counted += event in {"call", "c_call"}
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            check([str(file)])
+        finally:
+            sys.setprofile(before)
+        return counted
+
+    few, many = calls(300), calls(600)
+
+    assert many < 2.2 * few
+
+
+def test_aliases_of_a_rule_are_checked_once(tmp_path: Path):
+    rule = "{alert: A, expr: dict_rate_limit_utilization_percent > 100, labels: {severity: info}}"
+    file = tmp_path / "rules.yml"
+    file.write_text(f"groups:\n- name: g\n  rules:\n  - &r {rule}\n" + "  - *r\n" * 10)
+
+    found = [str(finding) for finding in check([str(file)])]
+
+    assert len(found) == len(set(found))
+    assert any("there more than once with the same labels" in finding for finding in found)
+
+
+def test_rules_that_merge_one_another_are_checked_each(tmp_path: Path):
+    file = tmp_path / "rules.yml"
+    file.write_text(
+        "groups:\n- name: g\n  rules:\n"
+        "  - &r {alert: A, expr: dict_rate_limit_up == 0, labels: {severity: info}, annotations: {runbook_url: x}}\n"
+        "  - {<<: *r, labels: {severity: warning, x: '{{ $value }}'}}\n"
+        "  - {<<: *r, labels: {severity: critical}, expr: dict_rate_limit_up == 2}\n"
+    )
+
+    assert [str(finding).removeprefix(f"{file}:") for finding in check([str(file)])] == [
+        "5: g/A: label x: `{{ $value }}` depends on $value, so that another value makes another alert",
+        "6: g/A: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1",
+    ]

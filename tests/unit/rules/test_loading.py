@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from textwrap import dedent
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import RuleFileInvalid
-from exporter.rules.loading import checksum, load
+from exporter.rules.documents import MOST_NODES
+from exporter.rules.loading import MOST_BYTES, checksum, load
+from exporter.yaml_text import compose
 from tests.support.builders import bucket, poll, view
 from tests.support.rules import rule_file
 
@@ -160,7 +163,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         ("groups: [{name: g, rules: [{<<: a, alert: A}]}]", "1: << merges a mapping, or a list of mappings"),
         ('groups: [{name: "a\\0b"}]', "1: a NUL character is not supported: the database does not take it"),
         ("groups: " + "[" * 100_000, "1: more than 50 levels deep"),
-        ("groups: []" + " " * 10_000_000, " cannot be read: it has more than 10,000,000 bytes"),
+        ("groups: []" + " " * 16_000_000, " cannot be read: it has more than 16,000,000 bytes"),
     ],
 )
 def test_what_is_no_rule_file_is_refused(tmp_path: Path, text: str, told: str):
@@ -277,3 +280,94 @@ def test_files_that_are_the_same_have_one_checksum(tmp_path: Path):
     Path(file).touch()
 
     assert load([file]).checksum == before
+
+
+COMMON = """\
+groups:
+- name: g
+  rules:
+  - &low
+    alert: Low
+    expr: dict_rate_limit_up == 0
+    for: 1m
+    labels: &labels {severity: warning, team: tokens}
+  - <<: *low
+    alert: Gone
+    labels: {<<: *labels, severity: critical}
+  - <<: [{for: 5m}, *low]
+    labels: {severity: info}
+"""
+
+
+def test_merge_keys_and_aliases_are_taken(tmp_path: Path):
+    loaded = load([written(tmp_path, COMMON)]).rules
+
+    assert [(r.name, r.line, r.for_seconds, {n: t.text for n, t in r.labels.items()}) for r in loaded] == [
+        ("Low", 5, 60.0, {"severity": "warning", "team": "tokens"}),
+        ("Gone", 10, 60.0, {"severity": "critical", "team": "tokens"}),
+        ("Low", 12, 300.0, {"severity": "info"}),
+    ]
+
+
+def test_a_key_twice_in_what_is_merged_is_told(tmp_path: Path):
+    text = COMMON.replace("[{for: 5m}", "[{for: 5m, for: 6m}").replace("alert: Gone", "alert: Gone\n    alert: Gone")
+
+    assert findings(written(tmp_path, text)) == [
+        "11: g/Gone: alert is given twice, first in line 10",
+        "13: g/Low: for is given twice, first in line 13",
+    ]
+
+
+def test_aliases_that_explode_are_refused_soon(tmp_path: Path):
+    rule = "{alert: A, expr: dict_rate_limit_up == 0, labels: {severity: info}}"
+    file = written(tmp_path, f"groups:\n- name: g\n  rules:\n  - &r {rule}\n" + "  - *r\n" * 100_000)
+
+    assert findings(file) == ["33336: more than 300,000 nodes when its aliases are followed"]
+
+
+def test_a_rule_that_is_there_often_as_an_alias_is_one_rule(tmp_path: Path):
+    rule = "{alert: A, expr: dict_rate_limit_up == 0, labels: {severity: info}}"
+    file = written(tmp_path, f"groups:\n- name: g\n  rules:\n  - &r {rule}\n" + "  - *r\n" * 20_000)
+
+    loaded = load([file]).rules
+
+    assert len(loaded) == 20_001
+    assert len({id(rule) for rule in loaded}) == 1
+
+
+def test_ten_thousand_rules_like_the_shipped_ones_may_be_in_a_file():
+    shipped = (Path(__file__).parents[3] / "rules" / "dict-rate-limit.yml").read_text()
+    head, rules = re.split(r"(?<=\n    rules:\n)", shipped, maxsplit=1)
+    times = 1_000 // rules.count("- alert:") + 1
+
+    assert compose(head + rules * times, most_nodes=MOST_NODES // 10)
+    assert len(head + rules * times) < MOST_BYTES // 10
+
+
+@pytest.mark.parametrize(
+    ("tagged", "told"),
+    [
+        ("!!int 5", "expected text, found what is tagged !!int"),
+        ("!!binary x", "expected text, found what is tagged !!binary and is no text in base64"),
+        ("!!null x", "expected text, found what is tagged !!null"),
+    ],
+)
+def test_a_tag_that_makes_no_text_is_refused(tmp_path: Path, tagged: str, told: str):
+    assert findings(rule_file(tmp_path, LOW.replace("tokens}", f"{tagged}}}"))) == [f"8: dict/TokensLow: {told}"]
+
+
+def test_a_tag_of_a_text_is_taken(tmp_path: Path):
+    [rule] = load([rule_file(tmp_path, LOW.replace("tokens}", "!!binary aGk=, zone: !mine z, area: !!null ~}"))]).rules
+
+    assert {name: rule.labels[name].text for name in ("team", "zone", "area")} == {
+        "team": "hi",
+        "zone": "z",
+        "area": "",
+    }
+
+
+def test_an_expression_of_too_many_characters_is_refused_soon(tmp_path: Path):
+    text = LOW.replace(">= 80", f">= {' ' * 100_000}80")
+
+    assert "characters; more than 100,000 are not supported" in findings(rule_file(tmp_path, text))[0]
+    assert len(findings(rule_file(tmp_path, text))[0]) < 11_000

@@ -210,6 +210,12 @@ def test_an_expression_that_cannot_be_judged_is_a_failure(tmp_path: Path, check:
         ("rule_files: [nothing.yml]", "nothing.yml: no rule file matches"),
         ("rule_files: [rules.yml]\nnonsense: 1", "unknown field `nonsense`"),
         ("a: [", "is not YAML"),
+        ("tests: []\ntests: []\n", "line 2: tests is given twice, first in line 1"),
+        ("tests: [{interval: 1m,\n  interval: 2m}]", "line 2: interval is given twice, first in line 1"),
+        ("tests: [{alert_rule_test: [{exp_alerts: [{exp_labels: {a: b, a: c}}]}]}]", "line 1: a is given twice"),
+        ("tests: [{<<: {name: a}, <<: {name: b}}]", "line 1: << merges name, which is given above it"),
+        ("tests: [{external_labels: {<<: {a: b}, a: c}}]", "line 1: a is merged too, which promtool refuses"),
+        ("tests: []\n---\ntests: []\n", "line 2, column 1: a second document begins, and only the first is read"),
         ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
         ("evaluation_interval: 5", "evaluation_interval: '5' is not a duration"),
         ("group_eval_order: [other]", "group_eval_order: no rule file has a group other"),
@@ -246,3 +252,18 @@ def test_the_shipped_rules_pass_their_tests():
 
     assert results
     assert all(result.passed for result in results), "\n".join(result.told() for result in results)
+
+
+def test_tests_may_be_merged(tmp_path: Path):
+    checks = """\
+        alert_rule_test:
+          - &low {eval_time: 2m, alertname: TokensLow, exp_alerts: []}
+          - {<<: *low, eval_time: 0s}
+          - {<<: *low, alertname: None}
+    """
+
+    failed = told(tmp_path, series(checks))
+
+    assert failed.count("alertname: TokensLow, time: 2m") == 1
+    assert "alertname: TokensLow, time: 0s" not in failed
+    assert "alertname: None" not in failed

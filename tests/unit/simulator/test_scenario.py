@@ -130,6 +130,7 @@ def test_all_the_first_or_the_first_so_many_are_concerned(whom: str, concerned: 
     [
         ("a: [", "is not YAML"),
         ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
+        ("description: x\nstep: 1s\nstep: 5s\n", "line 3: step is given twice, first in line 2"),
         ("[]", "Expected `object`, got `array`"),
         ("refill: stepwise", "missing required field `description`"),
         ("{description: x, trafic: []}", "unknown field `trafic`"),

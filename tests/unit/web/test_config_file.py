@@ -91,6 +91,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
         ({"basic_auth_users": {"prometheus": "secret"}}, "basic_auth_users: the password of 'prometheus' is not a"),
         ({"basic_auth_users": ["prometheus"]}, "basic_auth_users: Expected `object`"),
         ("a: [", "is not YAML"),
+        ("tls_server_config: {}\nbasic_auth_users: {}\ntls_server_config: {}\n", "line 3: tls_server_config is given"),
+        ("basic_auth_users:\n  me: a\n  me: b\n", "line 3: me is given twice, first in line 2"),
         ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
         ("- 1", "Expected `object`"),
     ],
