@@ -10,6 +10,7 @@ import msgspec
 
 from exporter import files
 from exporter.config import parse_duration
+from exporter.rules.documents import MOST_NODES
 from exporter.rules.promtool.sequences import InputSeries, input_series
 from exporter.yaml_text import (
     Mapping,
@@ -147,7 +148,7 @@ class _File(_Section):
 def read(file: str) -> TestFile:
     """Raises TestFileInvalid, a sentence."""
     try:
-        root = compose(files.read(file).decode(), loader=Texts)
+        root = compose(files.read(file).decode(), most_nodes=MOST_NODES, loader=Texts)
         _check_keys(root)
         given = msgspec.convert(construct(root, Texts) or {}, _File)
     except OSError as error:
