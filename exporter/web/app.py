@@ -25,7 +25,7 @@ from exporter.web.page import StatusPage
 from exporter.web.status import Asked, evaluation, overdue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -80,7 +80,7 @@ class _Pages:
 
     async def status(self, request: Request) -> Response:
         if request.method == "HEAD":
-            return HTMLResponse()
+            return _head("text/html")
         return HTMLResponse(await self._status.render(Asked.of(request.query_params)))
 
     async def metrics(self, request: Request) -> Response:
@@ -91,7 +91,7 @@ class _Pages:
             headers["Content-Encoding"] = "gzip"
         kind = OPENMETRICS if openmetrics else TEXT
         if request.method == "HEAD":
-            return Response(headers=headers, media_type=kind)
+            return _head(kind, headers)
         page = self._sources.metrics.page(openmetrics=openmetrics, gzip=gzip)
         return StreamingResponse(_in_turns(page), headers=headers, media_type=kind)
 
@@ -152,7 +152,7 @@ class _Pages:
 
     async def buckets(self, request: Request) -> Response:
         if request.method == "HEAD":
-            return Response(media_type=_JSON)
+            return _head(_JSON)
         asked = request.query_params
         body = buckets_json(self._sources.views(), asked.getlist("participant"), asked.getlist("policy"))
         return StreamingResponse(_in_turns(body), media_type=_JSON)
@@ -167,6 +167,11 @@ def _same_site(request: Request) -> bool:
         return False
     origin = request.headers.get("origin") or request.headers.get("referer")
     return origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+
+
+def _head(media_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Returns what HEAD is answered where nothing is rendered for it: a length of 0 would not be GET's."""
+    return StreamingResponse(_in_turns(()), headers=headers, media_type=media_type)
 
 
 def _now() -> datetime:

@@ -1,6 +1,8 @@
-"""The web configuration file: TLS, headers and basic auth, in exporter-toolkit's format.
+"""The web configuration file: TLS, headers, rate limit and basic auth, in the format of exporter-toolkit 0.17.1.
 
-Unknown keys are errors. Paths in it are relative to its own folder.
+Unknown keys are errors. Paths in it are relative to its own folder. What a file
+may ask for there, and Python's TLS cannot do, is refused; what has no effect
+here is remarked upon.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from exporter import files, yaml_text
+from exporter.config import Secret
 from exporter.errors import ConfigurationError
 from exporter.yaml_text import YamlInvalid
 
@@ -21,14 +24,25 @@ if TYPE_CHECKING:
 TlsVersion = Literal["TLS12", "TLS13"]
 ClientAuth = Literal["", "NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"]
 
-_BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$[./A-Za-z0-9]{53}")
+_BCRYPT: Final = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+_VERSION: Final = "TLS 1.0 and 1.1 are broken, and not offered here; use TLS12 or TLS13"
+_UNVERIFIED: Final = "a certificate that nobody verifies proves nothing, and is not asked for here; use {}"
 _UNOFFERED: Final = {
-    "TLS10": "TLS 1.0 and 1.1 are broken, and not offered here; use TLS12 or TLS13",
-    "TLS11": "TLS 1.0 and 1.1 are broken, and not offered here; use TLS12 or TLS13",
-    "RequestClientCert": "a certificate that nobody verifies proves nothing; use VerifyClientCertIfGiven",
-    "RequireAnyClientCert": "a certificate that nobody verifies proves nothing; use RequireAndVerifyClientCert",
-    "RequireClientCert": "a certificate that nobody verifies proves nothing; use RequireAndVerifyClientCert",
+    "TLS10": _VERSION,
+    "TLS11": _VERSION,
+    "RequestClientCert": _UNVERIFIED.format("VerifyClientCertIfGiven"),
+    "RequireAnyClientCert": _UNVERIFIED.format("RequireAndVerifyClientCert"),
+    "RequireClientCert": _UNVERIFIED.format("RequireAndVerifyClientCert"),
 }
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_GO_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
+_GO_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class GoDuration(float):
+    """Seconds, written as in Go: ``1s``, ``1.5s``, ``100ms``."""
+
+    __slots__ = ()
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,8 +50,13 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TlsServerConfig(_Section, frozen=True):
-    cert_file: str
-    key_file: str
+    """A certificate, its key and the clients' CA come from files, or stand in the file themselves, as PEM."""
+
+    cert: str = ""
+    key: Secret = Secret("")
+    client_ca: str = ""
+    cert_file: str = ""
+    key_file: str = ""
     client_auth_type: ClientAuth = ""
     client_ca_file: str = ""
     client_allowed_sans: tuple[str, ...] = ()
@@ -63,10 +82,17 @@ class Headers(_Section, frozen=True, rename=lambda name: "-".join(map(str.title,
 
 
 class HttpServerConfig(_Section, frozen=True):
-    """``http2`` is read and of no effect: answers are HTTP/1.1, which every scraper speaks."""
+    """``http2`` is of no effect: answers are HTTP/1.1, which every scraper speaks. None: nothing is said of it."""
 
-    http2: bool = True
+    http2: bool | None = None
     headers: Headers = Headers()
+
+
+class RateLimit(_Section, frozen=True):
+    """One request each ``interval``, up to ``burst`` at once after a pause; 0: no limit."""
+
+    interval: GoDuration = GoDuration(0)
+    burst: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class WebConfig(_Section, frozen=True):
@@ -74,6 +100,7 @@ class WebConfig(_Section, frozen=True):
 
     tls_server_config: TlsServerConfig | None = None
     http_server_config: HttpServerConfig = HttpServerConfig()
+    rate_limit: RateLimit = RateLimit()
     basic_auth_users: dict[str, str] = {}
 
     def headers(self) -> Iterator[tuple[str, str]]:
@@ -98,19 +125,47 @@ def load_web_config(file: Path) -> WebConfig:
     except YamlInvalid as error:
         raise ConfigurationError(f"{file}: {error}") from None
     try:
-        config = msgspec.convert({} if raw is None else raw, WebConfig)
+        config = msgspec.convert(_as_go_reads_it({} if raw is None else raw), WebConfig, dec_hook=_decode)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         key = where.rstrip("`").lstrip(".")
         raise ConfigurationError(f"{file}: {key + ': ' if key else ''}{_explained(raw, key, message)}") from error
-    for user, hashed in config.basic_auth_users.items():
-        if not _BCRYPT.fullmatch(hashed):
-            raise ConfigurationError(f"{file}: basic_auth_users: the password of {user!r} is not a bcrypt hash")
+    _check(config, file)
+    if config.tls_server_config == TlsServerConfig():
+        return msgspec.structs.replace(config, tls_server_config=None)
     if config.tls_server_config is not None:
-        tls = _beside(config.tls_server_config, file.parent)
-        _check(tls, file)
-        config = msgspec.structs.replace(config, tls_server_config=tls)
+        _check_tls(config.tls_server_config, file)
+        config = msgspec.structs.replace(config, tls_server_config=_beside(config.tls_server_config, file.parent))
     return config
+
+
+def _as_go_reads_it(raw: Any) -> Any:
+    """Returns ``raw`` without what is empty, and as text what YAML takes for numbers where text is asked for."""
+    if not isinstance(raw, dict):
+        return raw
+    given = {name: _as_go_reads_it(value) for name, value in raw.items() if value is not None}
+    if isinstance(users := given.get("basic_auth_users"), dict):
+        given["basic_auth_users"] = {_text(user): hashed for user, hashed in users.items()}
+    if isinstance(headers := given.get("headers"), dict):
+        given["headers"] = {name: _text(value) for name, value in headers.items()}
+    return given
+
+
+def _text(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    if kind is GoDuration:
+        if value == 0 and type(value) is int:
+            return GoDuration(0)
+        if isinstance(value, str) and (value == "0" or _GO_DURATION.fullmatch(value)):
+            parts = re.findall(r"([\d.]+)(\D+)", value)
+            return GoDuration(sum(float(count) * _GO_UNITS[unit] for count, unit in parts))
+        raise ValueError(f"{value!r} is not a duration; write it with its unit, as in 1s or 100ms")
+    raise ValueError("it must be text")
 
 
 def _explained(raw: Any, key: str, message: str) -> str:
@@ -131,14 +186,35 @@ def _beside(tls: TlsServerConfig, folder: Path) -> TlsServerConfig:
     )
 
 
-def _check(tls: TlsServerConfig, file: Path) -> None:
+def _check(config: WebConfig, file: Path) -> None:
+    for user, hashed in config.basic_auth_users.items():
+        if not _BCRYPT.fullmatch(hashed):
+            raise ConfigurationError(f"{file}: basic_auth_users: the password of {user!r} is not a bcrypt hash")
+    for name, value in config.headers():
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(f"{file}: http_server_config.headers.{name}: is no line of printable ASCII")
+    if config.rate_limit.interval > 0 and config.rate_limit.burst < 1:
+        raise ConfigurationError(f"{file}: rate_limit.burst: 0 lets no request through; write 1 or more")
+
+
+def _check_tls(tls: TlsServerConfig, file: Path) -> None:
     def refuse(key: str, message: str) -> None:
         raise ConfigurationError(f"{file}: tls_server_config.{key}: {message}")
 
-    if tls.client_ca_file and not tls.verifies_clients:
-        refuse("client_ca_file", "client_auth_type does not ask clients for certificates")
-    if tls.verifies_clients and not tls.client_ca_file:
-        refuse("client_auth_type", f"{tls.client_auth_type} needs client_ca_file")
+    for key, inline, name in (
+        ("cert", tls.cert, tls.cert_file),
+        ("key", tls.key.reveal(), tls.key_file),
+        ("client_ca", tls.client_ca, tls.client_ca_file),
+    ):
+        if inline and name:
+            refuse(key, f"{key} and {key}_file are both set; keep one")
+        if not inline and not name and key != "client_ca":
+            refuse(f"{key}_file", f"not set; TLS needs {key}_file, or {key}")
+    if (tls.client_ca or tls.client_ca_file) and not tls.verifies_clients:
+        key = "client_ca" if tls.client_ca else "client_ca_file"
+        refuse(key, "client_auth_type does not ask clients for certificates")
+    if tls.verifies_clients and not (tls.client_ca or tls.client_ca_file):
+        refuse("client_auth_type", f"{tls.client_auth_type} needs client_ca_file, or client_ca")
     if tls.client_allowed_sans and tls.client_auth_type != "RequireAndVerifyClientCert":
         refuse("client_allowed_sans", "needs client_auth_type RequireAndVerifyClientCert")
     if tls.min_version > tls.max_version:

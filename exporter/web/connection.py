@@ -29,8 +29,6 @@ RESPONSE_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 120
 """Between requests: longer than scrapes are apart, so that a scraper keeps its connection."""
 
-REQUEST_HEAD_BYTES: Final = 16 * 1024
-
 
 class Connection(H11Protocol):
     """uvicorn's connection, with limits. ``allowed_sans``: names of which a client's certificate must hold one."""

@@ -1,10 +1,11 @@
-"""What stands before the app: basic auth, and the headers of the web configuration file."""
+"""What stands before the app: broken requests, and what the web configuration file asks for."""
 
 from __future__ import annotations
 
 import asyncio
 import binascii
 import os
+import time
 from base64 import b64decode
 from collections import OrderedDict
 from hashlib import blake2b
@@ -13,19 +14,18 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
-from exporter.web.config_file import WebConfig
+from exporter.web.config_file import RateLimit, WebConfig
 from exporter.web.headers import SECURITY_HEADERS
+from exporter.web.rate import RateLimiter
+from exporter.web.requests import Refusal, understood
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REMEMBERED: Final = 128
 """Verified credentials that are remembered, wrong ones too."""
-
-_AMBIGUOUS: Final = {b"content-length", b"transfer-encoding"}
-"""Headers that together may make a proxy see another request than we do (RFC 9112, 6.1)."""
 
 _BCRYPT_BYTES: Final = 72
 """bcrypt looks at no more of a password."""
@@ -37,38 +37,63 @@ _NOBODY: Final = "$2b$10$" + "." * 53
 class Guard:
     """Lets requests through to ``app`` as ``config`` says, which may be exchanged at any time."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.config = WebConfig()
         self._app = app
+        self._monotonic = monotonic
         self._passwords = Passwords()
+        self._limit = RateLimit()
+        self._limiter: RateLimiter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if {name for name, _ in scope["headers"]} >= _AMBIGUOUS:
-            refusal = PlainTextResponse("Both Content-Length and Transfer-Encoding\n", 400, {"Connection": "close"})
-            await refusal(scope, receive, send)
-            return
         config = self.config
+        request = understood(scope)
+        # A client that waits to be asked for its body sends it or not, when an answer comes instead.
+        closing = isinstance(request, Refusal) or Headers(scope=scope).get("expect", "").lower() == "100-continue"
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in config.headers():
                     headers[name] = value
+                if closing:
+                    headers["Connection"] = "close"
             await send(message)
 
+        if isinstance(request, Refusal):
+            await _answer(request.status, request.reason)(scope, receive, send_with_headers)
+            return
+        app = await self._refusal(config, request) or (_SERVED if request["path"] == "*" else self._app)
+        await app(request, receive, send_with_headers)
+
+    async def _refusal(self, config: WebConfig, scope: Scope) -> ASGIApp | None:
+        """Returns the answer to a request that is not let through; None: it is."""
+        limiter = self._limiter_of(config.rate_limit)
+        if limiter is not None and not limiter.admits(self._monotonic()):
+            return _answer(429, "Too Many Requests", {"Retry-After": str(limiter.retry_after_seconds)})
         users = config.basic_auth_users
         if users and not await self._passwords.admit(users, Headers(scope=scope).get("authorization", "")):
-            refusal = PlainTextResponse(
-                "Unauthorized\n",
-                401,
-                SECURITY_HEADERS | {"WWW-Authenticate": 'Basic realm="dict-rate-limit"', "Cache-Control": "no-store"},
-            )
-            await refusal(scope, receive, send_with_headers)
-            return
-        await self._app(scope, receive, send_with_headers)
+            return _answer(401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="dict-rate-limit"'})
+        return None
+
+    def _limiter_of(self, limit: RateLimit) -> RateLimiter | None:
+        if limit != self._limit:
+            self._limit = limit
+            self._limiter = None
+            if limit.interval > 0:
+                self._limiter = RateLimiter(limit.interval, limit.burst, self._monotonic())
+        return self._limiter
+
+
+def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> ASGIApp:
+    return PlainTextResponse(f"{text}\n", status, {**SECURITY_HEADERS, "Cache-Control": "no-store", **(headers or {})})
+
+
+_SERVED: Final = PlainTextResponse(headers={**SECURITY_HEADERS, "Allow": "GET, HEAD, POST, PUT, OPTIONS"})
+"""To OPTIONS *: which methods there are."""
 
 
 class Passwords:

@@ -25,15 +25,18 @@ def wants_openmetrics(accept: str) -> bool:
 
 
 def wants_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is acceptable."""
+    """Whether gzip is acceptable, and nothing that is named is preferred to it."""
     named = {kind: quality for kind, _, quality in _accepted(accept_encoding)}
-    return named.get("gzip", named.get("*", 0.0)) > 0
+    gzip = named.get("gzip", named.get("x-gzip", named.get("*", 0.0)))
+    return gzip > 0 and gzip >= named.get("identity", 0.0)
 
 
 def _accepted(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
     for entry in header.split(","):
         kind, *rest = entry.split(";")
-        parameters = {name.strip().lower(): value.strip() for name, _, value in (part.partition("=") for part in rest)}
+        parameters = {
+            name.strip().lower(): value.strip().strip('"') for name, _, value in (part.partition("=") for part in rest)
+        }
         try:
             quality = float(parameters.pop("q", "1"))
         except ValueError:

@@ -11,10 +11,12 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from exporter.errors import ConfigurationError
-from exporter.web.connection import IDLE_SECONDS, REQUEST_HEAD_BYTES, REQUEST_SECONDS, Connection
+from exporter.web.connection import IDLE_SECONDS, REQUEST_SECONDS, Connection
 from exporter.web.guard import Guard
 from exporter.web.listening import listen, written
 from exporter.web.renewal import WebConfigFile
+from exporter.web.requests import HEAD_BYTES
+from exporter.web.tls import remarks
 
 if TYPE_CHECKING:
     import socket
@@ -59,7 +61,7 @@ class WebServer:
             server_header=False,
             date_header=False,
             timeout_keep_alive=IDLE_SECONDS,
-            h11_max_incomplete_event_size=REQUEST_HEAD_BYTES,
+            h11_max_incomplete_event_size=HEAD_BYTES,
         )
         self._config.load()
         self._sockets: list[socket.socket] = []
@@ -105,6 +107,8 @@ class WebServer:
         """Serves new connections by this configuration; those that are open keep their TLS session."""
         self._guard.config = config
         self._context = context
+        for remark in remarks(config):
+            log.warning("%s: %s", self._settings.config_file, remark)
 
     async def _accept(self, listening: socket.socket) -> None:
         """Accepts connections, each handled by itself: a client that is slow with its handshake delays nobody."""

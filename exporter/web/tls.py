@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import ssl
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from exporter.web.config_file import TlsServerConfig
+    from exporter.web.config_file import TlsServerConfig, WebConfig
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
@@ -44,24 +47,26 @@ def server_context(tls: TlsServerConfig, file: Path) -> ssl.SSLContext:
     context.minimum_version = _VERSIONS[tls.min_version]
     context.maximum_version = _VERSIONS[tls.max_version]
     context.set_alpn_protocols(["http/1.1"])
-    if tls.prefer_server_cipher_suites:
-        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    if not tls.prefer_server_cipher_suites:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
+        with _file(tls.cert_file, tls.cert) as cert, _file(tls.key_file, tls.key.reveal()) as key:
+            # Without a password OpenSSL would ask for that of an encrypted key, on the terminal.
+            context.load_cert_chain(cert, key, password="")
     except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"{file}: tls_server_config: {tls.cert_file} and {tls.key_file} cannot be used: {_reason(error)}"
-        ) from error
+        pair = f"{tls.cert_file or 'cert'} and {tls.key_file or 'key'}"
+        raise ConfigurationError(f"{file}: tls_server_config: {pair} cannot be used: {_reason(error)}") from error
     if tls.verifies_clients:
         required = tls.client_auth_type == "RequireAndVerifyClientCert"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         try:
-            context.load_verify_locations(tls.client_ca_file)
-        except (OSError, ssl.SSLError) as error:
+            context.load_verify_locations(tls.client_ca_file or None, cadata=tls.client_ca or None)
+        except (OSError, ValueError) as error:
+            key, name = ("client_ca_file", f"{tls.client_ca_file} ") if tls.client_ca_file else ("client_ca", "")
             raise ConfigurationError(
-                f"{file}: tls_server_config.client_ca_file: {tls.client_ca_file} cannot be used: {_reason(error)}"
+                f"{file}: tls_server_config.{key}: {name}cannot be used: {_reason(error)}"
             ) from error
-    _choose_suites(context, tls.cipher_suites, file)
+    _choose_suites(context, tls, file)
     for curve in tls.curve_preferences:
         if curve not in _CURVES:
             raise ConfigurationError(
@@ -71,14 +76,52 @@ def server_context(tls: TlsServerConfig, file: Path) -> ssl.SSLContext:
     return context
 
 
+def remarks(config: WebConfig) -> Iterator[str]:
+    """Yields what the file asks for and has no effect here."""
+    if config.http_server_config.http2:
+        yield "http_server_config.http2: true has no effect; answers are HTTP/1.1, which every scraper speaks"
+    tls = config.tls_server_config
+    if tls is None:
+        return
+    named = set(tls.cipher_suites)
+    if tls.max_version == "TLS13" and named & _TLS13_SUITES and _TLS13_SUITES - named:
+        yield "tls_server_config.cipher_suites: all three suites of TLS 1.3 are offered, whichever are named"
+    if tls.min_version == "TLS13" and named - _TLS13_SUITES:
+        yield "tls_server_config.cipher_suites: suites of TLS 1.2 have no effect with min_version TLS13"
+
+
 def has_allowed_san(certificate: dict[str, Any] | None, allowed: Collection[str]) -> bool:
     """Whether a client's certificate (as ssl shows it) holds one of the allowed names; none allowed: any will do."""
     if not allowed:
         return True
-    return any(value in allowed for _, value in (certificate or {}).get("subjectAltName", ()))
+    names = (certificate or {}).get("subjectAltName", ())
+    return any(_san(value, kind) in allowed for kind, value in names if kind in _SANS)
 
 
-def _choose_suites(context: ssl.SSLContext, suites: Collection[str], file: Path) -> None:
+_SANS: Final = frozenset({"DNS", "email", "IP Address", "URI"})
+"""Kinds of names that exporter-toolkit compares, as ssl calls them."""
+
+
+def _san(value: str, kind: str) -> str:
+    # ssl writes IPv6 addresses out in full, and with a line break after them in some versions.
+    return str(ipaddress.ip_address(value.strip())) if kind == "IP Address" else value
+
+
+@contextmanager
+def _file(name: str, inline: str) -> Iterator[str]:
+    """Lends the name of a file: OpenSSL reads certificates and keys from files only. One in memory holds ``inline``."""
+    if name:
+        yield name
+        return
+    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
+    with open(descriptor, "wb") as content:  # noqa: PTH123 - it has no path but this one
+        content.write(inline.encode())
+        content.flush()
+        yield f"/proc/self/fd/{descriptor}"
+
+
+def _choose_suites(context: ssl.SSLContext, tls: TlsServerConfig, file: Path) -> None:
+    suites = tls.cipher_suites
     if not suites:
         return
     unknown = [suite for suite in suites if suite not in _TLS12_SUITES and suite not in _TLS13_SUITES]
@@ -87,12 +130,16 @@ def _choose_suites(context: ssl.SSLContext, suites: Collection[str], file: Path)
     chosen = [_TLS12_SUITES[suite] for suite in suites if suite in _TLS12_SUITES]
     if chosen:
         context.set_ciphers(":".join(chosen))
+    elif tls.max_version == "TLS12":
+        raise ConfigurationError(
+            f"{file}: tls_server_config.cipher_suites: names suites of TLS 1.3 only, and max_version is TLS12"
+        )
     else:
         # TLS 1.3 has its suites always; naming only those means that 1.2 has none.
         context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).replace("_", " ").lower()
-    return str(error.strerror or error)
+    return str(getattr(error, "strerror", None) or error)

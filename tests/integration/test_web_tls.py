@@ -7,6 +7,7 @@ import json
 import shutil
 import ssl
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bcrypt
@@ -29,7 +30,6 @@ from tests.support.certificates import Authority, Pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
     from starlette.types import ASGIApp
 
@@ -277,6 +277,52 @@ async def test_a_client_whose_name_is_not_allowed_reaches_nothing(tmp_path: Path
         assert not reached
 
         assert (await get(server, trusting(authority, allowed))).status_code == 200
+
+
+async def test_certificates_that_stand_in_the_file_itself_are_used_and_renewed(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
+    client = trusting(authority, authority.issue("prometheus"))
+
+    def inline() -> str:
+        pair = authority.issue("server")
+        pem = {name: Path(file).read_text() for name, file in (("cert", pair.cert_file), ("key", pair.key_file))}
+        required = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": Path(authority.ca_file).read_text()}
+        return write(tmp_path, tls_server_config=pem | required)
+
+    async with serving(inline()) as server:
+        before = await asyncio.to_thread(serial, server)
+        assert (await get(server, client)).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            await get(server, trusting(authority))
+
+        inline()
+
+        async def renewed() -> bool:
+            return await asyncio.to_thread(serial, server) != before
+
+        await until(renewed)
+        assert (await get(server, client)).status_code == 200
+
+
+async def test_a_rate_limit_holds_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
+    async with serving(write(tmp_path)) as server:
+        assert [(await get(server, None)).status_code for _ in range(5)] == [200] * 5
+
+        write(tmp_path, rate_limit={"interval": "1h", "burst": 2})
+
+        async def limited() -> bool:
+            return (await get(server, None)).status_code == 429
+
+        await until(limited)
+        write(tmp_path, rate_limit={"interval": 0})
+
+        async def free_again() -> bool:
+            return (await get(server, None)).status_code == 200
+
+        await until(free_again)
 
 
 async def test_an_older_version_than_asked_for_is_refused(tmp_path: Path, authority: Authority):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -10,11 +11,8 @@ import yaml
 
 from exporter.errors import ConfigurationError
 from exporter.web.config_file import WebConfig, load_web_config
-from exporter.web.tls import has_allowed_san, server_context
+from exporter.web.tls import has_allowed_san, remarks, server_context
 from tests.support.certificates import Authority
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
@@ -85,7 +83,16 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
     [
         ({"nonsense": 1}, "Object contains unknown field `nonsense`"),
         ({"tls_server_config": {"cert_file": "a", "key_file": "b", "sertificate": 1}}, "tls_server_config: Object"),
-        ({"tls_server_config": {"cert_file": "a"}}, "tls_server_config: Object missing required field `key_file`"),
+        ({"tls_server_config": {"cert_file": "a"}}, "tls_server_config.key_file: not set; TLS needs key_file, or key"),
+        ({"tls_server_config": {"key": "a"}}, "tls_server_config.cert_file: not set; TLS needs cert_file, or cert"),
+        ({"tls_server_config": {"min_version": "TLS13"}}, "tls_server_config.cert_file: not set"),
+        ({"http_server_config": {"headers": {"X-XSS-Protection": "a\nb"}}}, "http_server_config.headers.X-XSS-Protec"),
+        ({"basic_auth_users": {"prometheus": "$2b$32$" + HASH[7:]}}, "basic_auth_users: the password of 'prometheus'"),
+        ({"rate_limit": {"interval": 1}}, "rate_limit.interval: 1 is not a duration; write it with its unit, as in 1s"),
+        ({"rate_limit": {"interval": "1d", "burst": 1}}, "rate_limit.interval: '1d' is not a duration"),
+        ({"rate_limit": {"interval": "-1s", "burst": 1}}, "rate_limit.interval: '-1s' is not a duration"),
+        ({"rate_limit": {"interval": "1s"}}, "rate_limit.burst: 0 lets no request through; write 1 or more"),
+        ({"rate_limit": {"interval": "1s", "burst": -1}}, "rate_limit.burst: Expected `int` >= 0"),
         ({"http_server_config": {"headers": {"X-Powered-By": "x"}}}, "http_server_config.headers: Object contains"),
         ({"http_server_config": {"headers": {"X-Frame-Options": "x"}}}, "http_server_config.headers.X-Frame-Options"),
         ({"basic_auth_users": {"prometheus": "secret"}}, "basic_auth_users: the password of 'prometheus' is not a"),
@@ -117,6 +124,21 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
         ({"min_version": "TLS13", "max_version": "TLS12"}, "tls_server_config.min_version: TLS13 is above"),
         ({"client_auth_type": "RequireAnyClientCert"}, "tls_server_config.client_auth_type: a certificate that"),
         ({"client_auth_type": "RequireAndVerifyClientCert"}, "tls_server_config.client_auth_type: Require"),
+        ({"cert": "inline"}, "tls_server_config.cert: cert and cert_file are both set; keep one"),
+        ({"key": "inline"}, "tls_server_config.key: key and key_file are both set; keep one"),
+        ({"client_ca": "a", "client_ca_file": "b"}, "tls_server_config.client_ca: client_ca and client_ca_file are"),
+        ({"client_ca": "a"}, "tls_server_config.client_ca: client_auth_type does not ask"),
+        (
+            {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": "no PEM"},
+            "tls_server_config.client_ca: cannot be used: ",
+        ),
+        ({"client_auth_type": "RequestClientCert"}, "tls_server_config.client_auth_type: a certificate that"),
+        ({"client_auth_type": "RequireClientCert"}, "tls_server_config.client_auth_type: a certificate that"),
+        ({"client_auth_type": "Sometimes"}, "tls_server_config.client_auth_type: Invalid enum value"),
+        (
+            {"cipher_suites": ["TLS_AES_128_GCM_SHA256"], "max_version": "TLS12"},
+            "tls_server_config.cipher_suites: names suites of TLS 1.3 only, and max_version is TLS12",
+        ),
         ({"client_ca_file": "ca.pem"}, "tls_server_config.client_ca_file: client_auth_type does not ask"),
         ({"client_allowed_sans": ["a"]}, "tls_server_config.client_allowed_sans: needs client_auth_type"),
         (
@@ -178,3 +200,126 @@ def test_a_client_needs_one_of_the_allowed_names():
     assert has_allowed_san(certificate, ["other", "spiffe://example/prometheus"])
     assert not has_allowed_san(certificate, ["other"])
     assert not has_allowed_san(None, ["other"])
+
+
+def inline(folder: Path, **given: Any) -> Path:
+    pair = Authority(folder).issue("server")
+    pem = {"cert": Path(pair.cert_file).read_text(), "key": Path(pair.key_file).read_text()}
+    return written(folder, {"tls_server_config": pem | given})
+
+
+def test_certificate_and_key_may_stand_in_the_file_itself(tmp_path: Path):
+    use(inline(tmp_path))
+
+
+def test_a_key_that_stands_in_the_file_is_not_shown(tmp_path: Path):
+    other = Authority(tmp_path, "Other CA").issue("other")
+    file = inline(tmp_path)
+    secret = yaml.safe_load(file.read_text())["tls_server_config"]["key"].splitlines()[1]
+
+    assert secret not in str(load_web_config(file))
+    for wrong in ({"cert": Path(other.cert_file).read_text()}, {"cert": "no PEM"}, {"key": f"cut short {secret}"}):
+        message = refusal(inline(tmp_path, **wrong))
+        assert message.startswith("tls_server_config: cert and key cannot be used: ")
+        assert secret not in message
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(tmp_path: Path):
+    from cryptography.hazmat.primitives import serialization
+
+    pair = Authority(tmp_path).issue("server")
+    key = serialization.load_pem_private_key(Path(pair.key_file).read_bytes(), None)
+    Path(pair.key_file).write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+
+    message = refusal(
+        written(tmp_path, {"tls_server_config": {"cert_file": pair.cert_file, "key_file": pair.key_file}})
+    )
+
+    assert message.startswith(f"tls_server_config: {pair.cert_file} and {pair.key_file} cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("tls_server_config:\nhttp_server_config:\nbasic_auth_users:\nrate_limit:\n", WebConfig()),
+        ("tls_server_config: {}", WebConfig()),
+        ("tls_server_config: {cert_file: '', key_file: ''}", WebConfig()),
+        ("http_server_config: {headers: {X-XSS-Protection: 1}}", {"X-XSS-Protection": "1"}),
+    ],
+)
+def test_what_exporter_toolkit_reads_is_read(tmp_path: Path, text: str, read: WebConfig | dict[str, str]):
+    config = load_web_config(written(tmp_path, text))
+
+    assert (dict(config.headers()) if isinstance(read, dict) else config) == read
+
+
+def test_a_user_whose_name_is_a_number_is_read(tmp_path: Path):
+    config = load_web_config(written(tmp_path, {"basic_auth_users": {12345678: HASH}}))
+
+    assert config.basic_auth_users == {"12345678": HASH}
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds"), [("1s", 1), ("1.5s", 1.5), ("100ms", 0.1), ("1m30s", 90), ("250µs", 0.00025), (0, 0)]
+)
+def test_the_rate_limits_interval_is_written_as_in_go(tmp_path: Path, interval: Any, seconds: float):
+    limit = load_web_config(written(tmp_path, {"rate_limit": {"interval": interval, "burst": 5}})).rate_limit
+
+    assert (limit.interval, limit.burst) == (pytest.approx(seconds), 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"min_version": "TLS12"}, ""),
+        ({"cipher_suites": ["TLS_AES_128_GCM_SHA256"]}, "all three suites of TLS 1.3"),
+        (
+            {"cipher_suites": ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"], "min_version": "TLS13"},
+            "suites of TLS 1.2 have no effect",
+        ),
+    ],
+)
+def test_suites_that_cannot_be_chosen_are_remarked_upon(tmp_path: Path, given: dict[str, Any], said: str):
+    found = list(remarks(load_web_config(tls(tmp_path, **given))))
+
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
+def test_http2_is_remarked_upon_where_it_is_asked_for(tmp_path: Path):
+    [remark] = remarks(load_web_config(written(tmp_path, {"http_server_config": {"http2": True}})))
+
+    assert remark.startswith("http_server_config.http2: true has no effect")
+    assert not list(remarks(load_web_config(written(tmp_path, {"http_server_config": {"http2": False}}))))
+
+
+def test_the_clients_choice_of_suite_is_followed_only_where_it_is_asked_for(tmp_path: Path):
+    import ssl
+
+    for chosen_here in (True, False):
+        file = tls(tmp_path, prefer_server_cipher_suites=chosen_here)
+        config = load_web_config(file).tls_server_config
+        assert config is not None
+        assert bool(server_context(config, file).options & ssl.OP_CIPHER_SERVER_PREFERENCE) is chosen_here
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        (("IP Address", "0:0:0:0:0:0:0:1"), "::1"),
+        (("IP Address", "10.0.0.1"), "10.0.0.1"),
+        (("email", "sre@example.net"), "sre@example.net"),
+    ],
+)
+def test_names_are_compared_as_go_writes_them(name: tuple[str, str], allowed: str):
+    assert has_allowed_san({"subjectAltName": (name,)}, [allowed])
+
+
+def test_a_name_of_another_kind_is_not_compared():
+    assert not has_allowed_san({"subjectAltName": (("Registered ID", "1.2.3"),)}, ["1.2.3"])

@@ -12,7 +12,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from exporter.web import guard as module
-from exporter.web.config_file import Headers, HttpServerConfig, WebConfig
+from exporter.web.config_file import GoDuration, Headers, HttpServerConfig, RateLimit, WebConfig
 from exporter.web.guard import Guard, Passwords
 from exporter.web.headers import SECURITY_HEADERS
 
@@ -149,3 +149,44 @@ async def test_a_password_longer_than_bcrypt_reads_is_cut():
     users = {"prometheus": bcrypt.hashpw(LONG[:72].encode(), bcrypt.gensalt(4)).decode()}
 
     assert await Passwords().admit(users, basic("prometheus", LONG))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_beyond_the_rate_limit_requests_are_refused_before_their_passwords_are_verified(checks: list[str]):
+    clock = Clock()
+    guard = Guard(PlainTextResponse("inside"), clock)
+    guard.config = WebConfig(basic_auth_users=USERS, rate_limit=RateLimit(interval=GoDuration(30), burst=1))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://exporter") as http:
+        admitted = await http.get("/", auth=("prometheus", "secret"))
+        refused = await http.get("/", auth=("prometheus", "wrong"))
+        clock.now = 30.0
+        again = await http.get("/", auth=("prometheus", "secret"))
+
+    assert (admitted.status_code, refused.status_code, again.status_code) == (200, 429, 200)
+    assert refused.headers["retry-after"] == "30"
+    assert checks == ["secret"]
+
+
+async def test_a_changed_rate_limit_holds_at_once_and_one_that_did_not_change_is_not_begun_anew():
+    guard = Guard(PlainTextResponse("inside"), Clock())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://exporter") as http:
+
+        async def answered() -> int:
+            return (await http.get("/")).status_code
+
+        guard.config = WebConfig(rate_limit=RateLimit(interval=GoDuration(1), burst=1))
+        codes = [await answered(), await answered()]
+        guard.config = WebConfig(rate_limit=RateLimit(interval=GoDuration(1), burst=1))
+        codes.append(await answered())
+        guard.config = WebConfig(rate_limit=RateLimit(interval=GoDuration(1), burst=2))
+        codes.append(await answered())
+        guard.config = WebConfig()
+        codes += [await answered() for _ in range(5)]
+
+    assert codes == [200, 429, 429, 200, *[200] * 5]

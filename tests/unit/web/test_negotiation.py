@@ -20,7 +20,13 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 @pytest.mark.parametrize(
     "accept",
-    [PROMETHEUS_2_42, PROMETHEUS_3, "application/openmetrics-text", " Application/OpenMetrics-Text ; version=0.0.1"],
+    [
+        PROMETHEUS_2_42,
+        PROMETHEUS_3,
+        "application/openmetrics-text",
+        " Application/OpenMetrics-Text ; version=0.0.1",
+        'application/openmetrics-text;version="1.0.0"',
+    ],
 )
 def test_openmetrics_is_given_to_who_prefers_it(accept: str):
     assert wants_openmetrics(accept)
@@ -44,11 +50,13 @@ def test_text_is_given_to_everybody_else(accept: str):
     assert not wants_openmetrics(accept)
 
 
-@pytest.mark.parametrize("accepted", ["gzip", "deflate, gzip;q=0.5", "*", "GZIP", "br;q=1.0, *;q=0.1"])
+@pytest.mark.parametrize(
+    "accepted", ["gzip", "deflate, gzip;q=0.5", "*", "GZIP", "x-gzip", "br;q=1.0, *;q=0.1", "identity;q=0.5, gzip"]
+)
 def test_gzip_is_given_where_it_is_accepted(accepted: str):
     assert wants_gzip(accepted)
 
 
-@pytest.mark.parametrize("accepted", ["", "identity", "gzip;q=0", "gzip;q=0, *", "*;q=0", "br"])
+@pytest.mark.parametrize("accepted", ["", "identity", "gzip;q=0", "gzip;q=0, *", "*;q=0", "br", "gzip;q=0.5, identity"])
 def test_gzip_is_not_given_where_it_is_not_accepted(accepted: str):
     assert not wants_gzip(accepted)
