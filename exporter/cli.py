@@ -17,11 +17,14 @@ import click
 import msgspec
 
 from exporter import __version__, environment, history_commands, rule_commands, telemetry
-from exporter.config import Settings, load_settings, masked, parse_duration
+from exporter.addresses import check_addresses
+from exporter.config import Settings, load_settings, masked, parse_duration, source_of
 from exporter.errors import ConfigurationError, DictRateLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+
+    from exporter.starting import Role
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class Flags:
     log_format: str | None = None
 
     def settings(self) -> Settings:
-        """Returns the settings: file, then environment, then flags."""
+        """Returns the settings: file, then environment, then flags. Raises ConfigurationError."""
         settings = load_settings(self.config_file)
         web = _given(
             listen_address=self.listen_address,
@@ -63,11 +66,17 @@ class Flags:
             enable_lifecycle=self.enable_lifecycle,
         )
         logs = _given(level=self.log_level, format=self.log_format)
-        return msgspec.structs.replace(
+        settings = msgspec.structs.replace(
             settings,
             web=msgspec.structs.replace(settings.web, **web),
             log=msgspec.structs.replace(settings.log, **logs),
         )
+        check_addresses(settings, self._source)
+        return settings
+
+    def _source(self, key: str) -> str:
+        by_flag = key == "web.listen_address" and self.listen_address is not None
+        return f"{'--web.listen-address' if by_flag else source_of(key, self.config_file)}: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,15 +293,19 @@ def config() -> None:
 
 
 @config.command("check")
+@click.option("--role", type=click.Choice(["run", "exporter", "reconciler"]), help="Whether it could start as this.")
 @click.option("--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @flags
-def config_check(flags: Flags, output: str) -> None:
-    """Validate the configuration and print it, secrets masked."""
-    settings = _quiet(flags)
-    if settings.database.dsn is not None:
-        from exporter.store.database import configured_dsn
+def config_check(flags: Flags, role: Role | None, output: str) -> None:
+    """Validate the configuration and print it, secrets masked.
 
-        configured_dsn(settings.database)
+    With --role it is refused as the start of that role would refuse it: certificates, too, and what is not set.
+    """
+    settings = _quiet(flags)
+    from exporter.starting import check_start
+
+    for remark in check_start(settings, role):
+        click.echo(f"dict-rate-limit: {remark}", err=True)
     shown = masked(settings)
     if output == "json":
         click.echo(json.dumps(shown, indent=2))

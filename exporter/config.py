@@ -287,6 +287,15 @@ def load_settings(file: Path | None, environment: Mapping[str, str] | None = Non
     return settings
 
 
+def source_of(key: str, file: Path | None, environment: Mapping[str, str] | None = None) -> str:
+    """Returns where ``load_settings`` has a key's value from: the name of a variable, or of the file."""
+    environment = os.environ if environment is None else environment
+    variable = ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
+    if environment.get(variable):
+        return variable
+    return str(file) if file is not None else "settings"
+
+
 def masked(settings: Settings) -> dict[str, Any]:
     """Returns the settings as plain values, secrets masked, durations as written."""
     shown: dict[str, Any] = _show(settings)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.addresses import listen_addresses
 from exporter.config import (
     BridgeSettings,
     DatabaseSettings,
@@ -49,6 +50,7 @@ class Ready:
 async def run_demo(*, duration_seconds: float | None, scenario: str, participants: int, listen_address: str) -> None:
     """Runs until SIGINT, SIGTERM, SIGHUP or the end of ``duration_seconds``. Raises DictRateLimitError."""
     require_wheels()
+    listen_addresses("--web.listen-address", listen_address)
     from exporter.service import run_both
 
     stop = _stop_on_signals()

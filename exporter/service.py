@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter.buckets.bucket import Ispb
-from exporter.errors import ConfigurationError, first_of
+from exporter.errors import first_of
 from exporter.feed.backlog import Backlog, Stream
 from exporter.metrics import Metrics
 from exporter.poller import Clock, Poller
+from exporter.starting import check_start
 from exporter.web.app import create_app
 from exporter.web.server import WebServer
 from exporter.web.sources import Dependency, Readiness, Sources
@@ -125,7 +126,7 @@ async def run_exporter(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Polls, serves metrics and the feed, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    _require(settings, "participants", "bridge.target")
+    check_start(settings, "exporter")
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         client = await _bridge(settings, stack)
@@ -162,7 +163,7 @@ async def run_reconciler(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Follows exporters' feeds, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    _require(settings, "feed.targets", "database.dsn")
+    check_start(settings, "reconciler")
     from exporter.reconciling import Reconciling
 
     metrics = Metrics()
@@ -189,7 +190,7 @@ async def run_both(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Exporter and reconciler in one process, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    _require(settings, "participants", "bridge.target", "database.dsn")
+    check_start(settings, "run")
     from exporter.reconciling import Reconciling
 
     metrics = Metrics()
@@ -237,16 +238,6 @@ class _Heard:
 def holder() -> str:
     """Returns the name under which this process holds the lease."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-
-
-def _require(settings: Settings, *keys: str) -> None:
-    for key in keys:
-        value: object = settings
-        for name in key.split("."):
-            value = getattr(value, name)
-        if not value:
-            variable = "DICT_RATE_LIMIT_" + key.upper().replace(".", "__")
-            raise ConfigurationError(f"{key}: not set; set it in the configuration file or as {variable}")
 
 
 async def _bridge(settings: Settings, stack: AsyncExitStack) -> BridgeClient:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import grpc
 
+from exporter.addresses import grpc_listen_address
 from exporter.alerts.alert import AlertState, Severity
 from exporter.bridge.credentials import server_credentials
 from exporter.errors import ConfigurationError
@@ -70,6 +71,7 @@ class FeedServer:
         address = self._settings.listen_address
         if address is None:
             raise ConfigurationError("feed.listen_address: not set; write it as 0.0.0.0:9863")
+        address = grpc_listen_address("feed.listen_address", address)
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.keepalive_time_ms", 10_000)])
         handler = grpc.stream_stream_rpc_method_handler(
             self._watch, request_deserializer=feed_pb2.FromReconciler.FromString, response_serializer=bytes

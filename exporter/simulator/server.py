@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
+from exporter.addresses import grpc_listen_address
 from exporter.bridge.credentials import server_credentials
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.errors import ConfigurationError
@@ -54,6 +55,7 @@ async def start(
     ``scenario`` is a shipped one's name, or a file. ``clock`` returns UTC time; it is read at each call.
     """
     now = clock or _now
+    address = grpc_listen_address("--listen-address", address)
     names = ispbs(participants)
     world = World(load(scenario), names, seed, now())
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])

@@ -255,16 +255,26 @@ def configured_dsn(settings: DatabaseSettings) -> str:
     if settings.dsn is None:
         raise ConfigurationError("database.dsn: not set; set it as DICT_RATE_LIMIT_DATABASE__DSN, or ..._DSN_FILE")
     dsn = settings.dsn.reveal()
+    scheme = re.match(r"\s*((?:jdbc:)?[A-Za-z][A-Za-z0-9+.-]*://)", dsn)
+    if scheme is not None and not dsn.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError(
+            f"database.dsn: begins with {scheme[1]}; write postgresql://user:password@host:5432/database"
+        )
     try:
         parts = conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeEncodeError):
         parts = {"port": "unknown"}
     host, port, database = (str(parts.get(name) or "") for name in ("host", "port", "dbname"))
-    if "@" in host + database or not re.fullmatch(r"[\d,]*", port):
+    if "@" in host + database or "://" in host or not re.fullmatch(r"[0-9,]*", port):
         raise ConfigurationError(
             "database.dsn: is neither a postgresql:// URL nor key=value pairs; "
             "in a URL, write special characters of the password as %40 (@), %2F (/), %25 (%)"
         )
+    ports, hosts = port.split(","), str(parts.get("hostaddr") or host).split(",")
+    if not all(re.fullmatch("0*[1-9][0-9]{0,4}", one) and int(one) <= 65535 for one in ports if one):
+        raise ConfigurationError("database.dsn: has no port from 1 to 65535")
+    if len(ports) not in (1, len(hosts)):
+        raise ConfigurationError(f"database.dsn: has {len(ports)} ports for {len(hosts)} hosts; write one for each")
     return dsn
 
 

@@ -7,6 +7,7 @@ import socket
 from contextlib import ExitStack
 from typing import Final
 
+from exporter.addresses import listen_addresses
 from exporter.errors import ConfigurationError
 
 BACKLOG: Final = 1024
@@ -15,17 +16,19 @@ BACKLOG: Final = 1024
 def listen(addresses: str) -> list[socket.socket]:
     """Returns listening sockets for ``host:port``, several separated by commas.
 
-    An IPv6 host is written in brackets; no host means every interface. Raises
-    ConfigurationError, and listens on nothing then.
+    An IPv6 host is written in brackets. No host, and ``[::]`` too as in Prometheus,
+    mean every interface, of IPv4 as well. Raises ConfigurationError, and listens on
+    nothing then.
     """
+    parsed = listen_addresses("web.listen_address", addresses)
     with ExitStack() as opened:
         made: list[socket.socket] = []
-        for text in addresses.split(","):
-            address = text.strip()
-            host, port = _parse(address)
+        for host, port in parsed:
+            of_both = host in ("", "::") and ("0.0.0.0", port) not in parsed  # noqa: S104 - what was asked for
             try:
-                sockets = _bind(host, port)
+                sockets = _bind("" if of_both else host, port)
             except OSError as error:
+                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 raise ConfigurationError(f"web.listen_address: cannot listen on {address}: {_reason(error)}") from error
             for one in sockets:
                 opened.enter_context(one).setblocking(False)
@@ -38,17 +41,6 @@ def written(listening: socket.socket) -> str:
     """Returns the address of a listening socket as ``host:port``, with the port that it really has."""
     host, port, *_ = listening.getsockname()
     return f"[{host}]:{port}" if listening.family is socket.AF_INET6 else f"{host}:{port}"
-
-
-def _parse(address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    number = int(port) if port.isascii() and port.isdigit() else -1
-    if not colon or not 0 <= number <= 65535 or (":" in host and not bracketed):
-        raise ConfigurationError(
-            f"web.listen_address: {address!r} is not an address; write it as 0.0.0.0:9862 or [::]:9862"
-        )
-    return host[1:-1] if bracketed else host, number
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

@@ -39,11 +39,20 @@ def test_ipv6_is_written_in_brackets():
 
 
 @ipv6
-def test_no_host_means_every_interface_of_both_families():
-    [one] = listen(":0")
+@pytest.mark.parametrize("text", [":0", "[::]:0"])
+@pytest.mark.parametrize("client", ["127.0.0.1", "::1"])
+def test_every_interface_is_one_of_both_families(text: str, client: str):
+    [one] = listen(text)
 
-    with one, socket.create_connection(("127.0.0.1", one.getsockname()[1])):
+    with one, socket.create_connection((client, one.getsockname()[1])):
         pass
+
+
+@ipv6
+def test_both_families_may_be_listed_one_by_one():
+    port = free_port()
+
+    assert addresses(f"0.0.0.0:{port},[::]:{port}") == [f"0.0.0.0:{port}", f"[::]:{port}"]
 
 
 def test_a_name_is_resolved():
@@ -73,7 +82,9 @@ def test_an_unknown_host_is_named():
         listen("no-such-host.invalid:80")
 
 
-@pytest.mark.parametrize("text", ["", "9862", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "::1:80", "[::1]", "a:b"])
+@pytest.mark.parametrize(
+    "text", ["", "9862", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", "::1:80", "[::1]", "a:b", "http://a:1", "a:1/b"]
+)
 def test_what_is_no_address_is_refused(text: str):
-    with pytest.raises(ConfigurationError, match="is not an address; write it as"):
+    with pytest.raises(ConfigurationError, match=r"^web\.listen_address: .*; write .*0\.0\.0\.0:9862 or \[::\]:9862"):
         listen(text)

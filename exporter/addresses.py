@@ -1,0 +1,229 @@
+"""Addresses, URLs and topics as they are configured: what can never work is refused before anything starts.
+
+Every check takes the key that names the value in its error, and raises
+ConfigurationError saying what to write instead. Secrets in a URL are masked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from exporter.config import MASK, PulsarTlsSettings, without_secrets
+from exporter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from exporter.config import PulsarSettings, Settings
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_RESOLVER: Final = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):(.*)", re.IGNORECASE | re.DOTALL)
+_DNS: Final = re.compile(r"(?://(?P<server>[^/]*)/|/)?(?P<name>[^/].*)")
+_HOST: Final = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_NAME: Final = re.compile(r"[-=:.\w]+", re.ASCII)
+
+
+def check_addresses(settings: Settings, source: Callable[[str], str] = lambda _key: "") -> None:
+    """Checks whatever is configured. Raises ConfigurationError; ``source`` says before the key where it was set."""
+    for key, check, value in _configured(settings):
+        try:
+            check(key, value)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source(key)}{error}") from None
+    try:
+        _check_pulsar_tls(settings.pulsar)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source('pulsar.service_url')}{error}") from None
+
+
+def _configured(settings: Settings) -> Iterator[tuple[str, Callable[[str, str], object], str]]:
+    if settings.bridge.target:
+        yield "bridge.target", check_grpc_target, settings.bridge.target
+    for target in settings.feed.targets:
+        yield "feed.targets", check_grpc_target, target
+    if settings.feed.listen_address is not None:
+        yield "feed.listen_address", grpc_listen_address, settings.feed.listen_address
+    yield "web.listen_address", listen_addresses, settings.web.listen_address
+    if settings.pulsar.service_url is not None:
+        yield "pulsar.service_url", check_pulsar_url, settings.pulsar.service_url
+    yield "pulsar.topic", check_topic, settings.pulsar.topic
+    if settings.tracing.otlp_endpoint is not None:
+        yield "tracing.otlp_endpoint", check_otlp_endpoint, settings.tracing.otlp_endpoint
+
+
+def check_grpc_target(key: str, text: str) -> None:
+    """Refuses what gRPC cannot connect to: it takes ``host:port`` and its own schemes. No port means 443."""
+    if not text.isprintable() or text != text.strip():
+        _refuse(key, text, "holds white space or what cannot be printed; write host:port")
+    resolver = _RESOLVER.fullmatch(text)
+    if resolver is not None:
+        _check_resolved(key, text, resolver[1].lower(), resolver[2])
+        return
+    scheme = _SCHEME.match(text)
+    if scheme is not None:
+        _refuse(key, text, f"is no target of gRPC; write host:port, without {scheme[1]}://")
+    _check_host_and_port(key, text, text, "host:port")
+
+
+def grpc_listen_address(key: str, text: str) -> str:
+    """Returns what gRPC can listen on: ``host:port``, or ``unix:path``; no host means every interface."""
+    if text.startswith("unix:") and text.isprintable() and len(text) > len("unix:"):
+        return text
+    host, port = _listen_address(key, text, "0.0.0.0:9863 or [::]:9863")
+    return f"[{host or '::'}]:{port}" if ":" in host or not host else f"{host}:{port}"
+
+
+def listen_addresses(key: str, text: str) -> list[tuple[str, int]]:
+    """Returns hosts and ports to listen on, of addresses separated by commas.
+
+    No host, as in ``:9862``, means every interface; port 0 means any port.
+    """
+    return [_listen_address(key, part.strip(), "0.0.0.0:9862 or [::]:9862") for part in text.split(",")]
+
+
+def check_pulsar_url(key: str, text: str) -> None:
+    """Refuses what is no service URL: ``pulsar://`` or ``pulsar+ssl://``, and hosts separated by commas."""
+    form = "pulsar://host:6650 or pulsar+ssl://host:6651"
+    scheme, separator, hosts = text.partition("://")
+    if scheme in ("http", "https") and separator:
+        _refuse(key, text, f"is the address of the broker's HTTP service; write {form}")
+    if scheme not in ("pulsar", "pulsar+ssl") or not separator:
+        _refuse(key, text, f"is no service URL; write {form}")
+    if "@" in hosts:
+        _refuse(key, text, f"holds a user; write {form}, and set pulsar.token")
+    hosts = hosts.removesuffix("/")
+    if re.search(r"[/?#]", hosts):
+        _refuse(key, text, f"has a path; write {form}")
+    for host in hosts.split(","):
+        if host.startswith("["):
+            _refuse(key, text, "holds an IPv6 address, which Pulsar's client does not take; write a host name")
+        _check_host_and_port(key, text, host, f"{scheme}://host:{6651 if scheme == 'pulsar+ssl' else 6650}")
+
+
+def check_topic(key: str, text: str) -> None:
+    """Refuses what is no full name of a topic that keeps its messages."""
+    form = "persistent://tenant/namespace/topic"
+    if text.startswith("non-persistent://"):
+        _refuse(key, text, f"keeps nothing: who does not listen loses events; write {form}")
+    scheme, separator, path = text.partition("://")
+    if not separator:
+        _refuse(key, text, f"is no full name of a topic; write {form}")
+    if scheme != "persistent":
+        _refuse(key, text, f"is no topic; write {form}")
+    parts = path.split("/")
+    if len(parts) == 4 and all(parts):
+        _refuse(key, text, f"names a cluster, as Pulsar 1 did; write {form}")
+    if len(parts) != 3 or not all(parts):
+        _refuse(key, text, f"is no full name of a topic; write {form}")
+    if not all(_NAME.fullmatch(name) for name in parts[:2]):
+        _refuse(key, text, "has a tenant or namespace of other characters than letters, digits and - = : . _")
+    if not parts[2].isprintable() or re.search(r"\s", parts[2]):
+        _refuse(key, text, "holds white space or what cannot be printed")
+
+
+def check_otlp_endpoint(key: str, text: str) -> None:
+    """Refuses what OTLP over gRPC cannot send to: ``http://`` (plaintext), ``https://``, or a target of gRPC."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        check_grpc_target(key, text)
+        return
+    form = f"{scheme.lower()}://collector:4317"
+    if "@" in rest:
+        _refuse(key, text, f"holds a user; write {form}, and set OTEL_EXPORTER_OTLP_HEADERS")
+    authority = rest.removesuffix("/")
+    if re.search(r"[/?#]", authority):
+        _refuse(key, text, f"has a path, which is for OTLP over HTTP; traces are sent over gRPC: write {form}")
+    _, port = _check_host_and_port(key, text, authority, form)
+    if port is None and scheme.lower() == "http":
+        _refuse(key, text, f"has no port; write {form}")
+
+
+def _check_resolved(key: str, text: str, scheme: str, rest: str) -> None:
+    if scheme in ("unix", "unix-abstract", "xds"):
+        if not rest.strip("/"):
+            _refuse(key, text, f"names nothing; write {scheme}:{'path' if scheme == 'unix' else 'name'}")
+        if scheme == "unix" and re.match(r"//[^/]", rest):
+            _refuse(key, text, "names a server; write unix:path or unix:///path")
+    elif scheme == "dns":
+        parts = _DNS.fullmatch(rest)
+        if parts is None:
+            _refuse(key, text, "has no host where dns: has it; write dns:///host:port")
+        if parts["server"]:
+            _check_name_server(key, text, parts["server"])
+        _check_host_and_port(key, text, parts["name"], "dns:///host:port")
+    else:
+        form = "ipv4:10.0.0.1:50051" if scheme == "ipv4" else "ipv6:[fd00::1]:50051"
+        for address in rest.removeprefix("///").replace("%5B", "[").replace("%5D", "]").split(","):
+            host, port = _check_host_and_port(key, text, address, form)
+            if port is None or _version(host) != scheme:
+                _refuse(key, text, f"is no {scheme} address and port; write {form}")
+
+
+def _check_name_server(key: str, text: str, server: str) -> None:
+    form = "dns://10.0.0.1:53/host:port"
+    host, port = _check_host_and_port(key, text, server, form)
+    if port is None or _version(host) is None:
+        _refuse(key, text, f"names its DNS server without address and port; write {form}")
+
+
+def _listen_address(key: str, address: str, form: str) -> tuple[str, int]:
+    scheme = _SCHEME.match(address)
+    if scheme is not None:
+        _refuse(key, address, f"is a URL; write {form}, without {scheme[1]}://")
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        _refuse(key, address, f"has no port; write {form}")
+    if host and not _is_host(host):
+        _refuse(key, address, f"is not an address; write {form}")
+    if not _is_port(port, lowest=0):
+        _refuse(key, address, f"has no port from 0 to 65535; write {form}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _check_host_and_port(key: str, text: str, address: str, form: str) -> tuple[str, int | None]:
+    """Returns them, the port where there is one."""
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        host, colon, port = address, "", ""
+    if not address.startswith("[") and "ipv6" in (_version(address), _version(host)):
+        _refuse(key, text, f"holds an IPv6 address without brackets; write [address]:port in {form}")
+    if not host:
+        _refuse(key, text, f"has no host; write {form}")
+    if not _is_host(host):
+        _refuse(key, text, f"has no host name or address; write {form}")
+    if colon and not _is_port(port):
+        _refuse(key, text, f"has no port from 1 to 65535; write {form}")
+    return host, int(port) if colon else None
+
+
+def _check_pulsar_tls(pulsar: PulsarSettings) -> None:
+    tls = pulsar.tls
+    if (tls.cert_file is None) != (tls.key_file is None):
+        raise ConfigurationError("pulsar.tls: cert_file and key_file belong together")
+    if pulsar.service_url is not None and pulsar.service_url.startswith("pulsar://") and tls != PulsarTlsSettings():
+        _refuse("pulsar.service_url", pulsar.service_url, "is plaintext, and pulsar.tls is set; write pulsar+ssl://")
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("[") and host.endswith("]"):
+        return _version(host) == "ipv6"
+    return _HOST.fullmatch(host) is not None
+
+
+def _version(host: str) -> str | None:
+    try:
+        return f"ipv{ipaddress.ip_address(host.removeprefix('[').removesuffix(']')).version}"
+    except ValueError:
+        return None
+
+
+def _is_port(port: str, lowest: int = 1) -> bool:
+    return re.fullmatch("[0-9]{1,9}", port) is not None and lowest <= int(port) <= 65535
+
+
+def _refuse(key: str, text: str, why: str) -> NoReturn:
+    # Whatever stands before an @ may be a password, of a URL or not.
+    shown = re.sub(r"[^/\s]*@", f"{MASK}@", without_secrets(text))
+    raise ConfigurationError(f"{key}: {shown!r} {why}")
