@@ -32,6 +32,7 @@ FOLDER: Final = ROOT / "build" / "mutants"
 TESTS: Final = {
     "exporter/buckets": ["unit/buckets"],
     "exporter/alerts": ["unit/alerts"],
+    "exporter/addresses.py": ["unit/test_addresses.py"],
     "exporter/poller.py": ["unit/test_poller.py"],
     "exporter/store/reconciliation.py": ["unit/store/test_reconciliation.py"],
     "exporter/store/lease.py": ["integration/test_lease.py"],

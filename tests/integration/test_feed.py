@@ -182,6 +182,13 @@ def client(port: int, inbox: Inbox, settings: FeedSettings, claims: Claims | Non
     )
 
 
+async def test_no_host_means_every_interface_of_both_families(simulation) -> None:
+    async with serving(simulation, FeedSettings(listen_address=":0", insecure=True)) as (_, server):
+        for host in ("127.0.0.1", "::1"):
+            _, writer = await asyncio.open_connection(host, server.port)
+            writer.close()
+
+
 async def test_two_processes_give_the_same_rows_and_events_as_one(
     simulation, database_dsn, postgres_admin_dsn, postgres_template, certificates
 ) -> None:
