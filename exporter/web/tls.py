@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.errors import ConfigurationError
@@ -103,8 +103,11 @@ _SANS: Final = frozenset({"DNS", "email", "IP Address", "URI"})
 
 
 def _san(value: str, kind: str) -> str:
-    # ssl writes IPv6 addresses out in full, and with a line break after them in some versions.
-    return str(ipaddress.ip_address(value.strip())) if kind == "IP Address" else value
+    if kind == "IP Address":
+        # ssl writes IPv6 addresses out in full, and says <invalid> of what is no address.
+        with suppress(ValueError):
+            return str(ipaddress.ip_address(value))
+    return value
 
 
 @contextmanager

@@ -323,3 +323,10 @@ def test_names_are_compared_as_go_writes_them(name: tuple[str, str], allowed: st
 
 def test_a_name_of_another_kind_is_not_compared():
     assert not has_allowed_san({"subjectAltName": (("Registered ID", "1.2.3"),)}, ["1.2.3"])
+
+
+def test_a_name_that_is_no_address_is_not_allowed_and_hides_no_other():
+    certificate = {"subjectAltName": (("IP Address", "<invalid>"), ("DNS", "prometheus"))}
+
+    assert not has_allowed_san(certificate, ["10.0.0.1"])
+    assert has_allowed_san(certificate, ["prometheus"])
