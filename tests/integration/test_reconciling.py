@@ -345,6 +345,8 @@ async def test_alerts_of_a_removed_participant_resolve_though_the_clock_is_behin
             task = asyncio.create_task(reconciling.run(None))
             try:
                 await until(lambda done=done: truth.count(database_dsn, "dict_rate_limit_alerts", done) == 2)
+                if participants:
+                    await until(lambda made=reconciling: b'participant="12345678"' not in made.metrics.exposition())
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

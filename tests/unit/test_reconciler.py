@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,21 @@ from hypothesis import strategies as st
 
 from exporter.alerts.alert import AlertState
 from exporter.buckets.observation import Category
-from exporter.reconciler import Followed, decide, not_ahead
+from exporter.config import DatabaseSettings, Secret
+from exporter.feed.inbox import Inbox
+from exporter.metrics import Metrics
+from exporter.reconciler import Followed, Reconciler, decide, not_ahead
 from exporter.rules import loading
+from exporter.store.database import Database
+from exporter.store.writer import Writer
 from tests.support.builders import at, bucket, failed, poll
 from tests.support.program import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from exporter.alerts.alert import Rule
 
 RULE_SET = loading.load([str(RULES)])
 
@@ -199,3 +211,33 @@ def test_a_second_change_within_the_hour_raises_another_alert() -> None:
 
     told = [(str(t.alert.state), t.alert.labels["psp_category"]) for d in decisions for t in d.transitions]
     assert told == [("firing", "F"), ("firing", "G"), ("resolved", "F")]
+
+
+def test_rules_that_are_gone_leave_nothing_behind(tmp_path: Path) -> None:
+    def rules(*groups: str) -> Sequence[Rule]:
+        file = tmp_path / "rules.yml"
+        rule = "[{alert: A, expr: dict_rate_limit_up == 0, labels: {severity: info}}]"
+        file.write_text("groups:\n" + "".join(f"- {{name: {group}, rules: {rule}}}\n" for group in groups))
+        return loading.load([str(file)]).rules
+
+    metrics = Metrics()
+    made = Reconciler(
+        writer=Writer(Database(DatabaseSettings(dsn=Secret("host=127.0.0.1"))), heartbeat_seconds=900),
+        inbox=Inbox(1, lambda _: None),
+        metrics=metrics,
+        rules=tuple,
+        participants=(),
+        max_clock_skew_seconds=300,
+        wake=lambda: None,
+    )
+    made._note_series([], rules("kept", "gone"))
+    made._failing = {("gone", "A"): {}, ("kept", "A"): {}}
+    for group in ("kept", "gone"):
+        metrics.rule_evaluation_failures.labels(group).inc()
+
+    made._note_series([], rules("kept"))
+
+    page = metrics.exposition().decode()
+    assert 'rule_group="kept"' in page
+    assert 'rule_group="gone"' not in page
+    assert made._failing.keys() == {("kept", "A")}
