@@ -300,7 +300,7 @@ class Poller:
                 last_observed_at=self._observed_at,
                 max_clock_skew_seconds=self._settings.max_clock_skew,
                 seen=tuple(self._response_times),
-                known=self.view.buckets.keys() if self.view is not None else (),
+                known=self.view.buckets.keys() | set(self.view.refused) if self.view is not None else (),
                 max_policies=self._max_policies,
             )
             self._refuse_old_news(answer, received_at)

@@ -13,8 +13,8 @@ a response time off by more than max_clock_skew  used, stamped with our clock   
 a category that DICT does not have               used, category unknown                unknown_category
 a correlation id too long or not printable       used, without it                      bad_correlation_id
 more policies than limits.policies               those beyond are not read             too_many_policies
-a policy without a name                          that policy is refused                empty_name
-a name too long or not printable                 that policy is refused                bad_name
+a policy without a name                          refused, as are those missing         empty_name
+a name too long or not printable                 refused, as are those missing         bad_name
 a policy twice                                   refused: nobody knows which is true   duplicate_policy
 a capacity below 1                               that policy is refused                bad_capacity
 a refill below 1                                 that policy is refused                bad_refill
@@ -213,9 +213,11 @@ def _buckets(
         defects.append(Defect("too_many_policies", None, str(len(response.policies))))
     buckets: dict[str, Bucket] = {}
     refused: set[str] = set()
+    nameless = False
     for policy in policies:
         name = policy.name
         if not name or not _is_text(name):
+            nameless = True
             defects.append(Defect("bad_name" if name else "empty_name", None, _shown(name)))
         elif name in buckets or name in refused:
             defects.append(Defect("duplicate_policy", name, _shown(policy.available_tokens)))
@@ -226,6 +228,8 @@ def _buckets(
             refused.add(name)
         else:
             buckets[name] = _bucket(name, policy, defects)
+    if nameless:
+        refused |= set(known) - buckets.keys()
     return (
         tuple(buckets[name] for name in sorted(buckets)),
         tuple(PolicyName(name) for name in sorted(refused)),

@@ -111,6 +111,17 @@ def test_a_policy_without_a_proper_name_is_refused_namelessly(name: str, reason:
     assert len(answer.defects[0].value) <= 128
 
 
+@pytest.mark.parametrize("name", ["", "A\0B"])
+def test_a_known_policy_that_is_missing_may_be_the_one_without_a_name(name: str):
+    answer = judge(response(policy(name), policy("GOOD")), known=("GOOD", "KNOWN"))
+
+    assert answer.snapshot.refused == ("KNOWN",)
+
+
+def test_a_known_policy_that_is_missing_among_good_ones_is_gone():
+    assert judge(response(policy("GOOD")), known=("GOOD", "KNOWN")).snapshot.refused == ()
+
+
 def test_a_policy_that_comes_twice_is_refused_because_nobody_knows_which_is_true():
     answer = judge(response(policy("TWICE", 1), policy("GOOD"), policy("TWICE", 2), policy("TWICE", 3)))
 
