@@ -183,8 +183,12 @@ async def would_lose(dsn: str, *, steps: int = 1) -> list[str]:
 
 async def _dropped(connection: _Connection, statements: str) -> list[str]:
     """Returns the tables that lose themselves or a column, and are there."""
-    named = re.findall(r"DROP TABLE public\.(\w+)|ALTER TABLE public\.(\w+)[^;]*DROP COLUMN", statements)
-    tables = [table for pair in named for table in pair if table and table not in _OWN]
+    tables = re.findall(r"DROP TABLE public\.(\w+)", statements)
+    for table, changes in re.findall(r"ALTER TABLE public\.(\w+)([^;]*)", statements):
+        # One that is made anew is of what is there.
+        if set(re.findall(r"DROP COLUMN (\w+)", changes)) - set(re.findall(r"ADD COLUMN (\w+)", changes)):
+            tables.append(table)
+    tables = [table for table in tables if table not in _OWN]
     cursor = await connection.execute(
         "SELECT t FROM unnest(%s::text[]) AS t WHERE to_regclass('public.' || t) IS NOT NULL", [tables]
     )

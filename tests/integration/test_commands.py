@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from exporter.store import migrations
 from tests.support.builders import alert
 from tests.support.commands import commands
 from tests.support.stored import reconciled, stored
@@ -60,14 +61,15 @@ async def test_migrate_down_drops_no_data_unless_that_is_said(command, migrator_
     async with stored(database_dsn) as store:
         await store.commit(reconciled(0, after=(alert(),)))
 
-    asked, _, said = await asyncio.to_thread(command, "migrate", "down", "--steps", "2", DATABASE__DSN=migrator_dsn)
+    asked, _, said = await asyncio.to_thread(command, "migrate", "down", "--steps", "5", DATABASE__DSN=migrator_dsn)
     _, status, _ = await asyncio.to_thread(command, "migrate")
-    done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "2", "--yes")
+    done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "5", "--yes")
 
     assert asked == 2
     assert "this drops data for good: 0011_chain_transitions drops from dict_rate_limit_alert_transitions" in said
     assert "0010_know_categories drops from dict_rate_limit_reconciliations" in said
+    assert "dict_rate_limit_states" not in said
     assert "--yes" in said
     assert "pending" not in status
     assert done == 0
-    assert undone.splitlines() == ["undone 0011_chain_transitions", "undone 0010_know_categories"]
+    assert undone.splitlines() == [f"undone {step}" for step in map(str, migrations.migrations()[:8:-1])]
