@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 MASK: Final = "********"
+MOST_CHARACTERS: Final = 10_000
+"""A text that is longer is a mistake, and is not looked at any further."""
 _USER_INFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 _SECRET_PARAMETER: Final = re.compile(r"(?i)([?&][\w.-]*(?:token|password|secret|key|signature)[\w.-]*=)[^&#\s]+")
 
@@ -405,7 +407,7 @@ def _check(settings: Settings, source: str) -> None:
     def refuse(key: str, message: str) -> None:
         raise ConfigurationError(f"{source}: {key}: {message}")
 
-    for key, what in _listed_wrongly(settings):
+    for key, what in (*_too_long(settings), *_listed_wrongly(settings)):
         refuse(key, what)
     poll = settings.poll
     if poll.interval < 1:
@@ -421,6 +423,16 @@ def _check(settings: Settings, source: str) -> None:
     for name, tls in (("bridge.tls", settings.bridge.tls), ("feed.tls", settings.feed.tls)):
         if (tls.cert_file is None) != (tls.key_file is None):
             refuse(name, "cert_file and key_file belong together")
+
+
+def _too_long(settings: Settings) -> Iterator[tuple[str, str]]:
+    for path, _, _ in keys():
+        value: Any = settings
+        for name in path:
+            value = getattr(value, name)
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and len(text) > MOST_CHARACTERS:
+                yield ".".join(path), f"has {len(text):,} characters; no value needs more than {MOST_CHARACTERS:,}"
 
 
 def _listed_wrongly(settings: Settings) -> list[tuple[str, str]]:

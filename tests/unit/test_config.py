@@ -296,3 +296,9 @@ def test_sections_may_be_merged(tmp_path) -> None:
     settings = load_settings(file, {})
 
     assert (settings.feed.tls.ca_file, settings.feed.tls.cert_file) == ("a", "b")
+
+
+@pytest.mark.parametrize("key", ["bridge: {target: %s}", "rules: {files: [%s]}", "database: {dsn: %s}"])
+def test_a_text_that_no_value_can_be_is_refused_by_its_length(file, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=r": (bridge\.target|rules\.files|database\.dsn): has 1,000,000 ch"):
+        load_settings(file(key % ("h" * 1_000_000)), {})
