@@ -69,7 +69,8 @@ def check_grpc_target(key: str, text: str) -> None:
 
 def grpc_listen_address(key: str, text: str) -> str:
     """Returns what gRPC can listen on: ``host:port``, or ``unix:path``; no host means every interface."""
-    if text.startswith("unix:") and text.isprintable() and len(text) > len("unix:"):
+    if text.startswith("unix:") and text.isprintable():
+        _check_resolved(key, text, "unix", text.removeprefix("unix:"))
         return text
     host, port = _listen_address(key, text, "0.0.0.0:9863 or [::]:9863")
     return f"[{host or '::'}]:{port}" if ":" in host or not host else f"{host}:{port}"
@@ -80,7 +81,11 @@ def listen_addresses(key: str, text: str) -> list[tuple[str, int]]:
 
     No host, as in ``:9862``, means every interface; port 0 means any port.
     """
-    return [_listen_address(key, part.strip(), "0.0.0.0:9862 or [::]:9862") for part in text.split(",")]
+    found = [_listen_address(key, part.strip(), "0.0.0.0:9862 or [::]:9862") for part in text.split(",")]
+    fixed = [address for address in found if address[1]]
+    if len(set(fixed)) < len(fixed):
+        _refuse(key, text, "names an address twice")
+    return found
 
 
 def check_pulsar_url(key: str, text: str) -> None:

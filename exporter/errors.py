@@ -4,6 +4,7 @@
 
     DictRateLimitError
     ├── ConfigurationError          exit code 2
+    │   └── SimulatorError
     ├── BridgeError
     │   ├── BridgeUnavailable       retried
     │   ├── BridgeRefused           not retried
@@ -25,10 +26,9 @@
     ├── BrokerError
     │   ├── BrokerUnavailable       retried
     │   └── EventRefused
-    ├── FeedError
-    │   ├── FeedLost                retried
-    │   └── FeedRefused
-    └── SimulatorError
+    └── FeedError
+        ├── FeedLost                retried
+        └── FeedRefused
 
 The first line of a class's docstring is its message where none is given.
 """
@@ -40,7 +40,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-from typing import Any
+from typing import Any, Final
+
+LONGEST_SENTENCE: Final = 2_000
+"""Characters: an error may quote what is wrong, and that may be of any length."""
+
+
+def sentence(text: str) -> str:
+    """Returns ``text``, without its middle where it is longer than anybody reads."""
+    if len(text) <= LONGEST_SENTENCE:
+        return text
+    half = LONGEST_SENTENCE // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters) ... {text[-half:]}"
 
 
 class DictRateLimitError(Exception):
@@ -52,6 +63,9 @@ class DictRateLimitError(Exception):
 
 class ConfigurationError(DictRateLimitError):
     """The configuration is not usable."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message and sentence(message))
 
 
 class BridgeError(DictRateLimitError):
@@ -182,7 +196,7 @@ class FeedRefused(FeedError):
     """The feed was refused."""
 
 
-class SimulatorError(DictRateLimitError):
+class SimulatorError(ConfigurationError):
     """The Bridge simulator cannot do what the scenario asks."""
 
 

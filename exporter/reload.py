@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED: Final = 20
+"""How many rules that are gone the log names."""
+
 LOOK_AGAIN_SECONDS: Final = 1.0
 """How soon files are looked at again that changed and do not stand still yet."""
 
@@ -78,9 +81,11 @@ class RulesInForce:
         self._took_over()
         log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
         left = {(rule.group, rule.name) for rule in self.rule_set.rules}
-        for group, name in dict.fromkeys((rule.group, rule.name) for rule in before.rules):
-            if (group, name) not in left:
-                log.warning("a rule is gone: its alerts resolve", extra={"group": group, "rule": name})
+        gone = [key for key in dict.fromkeys((rule.group, rule.name) for rule in before.rules) if key not in left]
+        for group, name in gone[:MOST_NAMED]:
+            log.warning("a rule is gone: its alerts resolve", extra={"group": group, "rule": name})
+        if len(gone) > MOST_NAMED:
+            log.warning("%d more rules are gone: their alerts resolve", len(gone) - MOST_NAMED)
         return self.rule_set
 
     async def watch(self) -> None:

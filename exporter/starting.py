@@ -26,9 +26,9 @@ def check_start(settings: Settings, role: Role | None) -> list[str]:
     for key in _NEEDED[role] if role is not None else ():
         _require(settings, key)
     if settings.database.dsn is not None and role != "exporter":
-        from exporter.store.database import configured_dsn
+        from exporter.store.database import check_dsn, configured_dsn
 
-        configured_dsn(settings.database)
+        check_dsn(configured_dsn(settings.database))
     if role in ("run", "exporter"):
         _check_tls("bridge", settings.bridge.tls, insecure=settings.bridge.insecure)
     if role == "reconciler" or (role == "exporter" and settings.feed.listen_address is not None):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from exporter.errors import sentence
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -20,4 +22,4 @@ class Finding:
     def __str__(self) -> str:
         place = "/".join(filter(None, (self.group, self.rule)))
         line = f":{self.line}" if self.line else ""
-        return f"{self.file}{line}: {place + ': ' if place else ''}{self.message}"
+        return f"{self.file}{line}: {place + ': ' if place else ''}{sentence(self.message)}"

@@ -145,13 +145,13 @@ def load(name_or_file: str | Path) -> Scenario:
             names = ", ".join(shipped())
             raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {names}")
     try:
-        text = files.read(file).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SimulatorError(f"{file}: cannot be read: {error}") from error
-    return parse(text, str(file))
+        content = files.read(file)
+    except OSError as error:
+        raise SimulatorError(f"{file}: cannot be read: {error.strerror}") from error
+    return parse(content, str(file))
 
 
-def parse(text: str, source: str) -> Scenario:
+def parse(text: str | bytes, source: str) -> Scenario:
     """Returns the scenario that ``text`` describes. Raises SimulatorError."""
     try:
         raw = yaml_text.read(text)

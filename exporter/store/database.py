@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import psycopg
 from psycopg import errors as pg
 from psycopg.adapt import Loader
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Format
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Format, PGconn
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from exporter.errors import (
@@ -33,7 +33,7 @@ from exporter.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
     from psycopg.abc import Buffer
@@ -202,14 +202,18 @@ class Database:
         """
         task = asyncio.current_task()
         cancelled = 0 if task is None else task.cancelling()
+        lent = False
         try:
             async with asyncio.timeout(patience_seconds), self._pool.connection() as connection:
                 if task is not None and task.cancelling() > cancelled:
                     # The pool waits with wait_for, which Python 3.11 lets forget that the task is to end.
                     raise asyncio.CancelledError
+                lent = True
                 await begin(connection, writes=connection.takes_writes)
                 yield connection
         except TimeoutError as error:
+            if not lent and self._refusal is not None:
+                raise DatabaseUnavailable(f"no connection to PostgreSQL: {self._refusal}") from error
             raise DatabaseUnavailable(f"PostgreSQL did not answer within {patience_seconds:g}s") from error
         except PoolTimeout as error:
             # The pool says how long it waited; why no connection came about is known to who tried.
@@ -276,6 +280,26 @@ def configured_dsn(settings: DatabaseSettings) -> str:
     if len(ports) not in (1, len(hosts)):
         raise ConfigurationError(f"database.dsn: has {len(ports)} ports for {len(hosts)} hosts; write one for each")
     return dsn
+
+
+def check_dsn(dsn: str) -> None:
+    """Raises ConfigurationError, in libpq's words, for a parameter that no server could be reached with.
+
+    libpq looks at them as it begins to connect: here to a folder that holds no socket.
+    """
+    nowhere = {"host": "/nonexistent", "port": "5432"}
+    parts = {name: value for name, value in conninfo_to_dict(dsn).items() if name != "hostaddr"} | nowhere
+    said = _said_at_once(parts)
+    if said != _said_at_once(nowhere):
+        raise ConfigurationError(f"database.dsn: {' '.join(said.split())}")
+
+
+def _said_at_once(parts: Mapping[str, Any]) -> str:
+    begun = PGconn.connect_start(make_conninfo(**parts).encode())
+    try:
+        return begun.error_message.decode("utf-8", "replace")
+    finally:
+        begun.finish()
 
 
 def translated(error: psycopg.Error) -> StoreError:

@@ -63,7 +63,7 @@ class Asked:
             policy=query.get("policy", "").strip(),
             level=level,
             alerts="all" if query.get("alerts") == "all" else "some",
-            page=min(int(page), 1_000_000) if page.isascii() and page.isdigit() and int(page) else 1,
+            page=max(1, min(int(page[:7]), 1_000_000)) if page.isascii() and page.isdigit() else 1,
         )
 
     def admits(self, participant: str, policy: str | None) -> bool:

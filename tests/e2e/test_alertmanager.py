@@ -591,3 +591,12 @@ def test_no_secret_is_in_the_configuration() -> None:
         for pagerduty in receiver.get("pagerduty_configs", []):
             assert pagerduty["routing_key_file"] == "/run/secrets/pagerduty_routing_key"
             assert not pagerduty.keys() & {"routing_key", "service_key"}
+
+
+def test_alerts_without_texts_are_called_by_their_names_and_what_they_share_is_said_once(tmp_path) -> None:
+    bare = [{"labels": {"alertname": "Bare", "severity": "critical"}, "annotations": {}} for _ in range(12)]
+
+    assert rendered(tmp_path, "title", bare) == "[CRITICAL] 12345678: Bare (+11)"
+    assert rendered(tmp_path, "policies", bare) == "- and 2 more"
+    assert "|Runbook>" in rendered(tmp_path, "slack", bare)
+    assert "<|" not in rendered(tmp_path, "slack", bare)

@@ -201,7 +201,23 @@ def test_grpc_gets_an_address_that_it_listens_on(text: str, written: str) -> Non
     assert grpc_listen_address("feed.listen_address", text) == written
 
 
-@pytest.mark.parametrize("text", ["unix:", "0.0.0.0:70000", "dns:///localhost:0", "http://0.0.0.0:9863", "a:1,b:2"])
+@pytest.mark.parametrize("text", ["unix:", "unix://", "unix:///"])
+def test_a_socket_without_a_path_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^feed\.listen_address: .* names nothing; write unix:path"):
+        grpc_listen_address("feed.listen_address", text)
+
+
+@pytest.mark.parametrize("text", [":9862,:9862", "127.0.0.1:1, 127.0.0.1:1", "[::1]:9862,[::1]:9862"])
+def test_an_address_to_listen_on_is_named_once(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^web\.listen_address: .* names an address twice"):
+        listen_addresses("web.listen_address", text)
+
+
+def test_any_port_may_be_asked_for_twice() -> None:
+    assert listen_addresses("web.listen_address", "127.0.0.1:0,127.0.0.1:0") == [("127.0.0.1", 0)] * 2
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:70000", "dns:///localhost:0", "http://0.0.0.0:9863", "a:1,b:2"])
 def test_what_grpc_cannot_listen_on_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^feed\.listen_address: .*write 0"):
         grpc_listen_address("feed.listen_address", text)

@@ -106,6 +106,16 @@ async def test_rules_that_are_gone_are_told_by_name(tmp_path: Path, caplog) -> N
     assert gone == [("WARNING", "g", "A"), ("WARNING", "g", "C")]
 
 
+async def test_of_many_rules_that_are_gone_some_are_named_and_the_others_counted(tmp_path: Path, caplog) -> None:
+    held = Held(tmp_path, rules(*(f"A{number:02}" for number in range(25)), "B"))
+    held.file.write_text(rules("B"))
+
+    await held.rules.reload()
+
+    gone = [r.message for r in caplog.records if "gone" in r.message]
+    assert gone == ["a rule is gone: its alerts resolve"] * 20 + ["5 more rules are gone: their alerts resolve"]
+
+
 async def test_a_file_that_changed_is_read_when_it_stands_still(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0.2)
     monkeypatch.setattr(reload, "LOOK_AGAIN_SECONDS", 0.01)

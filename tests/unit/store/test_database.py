@@ -23,7 +23,7 @@ from exporter.errors import (
     SchemaMismatch,
     StoreError,
 )
-from exporter.store.database import Database, configured_dsn, translated
+from exporter.store.database import Database, check_dsn, configured_dsn, translated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -193,3 +193,38 @@ def test_what_is_no_dsn_is_refused_and_its_password_not_shown(dsn: str, said: st
 def test_any_text_is_let_through_or_refused(dsn: str) -> None:
     with suppress(ConfigurationError):
         assert configured(dsn) == dsn
+
+
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ("sslmode=nonsense", 'invalid sslmode value: "nonsense"'),
+        ("target_session_attrs=foo", 'invalid target_session_attrs value: "foo"'),
+        ("require_auth=foo", 'invalid require_auth value: "foo"'),
+        ("service=nope", 'definition of service "nope" not found'),
+    ],
+)
+def test_a_parameter_that_libpq_never_takes_is_refused_in_its_words(parameter: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        check_dsn(f"host=h password=hush {parameter}")
+
+    assert str(refused.value) == f"database.dsn: {said}"
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://u:p%40@h1:5432,h2:5433/d?target_session_attrs=read-write&sslmode=verify-full&sslrootcert=/nope",
+        "host=h hostaddr=10.0.0.1 port=1 options='-c search_path=x'",
+        "dbname=x",
+    ],
+)
+def test_a_dsn_that_may_work_is_not_refused(dsn: str) -> None:
+    check_dsn(dsn)
+
+
+async def test_who_waited_in_vain_for_a_connection_is_told_why_none_came(database: Database) -> None:
+    database._refusal = "password authentication failed"
+
+    with pytest.raises(DatabaseUnavailable, match="no connection to PostgreSQL: password authentication failed"):
+        await use(database, [], patience_seconds=0.01)

@@ -266,3 +266,10 @@ def test_durations_are_said_in_two_units(seconds: float, text: str):
 )
 def test_an_alerts_value_is_written_without_an_exponent(value: float, text: str):
     assert figure(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "page"), [("2", 2), ("0", 1), ("-1", 1), ("x", 1), ("", 1), ("9" * 5_000, 1_000_000), ("\u0662", 1)]
+)
+def test_a_page_is_a_number_from_1_whatever_is_asked_for(text: str, page: int):
+    assert Asked.of({"page": text}).page == page
