@@ -200,11 +200,14 @@ def _consumed_stepwise(history: _History, window: list[_Seen]) -> float:
 
 def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
     """Whatever the phase: each step fills no more than there was room for at the fullest observation."""
-    span_seconds = window[-1][0] - window[0][0] + 2 * CLOCK_TOLERANCE_SECONDS
+    room = max(0, history.capacity - max(tokens for _, tokens, _ in window))
+    # A window of nearly a period holds a step, as a rule. Near full, where one that has not come
+    # yet would be taken for consumption, it must be as long as that.
+    tolerance_seconds = 2 * CLOCK_TOLERANCE_SECONDS if room >= history.refill_tokens else 0.0
+    span_seconds = window[-1][0] - window[0][0] + tolerance_seconds
     steps = math.floor(span_seconds / history.refill_period_seconds)
     if history.refill_period_seconds > LONGEST_WHOLE_PERIOD_SECONDS:
         steps = 0
-    room = max(0, history.capacity - max(tokens for _, tokens, _ in window))
     return window[0][1] - window[-1][1] + steps * min(history.refill_tokens, room)
 
 

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.buckets.bucket import Bucket, PolicyName
@@ -169,6 +169,9 @@ def test_a_step_whose_tokens_are_gone_already_is_counted_at_the_next_poll() -> N
 
 @pytest.mark.no_cover
 @thorough
+@example(  # a step is due, and comes when the window has ended
+    limit=Limit(10, 60, 50), mode=Refill.STEPWISE, phase=4.0, interval=2.0, seed=0, uses=[(4.0, 0.25)]
+)
 @given(uses=st.lists(st.tuples(st.floats(0, 1200), st.floats(0.001, 0.3)), max_size=60), **scenarios)
 def test_near_full_the_estimate_never_exceeds_the_truth(limit, mode, phase, interval, seed, uses) -> None:
     world = World(limit, mode, phase, interval=interval)
