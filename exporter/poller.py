@@ -175,9 +175,13 @@ class Budget:
         left = max(min(0, self.tokens), self.tokens - spent)
         return Budget(left, self.capacity, self.refill_tokens, self.refill_period_seconds)
 
-    def dry(self) -> Budget:
-        """Returns the budget after DICT's 429. Where tokens were left, it is not known any more how they refill."""
-        slowest = self if self.tokens is not None and self.tokens <= 0 else max(self, Budget(), key=_slowness)
+    def dry(self, since_seconds: float = 0.0) -> Budget:
+        """Returns the budget after DICT's 429, so many seconds after what was last known of it.
+
+        Where tokens were left by then, it is not known any more how they refill.
+        """
+        is_explained = self.tokens is not None and self.tokens + since_seconds / self.seconds_per_token < 1
+        slowest = self if is_explained else max(self, Budget(), key=_slowness)
         return Budget(0, self.capacity or PUBLISHED_TOKENS, slowest.refill_tokens, slowest.refill_period_seconds)
 
 
@@ -211,6 +215,7 @@ class Poller:
         self._clock = clock
         self._estimator = Estimator(settings.estimate_window, settings.interval)
         self._budget = Budget()
+        self._budget_known_at = time.monotonic()
         self._observed_at: datetime | None = None
         self._news_at: datetime | None = None
         self._response_times: deque[ResponseTime] = deque(maxlen=REMEMBERED_ANSWERS)
@@ -336,7 +341,9 @@ class Poller:
         self._was_up = False
         retry_after_seconds = 0.0
         if isinstance(error, BridgeBudgetExhausted):
-            self._budget = self._budget.dry()
+            now = time.monotonic()
+            self._budget = self._budget.dry(now - self._budget_known_at)
+            self._budget_known_at = now
             retry_after_seconds = min(self._budget.seconds_per_token, LONGEST_WAIT_SECONDS)
         else:
             self._budget = self._budget.less(error.attempts)
@@ -363,6 +370,7 @@ class Poller:
         for bucket in snapshot.buckets:
             if bucket.policy == POLICIES_LIST:
                 self._budget = Budget.of(bucket)
+                self._budget_known_at = time.monotonic()
             self._warn_of_difference(bucket, snapshot.category)
         return self._estimator.observe(snapshot)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure, Severity
+    from exporter.alerts.lifecycle import RulesBefore
     from exporter.feed.inbox import Inbox
     from exporter.metrics import Metrics
     from exporter.store.lease import Fence
@@ -101,7 +102,8 @@ def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Follo
     if behind:
         late = Reconciliation(poll, evaluated=False, alerts_before=followed.alerts, alerts_after=followed.alerts)
         return replace(followed, view=view), late
-    evaluation = evaluate(rules, view, followed.alerts, rules_are_new=rules is not followed.rules)
+    before: RulesBefore = "unknown" if followed.rules is None else "same" if followed.rules is rules else "other"
+    evaluation = evaluate(rules, view, followed.alerts, before=before)
     decided = Reconciliation(
         poll,
         evaluated=True,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from exporter.alerts.alert import (
     Alert,
@@ -26,6 +26,9 @@ from exporter.alerts.alert import (
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import RuleEvaluationFailed
 
+RulesBefore = Literal["same", "other", "unknown"]
+"""The rules of the evaluation before: the same, others, or (after a start) one or the other."""
+
 LONGEST_WINDOW: Final = timedelta(minutes=16)
 """Figures of any bucket are known when an exporter has polled for so long: whole refill periods of up to 15 minutes."""
 
@@ -38,11 +41,11 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint, Alert], *, rules_are_new: bool = False
+    rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint, Alert], *, before: RulesBefore = "same"
 ) -> Evaluation:
     """Returns what the view's poll makes of its participant's open alerts.
 
-    ``rules_are_new``: the evaluation before may have been of other rules.
+    ``before`` tells of which rules the evaluation before was.
     An alert that did not change is the same object afterwards. A rule that fails
     leaves its alerts as they are; the others go on.
     """
@@ -62,9 +65,12 @@ def evaluate(
                 step.hold(rule, identity, sample, number)
             owners.named(rule, made.keys())
         for alert in owners.ended(place, rule):
-            step.release(owners.owner(alert), alert)
-    if rules_are_new:
-        step.transitions = [step.told(transition, rules) for transition in step.transitions]
+            if before != "same" and step.goes_on_as_another(alert, rules, before):
+                step.end([alert], Reason.RULE_CHANGED)
+            else:
+                step.release(owners.owner(alert), alert)
+    if before != "same":
+        step.transitions = [step.told(transition, rules, before) for transition in step.transitions]
     return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
 
 
@@ -84,7 +90,7 @@ class _Step:
         self.alerts = alerts
         self.transitions: list[Transition] = []
         self.failures: list[RuleFailure] = []
-        self._begun: dict[tuple[str, PolicyName | None], list[Alert]] = defaultdict(list)
+        self._begun: dict[str, list[Alert]] = defaultdict(list)
         self._view = view
         self._at = view.at
 
@@ -95,7 +101,7 @@ class _Step:
             was = None  # begun by a clock that was wrong: it would wait for that time
         if was is None:
             alert = _begun(rule, identity, sample, self._at)
-            self._begun[alert.name, alert.policy].append(alert)
+            self._begun[alert.name].append(alert)
         else:
             alert = _continued(was, rule, sample)
         if alert.named_by != named_by:
@@ -130,18 +136,28 @@ class _Step:
             if alert.state is AlertState.FIRING:
                 self._tell(_resolved(alert, self._at, reason))
 
-    def told(self, transition: Transition, rules: Sequence[Rule]) -> Transition:
+    def told(self, transition: Transition, rules: Sequence[Rule], before: RulesBefore) -> Transition:
         """Returns a resolution that says so where the alert goes on as another one, by what its rule says now."""
         ended = transition.alert
-        begun = self._begun.get((ended.name, ended.policy), ())
-        if ended.state is not AlertState.RESOLVED or not begun:
-            return transition
+        if ended.state is AlertState.RESOLVED and self.goes_on_as_another(ended, rules, before):
+            return replace(transition, alert=replace(ended, reason=Reason.RULE_CHANGED))
+        return transition
+
+    def goes_on_as_another(self, ended: Alert, rules: Sequence[Rule], before: RulesBefore) -> bool:
+        """Whether an alert of its name has just begun for its bucket that only its rule's change can have made."""
+        begun = [
+            alert
+            for alert in self._begun.get(ended.name, ())
+            if alert.policy == ended.policy or None in (alert.policy, ended.policy)
+        ]
+        if not begun:
+            return False
+        if before == "other" and any(alert.severity == ended.severity for alert in begun):
+            return True
         is_ruled_out = not any(
             rule.name == ended.name and rule.fixed_labels.items() <= ended.labels.items() for rule in rules
         )
-        if is_ruled_out or any(alert.labels.keys() != ended.labels.keys() for alert in begun):
-            return replace(transition, alert=replace(ended, reason=Reason.RULE_CHANGED))
-        return transition
+        return is_ruled_out or any(alert.labels.keys() != ended.labels.keys() for alert in begun)
 
     def _is_refused(self, alert: Alert) -> bool:
         return alert.state is AlertState.FIRING and alert.policy in self._view.refused

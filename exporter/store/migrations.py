@@ -291,7 +291,7 @@ async def _locked(connection: _Connection, *, table: bool = True) -> AsyncIterat
     async with _transaction(connection):
         await connection.execute(_LOCK)
         # A migration that waits for a lock makes everybody wait behind it.
-        await connection.execute("SET LOCAL lock_timeout = '10s'")
+        await connection.execute("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0")
         if table:
             await connection.execute("SET LOCAL client_min_messages = 'warning'")
             await connection.execute(_TABLE)

@@ -382,11 +382,18 @@ async def test_after_429_the_bucket_has_time_to_refill() -> None:
 def test_a_429_that_the_budget_does_not_explain_makes_its_refill_that_of_dict_or_slower(
     known: Budget, wait_seconds: float
 ) -> None:
-    dry = known.dry()
+    dry = known.dry(0.0)
 
     assert (dry.tokens, dry.capacity) == (0, 20)
     assert dry.seconds_per_token == pytest.approx(wait_seconds)
     assert dry.dry() == dry
+
+
+def test_a_bucket_that_was_dry_and_should_have_refilled_since_is_not_explained_either() -> None:
+    assert Budget(0, 20, 6000, 60).dry(1.0).seconds_per_token == 10
+    assert Budget(-50, 20, 6000, 60).dry(1.0).seconds_per_token == 10
+    assert Budget(-500, 20, 6000, 60).dry(1.0).seconds_per_token == pytest.approx(0.01)
+    assert Budget(0, 20, 1, 60).dry(120.0).seconds_per_token == 60
 
 
 async def test_calls_that_were_not_answered_count_against_the_budget() -> None:

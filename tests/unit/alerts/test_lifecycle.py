@@ -386,7 +386,7 @@ LABELS = {"team": "pix"}
 def test_an_alert_whose_rule_has_other_labels_now_ends_as_that(before: StandInRule, now: StandInRule) -> None:
     fires = after((0, [before]))
 
-    evaluation = evaluate([now], view(poll(seconds=15)), fires.alerts, rules_are_new=True)
+    evaluation = evaluate([now], view(poll(seconds=15)), fires.alerts, before="other")
 
     assert {(t.alert.state, t.alert.reason) for t in evaluation.transitions} == {
         ("resolved", "rule_changed"),
@@ -398,7 +398,7 @@ def test_an_alert_that_recovers_as_its_rule_gets_other_labels_has_recovered() ->
     fires = after((0, [StandInRule()]))
     now = StandInRule(more_labels=LABELS, true=False)
 
-    evaluation = evaluate([now], view(poll(seconds=15)), fires.alerts, rules_are_new=True)
+    evaluation = evaluate([now], view(poll(seconds=15)), fires.alerts, before="other")
 
     assert [t.alert.reason for t in evaluation.transitions] == ["recovered"]
 
@@ -407,9 +407,32 @@ def test_another_level_that_begins_after_a_reload_changes_no_rule() -> None:
     low, high = StandInRule(), StandInRule(severity=Severity.CRITICAL)
     fires = after((0, [low, replace(high, true=False)]))
 
-    evaluation = evaluate([replace(low, true=False), high], view(poll(seconds=15)), fires.alerts, rules_are_new=True)
+    evaluation = evaluate([replace(low, true=False), high], view(poll(seconds=15)), fires.alerts, before="other")
 
     assert {t.alert.reason for t in evaluation.transitions} == {"recovered", None}
+
+
+def test_an_alert_that_is_kept_firing_ends_at_once_where_it_goes_on_as_another() -> None:
+    rule = StandInRule(keep_firing_for_seconds=600)
+    fires = after((0, [rule]))
+    now = replace(rule, more_labels=LABELS)
+
+    evaluation = evaluate([now], view(poll(seconds=15)), fires.alerts, before="other")
+
+    assert {t.alert.reason for t in evaluation.transitions} == {"rule_changed", None}
+    assert len(evaluation.alerts) == 1
+
+
+@pytest.mark.parametrize(("before", "reason"), [("other", "rule_changed"), ("unknown", "recovered")])
+def test_a_template_that_says_something_else_changes_a_rule_that_was_loaded_again(before, reason) -> None:
+    def made(text: str) -> StandInRule:
+        return StandInRule(result=lambda _view, _alerts: [StandInRule().sample(team=text)])
+
+    fires = after((0, [made("one")]))
+
+    evaluation = evaluate([made("two")], view(poll(seconds=15)), fires.alerts, before=before)
+
+    assert {t.alert.reason for t in evaluation.transitions} == {reason, None}
 
 
 def test_labels_that_change_under_the_same_rule_are_no_change_of_the_rule() -> None:

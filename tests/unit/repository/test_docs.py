@@ -14,6 +14,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from docs.generate import metric_names, references
+from exporter.bridge.answer import REASONS
 from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, keys, load_settings
 from tests.support.deployed import understood
 from tests.support.program import ROOT
@@ -240,3 +241,9 @@ def test_every_line_that_troubleshooting_explains_is_one_that_the_program_says()
 
     assert len(said) > 20
     assert [line for line in said for part in line.split("...") if part.strip() not in program] == []
+
+
+def test_every_reason_of_a_defect_is_in_the_reference() -> None:
+    section = (DOCS / "metrics.md").read_text().partition("### Reasons of `dict_rate_limit_answer_defects_total`")[2]
+
+    assert re.findall(r"^\| `(\w+)` \|", section.partition("###")[0], re.MULTILINE) == [*REASONS]

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from exporter import watched_files
+from exporter.errors import ConfigurationError
 from exporter.web.renewal import WebConfigFile
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+
+def test_a_file_that_asks_for_nothing_any_more_leaves_the_guards_in_place(tmp_path: Path):
+    path = tmp_path / "web.yml"
+    path.write_text("rate_limit: {interval: 1s, burst: 1}\n")
+    file = WebConfigFile(str(path))
+    file.read()
+    path.write_text("")
+
+    with pytest.raises(ConfigurationError, match="asks for nothing any more; where that is meant, restart"):
+        file.read()
+    assert WebConfigFile(str(path)).read()[0].rate_limit.burst == 0
 
 
 def test_without_a_file_nothing_changes():
