@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter import files
 from exporter.errors import ConfigurationError
 from exporter.watched_files import WatchedFiles
 from exporter.web.config_file import WebConfig, load_web_config
@@ -25,16 +26,16 @@ class WebConfigFile:
     def read(self) -> tuple[WebConfig, SSLContext | None]:
         """Returns the configuration, and its TLS context (None: plain HTTP).
 
-        Raises ConfigurationError, also where a file that asked for TLS or a password is
-        empty now: somebody may be at it.
+        Raises ConfigurationError, also where a file that asked for something is empty
+        now: somebody may be at it.
         """
         if self._path is None:
             return WebConfig(), None
         self._watched.take([self._path])
         file = Path(self._path)
         config = load_web_config(file)
-        if config == WebConfig() and self._asked_for_something:
-            raise ConfigurationError(f"{self._path}: asks for nothing any more; where that is meant, restart")
+        if self._asked_for_something and not files.read(file).strip():
+            raise ConfigurationError(f"{self._path}: is empty; where that is meant, write {{}}")
         self._asked_for_something = config != WebConfig()
         self._watched.add(config.files())
         tls = config.tls_server_config

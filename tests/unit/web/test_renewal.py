@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_file_that_asks_for_nothing_any_more_leaves_the_guards_in_place(tmp_path: Path):
+def test_a_file_that_was_emptied_leaves_the_guards_in_place_and_one_that_says_so_does_not(tmp_path: Path):
     path = tmp_path / "web.yml"
     path.write_text("rate_limit: {interval: 1s, burst: 1}\n")
     file = WebConfigFile(str(path))
     file.read()
     path.write_text("")
 
-    with pytest.raises(ConfigurationError, match="asks for nothing any more; where that is meant, restart"):
+    with pytest.raises(ConfigurationError, match=r"is empty; where that is meant, write \{\}"):
         file.read()
+    path.write_text("{}")
+    assert file.read()[0].rate_limit.burst == 0
+    path.write_text("")
     assert WebConfigFile(str(path)).read()[0].rate_limit.burst == 0
 
 
