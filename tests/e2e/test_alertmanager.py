@@ -390,14 +390,15 @@ def test_a_message_of_300_alerts_holds_however_long_their_texts_are(tmp_path, se
         (attachment,) = message["attachments"]
         assert len(attachment["text"].encode()) <= 8000
         assert len(attachment["title"]) <= 300
-        assert attachment["title"].endswith(("(+299)", "(+149)"))
+        # One may be sent while alerts are still coming in.
+        assert re.search(r" \(\+[1-9]\d{1,2}\)$", attachment["title"])
         assert all(len(action["url"]) <= 600 for action in attachment["actions"])
         assert [int(n) for n in re.findall(r"^and (\d+) more$", attachment["text"], re.MULTILINE)]
     for event in receiver.at("/pagerduty"):
         assert len(json.dumps(event)) < 50_000
         payload = event["payload"]
         assert max(len(payload[name].encode()) for name in ("class", "component", "group")) <= 255
-        assert payload["summary"].endswith(("(+299)", "(+149)"))
+        assert re.search(r" \(\+[1-9]\d{1,2}\)$", payload["summary"])
         assert "error" not in payload["custom_details"]
         assert all(len(link["href"]) <= 600 for link in event["links"])
 
