@@ -21,7 +21,7 @@ from exporter.history.episodes import firing_at
 from exporter.history.parts import needed_by
 from exporter.history.sampling import Sampled
 from exporter.rules.promql.selecting import nearest
-from exporter.rules.promql.sources import ALERTS, ViewSource
+from exporter.rules.promql.sources import ALERT_SERIES, ViewSource
 from exporter.rules.promql.walking import selectors
 from exporter.rules.promtool.playing import play
 from exporter.rules.promtool.sequences import LOOKBACK_MS, input_series
@@ -85,7 +85,7 @@ async def capture(reader: Reader, rules: Sequence[CompiledRule], rule_files: Seq
     Raises DictRateLimitError, also where nothing was polled or a rule fails; DatabaseUnavailable.
     """
     names = chosen(rules, wanted.alerts)
-    gauges = sorted({s.metric for rule in rules for s in selectors(rule.expression.tree)} - {ALERTS})
+    gauges = sorted({s.metric for rule in rules for s in selectors(rule.expression.tree)} - ALERT_SERIES)
     period = wanted.period
     clock: _Clock | None = None
     sampled = Sampled(period.since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.rules.promql.sources import ALERTS
+from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.walking import selectors
 
 if TYPE_CHECKING:
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def looked_at(rule: CompiledRule, rules: Sequence[CompiledRule]) -> list[CompiledRule]:
-    """Returns the rules whose ``ALERTS`` the rule looks at, itself among them where it does."""
-    found = [s.matchers for s in selectors(rule.expression.tree) if s.metric == ALERTS]
+    """Returns the rules whose alerts the rule looks at, itself among them where it does."""
+    found = [s.matchers for s in selectors(rule.expression.tree) if s.metric in ALERT_SERIES]
     names = [[m.predicate() for m in matchers if m.label == "alertname"] for matchers in found]
     return [r for r in rules if r.group == rule.group and any(all(test(r.name) for test in tests) for tests in names)]
 
 
 def needed_by(wanted: Sequence[CompiledRule], rules: Sequence[CompiledRule]) -> list[CompiledRule]:
-    """Returns the rules wanted and all that these depend on through ``ALERTS``, in order."""
+    """Returns the rules wanted and all that these depend on through their alerts, in order."""
     places = {id(rule): place for place, rule in enumerate(rules)}
     found: set[int] = set()
     left = [places[id(rule)] for rule in wanted]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import AlertState
 from exporter.history.report import counted, span
-from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.walking import selectors
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _firing(why: Explanation, alert: Alert) -> Iterator[str]:
 
 def _missing(why: Explanation) -> Iterator[str]:
     """Yields which gauges the rule looks at in vain."""
-    looked_at = dict.fromkeys(s.metric for s in selectors(why.part.tree) if s.metric != ALERTS)
+    looked_at = dict.fromkeys(s.metric for s in selectors(why.part.tree) if s.metric not in ALERT_SERIES)
     by_reason: dict[str, list[str]] = {}
     for name in looked_at:
         reason = _absence(why, name)

@@ -11,7 +11,7 @@ from exporter.rules.outages import Trials
 from exporter.rules.promql.expression import PARTICIPANT, POLICY, written
 from exporter.rules.promql.selecting import nearest
 from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.walking import listed_labels, selectors
 from exporter.rules.ranges import pointless_comparisons
 
@@ -102,7 +102,7 @@ def _unknown_labels(
 
 
 def _labels_of(metric: str, of_alerts: frozenset[str]) -> frozenset[str]:
-    if metric == ALERTS:
+    if metric in ALERT_SERIES:
         return of_alerts
     if metric in BUCKET_GAUGE_BY_NAME:
         return _SCRAPED | {PARTICIPANT, POLICY}

@@ -12,7 +12,7 @@ from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.loading import load
 from exporter.rules.promql.expression import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import ALERTS
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
 from exporter.rules.promtool.files import TestFileInvalid, read
 from exporter.rules.promtool.playing import play
 from exporter.rules.promtool.sequences import LOOKBACK_MS, metric
@@ -97,8 +97,9 @@ def _check(test_file: TestFile, rules: RuleSet) -> None:
     for name in test_file.group_eval_order:
         if name not in known:
             raise TestFileInvalid(f"group_eval_order: no rule file has a group {name}")
-    if any(series.name == ALERTS for scenario in test_file.scenarios for series in scenario.series):
-        raise TestFileInvalid("input_series: ALERTS come from the rules, and cannot be given")
+    given = sorted({series.name for scenario in test_file.scenarios for series in scenario.series} & ALERT_SERIES)
+    if given:
+        raise TestFileInvalid(f"input_series: {given[0]} come from the rules, and cannot be given")
     if test_file.evaluation_interval_ms > LOOKBACK_MS and any(ALERTS in rule.expr for rule in rules.rules):
         raise TestFileInvalid(
             "evaluation_interval is above 5m: at that pace Prometheus forgets ALERTS between two evaluations"

@@ -73,7 +73,7 @@ class Tree:
 
 
 class Expressions:
-    """Makes expressions. ``alerts`` are the names that ``ALERTS`` may be asked for.
+    """Makes expressions. ``alerts`` are the names that ``ALERTS`` and ``ALERTS_FOR_STATE`` may be asked for.
 
     ``alone``: there is one participant only, so that operations may find several
     series in place of one.
@@ -131,7 +131,10 @@ class Expressions:
             matchers = [f'alertname="{self._random.choice(self._alerts)}"']
             if self._random.random() < 0.7:
                 matchers.append(self._random.choice(('alertstate="firing"', 'alertstate="pending"', 'alertstate!=""')))
-            found = "ALERTS{{" + ", ".join(matchers) + "}}"
+            metric = self._random.choice(("ALERTS", "ALERTS", "ALERTS_FOR_STATE"))
+            found = metric + "{{" + ", ".join(matchers) + "}}"
+            if metric == "ALERTS_FOR_STATE" and self._random.random() < 0.7:
+                found = f"(time() - {found})"
             keys = "participant, policy" if kind == "bucket" else "participant"
             return Tree(kind, found if self._alone else f"max by ({keys}) ({found})")
         name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)

@@ -12,6 +12,7 @@ import yaml
 from exporter.alerts.alert import AlertState
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.loading import load
+from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promtool.playing import Playback, play
 from exporter.rules.promtool.sequences import input_series
 from tests.support.random_expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree
@@ -127,7 +128,7 @@ class Case:
                 if playback.failed is None and step % 3 == 0:
                     expression_tests += _expression_test(rule.expr.text, at_ms, playback)
             if playback.failed is None:
-                expression_tests.append(_open_alerts_test(at_ms, playback))
+                expression_tests += [_alert_series_test(name, at_ms, playback) for name in sorted(ALERT_SERIES)]
         return {
             "rule_files": [rule_file],
             "evaluation_interval": f"{self.evaluation_seconds}s",
@@ -271,8 +272,8 @@ def _alert_test(alert: str, at_ms: int, playback: Playback) -> dict[str, Any]:
     }
 
 
-def _open_alerts_test(at_ms: int, playback: Playback) -> dict[str, Any]:
-    return {"expr": "ALERTS", "eval_time": f"{at_ms}ms", "exp_samples": _samples(playback.query("ALERTS", at_ms))}
+def _alert_series_test(name: str, at_ms: int, playback: Playback) -> dict[str, Any]:
+    return {"expr": name, "eval_time": f"{at_ms}ms", "exp_samples": _samples(playback.query(name, at_ms))}
 
 
 def _samples(samples: Vector) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ class Problem:
 class Compiler:
     """Compiles one expression; ``problems`` are what was refused of it.
 
-    ``alerts`` None: any ``ALERTS`` may be selected.
+    ``alerts`` None: those of any alert may be selected.
     """
 
     def __init__(self, alerts: AlertNames | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.rules.promql.nodes import Data, Instant
 from exporter.rules.promql.regexes import full_match
 from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_COMPARED: Final = 500
 """Among more names the nearest is not looked for: each rule of a big file may have a slip, and each would take long."""
 
-SELECTABLE: Final = GAUGE_NAMES | {ALERTS}
+SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +54,18 @@ class AlertNames:
 def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) -> Instant:
     """Returns the selector of a metric's series.
 
-    ``alerts`` None: any ``ALERTS`` may be selected. Raises ValueError, a sentence,
+    ``alerts`` None: those of any alert may be selected. Raises ValueError, a sentence,
     where the selector is not one that rules may use.
     """
     if name not in SELECTABLE:
         raise ValueError(_unknown(name))
     if any(matcher.label == METRIC_NAME for matcher in matchers):
         raise ValueError("a metric is selected by its plain name: other matchers on __name__ are not supported")
-    if name == ALERTS:
+    if name in ALERT_SERIES:
         if alerts is not None:
-            _stay_in_group(matchers, alerts)
-        return Instant(_alerts(matchers), frozenset([ALERTS]), carries_participant=True, carries_policy=True)
+            _stay_in_group(name, matchers, alerts)
+        run = _alerts(matchers) if name == ALERTS else _alerts_for_state(matchers)
+        return Instant(run, frozenset([name]), carries_participant=True, carries_policy=True)
     return Instant(
         _gauge(name, matchers),
         frozenset([name]),
@@ -86,10 +88,10 @@ def _unknown(name: str) -> str:
     return f"{name} is not a metric that rules can select{nearest(name, SELECTABLE)}"
 
 
-def _stay_in_group(matchers: Sequence[Matcher], alerts: AlertNames) -> None:
+def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames) -> None:
     tests = [(m, m.predicate()) for m in matchers if m.label == "alertname"]
     if not any(not matches("") for _, matches in tests):
-        raise ValueError('ALERTS of every group is not supported: name the alert (alertname="...")')
+        raise ValueError(f'{metric} of every group is not supported: name the alert (alertname="...")')
 
     def selected(alertname: str) -> bool:
         return all(matches(alertname) for _, matches in tests)
@@ -97,7 +99,7 @@ def _stay_in_group(matchers: Sequence[Matcher], alerts: AlertNames) -> None:
     named = next((m.value for m, _ in tests if m.operator == "="), None)
     foreign = sorted(name for name in _among(alerts.others, named) if selected(name))
     if foreign:
-        raise ValueError(f"ALERTS of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
+        raise ValueError(f"{metric} of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
     if not any(selected(name) for name in _among(alerts.own, named)):
         wanted = tests[0][0].value if named is None else named
         raise ValueError(f"no alert of this group is named {wanted}{nearest(wanted, alerts.own)}")
@@ -139,6 +141,21 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
             found = list({labels.pairs: labels for labels in found}.values())
         return [
             (ALERTS, labels, 1.0) for labels in found if all(matches(labels.get(label)) for label, matches in tests)
+        ]
+
+    return run
+
+
+def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+    """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
+    tests = [(m.label, m.predicate()) for m in matchers]
+
+    def run(moment: Moment) -> Vector:
+        found = [(moment.alert_series(alert, tells_state=False), alert) for alert in moment.alerts]
+        return [
+            (ALERTS_FOR_STATE, labels, math.floor(alert.active_since.timestamp()) + 0.0)
+            for labels, alert in found
+            if all(matches(labels.get(label)) for label, matches in tests)
         ]
 
     return run

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert, Severity
 
 ALERTS: Final = "ALERTS"
+ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
+ALERT_SERIES: Final = frozenset({ALERTS, ALERTS_FOR_STATE})
+"""Series of open alerts: that they are, and in which state; and since when they are active (Unix seconds)."""
 
 BUCKET_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
 PARTICIPANT_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
@@ -125,12 +128,15 @@ class Moment:
         self.seconds = math.floor(seconds * 1000.0 + 0.5) / 1000.0
         self._unexpanded = unexpanded or {}
 
-    def alert_series(self, alert: Alert) -> Labels:
-        """Returns the labels of the ``ALERTS`` series of an open alert.
+    def alert_series(self, alert: Alert, *, tells_state: bool = True) -> Labels:
+        """Returns the labels of the ``ALERTS`` series of an open alert, or of the one that does not tell its state.
 
         A label whose template came out empty is missing from the alert, and is in
         its series as the template itself: so Prometheus has it.
         """
-        state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
         templates = self._unexpanded.get((alert.group, alert.name, alert.severity), {})
-        return Labels.of({**templates, **alert.labels, "alertstate": state.value})
+        labels = {**templates, **alert.labels}
+        if tells_state:
+            state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
+            labels["alertstate"] = state.value
+        return Labels.of(labels)

@@ -11,7 +11,7 @@ from exporter.rules.promql.compiler import Compiler
 from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.selecting import Matcher
 from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import ALERTS
+from exporter.rules.promql.sources import ALERT_SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,5 +75,5 @@ _OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~"
 
 
 def looks_at_alerts(tree: Any) -> bool:
-    """Returns whether an expression asks for ``ALERTS``."""
-    return any(selected.metric == ALERTS for selected in selectors(tree))
+    """Returns whether an expression asks for series of alerts."""
+    return any(selected.metric in ALERT_SERIES for selected in selectors(tree))
