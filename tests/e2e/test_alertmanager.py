@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from alertmanager.generate import ALERTS, FIGURES, META_ALERTS, RULES, generated
+from alertmanager.generate import ALERTS, META_ALERTS, RULES, figures, generated
 from tests.support.program import ROOT, Bridge, Program, wait_until
 from tests.support.prometheus import Alertmanager, Prometheus, run, servers
 from tests.support.releases import RELEASES, binary
@@ -27,7 +27,7 @@ FOLDER = ROOT / "alertmanager"
 RUNBOOKS = "https://github.com/lb-conn/dict-rate-limit-exporter/blob/main/docs/runbooks"
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 
-# KEYS_CHECK falls to 5 % between two polls, stays there, and recovers within a minute and a half.
+# KEYS_CHECK falls to 1 % between two polls, stays there, and recovers within a minute and a half.
 SCENARIO = """
 description: A bucket nearly empties at once and recovers; the category changes.
 step: 1s
@@ -39,7 +39,7 @@ traffic:
   - policies: [KEYS_CHECK]
     from: 19s
     until: 20s
-    requests_per_minute: 57000
+    requests_per_minute: 59600
   - policies: [KEYS_CHECK]
     from: 20s
     until: 45s
@@ -92,6 +92,15 @@ def serve() -> Iterator[Callable[[Any], Any]]:
         yield start
 
 
+def paging_at_once(folder: Path) -> Path:
+    """Copies the rules; what does not recover within four seconds wakes a person."""
+    text = ALERTS.read_text()
+    assert text.count("240") == 2
+    made = folder / "alerts.yml"
+    made.write_text(text.replace("240", "4"))
+    return made
+
+
 def installed(folder: Path, receiver: Receiver) -> Path:
     """Copies the shipped configuration; addresses, secrets and waiting times are the test's."""
     made = folder / "alertmanager"
@@ -105,6 +114,7 @@ def installed(folder: Path, receiver: Receiver) -> Path:
         ("https://events.pagerduty.com/v2/enqueue", f"{receiver.url}/pagerduty"),
         ("http://alert-log:9880/alerts", f"{receiver.url}/log"),
         ("group_wait: 15s", "group_wait: 1s"),
+        ("group_wait: 5s", "group_wait: 1s"),
         ("group_interval: 1m", "group_interval: 1s"),
     ):
         assert shipped in text
@@ -123,7 +133,7 @@ def test_an_alert_and_its_end_reach_slack_pagerduty_and_the_log(tmp_path, start,
         Prometheus.scraping(
             tmp_path,
             {"dict-rate-limit-exporter": [f"127.0.0.1:{exporter.port}"]},
-            rules=[ALERTS, META_ALERTS],
+            rules=[paging_at_once(tmp_path), META_ALERTS],
             alertmanager=alertmanager.address,
         )
     )
@@ -135,7 +145,7 @@ def test_an_alert_and_its_end_reach_slack_pagerduty_and_the_log(tmp_path, start,
     wait_until(lambda: slack("[CRITICAL]"), within_seconds=60, what="a critical alert in Slack")
     wait_until(lambda: receiver.at("/pagerduty"), within_seconds=60, what="an incident in PagerDuty")
     wait_until(lambda: len(receiver.at("/pagerduty")) > 1, within_seconds=120, what="its end in PagerDuty")
-    wait_until(lambda: len(slack("[RESOLVED]")) > 1, within_seconds=90, what="the ends of both alerts in Slack")
+    wait_until(lambda: len(slack("[RESOLVED]")) > 1, within_seconds=90, what="the ends of both levels in Slack")
     wait_until(lambda: receiver.at("/log"), what="the change of category in the log")
 
     _check_slack(slack("[CRITICAL]")[0], who)
@@ -143,22 +153,21 @@ def test_an_alert_and_its_end_reach_slack_pagerduty_and_the_log(tmp_path, start,
     _check_resolved(slack("[RESOLVED]"), who)
     # The warning was silent while the bucket was critical, and came after it.
     titles = [m["attachments"][0]["title"] for m in receiver.at("/slack")]
-    assert titles == [
-        f"[CRITICAL] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less",
-        *sorted(
-            [
-                f"[RESOLVED] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less",
-                f"[WARNING] {who}: KEYS_CHECK of {who} has 20 % of its tokens left, or less",
-            ],
-            key=titles.index,
-        ),
-        f"[RESOLVED] {who}: KEYS_CHECK of {who} has 20 % of its tokens left, or less",
-    ]
+    firing = [title for title in titles if not title.startswith("[RESOLVED]")]
+    assert all(re.fullmatch(TITLE.format(who=who), title) for title in firing), firing
+    assert [title.split()[0] for title in firing][:: len(firing) - 1] == ["[CRITICAL]", "[WARNING]"]
+    assert titles[-1].startswith(f"[RESOLVED] KEYS_CHECK {who}: was low for ")
     (told,) = receiver.at("/log")
     assert told["receiver"] == "log"
     assert told["groupLabels"] == {"participant": who}
     assert [a["labels"]["alertname"] for a in told["alerts"]] == ["DictRateLimitCategoryChanged"]
     assert told["alerts"][0]["annotations"]["runbook_url"] == f"{RUNBOOKS}/DictRateLimitCategoryChanged.md"
+
+
+TITLE = (
+    r"\[(CRITICAL|WARNING)\] KEYS_CHECK {who}: (\d+) of 1000 left, "
+    r"(not recovering|(full|empty) in (\d min )?\d+ s)( \(\+\d\))?"
+)
 
 
 def _check_slack(message: dict[str, Any], who: str) -> None:
@@ -169,38 +178,36 @@ def _check_slack(message: dict[str, Any], who: str) -> None:
     (attachment,) = message["attachments"]
     assert attachment["color"] == "danger"
     assert attachment["title"] == attachment["fallback"]
-    assert attachment["title"] == f"[CRITICAL] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less"
+    title = attachment["title"]
+    assert re.fullmatch(TITLE.format(who=who), title)
     assert attachment["title_link"] == board
     assert [(a["type"], a["text"], a["url"]) for a in attachment["actions"]] == [
         ("button", "Dashboard", board),
         ("button", "Runbook", runbook),
     ]
     what, described, *figures, since, links = attachment["text"].splitlines()
-    assert what == (
-        f"*FIRING DictRateLimitTokensCritical* (critical): KEYS_CHECK of {who} has 10 % of its tokens left, or less"
-    )
-    assert re.fullmatch(
-        rf"Bucket KEYS_CHECK of participant {who} is at 9\d\.\d % utilization\. At 100 % DICT answers HTTP 429\.",
-        described,
-    )
+    assert what == f"*FIRING DictRateLimitTokensCritical* (critical): {title.removeprefix('[CRITICAL] ')}"
+    assert re.fullmatch(r"9\d\.\d % of the bucket is used\. At 100 % DICT answers HTTP 429\.", described)
     _check_figures(figures, who)
-    assert re.fullmatch(r"Since: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", since)
+    assert re.fullmatch(rf"Since: {TIMES}", since)
     assert links == f"<{board}|Dashboard> · <{runbook}|Runbook>"
+
+
+TIMES = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(\d\d:\d\d:\d\d -03\)"
+"""UTC, and the time of São Paulo: the servers run there."""
 
 
 def _check_figures(figures: list[str], who: str) -> None:
     """What, where, how bad, how long until empty, when full again: and the figures agree with each other."""
     where, bad, empty, full = figures
     assert where == f"Where: bucket KEYS_CHECK of participant {who}"
-    found = re.fullmatch(r"How bad: (\d+) of 1000 tokens left, (\d+\.\d) % used", bad)
-    assert found
-    tokens, used = int(found[1]), float(found[2])
-    assert 0 < tokens <= 100
+    found = re.fullmatch(rf"How bad: (\d+) of 1000 tokens left, (\d+\.\d) % used, lowest (\d+), as of {TIMES}", bad)
+    assert found, bad
+    tokens, used, lowest = int(found[1]), float(found[2]), int(found[3])
+    assert 0 < lowest <= tokens <= 100
     assert used == pytest.approx(100 - tokens / 10)
-    assert re.fullmatch(r"Empty in: (not draining|(\d+m )?\d+(\.\d+)?s|0\.\d+s|\d+(\.\d+)?ms)", empty)
-    again = re.fullmatch(
-        r"Full again: in (\d)m (\d+)s, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC, if nothing is consumed", full
-    )
+    assert re.fullmatch(r"Empty in: (not draining|(\d+ min )?\d+ s)", empty), empty
+    again = re.fullmatch(rf"Full again: in (\d) min (\d+) s, at {TIMES}, if nothing is consumed", full)
     assert again, full
     assert 60 * int(again[1]) + int(again[2]) == (1000 - tokens) // 10
 
@@ -215,22 +222,22 @@ def _check_pagerduty(incidents: list[dict[str, Any]], who: str) -> None:
     assert trigger["client_url"] == board
     assert trigger["links"] == [
         {"href": board, "text": "Dashboard"},
-        {"href": f"{RUNBOOKS}/DictRateLimitTokensCritical.md", "text": "Runbook"},
+        {"href": f"{RUNBOOKS}/DictRateLimitNotRecovering.md", "text": "Runbook"},
     ]
     payload = trigger["payload"]
-    assert payload["summary"] == f"[CRITICAL] {who}: KEYS_CHECK of {who} has 10 % of its tokens left, or less"
+    assert re.fullmatch(TITLE.format(who=who), payload["summary"])
     assert payload["severity"] == "critical"
-    assert payload["class"] == "DictRateLimitTokensCritical"
+    assert payload["class"] == "DictRateLimitNotRecovering"
     assert payload["component"] == "KEYS_CHECK"
     assert payload["group"] == who
     details = payload["custom_details"]
     assert (int(details["num_firing"]), int(details["num_resolved"])) == (1, 0)
     what, _described, *figures, since, dashboard, runbook, count = details["alerts"].splitlines()
-    assert what.startswith("FIRING DictRateLimitTokensCritical (critical): KEYS_CHECK")
+    assert what.startswith("FIRING DictRateLimitNotRecovering (critical): KEYS_CHECK")
     _check_figures(figures, who)
     assert since.startswith("Since: ")
     assert dashboard == f"Dashboard: {board}"
-    assert runbook == f"Runbook: {RUNBOOKS}/DictRateLimitTokensCritical.md"
+    assert runbook == f"Runbook: {RUNBOOKS}/DictRateLimitNotRecovering.md"
     assert count == "1 firing, 0 resolved"
 
     assert end["event_action"] == "resolve"
@@ -239,21 +246,29 @@ def _check_pagerduty(incidents: list[dict[str, Any]], who: str) -> None:
 
 
 def _check_resolved(messages: list[dict[str, Any]], who: str) -> None:
-    critical, warning = messages
-    for message, name in ((critical, "TokensCritical"), (warning, "TokensLow")):
+    """They tell what was, how long, and how low it came."""
+    for message in messages:
         (attachment,) = message["attachments"]
         assert attachment["color"] == "good"
-        first, *_, lasted, _links = attachment["text"].splitlines()
-        assert first.startswith(f"*RESOLVED DictRateLimit{name}*")
-        times = re.fullmatch(r"Lasted: from ([-\d]+ [:\d]+) UTC to ([-\d]+ [:\d]+) UTC", lasted)
-        assert times
-        assert times[1] < times[2]
+        title, (first, where, lasted, *_) = attachment["title"], attachment["text"].splitlines()
+        told = re.fullmatch(
+            rf"\[RESOLVED\] KEYS_CHECK {who}: (was nearly empty|was low|did not recover by itself)"
+            r" for ((?:\d min )?\d+ s), lowest (\d+) of 1000( \(\+\d\))?",
+            title,
+        )
+        assert told, title
+        assert 0 < int(told[3]) <= 100
+        assert first.startswith("*RESOLVED DictRateLimit")
+        assert where == f"Where: bucket KEYS_CHECK of participant {who}"
+        assert re.fullmatch(rf"Lasted: {told[2]}, from {TIMES} to {TIMES}", lasted), lasted
 
 
 BUCKET = {"participant": "12345678", "policy": "KEYS_CHECK"}
 CRITICAL = {**BUCKET, "alertname": "DictRateLimitTokensCritical", "severity": "critical"}
 LOW = {**BUCKET, "alertname": "DictRateLimitTokensLow", "severity": "warning"}
 EMPTY = {**BUCKET, "alertname": "DictRateLimitBucketEmpty", "severity": "critical"}
+STUCK = {**BUCKET, "alertname": "DictRateLimitNotRecovering", "severity": "critical"}
+DOWN = {"participant": "12345678", "alertname": "DictRateLimitBridgeDown", "severity": "critical"}
 BRIDGE = {"participant": "12345678", "alertname": "DictRateLimitBridgeNotAnswering", "severity": "critical"}
 STALE = {"participant": "12345678", "alertname": "DictRateLimitDataStale", "severity": "critical"}
 CATEGORY = {"participant": "12345678", "alertname": "DictRateLimitCategoryChanged", "severity": "info"}
@@ -268,6 +283,8 @@ OUTBOX = {"alertname": "DictRateLimitOutboxLagging", "severity": "warning"}
         pytest.param([CRITICAL, {**LOW, "participant": "00000208"}], [], id="nor of another participant"),
         pytest.param([EMPTY, CRITICAL, LOW], [CRITICAL, LOW], id="empty silences both"),
         pytest.param([BRIDGE, EMPTY, STALE], [EMPTY, STALE], id="a silent Bridge silences what it blinds"),
+        pytest.param([STUCK, EMPTY, CRITICAL, LOW], [EMPTY, CRITICAL, LOW], id="not recovering silences all three"),
+        pytest.param([DOWN, BRIDGE], [BRIDGE], id="a Bridge that is down is said once"),
         pytest.param([BRIDGE, CATEGORY, OUTBOX], [], id="and nothing else"),
         pytest.param([BRIDGE, {**EMPTY, "participant": "00000208"}], [], id="nor anybody else"),
         pytest.param([OUTBOX, STALE], [], id="alerts without a bucket leave each other alone"),
@@ -309,7 +326,7 @@ def test_the_links_of_a_notification_are_those_of_the_alert_in_its_title(tmp_pat
 
     (attachment,) = last[0]["attachments"]
     board = "http://localhost:3000/d/dict-rate-limit-bucket?var-participant=12345678&var-policy=KEYS_CHECK"
-    assert attachment["title"] == "[WARNING] 12345678: KEYS_CHECK is low"
+    assert attachment["title"] == "[WARNING] 12345678: KEYS_CHECK is low"  # whose, where its summary does not say it
     assert attachment["title_link"] == board
     assert [a["url"] for a in attachment["actions"]] == [board, f"{RUNBOOKS}/KEYS_CHECK.md"]
 
@@ -317,57 +334,60 @@ def test_the_links_of_a_notification_are_those_of_the_alert_in_its_title(tmp_pat
 def critical(policy: str, used: str = "94.3 %", **annotations: str) -> dict[str, Any]:
     """An alert as it is posted, with what alerts.yml annotates it with."""
     shown = {
-        "summary": f"{policy} of 12345678 has 10 % of its tokens left, or less",
-        "description": f"Bucket {policy} of participant 12345678 is at {used} utilization.",
-        "runbook_url": f"{RUNBOOKS}/DictRateLimitTokensCritical.md",
+        "summary": f"{policy} 12345678: nearly empty, and not recovering by itself",
+        "summary_resolved": f"{policy} 12345678: did not recover by itself",
+        "description": f"{used} of the bucket is used.",
+        "runbook_url": f"{RUNBOOKS}/DictRateLimitNotRecovering.md",
         "tokens": "12",
         "capacity": "200",
         "used": used,
-        "empty_in": "4m 10s",
-        "full_in": "30m 0s",
-        "full_at": "2026-11-27 05:00:00 +0000 UTC",
+        "lowest": "8",
+        "empty_in": "4 min 10 s",
+        "full_in": "30 min 0 s",
+        "full_at": "2026-11-27 05:00:00 UTC (02:00:00 -03)",
+        "as_of": "2026-11-27 04:30:00 UTC (01:30:00 -03)",
+        "held": "",
     }
-    return {"labels": {**CRITICAL, "policy": policy}, "annotations": {**shown, **annotations}}
+    return {"labels": {**STUCK, "policy": policy}, "annotations": {**shown, **annotations}}
 
 
 def test_of_31_critical_buckets_a_message_shows_the_worst_ten_and_counts_the_others(tmp_path, serve, receiver) -> None:
     alertmanager = serve(Alertmanager(tmp_path, installed(tmp_path, receiver)))
 
     alertmanager.post([critical(f"POLICY_{n:02}", used=f"{n}.5 %") for n in range(70, 101)])
-    wait_until(lambda: receiver.at("/slack") and receiver.at("/pagerduty"), what="both messages")
+    wait_until(lambda: receiver.at("/slack") and len(receiver.at("/pagerduty")) == 31, what="all messages")
 
     (attachment,) = receiver.at("/slack")[0]["attachments"]
     worst, listed, links = attachment["text"].split("\n\n")
-    assert (
-        attachment["title"] == "[CRITICAL] 12345678: POLICY_100 of 12345678 has 10 % of its tokens left, or less (+30)"
-    )
+    assert attachment["title"] == "[CRITICAL] POLICY_100 12345678: 12 of 200 left, empty in 4 min 10 s (+30)"
     assert attachment["title_link"].endswith("?var-participant=12345678&var-policy=POLICY_100")
-    assert worst.startswith("*FIRING DictRateLimitTokensCritical* (critical): POLICY_100 of 12345678 has 10 %")
+    assert worst.startswith("*FIRING DictRateLimitNotRecovering* (critical): POLICY_100 12345678: 12 of 200 left")
     assert listed.splitlines() == [
         "*31 FIRING, the worst first*",
-        "DictRateLimitTokensCritical (critical)",
-        *(
-            f"POLICY_{n} of 12345678: 12 of 200 tokens left, {n}.5 % used, empty in 4m 10s, full again in 30m 0s"
-            for n in range(100, 90, -1)
-        ),
+        "DictRateLimitNotRecovering (critical)",
+        *(f"POLICY_{n} 12345678: 12 of 200 left, empty in 4 min 10 s, full in 30 min 0 s" for n in range(100, 90, -1)),
         "and 21 more",
     ]
-    every = f"{alertmanager.url}/#/alerts?receiver=pagerduty-and-slack&filter=%7Bparticipant%3D%2212345678%22%7D"
+    every = f"{alertmanager.url}/#/alerts?receiver=slack&filter=%7Bparticipant%3D%2212345678%22%7D"
     board = "http://localhost:3000/d/dict-rate-limit-overview?var-participant=12345678"
     assert links == f"All: <{every}|Alertmanager> · <{board}|Dashboard>"
     assert len(attachment["text"].encode()) < 4000
 
-    event = receiver.at("/pagerduty")[0]
-    assert event["payload"]["summary"] == attachment["title"]
-    assert event["payload"]["class"] == "DictRateLimitTokensCritical"
-    assert event["payload"]["component"].startswith("POLICY_100, POLICY_99, ")
-    assert event["payload"]["component"].endswith("POLICY_91 and 21 more")
-    assert {"href": every, "text": "All alerts"} in event["links"]
-    details = event["payload"]["custom_details"]
-    assert details["alerts"].startswith("FIRING DictRateLimitTokensCritical (critical): POLICY_100")
-    assert details["firing"].splitlines() == listed.splitlines()[1:]
-    assert not details["resolved"]
-    assert (int(details["num_firing"]), int(details["num_resolved"])) == (31, 0)
+
+def test_another_failure_is_another_incident(tmp_path, serve, receiver) -> None:
+    alertmanager = serve(Alertmanager(tmp_path, installed(tmp_path, receiver)))
+    gone = {"alertname": "DictRateLimitExporterGone", "severity": "critical", "job": "dict-rate-limit-exporter"}
+    failures = [STUCK, {**STUCK, "policy": "CLAIMS_READ"}, DOWN, {**STUCK, "participant": "00000208"}]
+    failures += [{**gone, "instance": "a:9862"}, {**gone, "instance": "b:9862"}]
+    failures.append({"alertname": "DictRateLimitReconcilerGone", "severity": "critical"})
+    elsewhere = {**BRIDGE, "participant": "99999999"}
+
+    alertmanager.post([{"labels": labels} for labels in (*failures, CRITICAL, EMPTY, elsewhere)])
+    wait_until(lambda: len(receiver.at("/pagerduty")) >= len(failures), what="all incidents")
+
+    incidents = receiver.at("/pagerduty")
+    assert len({incident["dedup_key"] for incident in incidents}) == len(incidents) == len(failures)
+    assert {incident["payload"]["custom_details"]["num_firing"] for incident in incidents} <= {"1", 1}
 
 
 @pytest.mark.parametrize("character", ["x", "ã", "😀", "<", "\n", "$1 "], ids=ascii)
@@ -398,7 +418,7 @@ def test_a_message_of_300_alerts_holds_however_long_their_texts_are(tmp_path, se
         assert len(json.dumps(event)) < 50_000
         payload = event["payload"]
         assert max(len(payload[name].encode()) for name in ("class", "component", "group")) <= 255
-        assert re.search(r" \(\+[1-9]\d{1,2}\)$", payload["summary"])
+        assert len(payload["summary"]) <= 300
         assert "error" not in payload["custom_details"]
         assert all(len(link["href"]) <= 600 for link in event["links"])
 
@@ -436,36 +456,38 @@ def test_the_worst_come_first(tmp_path) -> None:
         critical("POLICY_B", used="94.5 %"),
         critical("POLICY_FULL", used="100.0 %"),
         {**critical("POLICY_EMPTY", used="90.0 %"), "labels": {**EMPTY, "policy": "POLICY_EMPTY"}},
-        {"labels": BRIDGE, "annotations": {"summary": "The Bridge does not answer"}},
+        {"labels": BRIDGE, "annotations": {"summary": "12345678: the Bridge does not answer"}},
     ]
 
     text = rendered(tmp_path, "slack", alerts)
 
-    left = "12 of 200 tokens left, {} % used, empty in 4m 10s, full again in 30m 0s"
+    left = "12 of 200 left, empty in 4 min 10 s, full in 30 min 0 s"
     _, firing, resolved, _ = text.split("\n\n")
-    assert text.startswith("*FIRING DictRateLimitBridgeNotAnswering* (critical): The Bridge does not answer\n")
+    assert text.startswith(
+        "*FIRING DictRateLimitBridgeNotAnswering* (critical): 12345678: the Bridge does not answer\n"
+    )
     assert firing.splitlines() == [
         "*8 FIRING, the worst first*",
         "DictRateLimitBridgeNotAnswering (critical)",
-        "12345678: The Bridge does not answer",
+        "12345678: the Bridge does not answer",
         "DictRateLimitBucketEmpty (critical)",
-        "POLICY_EMPTY of 12345678: " + left.format("90.0"),
-        "DictRateLimitTokensCritical (critical)",
-        "POLICY_FULL of 12345678: " + left.format("100.0"),
-        "POLICY_A of 12345678: " + left.format("94.5"),
-        "POLICY_B of 12345678: " + left.format("94.5"),
-        "POLICY_LOW of 12345678: " + left.format("9.0"),
+        "POLICY_EMPTY 12345678: " + left,
+        "DictRateLimitNotRecovering (critical)",
+        "POLICY_FULL 12345678: " + left,
+        "POLICY_A 12345678: " + left,
+        "POLICY_B 12345678: " + left,
+        "POLICY_LOW 12345678: " + left,
         "DictRateLimitTokensLow (warning)",
-        "KEYS_CHECK of 12345678: low",
+        "KEYS_CHECK 12345678: low",
         "DictRateLimitCategoryChanged (unheard-of)",
         "12345678: new category",
     ]
     assert resolved.splitlines() == [
         "*1 RESOLVED*",
-        "DictRateLimitTokensCritical (critical)",
-        "CLAIMS_READ of 12345678: until 2026-01-01 01:00:00 UTC",
+        "DictRateLimitNotRecovering (critical)",
+        "CLAIMS_READ 12345678: over after 1 h 0 min 0 s, at 2026-01-01 01:00:00 UTC",
     ]
-    assert rendered(tmp_path, "title", alerts) == "[CRITICAL] 12345678: The Bridge does not answer (+7)"
+    assert rendered(tmp_path, "title", alerts) == "[CRITICAL] 12345678: the Bridge does not answer (+7)"
     assert rendered(tmp_path, "colour", alerts) == "danger"
 
 
@@ -475,8 +497,8 @@ def test_an_alert_of_several_participants_says_whose_each_bucket_is(tmp_path) ->
 
     text = rendered(tmp_path, "slack", alerts)
 
-    assert "KEYS_CHECK of 12345678: 12" in text
-    assert "KEYS_CHECK of 00000208: 12" in text
+    assert "KEYS_CHECK 12345678: 12" in text
+    assert "KEYS_CHECK 00000208: 12" in text
 
 
 def test_details_are_a_text_however_much_they_look_like_yaml(tmp_path) -> None:
@@ -492,7 +514,7 @@ def test_details_are_a_text_however_much_they_look_like_yaml(tmp_path) -> None:
 def test_each_alert_name_and_each_link_is_given_once_and_whole(tmp_path) -> None:
     alerts = [critical("KEYS_CHECK"), {"labels": BRIDGE}, critical("A&B #1", runbook_url="https://x/" + "y" * 1000)]
 
-    assert rendered(tmp_path, "alertnames", alerts) == "DictRateLimitTokensCritical, DictRateLimitBridgeNotAnswering"
+    assert rendered(tmp_path, "alertnames", alerts) == "DictRateLimitNotRecovering, DictRateLimitBridgeNotAnswering"
     assert rendered(tmp_path, "title_dashboard", alerts[2:]).endswith("&var-policy=A%26B+%231")
     assert rendered(tmp_path, "title_runbook", alerts[2:]) == f"{RUNBOOKS}/README.md"
 
@@ -506,19 +528,94 @@ def test_every_template_orders_alerts_by_the_same_key() -> None:
 @pytest.mark.parametrize(
     ("labels", "receivers"),
     [
-        ("severity=critical", "pagerduty-and-slack"),
+        ("severity=critical", "pagerduty,slack"),
+        ("severity=critical alertname=DictRateLimitNotRecovering", "pagerduty,slack"),
+        ("severity=critical alertname=DictRateLimitBridgeDown", "pagerduty,slack"),
+        # The levels, and the first minutes: they are seen, and wake nobody.
+        ("severity=critical alertname=DictRateLimitTokensCritical", "slack"),
+        ("severity=critical alertname=DictRateLimitBucketEmpty", "slack"),
+        ("severity=critical alertname=DictRateLimitBridgeNotAnswering", "slack"),
         ("severity=warning", "slack"),
         ("severity=info", "log"),
         ("alertname=Whatever", "slack"),
     ],
 )
-def test_each_severity_has_its_receivers(labels, receivers) -> None:
+def test_each_alert_has_its_receivers(labels, receivers) -> None:
     right, told = run(
         "amtool", "config", "routes", "test", f"--config.file={FOLDER / 'alertmanager.yml'}",
-        f"--verify.receivers={receivers}", labels,
+        f"--verify.receivers={receivers}", *labels.split(),
     )  # fmt: skip
 
     assert right, told
+
+
+LEVEL = {"summary": "s", "summary_resolved": "KEYS_CHECK 12345678: was low", "tokens": "6", "capacity": "70"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "headline"),
+    [
+        (CRITICAL, {**LEVEL, "empty_in": "33 s", "full_in": "55 s"}, "6 of 70 left, empty in 33 s"),
+        (CRITICAL, {**LEVEL, "empty_in": "not draining", "full_in": "55 s"}, "6 of 70 left, full in 55 s"),
+        (CRITICAL, LEVEL, "6 of 70 left"),
+        (EMPTY, {**LEVEL, "tokens": "0", "empty_in": "0 s", "full_in": "1 min 0 s"}, "0 of 70 left, DICT answers 429"),
+        (EMPTY, {**LEVEL, "tokens": "-12", "full_in": "1 min 9 s"}, "-12 of 70 left, DICT answers 429"),
+        (STUCK, {**LEVEL, "tokens": "0"}, "0 of 70 left, DICT answers 429, not recovering"),
+        (STUCK, {**LEVEL, "empty_in": "not draining"}, "6 of 70 left, not recovering"),
+        (
+            CRITICAL,
+            {**LEVEL, "empty_in": "33 s", "held": "the Bridge stopped answering"},
+            "6 of 70 left, then the Bridge stopped answering",
+        ),
+    ],
+)
+def test_a_headline_tells_what_who_how_bad_and_how_long(tmp_path, labels, annotations, headline) -> None:
+    alert = {"labels": labels, "annotations": annotations}
+
+    assert rendered(tmp_path, "title", [alert]) == f"[CRITICAL] KEYS_CHECK 12345678: {headline}"
+
+
+def test_what_is_over_is_told_in_the_past_with_how_long_it_was_and_how_low(tmp_path) -> None:
+    level = {"labels": CRITICAL, "annotations": {**LEVEL, "lowest": "4"}, **ENDED}
+    own = {"labels": {**BUCKET, "alertname": "Own"}, "annotations": {"summary": "much is amiss"}, **ENDED}
+
+    assert rendered(tmp_path, "title", [level], "resolved") == (
+        "[RESOLVED] KEYS_CHECK 12345678: was low for 1 h 0 min 0 s, lowest 4 of 70"
+    )
+    assert rendered(tmp_path, "title", [own], "resolved") == (
+        "[RESOLVED] 12345678: much is amiss: over, after 1 h 0 min 0 s"
+    )
+    assert "How bad" not in rendered(tmp_path, "text", [level], "resolved")
+
+
+def test_an_alert_that_is_held_shows_what_was_last_known_as_that(tmp_path) -> None:
+    alert = critical("KEYS_CHECK", held="the Bridge stopped answering")
+
+    text = rendered(tmp_path, "text", [alert])
+
+    assert (
+        "Last known: 12 of 200 tokens left, 94.3 % used, lowest 8, as of 2026-11-27 04:30:00 UTC (01:30:00 -03); "
+        "then the Bridge stopped answering\n"
+    ) in text
+    assert "Empty in" not in text
+    assert "Full again" not in text
+
+
+def test_a_text_cannot_call_the_channel(tmp_path) -> None:
+    annotations = {"summary": "a < b <!channel>", "description": "<https://evil|here>"}
+
+    text = rendered(tmp_path, "slack", [{"labels": {**BRIDGE, "alertname": "Own"}, "annotations": annotations}])
+
+    assert "a < b < !channel>" in text
+    assert "< https://evil|here>" in text
+
+
+def test_times_are_told_in_utc_and_in_the_zone_of_alertmanager(tmp_path, monkeypatch) -> None:
+    alert = {"labels": BRIDGE, "annotations": {}}
+
+    assert "Since: 2026-01-01 00:00:00 UTC (21:00:00 -03)\n" in rendered(tmp_path, "text", [alert])
+    monkeypatch.setenv("TZ", "UTC")
+    assert "Since: 2026-01-01 00:00:00 UTC\n" in rendered(tmp_path, "text", [alert])
 
 
 def test_a_bucket_alert_without_figures_is_shown_without_them(tmp_path) -> None:
@@ -579,7 +676,7 @@ def test_prometheus_loads_the_shipped_rules_with_nothing_but_annotations_added()
 
     for group in loaded:
         for rule in group["rules"]:
-            for name in FIGURES:
+            for name in figures(rule["alert"]):
                 del rule["annotations"][name]
 
     assert loaded == shipped
@@ -597,7 +694,7 @@ def test_no_secret_is_in_the_configuration() -> None:
 def test_alerts_without_texts_are_called_by_their_names_and_what_they_share_is_said_once(tmp_path) -> None:
     bare = [{"labels": {"alertname": "Bare", "severity": "critical"}, "annotations": {}} for _ in range(12)]
 
-    assert rendered(tmp_path, "title", bare) == "[CRITICAL] 12345678: Bare (+11)"
+    assert rendered(tmp_path, "title", bare) == "[CRITICAL] Bare (+11)"
     assert rendered(tmp_path, "policies", bare) == "- and 2 more"
     assert "|Runbook>" in rendered(tmp_path, "slack", bare)
     assert "<|" not in rendered(tmp_path, "slack", bare)

@@ -40,6 +40,10 @@ def debian(command: str) -> str:
     return found
 
 
+ZONE = "America/Sao_Paulo"
+"""Whose time stands beside UTC in texts, unless TZ says otherwise."""
+
+
 def run(command: str, *arguments: str | Path, stdin: str | None = None) -> tuple[bool, str]:
     """Runs a tool of these packages. Returns whether it is content, and what it said."""
     done = subprocess.run(
@@ -50,6 +54,7 @@ def run(command: str, *arguments: str | Path, stdin: str | None = None) -> tuple
         text=True,
         check=False,
         timeout=120,
+        env={"TZ": ZONE, **os.environ},
     )
     return done.returncode == 0, done.stdout
 
@@ -88,6 +93,7 @@ class _Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
+                env={"TZ": ZONE, **os.environ},
             )
         announce(self.command, self.address, self._log)
         wait_until(self._ready, what=f"{self.command} to be ready")

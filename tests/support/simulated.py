@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from exporter.bridge.client import Fetched
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
 from exporter.config import Duration, PollSettings
@@ -64,7 +66,10 @@ class SimulatedClient:
             late = BridgeUnavailable("did not answer in time", code="DEADLINE_EXCEEDED")
             late.attempts = 1
             raise late
-        return Fetched(GetRateLimitPoliciesResponse.FromString(reply.payload), 1)
+        try:
+            return Fetched(GetRateLimitPoliciesResponse.FromString(reply.payload), 1)
+        except DecodeError:
+            return Fetched(None, 1)  # as grpc.aio has it
 
 
 class Simulation:
