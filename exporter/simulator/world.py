@@ -132,6 +132,12 @@ class World:
         """Returns the tokens taken from a bucket since the start, net of those given back: the truth, for free."""
         return self._account(participant, policy, at).taken
 
+    def refused(self, participant: str, at: datetime) -> dict[PolicyName, int]:
+        """Returns the calls answered 429 by policy, since the Bridge's instance started: the truth, for free."""
+        asked = self._participants[Ispb(participant)]
+        asked.play((at - self.start) // _MICROSECOND)
+        return {policy: account.rate_limited for policy, account in asked.accounts.items()}
+
     def _account(self, participant: str, policy: str, at: datetime) -> Account:
         asked = self._participants[Ispb(participant)]
         asked.play((at - self.start) // _MICROSECOND)

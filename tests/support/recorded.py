@@ -108,20 +108,22 @@ class Recorded:
 
 
 class Histories:
-    """Scenarios, polled each 30 s and taken through the shipped rules: recorded once, cloned for each test."""
+    """Scenarios, polled and taken through the shipped rules: recorded once, cloned for each test."""
 
     def __init__(self, admin_dsn: str, template: str) -> None:
         self._admin_dsn = admin_dsn
         self._template = template
-        self._recorded: dict[tuple[str, int, float], tuple[str, Sequence[Poll]]] = {}
+        self._recorded: dict[tuple[str, int, float, float], tuple[str, Sequence[Poll]]] = {}
         self._stack = ExitStack()
 
-    async def record(self, scenario: str, participants: int, seconds: float) -> tuple[str, Sequence[Poll]]:
+    async def record(
+        self, scenario: str, participants: int, seconds: float, interval_seconds: float
+    ) -> tuple[str, Sequence[Poll]]:
         """Returns the name of the database to clone, and the polls that are in it."""
-        key = (scenario, participants, seconds)
+        key = (scenario, participants, seconds, interval_seconds)
         if key not in self._recorded:
             name = self._stack.enter_context(cloned(self._admin_dsn, self._template))
-            simulation = Simulation(scenario, participants=participants, interval_seconds=30)
+            simulation = Simulation(scenario, participants=participants, interval_seconds=interval_seconds)
             async with recorder(dsn_as("writer", self._admin_dsn, name), RULE_SET) as past:
                 await past.take(await simulation.run(seconds))
             self._recorded[key] = (name, tuple(simulation.polls))
@@ -140,11 +142,17 @@ def histories(postgres_admin_dsn: str, postgres_template: str) -> Iterator[Histo
 
 @pytest.fixture
 def recorded(histories: Histories, postgres_admin_dsn: str) -> Iterator[Callable[..., Awaitable[Recorded]]]:
-    """Lends a database with six hours, or so many ``seconds``, of a scenario."""
+    """Lends a database with six hours, or so many ``seconds``, of a scenario, polled each 30 s or as often as said."""
     with ExitStack() as stack:
 
-        async def lend(scenario: str, *, participants: int = 1, seconds: float = SIX_HOURS_SECONDS) -> Recorded:
-            template, polls = await histories.record(scenario, participants, seconds)
+        async def lend(
+            scenario: str,
+            *,
+            participants: int = 1,
+            seconds: float = SIX_HOURS_SECONDS,
+            interval_seconds: float = 30,
+        ) -> Recorded:
+            template, polls = await histories.record(scenario, participants, seconds, interval_seconds)
             name = stack.enter_context(cloned(postgres_admin_dsn, template))
             superuser_dsn = make_conninfo(postgres_admin_dsn, dbname=name)
             return Recorded(dsn_as("writer", postgres_admin_dsn, name), superuser_dsn, polls)

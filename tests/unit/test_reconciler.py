@@ -198,7 +198,7 @@ def test_a_change_of_category_while_nobody_looked_raises_the_alert_that_says_so(
     _, (decided,) = after(poll(seconds=0, category="F", known=Category("F")), followed=Followed(category=Category("E")))
 
     (changed,) = [t.alert for t in decided.transitions if t.alert.name == "DictRateLimitCategoryChanged"]
-    assert changed.annotations["summary"] == f"BACEN changed the category of {changed.participant} from E to F"
+    assert changed.annotations["summary"] == f"{changed.participant}: BACEN changed the category from E to F"
 
 
 def test_a_second_change_within_the_hour_raises_another_alert() -> None:
