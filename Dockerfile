@@ -26,7 +26,7 @@ LABEL org.opencontainers.image.title="dict-rate-limit-exporter" \
 ENV PATH=/opt/dict-rate-limit/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    DICT_RATE_LIMIT_RULES__FILES=/etc/dict-rate-limit/rules/dict-rate-limit.yml
+    DICT_RATE_LIMIT_RULES__FILES=/etc/dict-rate-limit/rules/*.yml
 RUN groupadd --gid 65532 dict-rate-limit \
     && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin dict-rate-limit
 COPY --from=build /opt/dict-rate-limit /opt/dict-rate-limit

@@ -1,4 +1,4 @@
-"""Commands for the authors of rules that need no history: ``rules check``, ``rules test``.
+"""Commands for the authors of rules that need no history: ``rules check``, ``rules test``, ``rules export``.
 
 Exit codes: 0 nothing is wrong, 1 something is (findings, failed tests), 2 wrong usage.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from glob import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,7 @@ FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 def add_to(rules: click.Group) -> None:
     """Adds the subcommands of ``rules``."""
-    for command in (check, test):
+    for command in (check, test, export):
         rules.add_command(command)
 
 
@@ -85,6 +86,36 @@ def test(*, files: tuple[str, ...], diff: bool, output: str) -> None:
         for result in results:
             click.echo(result.told(diff=diff), nl=False)
     sys.exit(0 if all(result.passed for result in results) else 1)
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--also", metavar="FILE", multiple=True, type=FILE, help="Rules that only Prometheus evaluates, as they are."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("prometheus", "kubernetes")),
+    default="prometheus",
+    show_default=True,
+    help="A rule file, or the Prometheus operator's PrometheusRule.",
+)
+@click.option("--name", default="dict-rate-limit", show_default=True, help="The PrometheusRule's name.")
+def export(*, files: tuple[str, ...], also: tuple[str, ...], form: str, name: str) -> None:
+    """Write rules for Prometheus, with the figures that notifications show.
+
+    Names, expressions and labels stay as they are. Annotations are added that ask Prometheus for the bucket's tokens,
+    capacity, lowest level and so on. Exit code 1 where a file is wrong.
+    """
+    from exporter.rules import prometheus
+
+    document = prometheus.rule_file([escape(file) for file in files], [Path(path) for path in also])
+    if form == "kubernetes":
+        document = prometheus.custom_resource(document, name)
+    made = ", ".join((*files, *also))
+    click.echo(f"# Made by dict-rate-limit rules export from {made}: change these instead.")
+    click.echo(prometheus.written(document), nl=False)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """What of a rule depends on the day and hour, so that it cannot be played at another time.
 
-The age of a timestamp (``time() - …_timestamp_seconds``) does not: clock and
+The age of a timestamp or an alert (``time() - …_timestamp_seconds``, ``time() - ALERTS_FOR_STATE``) does not: clock and
 timestamps are moved together.
 """
 
@@ -12,6 +12,7 @@ import promql_parser as promql
 
 from exporter.rules.promql.expression import written
 from exporter.rules.promql.functions import CLOCK
+from exporter.rules.promql.sources import ALERTS_FOR_STATE
 from exporter.rules.promql.walking import parts, selectors, walk
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ _TIMESTAMP: Final = "_timestamp_seconds"
 
 
 def is_timestamp(metric: str) -> bool:
-    """Whether a gauge's values are times, in seconds since 1970."""
-    return metric.endswith(_TIMESTAMP)
+    """Whether a metric's values are times, in seconds since 1970."""
+    return metric.endswith(_TIMESTAMP) or metric == ALERTS_FOR_STATE
 
 
 def time_of_day(rule: CompiledRule) -> str | None:

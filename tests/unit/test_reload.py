@@ -71,6 +71,26 @@ async def test_a_file_that_was_emptied_leaves_the_running_rules_in_place(tmp_pat
     assert "rules not reloaded, the running ones stay" in caplog.text
 
 
+async def test_rules_of_a_config_map_are_taken_up_when_the_kubelet_swaps_them(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0.05)
+    for version, names in (("1", ("A",)), ("2", ("A", "B"))):
+        (tmp_path / f"..{version}").mkdir()
+        (tmp_path / f"..{version}" / "mine.yml").write_text(rules(*names))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "mine.yml").symlink_to("..data/mine.yml")
+    settings = RulesSettings(files=(str(tmp_path / "*.yml"),), reload_interval=Duration(0.01))
+    in_force = RulesInForce(settings, Metrics(), lambda _: None)
+
+    task = asyncio.create_task(in_force.watch())
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    await until(lambda: len(in_force.rules) == 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert [rule.name for rule in in_force.rules] == ["A", "B"]
+
+
 async def test_nothing_is_loaded_where_that_is_meant(tmp_path: Path) -> None:
     held = Held(tmp_path, rules("A"), allow_none=True)
     held.file.write_text("")

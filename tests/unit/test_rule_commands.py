@@ -4,9 +4,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from exporter.cli import cli
+from exporter.rules.prometheus import figures
 from tests.support.program import RULES
 
 if TYPE_CHECKING:
@@ -59,6 +61,29 @@ def rule_file(tmp_path: Path):
         return path
 
     return write
+
+
+@pytest.mark.parametrize("form", ["prometheus", "kubernetes"])
+def test_rules_are_exported_with_the_figures_that_notifications_show(rule_file, form):
+    mine = rule_file(DOWN)
+    own = rule_file("groups: [{name: own, rules: [{alert: Gone, expr: absent(up)}]}]", "own.yml")
+
+    result = run("rules", "export", mine, "--also", own, "--format", form)
+
+    document = yaml.safe_load(result.stdout)
+    assert document.get("kind") == (None if form == "prometheus" else "PrometheusRule")
+    down, gone = document.get("spec", document)["groups"]
+    (rule,) = down["rules"]
+    assert rule.pop("annotations") == figures("Down")
+    assert rule == yaml.safe_load(DOWN)["groups"][0]["rules"][0]
+    assert gone == yaml.safe_load(own.read_text())["groups"][0]
+    assert result.stdout.startswith(f"# Made by dict-rate-limit rules export from {mine}, {own}: change these instead.")
+
+
+def test_rules_that_are_wrong_are_not_exported(rule_file):
+    assert str(run("rules", "export", rule_file(WRONG)).exception).startswith(str(rule_file(WRONG)))
+    also = run("rules", "export", rule_file(DOWN), "--also", rule_file("a: 1", "own.yml"))
+    assert "own.yml: is no rule file: it has no list of groups" in str(also.exception)
 
 
 def test_a_good_file_is_a_line_with_its_number_of_rules():

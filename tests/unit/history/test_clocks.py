@@ -31,6 +31,7 @@ def test_what_depends_on_the_time_of_day_is_named(tmp_path, expr, part):
         "dict_rate_limit_utilization_percent > 80",
         "time() - dict_rate_limit_last_success_timestamp_seconds > 300",
         "(time()) - (max by (participant) (dict_rate_limit_category_changed_timestamp_seconds)) < 3600",
+        'time() - max by (participant) (ALERTS_FOR_STATE{alertname="TokensLow"}) > 240',
         "hour(dict_rate_limit_capacity) > 3",
     ],
 )

@@ -28,7 +28,7 @@ from tests.support.deployed import (
     volumes_of,
 )
 from tests.support.ports import free_port
-from tests.support.program import ROOT, wait_until
+from tests.support.program import ROOT, RULES, wait_until
 
 SCRIPTS = sorted((ROOT / "deploy/compose").glob("*.sh"))
 
@@ -188,6 +188,19 @@ def test_a_health_check_in_python_is_python(service) -> None:
 
     assert (kind, interpreter, option) == ("CMD", "python", "-c")
     ast.parse(code)
+
+
+def test_the_rules_are_edited_where_the_image_looks_for_them() -> None:
+    (looked_at,) = re.findall(r"DICT_RATE_LIMIT_RULES__FILES=(\S+)", (ROOT / "Dockerfile").read_text())
+
+    assert mounts_of("reconciler") == {"rules": str(PurePosixPath(looked_at).parent)}
+    assert list((ROOT / "rules").glob(PurePosixPath(looked_at).name)) == [RULES]
+
+
+def test_notifications_tell_the_local_time_of_one_zone() -> None:
+    assert {SERVICES[name]["environment"]["TZ"] for name in ("prometheus", "alertmanager")} == {
+        "${TZ:-America/Sao_Paulo}"
+    }
 
 
 def test_prometheus_and_alertmanager_find_their_files_where_they_are_mounted() -> None:

@@ -16,7 +16,7 @@ from alertmanager.generate import ALERTS, META_ALERTS
 from exporter import __version__
 from exporter.config import keys, load_settings
 from tests.support.deployed import KUBERNETES, manifests, settings_of, understood
-from tests.support.program import ROOT
+from tests.support.program import ROOT, RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,8 +149,8 @@ def test_an_object_of_the_prometheus_operator_has_its_shape(manifest) -> None:
 def test_the_kustomization_names_every_file_and_no_other() -> None:
     files = {path.name for path in KUBERNETES.iterdir()}
 
-    (config,) = KUSTOMIZATION["configMapGenerator"]
-    assert {*KUSTOMIZATION["resources"], *config["files"], "kustomization.yaml"} == files
+    maps = {path.split("/")[0] for generated in KUSTOMIZATION["configMapGenerator"] for path in generated["files"]}
+    assert {*KUSTOMIZATION["resources"], *maps, "kustomization.yaml"} == files
     assert KUSTOMIZATION.keys() == {
         *("apiVersion", "kind", "namespace", "labels", "images", "configMapGenerator", "resources"),
     }
@@ -188,8 +188,9 @@ def test_every_config_map_and_service_account_exists() -> None:
     maps = {generated["name"] for generated in KUSTOMIZATION["configMapGenerator"]}
     accounts = {account["metadata"]["name"] for account in of_kind("ServiceAccount")}
 
+    mapped = [{v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v} for _, pod in pods()]
+    assert set().union(*mapped) == maps
     for _, pod in pods():
-        assert {v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v} == maps
         assert pod["serviceAccountName"] in accounts
         assert pod["automountServiceAccountToken"] is False
 
@@ -241,6 +242,25 @@ def test_the_configuration_names_files_that_are_mounted() -> None:
 
 def vars_of(tls: Any) -> list[str]:
     return [value for name in tls.__struct_fields__ if (value := getattr(tls, name)) is not None]
+
+
+def test_the_rules_are_a_folder_that_follows_its_config_map_and_are_where_the_image_looks() -> None:
+    (rules,) = [generated for generated in KUSTOMIZATION["configMapGenerator"] if "rules" in generated["name"]]
+    (looked_at,) = re.findall(r"DICT_RATE_LIMIT_RULES__FILES=(\S+)", (ROOT / "Dockerfile").read_text())
+    mounts = [
+        (mount["mountPath"], volume["configMap"]["name"], "subPath" in mount)
+        for _, pod in pods()
+        for container in containers(pod)
+        for mount in container["volumeMounts"]
+        for volume in pod["volumes"]
+        if volume["name"] == mount["name"] == "rules"
+    ]
+
+    assert rules["options"] == {"disableNameSuffixHash": True}
+    assert rules["files"] == [f"rules/{RULES.name}"]
+    assert (KUBERNETES / "rules" / RULES.name).read_text() == RULES.read_text()
+    assert mounts == [(str(PurePosixPath(looked_at).parent), rules["name"], False)]
+    assert PurePosixPath(looked_at).name == "*.yml"
 
 
 def test_the_configuration_holds_no_secret() -> None:

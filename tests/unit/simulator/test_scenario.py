@@ -213,7 +213,9 @@ def test_a_mistake_is_told_with_file_and_key(text: str, message: str):
 
 
 def test_an_unknown_scenario_is_told_with_the_shipped_ones():
-    with pytest.raises(SimulatorError, match=r"nope: no such scenario file; the shipped scenarios are blackout, burst, .*steady"):
+    with pytest.raises(
+        SimulatorError, match=r"nope: no such scenario file; the shipped scenarios are blackout, .*steady"
+    ):
         load("nope")
 
 

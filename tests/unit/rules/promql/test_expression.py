@@ -356,6 +356,21 @@ def test_alerts_are_series_of_the_open_alerts():
     assert evaluated('ALERTS{severity="critical"}', TWO, open_alerts) == {}
 
 
+def test_since_when_alerts_are_active_is_a_series_of_each_in_whole_seconds():
+    begun = alert(policy="A", seconds=90.7)
+    open_alerts = [begun, alert(policy="B", state=AlertState.PENDING), alert("Other", policy=None)]
+
+    series = 'ALERTS_FOR_STATE{{alertname="TokensLow", participant="12345678", policy="{}", severity="warning"}}'
+    assert evaluated('ALERTS_FOR_STATE{alertname="TokensLow"}', TWO, open_alerts) == {
+        series.format("A"): float(int(begun.active_since.timestamp())),
+        series.format("B"): open_alerts[1].active_since.timestamp(),
+    }
+    assert evaluated('ALERTS_FOR_STATE{alertname="TokensLow", alertstate="firing"}', TWO, open_alerts) == {}
+    assert set(evaluated('ALERTS_FOR_STATE{policy=""}', TWO, open_alerts)) == {
+        'ALERTS_FOR_STATE{alertname="Other", participant="12345678", severity="warning"}'
+    }
+
+
 def test_an_alert_holds_while_the_bridge_does_not_answer():
     held = 'max by (participant, policy) (ALERTS{alertname="TokensLow"} and on (participant) dict_rate_limit_up == 0)'
 
