@@ -665,6 +665,7 @@ def test_every_meta_alert_has_a_unit_test() -> None:
     assert fired == {rule["alert"] for rule in rules}
     assert {rule["annotations"]["runbook_url"] for rule in rules} == {f"{RUNBOOKS}/{name}.md" for name in fired}
     assert {rule["labels"]["severity"] for rule in rules} <= {"critical", "warning"}
+    assert all(rule["annotations"].keys() >= {"summary", "summary_resolved", "description"} for rule in rules)
 
 
 def test_what_follows_from_the_rules_is_current() -> None:
