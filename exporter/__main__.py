@@ -1,5 +1,22 @@
-"""`python -m exporter`."""
+"""The command ``dict-rate-limit``, and ``python -m exporter``."""
 
-from exporter.cli import main
+from __future__ import annotations
 
-main()
+import signal
+
+
+def main() -> None:
+    """Runs the command line.
+
+    Until a command asks for Ctrl-C itself it ends the process outright: in the middle of an import, Python would show
+    where it was.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from exporter.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Commands and flags, nothing else. Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration."""
+"""Commands and flags, nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,32 +17,35 @@ import msgspec
 
 from exporter import __version__, environment, history_commands, rule_commands, telemetry
 from exporter.addresses import check_addresses
-from exporter.config import Settings, load_settings, masked, parse_duration, source_of
-from exporter.errors import ConfigurationError, DictRateLimitError
+from exporter.alerts.alert import Severity
+from exporter.config import Settings, load_settings, masked, source_of
+from exporter.ending import FAILED, ended
+from exporter.ending import say as complain
+from exporter.options import (
+    DURATION,
+    PARTICIPANT,
+    TIME,
+    Ignored,
+    config_file,
+    configured,
+    log_format,
+    log_level,
+    output,
+    period_between,
+    say_what_is_ignored,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
+    from datetime import datetime
+    from pathlib import Path
 
+    from exporter.buckets.bucket import Ispb
     from exporter.starting import Role
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class DurationType(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-DURATION = DurationType()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +81,17 @@ class Flags:
         return f"{'--web.listen-address' if by_flag else source_of(key, self.config_file)}: "
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """Variables of libraries that were taken away."""
-
-    variables: Sequence[str]
-
-
 def flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the flags that every service command takes; hands them over as ``flags``."""
     options = [
-        click.option(
-            "--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML)."
-        ),
+        config_file(),
         click.option("--web.listen-address", "listen_address", help="Address to listen on (default 0.0.0.0:9862)."),
         click.option("--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format."),
         click.option(
             "--web.enable-lifecycle", "enable_lifecycle", is_flag=True, default=None, help="Allow POST /-/reload."
         ),
-        *_log_options(),
+        log_level(),
+        log_format(),
     ]
 
     @wraps(command)
@@ -109,13 +103,6 @@ def flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
-
-
-def _log_options() -> list[Callable[..., Any]]:
-    return [
-        click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"])),
-        click.option("--log.format", "log_format", type=click.Choice(["logfmt", "json"])),
-    ]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -158,7 +145,7 @@ def reconciler(flags: Flags) -> None:
 @click.option("--scenario", default="demo", show_default=True, help="A shipped scenario, or a scenario file.")
 @click.option("--participants", type=click.IntRange(1, 1000), default=2, show_default=True)
 @click.option("--web.listen-address", "listen_address", default="127.0.0.1:9862", show_default=True)
-@click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]), default="error")
+@log_level("error")
 def demo(duration: float | None, scenario: str, participants: int, listen_address: str, log_level: str) -> None:
     """The whole system on this machine: simulator, PostgreSQL, broker, exporter, reconciler."""
     telemetry.configure_logging(log_level, "logfmt")
@@ -185,7 +172,7 @@ def demo(duration: float | None, scenario: str, participants: int, listen_addres
 @click.option("--tls.ca-file", "ca_file", help="CA of the clients' certificates; with it, a client must show one.")
 @click.option("--tls.cert-file", "cert_file", help="Server certificate (none: plaintext).")
 @click.option("--tls.key-file", "key_file", help="Key of the server certificate.")
-@click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@log_level("info")
 def bridge_simulator(
     scenario: str,
     listen_address: str,
@@ -201,8 +188,17 @@ def bridge_simulator(
     from exporter.config import TlsSettings
     from exporter.simulator.server import run as run_simulator
 
+    _check_tls_flags(ca_file, cert_file, key_file)
     tls = TlsSettings(ca_file=ca_file, cert_file=cert_file, key_file=key_file) if cert_file else None
     _run(run_simulator(scenario, address=listen_address, participants=participants, seed=seed, tls=tls))
+
+
+def _check_tls_flags(ca_file: str | None, cert_file: str | None, key_file: str | None) -> None:
+    if (cert_file is None) != (key_file is None):
+        given, missing = ("--tls.cert-file", "--tls.key-file") if cert_file else ("--tls.key-file", "--tls.cert-file")
+        raise click.UsageError(f"{given} needs {missing}.")
+    if ca_file is not None and cert_file is None:
+        raise click.UsageError("--tls.ca-file needs --tls.cert-file and --tls.key-file: without them it is plaintext.")
 
 
 @cli.command()
@@ -211,10 +207,9 @@ def bridge_simulator(
     "--steps", type=click.IntRange(1), default=1, show_default=True, help="How many migrations `down` undoes."
 )
 @click.option("--yes", is_flag=True, help="Let `down` drop tables and columns that hold data, and do not ask.")
-@flags
-def migrate(flags: Flags, action: str, steps: int, yes: bool) -> None:  # noqa: FBT001
+@configured
+def migrate(settings: Settings, action: str, steps: int, yes: bool) -> None:  # noqa: FBT001
     """Database schema: what is applied, apply all, or undo the last."""
-    settings = _quiet(flags)
     from exporter.store import migrations
     from exporter.store.database import configured_dsn
 
@@ -225,9 +220,9 @@ def migrate(flags: Flags, action: str, steps: int, yes: bool) -> None:  # noqa: 
     elif action == "down":
         lost = [] if yes else _run(migrations.would_lose(dsn, steps=steps))
         if lost:
-            click.echo("dict-rate-limit: this drops data for good: " + "; ".join(lost), err=True)
+            complain("this drops data for good: " + "; ".join(lost))
             if not sys.stdin.isatty():
-                raise click.UsageError("say --yes where that is meant")
+                raise click.UsageError("Say --yes where that is meant.")
             click.confirm("Go on?", abort=True)
         for name in _run(migrations.down(dsn, steps=steps)):
             click.echo(f"undone {name}")
@@ -239,19 +234,47 @@ def migrate(flags: Flags, action: str, steps: int, yes: bool) -> None:  # noqa: 
 
 @cli.command()
 @click.option("--all", "all_", is_flag=True, help="History too, not only open alerts.")
-@click.option("--participant", help="Only this ISPB.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--limit", type=click.IntRange(1), default=500, show_default=True)
-@flags
-def alerts(flags: Flags, all_: bool, participant: str | None, output: str, limit: int) -> None:  # noqa: FBT001
-    """Open alerts, as the database has them. Standard error says of when they are, and which process leads."""
-    settings = _quiet(flags)
-    from exporter.listing import list_alerts
+@click.option("--participant", type=PARTICIPANT, help="Only this ISPB.")
+@click.option("--policy", help="Only alerts about this policy.")
+@click.option("--alert", "name", help="Only alerts of this name.")
+@click.option("--severity", type=click.Choice([str(severity) for severity in Severity]), help="Only these.")
+@click.option(
+    "--since", type=TIME, help="Of history, too, what was open at this time or later: how long ago, or a time in UTC."
+)
+@click.option("--until", type=TIME, help="Of history, too, what began before this time.")
+@output("table", "json", "csv")
+@click.option(
+    "--limit", type=click.IntRange(1), default=500, show_default=True, help="How many to list, from the newest."
+)
+@configured
+def alerts(
+    *,
+    settings: Settings,
+    all_: bool,
+    participant: Ispb | None,
+    policy: str | None,
+    name: str | None,
+    severity: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    output: str,
+    limit: int,
+) -> None:
+    """Open alerts, as the database has them. Standard error says of when they are, and which process leads.
 
-    listing = list_alerts(settings, include_resolved=all_, participant=participant, limit=limit, output=output)
-    text, as_of = _run(listing)
-    click.echo(text)
-    click.echo(as_of, err=True)
+    Reads only: a standby serves. An unknown name is an error, with the nearest one.
+    """
+    from exporter.listing import Wanted, list_alerts, shown
+
+    if since is not None and until is not None:
+        period_between(since, until, "--since", "--until")
+    history = all_ or since is not None or until is not None
+    wanted = Wanted(history, participant, policy, name, severity, since, until)
+    listing = _run(list_alerts(settings, wanted, limit=limit))
+    click.echo(shown(listing.alerts, output), nl=False)
+    if listing.more:
+        click.echo(f"Only the newest {limit:,} are shown: --limit shows more.", err=True)
+    click.echo(listing.as_of, err=True)
 
 
 @cli.group()
@@ -261,22 +284,21 @@ def audit() -> None:
 
 @audit.command()
 @click.option("--head", help="A head that was printed before: fails unless it still is part of the record.")
-@flags
-def verify(flags: Flags, head: str | None) -> None:
+@configured
+def verify(settings: Settings, head: str | None) -> None:
     """Proves that no recorded transition was changed or taken out.
 
     Each carries the hash of the one before it; this follows them from the first to the last. Exit code 1 where one does
     not follow, each named. Keep the head that it prints elsewhere: who may do everything in the database may forge all.
     """
-    settings = _quiet(flags)
     from exporter.listing import verify_audit
 
     text, defects = _run(verify_audit(settings, _hash(head)))
     click.echo(text)
     for defect in defects:
-        click.echo(f"dict-rate-limit: {defect}", err=True)
+        complain(defect)
     if defects:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def _hash(text: str | None) -> bytes | None:
@@ -294,7 +316,7 @@ def config() -> None:
 
 @config.command("check")
 @click.option("--role", type=click.Choice(["run", "exporter", "reconciler"]), help="Whether it could start as this.")
-@click.option("--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@output("yaml", "json")
 @flags
 def config_check(flags: Flags, role: Role | None, output: str) -> None:
     """Validate the configuration and print it, secrets masked.
@@ -305,7 +327,7 @@ def config_check(flags: Flags, role: Role | None, output: str) -> None:
     from exporter.starting import check_start
 
     for remark in check_start(settings, role):
-        click.echo(f"dict-rate-limit: {remark}", err=True)
+        complain(remark)
     shown = masked(settings)
     if output == "json":
         click.echo(json.dumps(shown, indent=2))
@@ -333,27 +355,12 @@ history_commands.add_to(cli, rules)
 
 
 def main() -> None:
-    """Runs the command line; errors are one clear line on stderr."""
-    try:
-        cli.main(standalone_mode=False, obj=Ignored(environment.prepare()))
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except ConfigurationError as error:
-        _fail(error, 2)
-    except DictRateLimitError as error:
-        _fail(error, 1)
+    """Runs the command line; what goes wrong is one clear line on stderr."""
+    sys.exit(ended(_command))
 
 
-def _fail(error: DictRateLimitError, code: int) -> None:
-    if logging.getLogger().isEnabledFor(logging.DEBUG):
-        log.error("failed", exc_info=error)
-    click.echo(f"dict-rate-limit: {error}", err=True)
-    sys.exit(code)
+def _command() -> object:
+    return cli.main(prog_name="dict-rate-limit", standalone_mode=False, obj=Ignored(environment.prepare()))
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -364,19 +371,13 @@ def _quiet(flags: Flags) -> Settings:
     """Returns the settings for a command that prints an answer: only warnings are logged unless asked."""
     settings = flags.settings()
     telemetry.configure_logging(flags.log_level or "warning", settings.log.format)
-    _say_what_is_ignored()
+    say_what_is_ignored()
     return settings
-
-
-def _say_what_is_ignored() -> None:
-    ignored = click.get_current_context().find_object(Ignored)
-    for name in ignored.variables if ignored else ():
-        log.warning("a variable of the environment is ignored: see docs/configuration.md", extra={"variable": name})
 
 
 def _serve(role: str, settings: Settings, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
     telemetry.configure_logging(settings.log.level, settings.log.format)
-    _say_what_is_ignored()
+    say_what_is_ignored()
     tracing = settings.tracing
     finish = telemetry.configure_tracing(tracing.otlp_endpoint, tracing.sample_ratio, role=role, version=__version__)
     log.info("starting", extra={"role": role, "version": __version__})

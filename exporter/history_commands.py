@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import UTC, datetime, timedelta
-from functools import wraps
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from exporter.buckets.bucket import Ispb
-from exporter.config import load_settings, parse_duration
 from exporter.errors import DictRateLimitError
+from exporter.options import DURATION, FILE, PARTICIPANT, TIME, configured, output, period_between
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from datetime import datetime
 
     from exporter.alerts.alert import Alert
+    from exporter.buckets.bucket import Ispb
     from exporter.config import Settings
-    from exporter.history.backtest import Period
     from exporter.store.reader import Reader
-
-FILE = click.Path(exists=True, dir_okay=False, readable=True)
-ISPB_DIGITS = 8
 
 
 def add_to(cli: click.Group, rules: click.Group) -> None:
@@ -36,69 +30,6 @@ def add_to(cli: click.Group, rules: click.Group) -> None:
     rules.add_command(backtest)
     rules.add_command(capture)
     cli.add_command(explain)
-
-
-class _Participant(click.ParamType["Ispb"]):
-    name = "ispb"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Ispb:
-        if not (isinstance(value, str) and len(value) == ISPB_DIGITS and value.isascii() and value.isdigit()):
-            self.fail(f"{value!r} is not an ISPB: eight digits", param, ctx)
-        return Ispb(value)
-
-
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return value if isinstance(value, float) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Time(click.ParamType[datetime]):
-    """A time, ISO 8601 (UTC unless it says otherwise), or how long ago it was."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
-        except (ValueError, OverflowError):
-            pass
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d", param, ctx)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-PARTICIPANT = _Participant()
-DURATION = _Duration()
-TIME = _Time()
-
-
-def _output(*choices: str) -> Callable[[Any], Any]:
-    return click.option("--output", type=click.Choice(choices), default=choices[0], show_default=True)
-
-
-def _configured(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds ``--config.file`` and ``--log.level``; hands over ``settings``."""
-
-    @click.option("--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML).")
-    @click.option("--log.level", "log_level", type=click.Choice(["debug", "info", "warning", "error"]))
-    @wraps(command)
-    def wrapped(*, config_file: Path | None, log_level: str | None, **given: Any) -> None:
-        from exporter.telemetry import configure_logging
-
-        settings = load_settings(config_file)
-        configure_logging(log_level or "warning", settings.log.format)
-        command(settings=settings, **given)
-
-    return wrapped
 
 
 @click.command()
@@ -114,8 +45,8 @@ def _configured(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="How many alerts to list.")
 @click.option("--processes", type=click.IntRange(1), help="How many processes to use (default: one per core).")
-@_output("table", "json", "markdown", "html")
-@_configured
+@output("table", "json", "markdown", "html")
+@configured
 def backtest(
     *,
     settings: Settings,
@@ -142,7 +73,7 @@ def backtest(
     from exporter.rules.loading import load
     from exporter.rules.promql.walking import looks_at_alerts
 
-    period = _period(since, until, "--since", "--until")
+    period = period_between(since, until, "--since", "--until")
     sides = (files, against) if against else (files,)
     rule_sets = [load([escape(file) for file in side]).rules for side in sides]
     held = any(looks_at_alerts(rule.expression.tree) for rules in rule_sets for rule in rules)
@@ -172,7 +103,7 @@ def backtest(
 @click.option("--alert", "alerts", multiple=True, help="Expect only this alert; repeatable (default: all).")
 @click.option("--interval", type=DURATION, help="Evaluation interval (default: that of the polls).")
 @click.option("--output-file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Default: stdout.")
-@_configured
+@configured
 def capture(
     *,
     settings: Settings,
@@ -196,7 +127,7 @@ def capture(
     from exporter.history.whose import reading
     from exporter.rules.loading import load, matching_files
 
-    period = _period(since, until, "--from", "--to")
+    period = period_between(since, until, "--from", "--to")
     found = [str(file) for file in files] or matching_files(settings.rules.files)
     rules = load([escape(file) for file in found] or settings.rules.files).rules
     folder = output_file.parent if output_file is not None else Path()
@@ -226,8 +157,8 @@ def capture(
 @click.option("--participant", type=PARTICIPANT, help="Of which ISPB (default: all that have it open).")
 @click.option("--policy", help="Of which bucket (default: all that have it open).")
 @click.option("--rules", "files", multiple=True, type=FILE, help="Rule file, not the configured ones; repeatable.")
-@_output("text", "json")
-@_configured
+@output("text", "json")
+@configured
 def explain(
     *,
     settings: Settings,
@@ -259,11 +190,3 @@ def explain(
         )
     )
     click.echo(explained.as_json(found, at) if output == "json" else explained.text(found, at))
-
-
-def _period(since: datetime, until: datetime, begin: str, end: str) -> Period:
-    from exporter.history.backtest import Period
-
-    if since >= until:
-        raise click.UsageError(f"{begin} ({since:%Y-%m-%d %H:%M:%S}) must be before {end} ({until:%Y-%m-%d %H:%M:%S})")
-    return Period(since, until)

@@ -1,11 +1,16 @@
-"""Alerts as a table or as JSON."""
+"""Alerts as a table, as JSON or as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from exporter.history import whose
+from exporter.rules.loading import attempt
 from exporter.store.database import reached
 from exporter.store.reader import Reader
 from exporter.web.status import is_current
@@ -14,22 +19,56 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.alerts.alert import Alert
+    from exporter.buckets.bucket import Ispb
     from exporter.config import Settings
     from exporter.store.reader import AtWork
 
 
-async def list_alerts(
-    settings: Settings, *, include_resolved: bool, participant: str | None, limit: int, output: str
-) -> tuple[str, str]:
-    """Returns the alerts of the database, newest first, as ``table`` or ``json``, and of when they are.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which alerts are asked for; None: whatever they have. ``since`` and ``until`` are UTC."""
 
-    Raises DatabaseUnavailable.
+    include_resolved: bool = False
+    participant: Ispb | None = None
+    policy: str | None = None
+    alertname: str | None = None
+    severity: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Alerts, the newest first, whether there are more of them, and of when they are, in a sentence."""
+
+    alerts: Sequence[Alert]
+    more: bool
+    as_of: str
+
+
+async def list_alerts(settings: Settings, wanted: Wanted, *, limit: int) -> Listing:
+    """Returns the alerts of the database.
+
+    Raises DictRateLimitError where there are none because a name is unknown, with the nearest one; DatabaseUnavailable.
     """
     async with reached(settings.database) as database:
         reader = Reader(database)
-        alerts = await reader.alerts(include_resolved=include_resolved, participant=participant, limit=limit)
+        alerts = await reader.alerts(**asdict(wanted), limit=limit + 1)
         at_work = await reader.at_work()
-    return _json(alerts) if output == "json" else table(alerts, datetime.now(UTC)), as_of(at_work)
+    if not alerts:
+        await _know(settings, wanted)
+    return Listing(alerts[:limit], more=len(alerts) > limit, as_of=as_of(at_work))
+
+
+async def _know(settings: Settings, wanted: Wanted) -> None:
+    """A slip of the pen must not look like silence."""
+    if wanted.participant is not None:
+        await whose.participants(settings.database, (wanted.participant,))
+    if wanted.policy is not None:
+        await whose.known_policy(settings.database, wanted.policy)
+    if wanted.alertname is not None:
+        rules = attempt(settings.rules.files).rule_set.rules
+        await whose.known_alert(settings.database, wanted.alertname, {rule.name for rule in rules})
 
 
 def as_of(at_work: AtWork) -> str:
@@ -95,28 +134,47 @@ def _age(seconds: float) -> str:
     return f"{hours}h{minutes}m" if hours else f"{minutes}m{seconds}s"
 
 
-def _json(alerts: Sequence[Alert]) -> str:
+def shown(alerts: Sequence[Alert], output: str) -> str:
+    """Returns the alerts as ``table``, ``json`` or ``csv``, with the last line's end."""
+    if output == "json":
+        return json.dumps([_fields(alert) for alert in alerts], indent=2) + "\n"
+    return _csv(alerts) if output == "csv" else table(alerts, datetime.now(UTC)) + "\n"
+
+
+def _fields(alert: Alert) -> dict[str, Any]:
     def when(at: datetime | None) -> str | None:
         return None if at is None else at.isoformat()
 
-    return json.dumps(
-        [
-            {
-                "fingerprint": alert.fingerprint,
-                "alertname": alert.name,
-                "state": alert.state,
-                "severity": alert.severity,
-                "participant": alert.participant,
-                "policy": alert.policy,
-                "labels": dict(alert.labels),
-                "annotations": dict(alert.annotations),
-                "value": str(alert.value),
-                "active_since": when(alert.active_since),
-                "firing_since": when(alert.firing_since),
-                "resolved_at": when(alert.resolved_at),
-                "reason": alert.reason,
-            }
-            for alert in alerts
-        ],
-        indent=2,
-    )
+    return {
+        "fingerprint": alert.fingerprint,
+        "alertname": alert.name,
+        "state": alert.state,
+        "severity": alert.severity,
+        "participant": alert.participant,
+        "policy": alert.policy,
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "value": str(alert.value),
+        "active_since": when(alert.active_since),
+        "firing_since": when(alert.firing_since),
+        "resolved_at": when(alert.resolved_at),
+        "reason": alert.reason,
+    }
+
+
+CSV_COLUMNS: Final = (
+    *("alertname", "severity", "state", "participant", "policy", "active_since", "firing_since", "resolved_at"),
+    *("value", "reason", "fingerprint", "labels", "annotations"),
+)
+
+
+def _csv(alerts: Sequence[Alert]) -> str:
+    """RFC 4180: a header, lines that end with CR LF. Labels and annotations are JSON objects."""
+    lines = io.StringIO(newline="")
+    writer = csv.DictWriter(lines, CSV_COLUMNS)
+    writer.writeheader()
+    for alert in alerts:
+        fields = _fields(alert)
+        objects = {name: json.dumps(fields[name], sort_keys=True) for name in ("labels", "annotations")}
+        writer.writerow(fields | objects)
+    return lines.getvalue()

@@ -9,14 +9,10 @@ import json
 import sys
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-FILE = click.Path(exists=True, dir_okay=False, readable=True)
+from exporter.options import FILE, output
 
 
 def add_to(rules: click.Group) -> None:
@@ -25,14 +21,10 @@ def add_to(rules: click.Group) -> None:
         rules.add_command(command)
 
 
-def _output(*choices: str) -> Callable[[Any], Any]:
-    return click.option("--output", type=click.Choice(choices), default=choices[0], show_default=True)
-
-
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option("--lint-fatal", is_flag=True, help="Warnings count as errors.")
-@_output("text", "json")
+@output("text", "json")
 def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
     """Validate rule files: what is wrong is a line each, `file:line: group/rule: message`.
 
@@ -67,7 +59,7 @@ def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option("--diff", is_flag=True, help="Show what was expected and what came as one diff.")
-@_output("text", "json")
+@output("text", "json")
 def test(*, files: tuple[str, ...], diff: bool, output: str) -> None:
     """Run rule unit tests, files in promtool's format, on this program's engine.
 

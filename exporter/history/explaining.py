@@ -14,6 +14,7 @@ from exporter.history.backtest import warm_up
 from exporter.history.episodes import Episode, Episodes, firing_at
 from exporter.history.parts import needed_by
 from exporter.history.replay import Replay
+from exporter.history.whose import hint
 from exporter.rules.promql.expression import POLICY
 from exporter.rules.promql.selecting import nearest
 from exporter.rules.promql.sources import Moment, ViewSource
@@ -65,9 +66,7 @@ def rules_named(name: str, rules: Sequence[CompiledRule]) -> list[CompiledRule]:
     """Raises DictRateLimitError where there is none, with the nearest name."""
     found = [rule for rule in rules if rule.name == name]
     if not found:
-        known = sorted({rule.name for rule in rules})
-        hint = nearest(name, known) or f"; there are {', '.join(known)}"
-        raise DictRateLimitError(f"no rule is named {name}{hint}")
+        raise DictRateLimitError(f"no rule is named {name}{hint(name, {rule.name for rule in rules})}")
     return found
 
 

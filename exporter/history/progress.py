@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,18 @@ def shown(participants: Sequence[Ispb], period: Period) -> Iterator[Progress]:
         done += polls
         bar.update(task, advance=seconds, polls=done)
 
-    with bar:
+    with _interruptible(), bar:
         task = bar.add_task("replaying", total=period.seconds * len(participants), polls=0)
         yield told
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt meanwhile: the bar has hidden the cursor, and processes are to be ended."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

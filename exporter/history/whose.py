@@ -10,7 +10,7 @@ from exporter.store.database import Database, reached
 from exporter.store.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from exporter.buckets.bucket import Ispb
     from exporter.config import DatabaseSettings
@@ -41,6 +41,19 @@ async def known_policy(settings: DatabaseSettings, policy: str) -> None:
         known = sorted({state.observation.bucket.policy for state in await Reader(database).latest_states()})
     if policy not in known:
         raise DictRateLimitError(f"no participant has a bucket {policy}{nearest(policy, known)}")
+
+
+async def known_alert(settings: DatabaseSettings, name: str, rules: Collection[str]) -> None:
+    """Raises DictRateLimitError where neither an alert nor one of the ``rules`` has that name; DatabaseUnavailable."""
+    async with reached(settings) as database:
+        known = {*rules, *await Reader(database).alert_names()}
+    if name not in known:
+        raise DictRateLimitError(f"no alert is named {name}{hint(name, known)}")
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """Returns the nearest known name, or all that there are."""
+    return nearest(name, known) or (f"; there are {', '.join(sorted(known))}" if known else "")
 
 
 async def reading(

@@ -77,14 +77,33 @@ class Reader:
         *,
         include_resolved: bool = False,
         participant: str | None = None,
+        policy: str | None = None,
+        alertname: str | None = None,
+        severity: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         limit: int | None = None,
     ) -> list[Alert]:
-        """Returns alerts, the newest first; with ``since``, those that were open at or after it."""
+        """Returns alerts, the newest first.
+
+        With ``since``, those that were open at or after it; with ``until``, those that became so before it.
+        """
         found = await self._fetch(
-            "alerts", include_resolved=include_resolved, participant=participant, since=since, limit=limit
+            "alerts",
+            include_resolved=include_resolved,
+            participant=participant,
+            policy=policy,
+            alertname=alertname,
+            severity=severity,
+            since=since,
+            until=until,
+            limit=limit,
         )
         return [rows.alert(row) for row in found]
+
+    async def alert_names(self) -> list[str]:
+        """Returns the names of all alerts that there ever were."""
+        return [name for (name,) in await self._fetch("alert_names")]
 
     async def at_work(self) -> AtWork:
         (row,) = await self._fetch("at_work", participants=await self.participants())

@@ -16,9 +16,17 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
   FROM dict_rate_limit_alerts
  WHERE (%(include_resolved)s::boolean OR state IN ('pending', 'firing'))
    AND (%(participant)s::text IS NULL OR participant = %(participant)s::text)
+   AND (%(policy)s::text IS NULL OR policy = %(policy)s::text)
+   AND (%(alertname)s::text IS NULL OR alertname = %(alertname)s::text)
+   AND (%(severity)s::text IS NULL OR severity = %(severity)s::text)
    AND (%(since)s::timestamptz IS NULL OR resolved_at IS NULL OR resolved_at >= %(since)s::timestamptz)
+   AND (%(until)s::timestamptz IS NULL OR active_since < %(until)s::timestamptz)
  ORDER BY active_since DESC, id DESC
  LIMIT %(limit)s::int;
+
+-- alert_names --
+-- The names of all alerts that there ever were.
+SELECT DISTINCT alertname FROM dict_rate_limit_alerts ORDER BY alertname;
 
 -- at_work --
 -- Who leads (null: nobody), and the last evaluation for any of these participants, how often there is one, and how old it

@@ -116,7 +116,7 @@ def test_the_wheel_has_the_command(wheel) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
 
-    assert "dict-rate-limit = exporter.cli:main" in archive.read(entry_points).decode()
+    assert "dict-rate-limit = exporter.__main__:main" in archive.read(entry_points).decode()
 
 
 def test_an_installed_wheel_starts(installed) -> None:
