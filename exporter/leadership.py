@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMismatch, first_of
+from exporter.telemetry import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +35,7 @@ class Standing(StrEnum):
     STARTING = "starting"
     WAITING = "waiting"
     LEADING = "leading"
-    UNREACHABLE = "database unreachable"
+    UNREACHABLE = "database unusable"
     MISMATCH = "schema mismatch"
     DENIED = "access denied"
 
@@ -65,8 +66,11 @@ class Leadership:
         reset: Callable[[], None],
         waiting: Callable[[], Awaitable[None]],
         metrics: Metrics,
+        outage: Outage | None = None,
     ) -> None:
         self.standing = Standing.STARTING
+        self.trouble: str | None = None
+        """Why the database cannot be used; None: it can, or that is not known yet."""
         self.checked = False
         """Whether the schema was ever found to be the one that this version needs."""
         self._lease = lease
@@ -76,6 +80,8 @@ class Leadership:
         self._reset = reset
         self._waiting = waiting
         self._metrics = metrics
+        self._outage = outage or Outage("database")
+        self._told = ""
         metrics.lease_held.set(0)
 
     @property
@@ -112,7 +118,7 @@ class Leadership:
                 await self._waiting()
         except DatabaseUnusable as error:
             self._metrics.database_up.set(0)
-            self._stand(_without(error), str(error))
+            self._stand_without(error)
             self._poll()
             return None
         self._metrics.database_up.set(1)
@@ -146,7 +152,7 @@ class Leadership:
             except DatabaseUnusable as error:
                 # Nobody else can lead either; the epoch fences what was missed.
                 self._metrics.database_up.set(0)
-                self._stand(_without(error), str(error))
+                self._stand_without(error)
                 if loop.time() >= held_until:
                     self._metrics.lease_held.set(0)
             else:
@@ -160,14 +166,21 @@ class Leadership:
             self._polling.start()
 
     def _stand(self, standing: Standing, why: str) -> None:
-        if standing is not self.standing:
-            level = logging.INFO if standing in (Standing.LEADING, Standing.WAITING) else logging.ERROR
-            log.log(level, "%s: %s", standing, why)
+        """The database can be used."""
+        self.trouble = None
+        was_away = self._outage.over()
+        if standing is not self.standing and not (was_away and why == self._told):
+            log.info("%s: %s", standing, why)
+        self.standing, self._told = standing, why
+
+    def _stand_without(self, error: DatabaseUnusable) -> None:
+        """It cannot: who still leads by the lease, and who does not, says so alike."""
+        self.trouble = str(error)
+        if isinstance(error, (SchemaMismatch, AccessDenied)):
+            standing = Standing.MISMATCH if isinstance(error, SchemaMismatch) else Standing.DENIED
+            if standing is not self.standing:
+                log.error("%s: %s", standing, error)
+        else:
+            standing = Standing.UNREACHABLE
+            self._outage.noticed(error)
         self.standing = standing
-
-
-def _without(error: DatabaseUnusable) -> Standing:
-    """Returns what a process is that cannot use its database."""
-    if isinstance(error, SchemaMismatch):
-        return Standing.MISMATCH
-    return Standing.DENIED if isinstance(error, AccessDenied) else Standing.UNREACHABLE

@@ -260,10 +260,11 @@ class Poller:
 
     async def poll(self, time_limit_seconds: float) -> float:
         """Makes one poll, shows and publishes it; returns the seconds to wait until the next."""
-        traced = telemetry.span("poll", participant=self.participant)
-        with traced:
+        with telemetry.span("poll", participant=self.participant):
             started = time.monotonic()
             result, answered_at, retry_after_seconds = await self._observe(time_limit_seconds)
+            if isinstance(result, Failure):
+                telemetry.span_failed(result.message)
             duration_seconds = time.monotonic() - started
             interval_seconds = self._budget.interval_seconds(float(self._settings.interval))
             poll = Poll(

@@ -16,10 +16,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from exporter import telemetry
+from exporter.alerts.alert import AlertState, Severity
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
-from exporter.errors import DatabaseUnusable, PartitionMissing
+from exporter.errors import DatabaseUnavailable, DatabaseUnusable, PartitionMissing
 from exporter.feed.inbox import Report
 from exporter.store.reconciliation import Reconciliation
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
 
-    from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure, Severity
+    from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure, Transition
     from exporter.alerts.lifecycle import RulesBefore
     from exporter.feed.inbox import Inbox
     from exporter.metrics import Metrics
@@ -188,6 +189,7 @@ class Reconciler:
         go_on_from: Callable[[datetime], None] = lambda _: None,
         carried: Callable[[], Collection[str]] = tuple,
         partition_missing: Callable[[], None] = lambda: None,
+        outage: telemetry.Outage | None = None,
     ) -> None:
         self._writer = writer
         self._inbox = inbox
@@ -201,6 +203,7 @@ class Reconciler:
         self._carried = carried
         self._partition_missing = partition_missing
         self._reminder = telemetry.Reminder()
+        self._outage = outage or telemetry.Outage("database")
         self._followed: dict[Ispb, Followed] = {}
         self._last_polls: Mapping[Ispb, LastPoll] = {}
         self._standing_known = asyncio.Event()
@@ -269,7 +272,9 @@ class Reconciler:
             except DatabaseUnusable as error:
                 # Whether the last commit took place is not known: the database tells.
                 self._restored = False
-                if self._reminder.is_due(str(error)):
+                if isinstance(error, DatabaseUnavailable):
+                    self._outage.noticed(error)
+                elif self._reminder.is_due(str(error)):
                     log.warning("polls wait for the database: %s", error, extra={"waiting": len(self._inbox)})
                 if isinstance(error, PartitionMissing):
                     self._partition_missing()
@@ -301,6 +306,7 @@ class Reconciler:
                 category=last.category if last else None,
             )
         self._last_polls = restored.last_polls
+        is_first = not self._standing_known.is_set()
         self._standing_known.set()
         if polled:
             self._go_on_from(max(polled.values()))
@@ -312,7 +318,8 @@ class Reconciler:
             }
             if known:
                 listener.report(Report(categories=known))
-        log.info("state restored", extra={"participants": len(participants), "open_alerts": len(self.open_alerts)})
+        fields = {"participants": len(participants), "open_alerts": len(self.open_alerts)}
+        log.log(logging.INFO if is_first else logging.DEBUG, "state restored", extra=fields)
 
     async def _remove_participants(self, fence: Fence) -> None:
         """Resolves the alerts of participants that the configuration (ours, or the exporters') no longer names."""
@@ -373,7 +380,7 @@ class Reconciler:
             started = time.monotonic()
             with ExitStack() as spans:
                 spans.enter_context(telemetry.carrying(decided[0].poll.traceparent))
-                spans.enter_context(telemetry.span("persist", polls=len(decided)))
+                spans.enter_context(telemetry.span("persist", "client", polls=len(decided)))
                 refused = await self._writer.commit(decided, fence)
             self._metrics.monitoring_duration.labels("persist").observe(time.monotonic() - started)
             for _, error in refused:
@@ -413,21 +420,10 @@ class Reconciler:
 
     def _committed(self, decided: Sequence[Reconciliation], categories: Mapping[Ispb, Category] | None = None) -> None:
         transitions = [t for r in decided for t in r.transitions]
-        for transition in transitions:
-            alert = transition.alert
-            self._metrics.count_transition(alert.participant, alert.policy, alert.severity, alert.state)
-            log.warning(
-                "alert %s",
-                alert.state,
-                extra={
-                    "alertname": alert.name,
-                    "severity": str(alert.severity),
-                    "participant": alert.participant,
-                    "policy": alert.policy,
-                    "fingerprint": alert.fingerprint,
-                    "reason": alert.reason,
-                },
-            )
+        for reconciliation in decided:
+            with telemetry.carrying(reconciliation.poll.traceparent):
+                for transition in reconciliation.transitions:
+                    self._tell(transition, reconciliation.poll)
         for reconciliation in decided:
             for failure in reconciliation.failures:
                 self._metrics.rule_evaluation_failures.labels(failure.group).inc()
@@ -451,6 +447,27 @@ class Reconciler:
                         categories={p: c for p, c in (categories or {}).items() if listener.carries(p)},
                     )
                 )
+
+    def _tell(self, transition: Transition, poll: Poll) -> None:
+        alert = transition.alert
+        self._metrics.count_transition(alert.participant, alert.policy, alert.severity, alert.state)
+        level = logging.INFO
+        if alert.state is AlertState.FIRING:
+            level = logging.ERROR if alert.severity is Severity.CRITICAL else logging.WARNING
+        log.log(
+            level,
+            "alert %s",
+            alert.state,
+            extra={
+                "alertname": alert.name,
+                "severity": str(alert.severity),
+                "participant": alert.participant,
+                "policy": alert.policy,
+                "fingerprint": alert.fingerprint,
+                "reason": alert.reason,
+                "polled_at": poll.polled_at.isoformat(timespec="milliseconds"),
+            },
+        )
 
     def tell(self, report: Report) -> None:
         """Tells every listener something that is no poll's: the rules' series, the outbox."""

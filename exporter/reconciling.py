@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from exporter import telemetry
 from exporter.buckets.bucket import Ispb
-from exporter.errors import DatabaseUnusable, RuleFileInvalid
+from exporter.errors import DatabaseUnavailable, DatabaseUnusable, RuleFileInvalid
 from exporter.feed.inbox import Inbox, Report
 from exporter.feed.local import LocalFeed
 from exporter.leadership import Leadership, Standing
@@ -79,6 +79,7 @@ class Reconciling:
         self._work = asyncio.Event()
         self._partition_missing = asyncio.Event()
         self._reminder = telemetry.Reminder()
+        self._outage = telemetry.Outage("database", fields=lambda: {"polls_waiting": len(self.inbox)})
         self._writer = Writer(database, settings.database.heartbeat)
         self.reconciler = Reconciler(
             writer=self._writer,
@@ -92,6 +93,7 @@ class Reconciling:
             partition_missing=self._partition_missing.set,
             wake=self._work.set,
             listeners=self._listeners,
+            outage=self._outage,
         )
         self.leadership: Leadership | None = None
         self._relay: Relay | None = None
@@ -132,6 +134,7 @@ class Reconciling:
             reset=self._reset,
             waiting=self._waiting,
             metrics=self.metrics,
+            outage=self._outage,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(self.leadership.run())
@@ -143,6 +146,8 @@ class Reconciling:
         message = self._standing.value
         if self._standing is Standing.WAITING and self.leadership is not None and self.leadership.leader:
             message += f": {self.leadership.leader} leads"
+        if self.leadership is not None and self.leadership.trouble is not None:
+            message += f": {self.leadership.trouble}"
         database = Dependency("database", ok=reached, message=message)
         feeds = [self._followed()] if self.clients else []
         return [*feeds, database, self._broker()]
@@ -230,6 +235,7 @@ class Reconciling:
             metrics=self.metrics,
             wake=self._work,
             fence=fence,
+            outage=self._outage,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reconciler.run(fence))
@@ -280,6 +286,8 @@ class Reconciling:
         complete = False
         try:
             done = await maintain(self._database, self._settings.database.retention_months)
+        except DatabaseUnavailable as error:
+            self._outage.noticed(error)
         except DatabaseUnusable as error:
             if self._reminder.is_due(str(error)):
                 log.warning("partitions wait for the database: %s", error)

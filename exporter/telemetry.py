@@ -8,6 +8,7 @@ otherwise.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
@@ -41,8 +42,8 @@ def configure_logging(level: str, format_: Literal["logfmt", "json"]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # It says of each attempt to connect that it failed, several times a second for as long as PostgreSQL is away.
-    logging.getLogger("psycopg.pool").setLevel(logging.NOTSET if level == "debug" else logging.ERROR)
+    # It says of each attempt to connect that it failed, once a second for as long as PostgreSQL is away: see Outage.
+    logging.getLogger("psycopg.pool").setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 
@@ -113,21 +114,36 @@ def _provider(endpoint: str, sample_ratio: float, *, role: str, version: str) ->
 
 
 @contextmanager
-def span(name: str, **attributes: str | float) -> Iterator[None]:
-    """Makes a span within the trace in progress; costs next to nothing where no endpoint is configured."""
+def span(
+    name: str, kind: Literal["internal", "client", "producer"] = "internal", **attributes: str | float
+) -> Iterator[None]:
+    """Makes a span within the trace in progress; costs next to nothing where no endpoint is configured.
+
+    ``kind`` says whom it waits for: ``client`` another service's answer, ``producer`` a broker's receipt.
+    """
     if _tracer is None:
         yield
         return
-    from opentelemetry.trace import format_span_id, format_trace_id
+    from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     parent = _traceparent.get()
     context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
-    with _tracer.start_as_current_span(name, context=context, attributes=attributes) as made:
+    kinds = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER}
+    with _tracer.start_as_current_span(name, context=context, kind=kinds[kind], attributes=attributes) as made:
         here = made.get_span_context()
         value = f"00-{format_trace_id(here.trace_id)}-{format_span_id(here.span_id)}-{here.trace_flags:02x}"
         with carrying(value):
             yield
+
+
+def span_failed(description: str) -> None:
+    """Marks the span in progress as an error. One that an exception leaves is marked so anyway."""
+    if _tracer is None:
+        return
+    from opentelemetry.trace import Status, StatusCode, get_current_span
+
+    get_current_span().set_status(Status(StatusCode.ERROR, description))
 
 
 def _complete(record: logging.LogRecord) -> bool:
@@ -148,7 +164,6 @@ def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
         formatter: logging.Formatter = JsonFormatter(
             "%(asctime)s %(levelname)s %(name)s %(message)s",
             rename_fields={"asctime": "ts", "levelname": "level", "name": "logger", "message": "msg"},
-            datefmt="%Y-%m-%dT%H:%M:%SZ",
         )
     else:
         from logfmter import Logfmter
@@ -156,9 +171,10 @@ def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
         formatter = Logfmter(
             keys=["ts", "level", "logger"],
             mapping={"ts": "asctime", "level": "levelname", "logger": "name"},
-            datefmt="%Y-%m-%dT%H:%M:%SZ",
         )
     formatter.converter = time.gmtime
+    formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
+    formatter.default_msec_format = "%s.%03dZ"
     return formatter
 
 
@@ -178,3 +194,46 @@ class Reminder:
         if due:
             self._message, self._said_at = message, now
         return due
+
+
+class Outage:
+    """Tells that something is away: a line when it goes, one a minute, one when it is back.
+
+    All parts of a process that use it share one, so that each line comes once. ``fields`` returns what the lines hold
+    beside the reason.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        fields: Callable[[], Mapping[str, object]] = dict,
+        every_seconds: float = 60.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what = what
+        self._fields = fields
+        self._every_seconds = every_seconds
+        self._monotonic = monotonic
+        self._since: float | None = None
+        self._said_at = -math.inf
+
+    def noticed(self, error: Exception) -> None:
+        """Hears that it is away, and why; says so where that is due."""
+        now = self._monotonic()
+        if self._since is None:
+            self._since = now
+            log.error("%s unusable: %s", self._what, error, extra=self._fields())
+        elif now - self._said_at >= self._every_seconds:
+            log.error("%s unusable for %.0f s: %s", self._what, now - self._since, error, extra=self._fields())
+        else:
+            return
+        self._said_at = now
+
+    def over(self) -> bool:
+        """Hears that it is back. Returns whether it was away: then that is said."""
+        if self._since is None:
+            return False
+        away_seconds, self._since = self._monotonic() - self._since, None
+        log.info("%s usable again after %.0f s", self._what, away_seconds, extra=self._fields())
+        return True

@@ -95,7 +95,7 @@ class BridgeClient:
         Makes up to ``1 + retries`` calls within ``time_limit_seconds``. Raises
         BridgeError, which carries the code and how many calls were made.
         """
-        with telemetry.span("bridge.GetRateLimitPolicies", participant=participant):
+        with telemetry.span("bridge.GetRateLimitPolicies", "client", participant=participant):
             loop = asyncio.get_running_loop()
             end = loop.time() + time_limit_seconds
             request = GetRateLimitPoliciesRequest(requesting_participant=participant).SerializeToString()

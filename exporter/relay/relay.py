@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from exporter import telemetry
 from exporter.config import without_secrets
-from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnusable, EventRefused, LeaseLost
+from exporter.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    DatabaseUnavailable,
+    DatabaseUnusable,
+    EventRefused,
+    LeaseLost,
+)
 from exporter.relay.producer import NoReceipt, connected
 from exporter.relay.suspects import Suspects
 from exporter.store import outbox
@@ -58,6 +65,7 @@ class Relay:
         metrics: Metrics,
         wake: asyncio.Event,
         fence: Fence,
+        outage: telemetry.Outage | None = None,
     ) -> None:
         self.message: str | None = "not connected yet"
         self._settings = settings
@@ -71,6 +79,7 @@ class Relay:
         self._doubtful: OutboxRow | None = None
         self._suspects = Suspects()
         self._reminder = telemetry.Reminder()
+        self._outage = outage or telemetry.Outage("database")
         self._prune_at = time.monotonic()
 
     async def run(self) -> None:
@@ -84,6 +93,8 @@ class Relay:
                 except BrokerUnavailable as error:
                     self._in_trouble(str(error))
                     self._failures += 1
+                except DatabaseUnavailable as error:
+                    self._outage.noticed(error)
                 except DatabaseUnusable as error:
                     if self._reminder.is_due(str(error)):
                         log.warning("events wait for the database: %s", error)
@@ -133,7 +144,7 @@ class Relay:
         """
         started = time.monotonic()
         try:
-            with telemetry.carrying(row.traceparent), telemetry.span("relay", event_id=str(row.event_id)):
+            with telemetry.carrying(row.traceparent), telemetry.span("relay", "producer", event_id=str(row.event_id)):
                 receipt = await self._receipt(producer, row)
         except EventRefused as error:
             self._bury(row, str(error))

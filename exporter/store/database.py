@@ -58,6 +58,8 @@ _TCP: Final = {
     "keepalives_count": 2,
     "tcp_user_timeout": 8000,
 }
+TAKES_NO_WRITES: Final = "the server takes no writes"
+
 LIFE_SECONDS: Final = 300.0
 """How long a connection is used before another takes its place: the name may stand for another server by then."""
 
@@ -171,7 +173,7 @@ class Database:
         try:
             connection = await psycopg.AsyncConnection.connect(self._dsn, **self._options)
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise no_connection(_said(error)) from error
         await connection.close()
 
     async def open(self) -> None:
@@ -213,11 +215,11 @@ class Database:
                 yield connection
         except TimeoutError as error:
             if not lent and self._refusal is not None:
-                raise DatabaseUnavailable(f"no connection to PostgreSQL: {self._refusal}") from error
+                raise no_connection(self._refusal) from error
             raise DatabaseUnavailable(f"PostgreSQL did not answer within {patience_seconds:g}s") from error
         except PoolTimeout as error:
             # The pool says how long it waited; why no connection came about is known to who tried.
-            raise DatabaseUnavailable(f"no connection to PostgreSQL: {self._refusal or _said(error)}") from error
+            raise no_connection(self._refusal or _said(error)) from error
         except psycopg.Error as error:
             raise translated(error) from error
 
@@ -233,9 +235,9 @@ async def refuses_writes(connection: psycopg.AsyncConnection[Any]) -> str | None
     row = await (await connection.execute(_LOOK)).fetchone()
     in_recovery, fence = row or (False, None)
     if in_recovery:
-        return "the server takes no writes: it is a standby"
+        return f"{TAKES_NO_WRITES}: it is a standby"
     if fence is not None:
-        return f"the server takes no writes: its default_transaction_read_only is on (set by {fence})"
+        return f"{TAKES_NO_WRITES}: its default_transaction_read_only is on (set by {fence})"
     return None
 
 
@@ -302,6 +304,18 @@ def _said_at_once(parts: Mapping[str, Any]) -> str:
         begun.finish()
 
 
+def no_connection(why: str) -> DatabaseUnavailable:
+    """Returns the error for a connection that did not come about, and ``why``.
+
+    A server that refuses one (password, database, pg_hba.conf, too many) does answer, and its words are what helps.
+    """
+    why = why.removeprefix("connection failed: ")
+    if why.startswith(TAKES_NO_WRITES):
+        return DatabaseUnavailable(why)
+    what = "PostgreSQL refused the connection" if "FATAL:" in why else "no connection to PostgreSQL"
+    return DatabaseUnavailable(f"{what}: {why}")
+
+
 def translated(error: psycopg.Error) -> StoreError:
     """Returns the driver's error in this program's words.
 
@@ -310,7 +324,11 @@ def translated(error: psycopg.Error) -> StoreError:
     """
     said = _said(error)
     if isinstance(error, (PoolTimeout, PoolClosed, TooManyRequests)):
-        return DatabaseUnavailable(f"no connection to PostgreSQL: {said}")
+        return no_connection(said)
+    return _translated(error, said)
+
+
+def _translated(error: psycopg.Error, said: str) -> StoreError:
     if error.sqlstate is not None and isinstance(error, (psycopg.ProgrammingError, psycopg.NotSupportedError)):
         return _not_as_it_should_be(error, said)
     if isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None:
@@ -318,7 +336,9 @@ def translated(error: psycopg.Error) -> StoreError:
     if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
         return ReconciliationRefused(f"PostgreSQL refused the rows: {said}")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)):
-        what = "takes no writes" if isinstance(error, pg.ReadOnlySqlTransaction) else "does not answer"
+        if isinstance(error, pg.ReadOnlySqlTransaction):
+            return DatabaseUnavailable(f"{TAKES_NO_WRITES}: {said}")
+        what = "does not answer" if error.sqlstate is None else "answers"
         return DatabaseUnavailable(f"PostgreSQL {what}: {said}")
     return StoreError(f"PostgreSQL: {said}")
 

@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
-from exporter.store.database import PATIENCE_SECONDS, SESSION_OPTIONS, begin, refuses_writes
+from exporter.store.database import PATIENCE_SECONDS, SESSION_OPTIONS, begin, no_connection, refuses_writes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -252,7 +252,7 @@ async def _connection(dsn: str) -> AsyncIterator[_Connection]:
             application_name="dict-rate-limit migrate",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"PostgreSQL does not answer: {_said(error)}") from error
+        raise no_connection(_said(error)) from error
     async with connection:
         try:
             yield connection

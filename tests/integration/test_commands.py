@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from exporter.alerts.alert import Severity
 from exporter.store import migrations
-from tests.support.builders import alert
+from tests.support.builders import PARTICIPANT, alert, bucket, poll
 from tests.support.commands import commands
+from tests.support.program import RULES
+from tests.support.rules import rule_file
 from tests.support.stored import reconciled, stored
+
+if TYPE_CHECKING:
+    from tests.support.postgres import OutagePostgres
 
 pytestmark = pytest.mark.postgres
 
@@ -73,3 +84,164 @@ async def test_migrate_down_drops_no_data_unless_that_is_said(command, migrator_
     assert "pending" not in status
     assert done == 0
     assert undone.splitlines() == [f"undone {step}" for step in map(str, migrations.migrations()[:8:-1])]
+
+
+LOW = alert("TokensLow", annotations={"summary": 'low, or "nearly"\nso'})
+EMPTY = alert("BucketEmpty", severity=Severity.CRITICAL, policy="KEYS_CHECK", seconds=60)
+OTHER = alert("TokensLow", participant="00000002", seconds=120)
+NEVER_FIRED = """
+alert: NeverFired
+expr: max by (participant) (dict_rate_limit_up) == 0
+labels: {severity: info}
+"""
+
+
+async def record(dsn: str) -> None:
+    """Three alerts: BucketEmpty has resolved after five minutes, the others are open."""
+    buckets = (bucket(9), bucket(9, policy="KEYS_CHECK", capacity=70))
+    async with stored(dsn) as store:
+        await store.commit(reconciled(after=(LOW,), poll=poll(*buckets)))
+        await store.commit(reconciled(60, before=(LOW,), after=(LOW, EMPTY), poll=poll(*buckets, seconds=60)))
+        await store.commit(reconciled(120, after=(OTHER,), participant=OTHER.participant))
+        await store.commit(reconciled(300, before=(LOW, EMPTY), after=(LOW,), poll=poll(*buckets, seconds=300)))
+
+
+@pytest.fixture
+async def listed(command, database_dsn):
+    """Returns what `alerts` tells of them."""
+    await record(database_dsn)
+
+    async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+        return await asyncio.to_thread(command, "alerts", *arguments, DATABASE__DSN=database_dsn, **environment)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], [OTHER, LOW]),
+        (["--all"], [OTHER, EMPTY, LOW]),
+        (["--participant", OTHER.participant], [OTHER]),
+        (["--policy", "ENTRIES_WRITE"], [OTHER, LOW]),
+        (["--all", "--policy", "KEYS_CHECK"], [EMPTY]),
+        (["--alert", "TokensLow"], [OTHER, LOW]),
+        (["--all", "--severity", "critical"], [EMPTY]),
+        (["--since", "2026-03-10T12:04:59Z"], [OTHER, EMPTY, LOW]),
+        (["--since", "2026-03-10T12:05:01Z"], [OTHER, LOW]),
+        (["--until", "2026-03-10T12:02:00Z"], [EMPTY, LOW]),
+        (["--since", "2026-03-10 09:00:30-03:00", "--until", "2026-03-10 12:01:30"], [EMPTY, LOW]),
+        (["--limit", "1"], [OTHER]),
+        (["--policy", "KEYS_CHECK"], []),
+    ],
+    ids=lambda given: " ".join(given) if given and isinstance(given[0], str) else "",
+)
+async def test_alerts_are_those_that_were_asked_for_the_newest_first(listed, arguments, expected) -> None:
+    code, out, err = await listed("--output", "json", *arguments)
+
+    assert code == 0
+    assert [shown["fingerprint"] for shown in json.loads(out)] == [made.fingerprint for made in expected]
+    assert ("Only the newest 1 are shown" in err) == ("--limit" in arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--participant", "87654321"], 1, "the database holds no poll of participant 87654321; it has 00000002, "),
+        (["--participant", "123"], 2, "alerts: Invalid value for '--participant': '123' is not an ISPB: eight digits."),
+        (["--policy", "KEYS_CHEK"], 1, "no participant has a bucket KEYS_CHEK; did you mean KEYS_CHECK?"),
+        (["--alert", "TokenLow"], 1, "no alert is named TokenLow; did you mean TokensLow?"),
+        (["--alert", "X"], 1, "no alert is named X; there are BucketEmpty, "),
+        (["--severity", "critcal"], 2, "alerts: Invalid value for '--severity': 'critcal' is not one of "),
+        (["--since", "soon"], 2, "alerts: Invalid value for '--since': 'soon' is no time: write "),
+        (["--since", "1h", "--until", "2h"], 2, "alerts: --since ("),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+async def test_a_name_that_nothing_has_is_an_error_with_the_nearest_one(listed, arguments, code, said) -> None:
+    ended, out, err = await listed(*arguments)
+
+    assert (ended, out) == (code, "")
+    assert err.startswith(f"dict-rate-limit: {said}")
+    assert err.count("\n") == 1
+
+
+async def test_an_alert_that_has_not_fired_yet_is_known_by_its_rule(listed, tmp_path) -> None:
+    code, out, _ = await listed("--alert", "NeverFired", RULES__FILES=rule_file(tmp_path, NEVER_FIRED))
+
+    assert (code, out) == (0, "no alerts\n")
+
+
+async def test_alerts_as_csv_are_what_json_says(listed) -> None:
+    _, as_json, _ = await listed("--all", "--output", "json")
+    _, as_csv, _ = await listed("--all", "--output", "csv")
+    _, nothing, _ = await listed("--output", "csv", "--policy", "KEYS_CHECK")
+
+    read = list(csv.DictReader(io.StringIO(as_csv, newline="")))
+    header = as_csv.partition("\r\n")[0]
+    assert nothing == header + "\r\n"
+    assert [
+        {name: json.loads(value) if name in ("labels", "annotations") else value or None for name, value in row.items()}
+        for row in read
+    ] == json.loads(as_json)
+    assert {datetime.fromisoformat(row["active_since"]).utcoffset().total_seconds() for row in read} == {0}
+
+
+async def test_commands_that_read_work_on_a_standby(command, outage_postgres: OutagePostgres, tmp_path) -> None:
+    await record(outage_postgres.database_dsn)
+    outage_postgres.become_standby()
+    file = tmp_path / "incident.test.yml"
+    period = ("--participant", PARTICIPANT, "--from", "2026-03-10T12:00:00Z", "--to", "2026-03-10T12:05:01Z")
+    read = [
+        ("alerts", "--all"),
+        ("audit", "verify"),
+        ("explain", "DictRateLimitTokensLow", "--at", "2026-03-10T12:05:00Z", "--rules", str(RULES)),
+        ("rules", "backtest", str(RULES), "--since", "2026-03-10T12:00:00Z", "--until", "2026-03-10T12:10:00Z"),
+        ("rules", "capture", str(RULES), *period, "--output-file", str(file)),
+        ("migrate", "status"),
+    ]
+
+    done = [
+        await asyncio.to_thread(command, *arguments, DATABASE__DSN=outage_postgres.database_dsn) for arguments in read
+    ]
+    code, _, refused = await asyncio.to_thread(command, "migrate", "up", DATABASE__DSN=outage_postgres.migrator_dsn)
+
+    assert [(arguments[0], ended, err) for arguments, (ended, _, err) in zip(read, done, strict=True) if ended] == []
+    assert "BucketEmpty" in done[0][1]
+    assert "none changed" in done[1][1]
+    assert file.exists()
+    assert (code, refused) == (1, "dict-rate-limit: the server takes no writes: it is a standby\n")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"password": "wrong"}, 'password authentication failed for user "dict_rate_limit_writer"'),
+        ({"dbname": "absent"}, 'database "absent" does not exist'),
+        ({"user": "nobody"}, 'password authentication failed for user "nobody"'),
+        ({"dbname": "postgres"}, "no pg_hba.conf entry for host"),
+    ],
+    ids=lambda given: " ".join(given.values()) if isinstance(given, dict) else "",
+)
+def test_a_connection_that_the_server_refuses_is_told_in_its_words(command, outage_postgres, wrong, said) -> None:
+    outage_postgres.require_passwords("superuser's", databases="dict_rate_limit,absent")
+    dsn = make_conninfo(outage_postgres.database_dsn, **wrong)
+
+    told = [
+        command(*line.split(), DATABASE__DSN=dsn)
+        for line in (
+            "alerts",
+            "audit verify",
+            "migrate status",
+            "migrate up",
+            f"explain DictRateLimitTokensLow --rules {RULES}",
+            f"rules backtest {RULES}",
+            f"rules capture {RULES} --participant 12345678 --from 1h --to 0",
+        )
+    ]
+
+    for code, out, err in told:
+        assert (code, out) == (1, "")
+        assert err.startswith("dict-rate-limit: PostgreSQL refused the connection: ")
+        assert said in err
+        assert err.count("\n") == 1

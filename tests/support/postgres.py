@@ -132,11 +132,20 @@ class PostgresServer:
         shutil.rmtree(self._data)
         subprocess.run(["cp", "-a", str(copy), str(self._data)], check=True)
 
-    def require_passwords(self, superusers: str) -> None:
-        """From now on everybody needs a password (SCRAM); the superuser's is given."""
+    def become_standby(self) -> None:
+        """Starts the server again as a standby, in recovery for good: it answers, and takes no writes."""
+        self.stop("fast")
+        signal_file = self._data / "standby.signal"
+        signal_file.touch()
+        if self._user is not None:
+            os.chown(signal_file, self._user.pw_uid, self._user.pw_gid)
+        self.start()
+
+    def require_passwords(self, superusers: str, *, databases: str = "all") -> None:
+        """From now on everybody needs a password (SCRAM), and gets to ``databases`` only; the superuser's is given."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(sql.Literal(superusers)))
-        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        (self._data / "pg_hba.conf").write_text(f"host {databases} all 127.0.0.1/32 scram-sha-256\n")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "fast", "stop")
         self.start()
 

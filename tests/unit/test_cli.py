@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from exporter import __version__
+from exporter import __version__, cli
 from tests.support.commands import commands
 from tests.support.program import RULES
 
@@ -34,12 +34,59 @@ def test_help_lists_every_command(command) -> None:
     }
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["run", "--nonsense"], ["demo", "--duration", "soon"]])
-def test_wrong_usage_ends_with_2(command, arguments) -> None:
-    code, _, err = command(*arguments)
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nonsense", "No such command 'nonsense'. Try 'dict-rate-limit --help'."),
+        ("alert", "No such command 'alert'. Did you mean 'alerts'? Try 'dict-rate-limit --help'."),
+        ("run --nonsense", "run: No such option '--nonsense'. Try 'dict-rate-limit run --help'."),
+        ("alerts x y", "alerts: Got unexpected extra arguments (x y). Try 'dict-rate-limit alerts --help'."),
+        ("rules check", "rules check: Missing argument 'FILE...'. Try 'dict-rate-limit rules check --help'."),
+        (
+            "demo --duration soon",
+            (
+                "demo: Invalid value for '--duration': 'soon' is not a duration; write it as 15s, 5m or 1h30m. "
+                "Try 'dict-rate-limit demo --help'."
+            ),
+        ),
+        (
+            "bridge-simulator --tls.ca-file ca.pem",
+            (
+                "bridge-simulator: --tls.ca-file needs --tls.cert-file and --tls.key-file: without them it is plaintext. "
+                "Try 'dict-rate-limit bridge-simulator --help'."
+            ),
+        ),
+        (
+            "bridge-simulator --tls.cert-file cert.pem",
+            "bridge-simulator: --tls.cert-file needs --tls.key-file. Try 'dict-rate-limit bridge-simulator --help'.",
+        ),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_one_line(command, line, said) -> None:
+    assert command(*line.split()) == (2, "", f"dict-rate-limit: {said}\n")
 
-    assert code == 2
-    assert "Error" in err
+
+@pytest.mark.parametrize("line", ["", "rules", "config"])
+def test_without_a_command_there_is_help(command, line) -> None:
+    code, out, err = command(*line.split())
+
+    assert (code, out) == (2, "")
+    assert "Commands:" in err
+
+
+def test_a_defect_of_the_program_is_one_line_and_at_debug_a_traceback(command, monkeypatch) -> None:
+    def broken(_: object) -> dict[str, object]:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(cli, "masked", broken)
+
+    code, _, plain = command("config", "check")
+    _, _, debugged = command("config", "check", "--log.level", "debug")
+
+    assert code == 1
+    assert plain.startswith("dict-rate-limit: this should not have happened: KeyError: 'gone'; ")
+    assert plain.count("\n") == 1
+    assert "Traceback" in debugged
 
 
 def test_config_check_prints_what_is_in_force_with_secrets_masked(command) -> None:
@@ -98,7 +145,7 @@ def test_a_database_that_is_away_ends_with_1_and_one_line_that_says_why(command,
     code, _, err = command(*asked, DATABASE__DSN="postgresql://u:hush@127.0.0.1:1/d", DATABASE__CONNECT_TIMEOUT="10s")
 
     assert code == 1
-    assert err.startswith("dict-rate-limit: PostgreSQL does not answer: ")
+    assert err.startswith("dict-rate-limit: no connection to PostgreSQL: ")
     assert "Connection refused" in err
     assert err.count("\n") == 1
     assert "hush" not in err

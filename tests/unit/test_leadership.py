@@ -328,7 +328,7 @@ async def test_a_schema_of_another_version_does_not_stop_the_polling(monkeypatch
     ("answer", "level", "said"),
     [
         (None, "INFO", "waiting: other:1 leads"),
-        (DatabaseUnavailable("away"), "ERROR", "database unreachable: away"),
+        (DatabaseUnavailable("away"), "ERROR", "database unusable: away"),
         (SchemaMismatch("run migrate up"), "ERROR", "schema mismatch: run migrate up"),
         (7, "INFO", "leading: epoch 7"),
     ],

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from exporter.alerts.alert import AlertState, Reason
-from exporter.listing import _json, as_of, table
+from exporter.listing import as_of, shown, table
 from exporter.store.reader import AtWork
 from tests.support.builders import alert, at
 
@@ -27,11 +27,22 @@ def test_days_are_shown_as_such() -> None:
 
 
 def test_json_holds_every_field_with_times_in_utc() -> None:
-    (shown,) = json.loads(_json([alert(value=float("inf"))]))
+    (told,) = json.loads(shown([alert(value=float("inf"))], "json"))
 
-    assert shown["value"] == "inf"
-    assert shown["firing_since"] == "2026-03-10T12:00:00+00:00"
-    assert shown["labels"]["alertname"] == "TokensLow"
+    assert told["value"] == "inf"
+    assert told["firing_since"] == "2026-03-10T12:00:00+00:00"
+    assert told["labels"]["alertname"] == "TokensLow"
+
+
+def test_csv_has_a_header_and_ends_its_lines_as_rfc_4180_says() -> None:
+    made = alert(policy=None, annotations={"summary": 'low, or "nearly"'})
+
+    header, line, rest = shown([made], "csv").split("\r\n")
+
+    assert header.startswith("alertname,severity,state,participant,policy,active_since,firing_since,resolved_at,value,")
+    assert line.startswith("TokensLow,warning,firing,12345678,,2026-03-10T12:00:00+00:00,2026-03-10T12:00:00+00:00,,85")
+    assert line.endswith('"{""summary"": ""low, or \\""nearly\\""""}"')
+    assert rest == ""
 
 
 def test_how_fresh_alerts_are_and_who_leads_is_said() -> None:

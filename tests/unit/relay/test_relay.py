@@ -380,7 +380,7 @@ async def test_a_database_that_is_away_is_no_failure_of_the_broker(caplog) -> No
     relaying = await relayed(outbox, Broker())
 
     assert relaying.failures == [0]
-    assert "events wait for the database: away" in caplog.messages
+    assert "database unusable: away" in caplog.messages
 
 
 async def test_an_event_that_the_broker_had_when_it_was_sent_again_is_published_once() -> None:
