@@ -13,6 +13,7 @@ RUN uv sync --frozen --no-dev --no-install-project
 COPY exporter exporter
 COPY migrations migrations
 COPY rules rules
+COPY docs/man docs/man
 # The lock that uv leaves is writable to everybody.
 RUN uv sync --frozen --no-dev --no-editable && rm /opt/dict-rate-limit/.lock
 

@@ -1,4 +1,4 @@
-"""Writes the references from the code: configuration, metrics, commands.
+"""Writes the references from the code: configuration, metrics, commands, manual pages.
 
     python -m docs.generate
 
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 import click
 import msgspec
 
+from docs import manual
+from docs.manual import context_of, walked
 from exporter.cli import cli
 from exporter.config import ENVIRONMENT_PREFIX, Duration, Secret, keys
 from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES
@@ -55,7 +57,8 @@ ABSENT: Final = {
 def references() -> dict[Path, str]:
     """Returns what each reference should hold, by file."""
     made: dict[str, Callable[[], str]] = {"configuration.md": configuration, "metrics.md": metrics, "cli.md": commands}
-    return {DOCS / name: replaced((DOCS / name).read_text("utf-8"), make()) for name, make in made.items()}
+    replacing = {DOCS / name: replaced((DOCS / name).read_text("utf-8"), make()) for name, make in made.items()}
+    return replacing | manual.pages()
 
 
 def replaced(page: str, generated: str) -> str:
@@ -166,7 +169,7 @@ def commands() -> str:
     for name, command in walked(cli, "dict-rate-limit"):
         options = _options(command)
         reads_configuration = shared <= {option.opts[0] for option in options}
-        context = click.Context(command, info_name=name)
+        context = context_of(name, command)
         parts += [f"## {name}", inspect.cleandoc(command.help or "")]
         parts.append(f"```\n{name} {' '.join(command.collect_usage_pieces(context))}\n```")
         own = [o for o in options if not (reads_configuration and o.opts[0] in shared)]
@@ -177,16 +180,6 @@ def commands() -> str:
         if reads_configuration:
             parts.append("Also the flags of every command that reads the configuration.")
     return "\n\n".join(parts)
-
-
-def walked(group: click.Group, prefix: str) -> Iterator[tuple[str, click.Command]]:
-    """Yields every command that does something, with its whole name."""
-    for name, command in sorted(group.commands.items()):
-        whole = f"{prefix} {name}"
-        if isinstance(command, click.Group):
-            yield from walked(command, whole)
-        else:
-            yield whole, command
 
 
 def row(*cells: str) -> str:
@@ -279,7 +272,10 @@ def _option(option: click.Option) -> str:
 
 
 def main() -> None:
-    """Writes every reference."""
+    """Writes every reference; a manual page of a command that is gone goes, too."""
+    manual.FOLDER.mkdir(exist_ok=True)
+    for old in set(manual.FOLDER.iterdir()) - references().keys():
+        old.unlink()
     for file, content in references().items():
         file.write_text(content, "utf-8")
 

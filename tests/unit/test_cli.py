@@ -52,8 +52,8 @@ def test_help_lists_every_command(command) -> None:
         (
             "bridge-simulator --tls.ca-file ca.pem",
             (
-                "bridge-simulator: --tls.ca-file needs --tls.cert-file and --tls.key-file: without them it is plaintext. "
-                "Try 'dict-rate-limit bridge-simulator --help'."
+                "bridge-simulator: --tls.ca-file needs --tls.cert-file and --tls.key-file: "
+                "without them it is plaintext. Try 'dict-rate-limit bridge-simulator --help'."
             ),
         ),
         (

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import manual
 from exporter import __version__
 from tests.support.program import ROOT
 
@@ -110,6 +111,24 @@ def test_the_wheel_holds_every_file_of_the_program_and_nothing_else(wheel) -> No
 
     assert {name for name in names if name.startswith("exporter/")} == package
     assert all(name.startswith(("exporter/", "dict_rate_limit_exporter-")) for name in names)
+
+
+def test_the_wheel_brings_a_manual_page_for_the_program_and_each_command(wheel) -> None:
+    names = [Path(name) for name in zipfile.ZipFile(wheel).namelist() if "/share/man/" in name]
+
+    assert {name.parent.as_posix() for name in names} == {
+        f"dict_rate_limit_exporter-{__version__}.data/data/share/man/man1"
+    }
+    assert {name.name for name in names} == {page.name for page in manual.pages()}
+    assert {"dict-rate-limit.1", "dict-rate-limit-rules-backtest.1"} <= {name.name for name in names}
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+@pytest.mark.parametrize("page", manual.pages(), ids=lambda page: page.stem)
+def test_a_manual_page_is_what_man_understands(page) -> None:
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-b", page], capture_output=True, text=True, check=True)
+
+    assert done.stderr == ""
 
 
 def test_the_wheel_has_the_command(wheel) -> None:
