@@ -1,6 +1,6 @@
 """Commands that look into the stored past: ``rules backtest``, ``rules capture``, ``explain``.
 
-Exit codes: 0 done, 1 the work failed (no history, a rule file that does not load), 2 wrong usage or configuration.
+Exit codes: 0 done, 1 the work failed (no history), 2 wrong usage or configuration, a rule file that does not load.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def test_a_bad_rule_file_ends_the_start_naming_file_and_line(
 
     code, words = ends(start, "run", **settings, DATABASE__DSN=database_dsn, RULES__FILES=file)
 
-    assert code == 1
+    assert code == 2
     assert f"{file}:" in words
     assert said in words
 

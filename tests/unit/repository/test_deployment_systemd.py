@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.ending import WRONG
 from tests.support.deployed import settings_of, understood, unit_commands, unit_lines
 
 
@@ -11,10 +12,21 @@ def test_the_program_can_see_its_own_memory_and_cpu() -> None:
 
 
 def test_the_program_understands_the_units_commands() -> None:
-    assert [understood(arguments) for arguments in unit_commands()] == ["config check", "run"]
+    assert [understood(arguments) for arguments in unit_commands()] == ["run"]
     assert {
         arguments[-2:] == ["--config.file", "/etc/dict-rate-limit/config.yml"] for arguments in unit_commands()
     } == {True}
+
+
+def test_what_a_restart_cannot_mend_is_not_started_again_and_the_rest_is_without_end() -> None:
+    assert set(unit_lines()) >= {
+        ("Restart", "always"),
+        ("RestartSec", "10s"),
+        ("RestartPreventExitStatus", str(WRONG)),
+        ("StartLimitIntervalSec", "0"),
+    }
+    # systemd does not look at RestartPreventExitStatus where one of these ends with it.
+    assert [key for key, _ in unit_lines() if key.startswith("ExecStartP")] == []
 
 
 def test_the_program_takes_the_units_environment(tmp_path) -> None:
