@@ -14,6 +14,7 @@ from exporter.bridge.credentials import server_credentials
 from exporter.errors import ConfigurationError
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import categories_of
+from exporter.sockets import why_not
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -85,7 +86,7 @@ class FeedServer:
             else:
                 self.port = server.add_secure_port(address, self._credentials())
         except RuntimeError as error:
-            raise ConfigurationError(f"feed.listen_address: cannot listen on {address}: {error}") from error
+            raise ConfigurationError(f"feed.listen_address: cannot listen on {address}: {why_not(address)}") from error
         await server.start()
         self._server = server
         log.info("the feed listens", extra={"address": address, "port": self.port})

@@ -16,6 +16,7 @@ from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, Ge
 from exporter.errors import ConfigurationError
 from exporter.simulator.scenario import load
 from exporter.simulator.world import Refusal, World, ispbs
+from exporter.sockets import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ async def start(
         else:
             port = server.add_secure_port(address, server_credentials(tls, client_required=bool(tls.ca_file)))
     except RuntimeError as error:
-        raise ConfigurationError(f"cannot listen on {address}: {error}") from error
+        raise ConfigurationError(f"--listen-address: cannot listen on {address}: {why_not(address)}") from error
     await server.start()
     return Simulator(server, world, names, f"{address.rpartition(':')[0]}:{port}", port)
 

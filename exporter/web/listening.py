@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import ExitStack
 from typing import Final
 
 from exporter.addresses import listen_addresses
 from exporter.errors import ConfigurationError
+from exporter.sockets import reason
 
 BACKLOG: Final = 1024
 
 
-def listen(addresses: str) -> list[socket.socket]:
-    """Returns listening sockets for ``host:port``, several separated by commas.
+KEY: Final = "web.listen_address"
+
+
+def listen(addresses: str, key: str = KEY) -> list[socket.socket]:
+    """Returns listening sockets for ``host:port``, several separated by commas; errors name the ``key``.
 
     An IPv6 host is written in brackets. No host, and ``[::]`` too as in Prometheus,
     mean every interface, of IPv4 as well. Raises ConfigurationError, and listens on
     nothing then.
     """
-    parsed = listen_addresses("web.listen_address", addresses)
+    parsed = listen_addresses(key, addresses)
     with ExitStack() as opened:
         made: list[socket.socket] = []
         for host, port in parsed:
@@ -29,7 +32,7 @@ def listen(addresses: str) -> list[socket.socket]:
                 sockets = _bind("" if of_both else host, port)
             except OSError as error:
                 address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                raise ConfigurationError(f"web.listen_address: cannot listen on {address}: {_reason(error)}") from error
+                raise ConfigurationError(f"{key}: cannot listen on {address}: {reason(error)}") from error
             for one in sockets:
                 opened.enter_context(one).setblocking(False)
             made += sockets
@@ -58,10 +61,3 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             port = one.getsockname()[1]
         opened.pop_all()
         return made
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return str(error.strerror).lower()
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return reason[:1].lower() + reason[1:]
