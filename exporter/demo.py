@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import tempfile
 from contextlib import AsyncExitStack, suppress
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.addresses import listen_addresses
 from exporter.config import (
     BridgeSettings,
     DatabaseSettings,
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from exporter.buckets.observation import View
 
 TOPIC: Final = "persistent://lb-conn/dict/rate-limit-alerts"
-POLL_INTERVAL_SECONDS: Final = 5.0
+POLL_INTERVAL_SECONDS: Final = 10.0
+"""What POLICIES_LIST can pay for: it refills six tokens a minute."""
+
+SHOWN_EVERY_SECONDS: Final = 5.0
+"""How often there is a line where no table can be redrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,17 @@ class Ready:
 
 
 async def run_demo(*, duration_seconds: float | None, scenario: str, participants: int, listen_address: str) -> None:
-    """Runs until SIGINT, SIGTERM, SIGHUP or the end of ``duration_seconds``. Raises DictRateLimitError."""
-    require_wheels()
-    listen_addresses("--web.listen-address", listen_address)
+    """Runs until SIGINT, SIGTERM, SIGHUP, the end of ``duration_seconds``, or of whoever reads what it says.
+
+    Raises DictRateLimitError.
+    """
+    _check(scenario, listen_address)
     from exporter.service import run_both
 
     stop = _stop_on_signals()
+    logging.getLogger("exporter.alerts").setLevel(logging.CRITICAL)  # events tell of them
     async with AsyncExitStack() as stack:
-        screen = Screen()
+        screen = Screen(left=stop.set)
         setting_up = asyncio.create_task(_set_up(scenario, participants, listen_address, screen, stack))
         if not await _ended_before(stop, setting_up):
             return
@@ -64,19 +71,31 @@ async def run_demo(*, duration_seconds: float | None, scenario: str, participant
         running: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         service = asyncio.create_task(run_both(ready.settings, stop=stop, started=running.set_result))
         consumer = asyncio.create_task(_print_events(ready.service_url, screen))
-        await asyncio.wait([running, service], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            screen.addresses(running.result().address, ready.dsn, ready.service_url, ready.bridge)
-            showing = asyncio.create_task(_show(screen, running.result().views))
-            stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait(
-                [stopping, service, consumer], timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            await _end(showing, stopping)
-        stop.set()
+        parts = [asyncio.create_task(stop.wait()), service, consumer]
+        try:
+            await asyncio.wait([running, *parts], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                screen.addresses(running.result().address, ready.dsn, ready.service_url, ready.bridge)
+                parts.append(asyncio.create_task(_show(screen, running.result().views)))
+                await asyncio.wait(parts, timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # What it needs is there until it has ended.
+            stop.set()
+            await asyncio.wait([service])
         await service
-        await _end(consumer)
+        await _end(*parts)
         screen.close()
+
+
+def _check(scenario: str, listen_address: str) -> None:
+    """Raises ConfigurationError for what would be refused when everything else has started."""
+    from exporter.simulator.scenario import load
+    from exporter.web.listening import listen
+
+    require_wheels()
+    load(scenario)
+    for one in listen(listen_address, "--web.listen-address"):
+        one.close()
 
 
 async def _set_up(
@@ -86,9 +105,9 @@ async def _set_up(
     from exporter.simulator.server import start as start_simulator
     from exporter.store import migrations
 
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dict-rate-limit-demo-")))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dict-demo-")))
     screen.say("starting PostgreSQL ...")
-    dsn = await start_postgres(folder / "postgres", stack)
+    dsn = await start_postgres(folder / "pg", stack)
     screen.say("starting the broker ...")
     service_url = await start_broker(folder / "broker", stack)
     screen.say("migrating the database ...")
@@ -172,4 +191,4 @@ async def _print_events(service_url: str, screen: Screen) -> None:
 async def _show(screen: Screen, views: Callable[[], Mapping[Ispb, View]]) -> None:
     while True:
         screen.buckets(views())
-        await asyncio.sleep(1 if screen.live else POLL_INTERVAL_SECONDS)
+        await asyncio.sleep(1 if screen.live else SHOWN_EVERY_SECONDS)

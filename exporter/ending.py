@@ -54,7 +54,7 @@ def _verdict(error: Exception) -> tuple[str, int]:
     if isinstance(error, DictRateLimitError):
         return str(error), WRONG if isinstance(error, (ConfigurationError, RuleFileInvalid)) else FAILED
     if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
-        _give_up_stdout()
+        give_up_stdout()
         return f"standard output cannot be written to: {error.strerror}", FAILED
     told = " ".join(str(error).split())
     return (
@@ -81,6 +81,6 @@ def say(line: str) -> None:
         click.echo(f"dict-rate-limit: {line}", err=True)
 
 
-def _give_up_stdout() -> None:
-    """Python would try again at its end to write what is left, and complain."""
+def give_up_stdout() -> None:
+    """Lets what is still written go nowhere. Python would try again at its end to write what is left, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from exporter.store.writer import LastPoll, Restored, Writer
 
 log = logging.getLogger(__name__)
+alert_log = logging.getLogger("exporter.alerts")
+"""What alerts do, apart from what this program does: whoever shows them otherwise can leave it out."""
 
 BATCH_POLLS = 32
 """At most so many polls share a commit."""
@@ -454,7 +456,7 @@ class Reconciler:
         level = logging.INFO
         if alert.state is AlertState.FIRING:
             level = logging.ERROR if alert.severity is Severity.CRITICAL else logging.WARNING
-        log.log(
+        alert_log.log(
             level,
             "alert %s",
             alert.state,

@@ -12,26 +12,48 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from exporter.ending import give_up_stdout
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import View, VisibleBucket
 
 SHOWN_BUCKETS: Final = 12
 SHOWN_EVENTS: Final = 10
+TABLE_EDGES: Final = 3
+"""Lines that a table takes beside its rows: its head, and one above and below."""
+
 WIDE: Final = 110
 """Columns that the level bars need, beside whole names and figures."""
 
 
-class Screen:
-    """Shows addresses, buckets and events as they come. ``close`` gives the terminal back."""
+class _Output(Console):
+    """Stdout. A reader that has left is told of, and not written to any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: Callable[[], None]) -> None:
+        super().__init__(highlight=False)
+        self._left = left
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        give_up_stdout()
+        self._left()
+
+
+class Screen:
+    """Shows addresses, buckets and events as they come. ``close`` gives the terminal back.
+
+    ``left`` is called when whoever reads stdout has left.
+    """
+
+    def __init__(self, left: Callable[[], None] = lambda: None) -> None:
         self.live = sys.stdout.isatty()
         self.firing = 0
         self.resolved = 0
-        self._console = Console(highlight=False)
+        self._console: Console = _Output(left)
+        self._addresses = Text()
         self._events: deque[str] = deque(maxlen=SHOWN_EVENTS)
         self._live: Live | None = None
 
@@ -39,18 +61,24 @@ class Screen:
         self._console.print(line, soft_wrap=True)
 
     def addresses(self, web: str, dsn: str, broker: str, bridge: str) -> None:
-        self.say("")
-        self.say(f"  metrics      http://{web}/metrics")
-        self.say(f"  status page  http://{web}/")
-        self.say(f"  PostgreSQL   {dsn}")
-        self.say(f"  broker       {broker}")
-        self.say(f"  Bridge       {bridge} (simulated)")
-        self.say("")
-        self.say("Traffic drains a bucket soon; watch the alert fire, and resolve. Ctrl-C ends the demo.")
+        lines = [
+            f"  metrics      http://{web}/metrics",
+            f"  status page  http://{web}/",
+            f"  PostgreSQL   {dsn}",
+            f"  broker       {broker}",
+            f"  Bridge       {bridge} (simulated)",
+            "",
+            "Within half a minute KEYS_CHECK runs low: an alert fires, and resolves. Ctrl-C ends the demo.",
+        ]
         self.say("")
         if self.live:
+            self._addresses = Text("\n".join(lines), overflow="fold")
             self._live = Live(console=self._console, auto_refresh=False, transient=False)
             self._live.start()
+            self.buckets({})
+            return
+        for line in (*lines, ""):
+            self.say(line)
 
     def event(self, body: Mapping[str, Any]) -> None:
         """An event as it arrived from the broker."""
@@ -76,13 +104,7 @@ class Screen:
             key=lambda row: -row[1].observation.bucket.utilization_percent,
         )
         if self._live is not None:
-            width, height = self._console.size
-            events = list(self._events)
-            while sum(len(event) // width + 1 for event in events) > height // 2:
-                events.pop(0)
-            room = height - 2 - sum(len(event) // width + 1 for event in events)
-            table = self._table(rows[: min(SHOWN_BUCKETS, room)], bars=width >= WIDE)
-            self._live.update(Group(table, Text("\n".join(events))), refresh=True)
+            self._live.update(self._fitting(rows), refresh=True)
         elif rows:
             view, worst = rows[0]
             bucket = worst.observation.bucket
@@ -96,6 +118,24 @@ class Screen:
         if self._live is not None:
             self._live.stop()
         self.say(f"{self.firing} firing and {self.resolved} resolved events arrived from the broker")
+
+    def _fitting(self, rows: list[tuple[View, VisibleBucket]]) -> Group:
+        """Returns as much as the terminal has room for: all addresses, the last events, the first of the rows."""
+        width, height = self._console.size
+        left = height - 1 - self._lines(self._addresses)
+        events: list[Text] = []
+        for event in reversed(self._events):
+            shown = Text(event, overflow="fold")
+            if self._lines(shown) + sum(map(self._lines, events)) > left // 2:
+                break
+            events.insert(0, shown)
+        room = left - sum(map(self._lines, events)) - TABLE_EDGES
+        shown_rows = rows[: min(SHOWN_BUCKETS, max(0, room))]
+        table: list[Text | Table] = [Text(), self._table(shown_rows, bars=width >= WIDE), Text()] if shown_rows else []
+        return Group(self._addresses, *table, *events)
+
+    def _lines(self, text: Text) -> int:
+        return len(text.wrap(self._console, self._console.width, overflow="fold"))
 
     def _table(self, rows: list[tuple[View, VisibleBucket]], *, bars: bool) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True, padding=(0, 1))
@@ -115,7 +155,14 @@ class Screen:
                 *[Text("█" * left + "░" * (20 - left), style=colour)] * bars,
                 Text(f"{bucket.available_tokens}/{bucket.capacity}", style=colour),
                 "" if rate is None else f"{rate:.0f}",
-                "" if empty is None else "never" if empty == float("inf") else f"{empty:.0f}s",
-                f"{bucket.recovery_eta_seconds:.0f}s",
+                "" if empty is None else "never" if empty == float("inf") else _duration(empty),
+                _duration(bucket.recovery_eta_seconds),
             )
         return table
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f}{name}"
+    return f"{seconds:.0f}s"

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from tests.support import remains, truth
 from tests.support.metrics import TEN_SAMPLES
-from tests.support.program import Program, wait_until
+from tests.support.program import ROOT, Program, wait_until
 
 
 @pytest.fixture
@@ -95,6 +97,38 @@ def test_a_port_that_is_taken_ends_the_demo_with_one_line(demo, start) -> None:
     start(second)
 
     assert second.wait(120) == 2
-    assert second.output().splitlines()[3:] == [
-        f"dict-rate-limit: web.listen_address: cannot listen on 127.0.0.1:{demo.port}: address already in use"
-    ]
+    assert second.output() == (
+        f"dict-rate-limit: --web.listen-address: cannot listen on 127.0.0.1:{demo.port}: address already in use\n"
+    )
+
+
+def test_what_it_cannot_play_is_told_before_anything_starts(start) -> None:
+    program = start(Program("demo", "--scenario", "nope"))
+
+    assert program.wait(120) == 2
+    assert program.output().startswith("dict-rate-limit: nope: no such scenario file; the shipped scenarios are ")
+    assert program.output().count("\n") == 1
+
+
+def test_half_a_minute_is_enough_to_see_an_alert_fire_and_resolve_and_the_demo_harms_nothing(demo, start) -> None:
+    demo.end()
+    short = start(Program("demo", "--web.listen-address", f"127.0.0.1:{demo.port}", "--duration", "30s"))
+
+    assert short.wait(120) == 0
+
+    events = re.findall(r"event (firing|resolved) +\w+ +(\w+) .* (\w+)  \d+% used", short.output())
+    assert {state for state, _, policy in events if policy == "KEYS_CHECK"} == {"firing", "resolved"}
+    assert {policy for _, _, policy in events} == {"KEYS_CHECK"}
+    assert "level=" not in short.output(), "log lines are not for who looks at the demo"
+
+
+def test_a_reader_that_leaves_ends_the_demo_without_a_word() -> None:
+    command = [sys.executable, "-m", "exporter", "demo", "--web.listen-address", "127.0.0.1:0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert (process.returncode, first, said) == (0, "starting PostgreSQL ...\n", "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
-from exporter.screen import Screen
+from exporter.screen import Screen, _duration
 from tests.support.builders import bucket, observed, poll, view
 
 EVENT = {
@@ -71,7 +72,35 @@ def test_a_small_terminal_shows_whole_names_and_the_last_event() -> None:
     screen.buckets({"12345678": seen})
     screen.close()
 
-    drawn = screen._console.file.getvalue().rpartition("ISPB")[2]
+    drawn = screen._console.file.getvalue().rpartition("metrics  ")[2]
     assert "12345678 00_READ_PARTICIPANT_ANTISCAN_ 36000/36000" in drawn
     assert re.search(r"Projected19\s+12345678\s+KEYS_CHECK\s+42% used", drawn)
     assert len(drawn.splitlines()) <= 24
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (60, 12), (200, 8)])
+def test_however_small_the_terminal_the_addresses_stay_and_all_fits(width, height) -> None:
+    screen = Screen()
+    screen.live = True
+    screen._console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None)
+    seen = view(poll(*(bucket(36_000, policy=f"{n:02}_READ_PARTICIPANT_ANTISCAN_") for n in range(20))))
+
+    screen.addresses("127.0.0.1:9862", f"postgresql://postgres@/?host=/{'a' * 60}", "pulsar://x", "127.0.0.1:1")
+    for number in range(20):
+        screen.event(EVENT | {"alertname": f"DictRateLimitExhaustionProjected{number}", "policy": "KEYS_CHECK"})
+    drawn = screen._console.render_lines(screen._fitting([(seen, b) for b in seen.buckets.values()]), pad=False)
+    text = "\n".join("".join(part.text for part in line) for line in drawn)
+
+    assert len(drawn) < height or height < 12
+    for address in ("http://127.0.0.1:9862/metrics", "pulsar://x", "127.0.0.1:1 (simulated)"):
+        assert address in text
+    if height > 20:
+        assert "36000/36000" in text
+        assert "Projected19" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0s"), (119, "119s"), (120, "2m"), (7_199, "120m"), (7_200, "2h"), (172_800, "2d")]
+)
+def test_a_duration_is_short(seconds, shown) -> None:
+    assert _duration(seconds) == shown
