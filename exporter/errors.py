@@ -141,7 +141,14 @@ class DatabaseUnusable(StoreError):
 
 
 class DatabaseUnavailable(DatabaseUnusable):
-    """PostgreSQL does not answer."""
+    """PostgreSQL does not answer.
+
+    ``is_away`` is False where it answered that it could not do this one thing now, such as wait for a lock any longer.
+    """
+
+    def __init__(self, message: str | None = None, *, is_away: bool = True) -> None:
+        super().__init__(message)
+        self.is_away = is_away
 
 
 class SchemaMismatch(DatabaseUnusable):

@@ -274,7 +274,7 @@ class Reconciler:
             except DatabaseUnusable as error:
                 # Whether the last commit took place is not known: the database tells.
                 self._restored = False
-                if isinstance(error, DatabaseUnavailable):
+                if isinstance(error, DatabaseUnavailable) and error.is_away:
                     self._outage.noticed(error)
                 elif self._reminder.is_due(str(error)):
                     log.warning("polls wait for the database: %s", error, extra={"waiting": len(self._inbox)})

@@ -286,10 +286,10 @@ class Reconciling:
         complete = False
         try:
             done = await maintain(self._database, self._settings.database.retention_months)
-        except DatabaseUnavailable as error:
-            self._outage.noticed(error)
         except DatabaseUnusable as error:
-            if self._reminder.is_due(str(error)):
+            if isinstance(error, DatabaseUnavailable) and error.is_away:
+                self._outage.noticed(error)
+            elif self._reminder.is_due(str(error)):
                 log.warning("partitions wait for the database: %s", error)
         else:
             complete = done.complete

@@ -93,10 +93,10 @@ class Relay:
                 except BrokerUnavailable as error:
                     self._in_trouble(str(error))
                     self._failures += 1
-                except DatabaseUnavailable as error:
-                    self._outage.noticed(error)
                 except DatabaseUnusable as error:
-                    if self._reminder.is_due(str(error)):
+                    if isinstance(error, DatabaseUnavailable) and error.is_away:
+                        self._outage.noticed(error)
+                    elif self._reminder.is_due(str(error)):
                         log.warning("events wait for the database: %s", error)
                 await asyncio.sleep(backoff_seconds(self._failures, random.random()))  # noqa: S311 - not a secret
         finally:

@@ -336,11 +336,16 @@ def _translated(error: psycopg.Error, said: str) -> StoreError:
     if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
         return ReconciliationRefused(f"PostgreSQL refused the rows: {said}")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)):
-        if isinstance(error, pg.ReadOnlySqlTransaction):
-            return DatabaseUnavailable(f"{TAKES_NO_WRITES}: {said}")
-        what = "does not answer" if error.sqlstate is None else "answers"
-        return DatabaseUnavailable(f"PostgreSQL {what}: {said}")
+        return _unavailable(error, said)
     return StoreError(f"PostgreSQL: {said}")
+
+
+def _unavailable(error: psycopg.Error, said: str) -> DatabaseUnavailable:
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        return DatabaseUnavailable(f"{TAKES_NO_WRITES}: {said}")
+    if error.sqlstate is None or isinstance(error, (pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow)):
+        return DatabaseUnavailable(f"PostgreSQL does not answer: {said}")
+    return DatabaseUnavailable(f"PostgreSQL answers: {said}", is_away=False)
 
 
 def _not_as_it_should_be(error: psycopg.Error, said: str) -> StoreError:
