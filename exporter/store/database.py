@@ -79,14 +79,17 @@ _SET_LOCAL: Final = "; ".join(
 )
 
 # Whether a server takes writes. A default of the role, the database or the session is overruled;
-# a default of the whole server is how an old primary is fenced.
-_LOOK: Final = """
+# a default of the whole server is how an old primary is fenced. In a transaction of its own: a standby
+# refuses one that is serializable by default.
+_LOOK: Final = b"""
+BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY;
 SELECT pg_catalog.pg_is_in_recovery(),
        CASE WHEN pg_catalog.current_setting('default_transaction_read_only') = 'on'
             THEN (SELECT source
                     FROM pg_catalog.pg_settings
                    WHERE name = 'default_transaction_read_only'
-                     AND source IN ('default', 'environment variable', 'configuration file', 'command line')) END
+                     AND source IN ('default', 'environment variable', 'configuration file', 'command line')) END;
+COMMIT
 """
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECONDS: Final = Struct("!q")
@@ -139,7 +142,11 @@ class Database:
 
     async def _check(self, connection: _Connection) -> None:
         """Closes a connection that is of no use, and raises psycopg.OperationalError: the pool makes another."""
-        why = self._refusal = await self._useless(connection)
+        try:
+            why = self._refusal = await self._useless(connection)
+        except psycopg.Error as error:
+            self._refusal = _said(error)
+            raise
         if why is not None:
             await connection.close()
             raise psycopg.OperationalError(why)
@@ -232,7 +239,9 @@ async def begin(connection: psycopg.AsyncConnection[Any], *, writes: bool) -> No
 
 async def refuses_writes(connection: psycopg.AsyncConnection[Any]) -> str | None:
     """Returns why the server takes no writes; None: it does."""
-    row = await (await connection.execute(_LOOK)).fetchone()
+    cursor = await connection.execute(_LOOK)
+    cursor.nextset()
+    row = await cursor.fetchone()
     in_recovery, fence = row or (False, None)
     if in_recovery:
         return f"{TAKES_NO_WRITES}: it is a standby"

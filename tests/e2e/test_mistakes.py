@@ -6,6 +6,7 @@ import asyncio
 
 import httpx
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from exporter.store import migrations
 from tests.support import truth
@@ -118,6 +119,67 @@ def test_a_wrong_dsn_is_reported_and_polling_goes_on(start, settings) -> None:
     wait_until(
         lambda: any(line["level"] == "ERROR" and "PostgreSQL" in line["msg"] for line in json_lines(program.output()))
     )
+    assert program.stop() == 0
+
+
+def database(program: Program) -> dict[str, object]:
+    return next(needed for needed in program.get("/-/ready")["dependencies"] if needed["name"] == "database")
+
+
+@pytest.mark.postgres
+def test_a_connection_that_postgresql_refuses_is_told_in_its_words_in_log_and_readiness(
+    start, settings, outage_postgres
+) -> None:
+    outage_postgres.require_passwords("superuser's")
+    dsn = make_conninfo(outage_postgres.database_dsn, password="wrong")
+
+    program = start(Program("run", **settings, DATABASE__DSN=dsn)).ready()
+
+    wait_until(lambda: "refused" in str(database(program)["message"]))
+    message = str(database(program)["message"])
+    said = [line for line in json_lines(program.output()) if "PostgreSQL" in line["msg"]]
+    assert message.startswith("database unusable: PostgreSQL refused the connection: ")
+    assert 'FATAL: password authentication failed for user "dict_rate_limit_writer"' in message
+    assert [(line["level"], line["msg"]) for line in said] == [("ERROR", message)]
+    assert program.stop() == 0
+
+
+@pytest.mark.postgres
+def test_a_server_that_takes_no_writes_is_told_as_such_in_log_and_readiness(start, settings, outage_postgres) -> None:
+    outage_postgres.become_standby()
+
+    program = start(Program("run", **settings, DATABASE__DSN=outage_postgres.database_dsn)).ready()
+
+    wait_until(lambda: "takes no writes" in str(database(program)["message"]))
+    said = "database unusable: the server takes no writes: it is a standby"
+    assert database(program) == {"name": "database", "ok": False, "message": said}
+    assert said in program.output()
+    assert program.stop() == 0
+
+
+@pytest.mark.postgres
+def test_an_outage_of_the_database_is_a_line_when_it_begins_and_one_when_it_is_over(
+    start, tmp_path, outage_postgres
+) -> None:
+    bridge = start(Bridge(tmp_path))
+    program = start(Program("run", **bridge.settings, DATABASE__DSN=outage_postgres.database_dsn)).ready()
+    wait_until(lambda: program.metric("dict_rate_limit_lease_held"))
+    wait_until(lambda: program.metric("dict_rate_limit_partitions_ready_months"))
+
+    outage_postgres.stop("fast")
+    wait_until(lambda: "database unusable" in program.output(0))
+    wait_until(lambda: (program.metric("dict_rate_limit_lease_held") or 0) == 0)
+    outage_postgres.start()
+    wait_until(lambda: "database usable again" in program.output(0))
+    wait_until(lambda: program.metric("dict_rate_limit_lease_held"))
+
+    lines = [line for line in json_lines(program.output(0)) if line["logger"] != "exporter.alerts"]
+    began = next(place for place, line in enumerate(lines) if line["msg"].startswith("database unusable: "))
+    said = [line["msg"].partition(": ")[0] for line in lines[began:]]
+    assert [line for line in said if not line.startswith("database unusable for")] == [
+        "database unusable",
+        next(line for line in said if line.startswith("database usable again after ")),
+    ]
     assert program.stop() == 0
 
 

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -16,12 +15,10 @@ from exporter.alerts.alert import Severity
 from exporter.store import migrations
 from tests.support.builders import PARTICIPANT, alert, bucket, poll
 from tests.support.commands import commands
+from tests.support.postgres import HOSTILE_OPTIONS
 from tests.support.program import RULES
 from tests.support.rules import rule_file
 from tests.support.stored import reconciled, stored
-
-if TYPE_CHECKING:
-    from tests.support.postgres import OutagePostgres
 
 pytestmark = pytest.mark.postgres
 
@@ -187,9 +184,10 @@ async def test_alerts_as_csv_are_what_json_says(listed) -> None:
     assert {datetime.fromisoformat(row["active_since"]).utcoffset().total_seconds() for row in read} == {0}
 
 
-async def test_commands_that_read_work_on_a_standby(command, outage_postgres: OutagePostgres, tmp_path) -> None:
+async def test_commands_that_read_work_on_a_standby(command, outage_postgres, tmp_path, monkeypatch) -> None:
     await record(outage_postgres.database_dsn)
     outage_postgres.become_standby()
+    monkeypatch.setenv("PGOPTIONS", HOSTILE_OPTIONS)
     file = tmp_path / "incident.test.yml"
     period = ("--participant", PARTICIPANT, "--from", "2026-03-10T12:00:00Z", "--to", "2026-03-10T12:05:01Z")
     read = [

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from exporter import telemetry
 from exporter.errors import ConfigurationError
 from tests.support.collector import Collector
-from tests.support.program import Bridge, Program, programs, wait_until
+from tests.support.program import Bridge, Program, json_lines, programs, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +52,7 @@ def test_a_log_line_is_one_event_in_json(logs) -> None:
     logging.getLogger("exporter.test").warning("poll %s", "failed", extra={"participant": "12345678", "policy": None})
 
     (line,) = map(json.loads, lines())
-    assert line.pop("ts").endswith("Z")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("ts"))
     assert line == {"level": "WARNING", "logger": "exporter.test", "msg": "poll failed", "participant": "12345678"}
 
 
@@ -59,6 +62,7 @@ def test_a_log_line_is_one_event_in_logfmt(logs) -> None:
     logging.getLogger("exporter.test").warning("poll failed", extra={"participant": "12345678", "policy": None})
 
     (line,) = lines()
+    assert re.match(r"ts=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level", line)
     assert line.endswith('level=WARNING logger=exporter.test msg="poll failed" participant=12345678')
 
 
@@ -165,6 +169,20 @@ def test_opentelemetrys_variables_change_nothing_that_the_configuration_says(mon
     assert collector.resources[0]["deployment.environment.name"] == "staging"
 
 
+def test_the_span_of_a_poll_that_failed_is_an_error_that_says_why(collector) -> None:
+    settings = {"PARTICIPANTS": "12345678", "BRIDGE__TARGET": "127.0.0.1:1", "BRIDGE__INSECURE": "true"}
+    settings |= {"BRIDGE__TIMEOUT": "1s", "POLL__INTERVAL": "1s"}
+    with programs() as start:
+        program = start(Program("exporter", **settings, TRACING__OTLP_ENDPOINT=collector.endpoint)).ready()
+        wait_until(collector.traces)
+        assert program.stop() == 0
+
+    for spans in collector.traces().values():
+        for span in (spans["poll"], spans["bridge.GetRateLimitPolicies"]):
+            assert span.status.code == Status.STATUS_CODE_ERROR
+            assert "127.0.0.1:1 did not answer" in span.status.message
+
+
 @pytest.mark.postgres
 @pytest.mark.broker
 def test_one_trace_goes_from_the_poll_to_the_event(tmp_path, collector, database_dsn, broker) -> None:
@@ -182,7 +200,26 @@ def test_one_trace_goes_from_the_poll_to_the_event(tmp_path, collector, database
         ).ready()
         names = {"poll", "bridge.GetRateLimitPolicies", "evaluate", "persist", "relay"}
         whole = wait_until(lambda: next((t for t in collector.traces().values() if names <= set(t)), None))
+
+        def told() -> list[dict[str, str]]:
+            return [line for line in json_lines(program.output(0)) if line["msg"].startswith("alert ")]
+
+        wait_until(lambda: {line["msg"] for line in told()} == {"alert firing", "alert resolved"})
+        logged = told()
         assert program.stop() == 0
 
+    assert {name: span.kind for name, span in whole.items()} == {
+        "poll": Span.SPAN_KIND_INTERNAL,
+        "bridge.GetRateLimitPolicies": Span.SPAN_KIND_CLIENT,
+        "evaluate": Span.SPAN_KIND_INTERNAL,
+        "persist": Span.SPAN_KIND_CLIENT,
+        "relay": Span.SPAN_KIND_PRODUCER,
+    }
+    assert {span.status.code for span in whole.values()} == {Status.STATUS_CODE_UNSET}
+    assert whole["poll"].trace_id.hex() in {line["trace_id"] for line in logged}
+    assert all(datetime.fromisoformat(line["polled_at"]).tzinfo is not None for line in logged)
+    firing = {"critical": "ERROR", "warning": "WARNING"}
+    for line in logged:
+        assert line["level"] == (firing[line["severity"]] if line["msg"] == "alert firing" else "INFO")
     assert whole["bridge.GetRateLimitPolicies"].parent_span_id == whole["poll"].span_id
     assert {a.key: a.value.string_value for a in whole["poll"].attributes}["participant"] == bridge.participants[0]

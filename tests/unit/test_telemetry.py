@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from exporter.telemetry import Reminder
+from exporter.errors import DatabaseUnavailable
+from exporter.telemetry import Outage, Reminder
 
 
 class Clock:
@@ -33,3 +34,31 @@ def test_another_message_is_told_at_once() -> None:
         False,
         True,
     ]
+
+
+def test_an_outage_is_told_when_it_begins_once_a_minute_and_when_it_is_over(caplog) -> None:
+    caplog.set_level("INFO", "exporter.telemetry")
+    clock = Clock()
+    outage = Outage("database", fields=lambda: {"polls_waiting": 7}, monotonic=clock)
+
+    for clock.seconds in range(0, 180, 2):
+        for reason in ("connection refused", "it does not answer"):  # of parts that notice it each for itself
+            outage.noticed(DatabaseUnavailable(reason))
+    clock.seconds = 185
+    over = [outage.over(), outage.over()]
+
+    assert over == [True, False]
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("ERROR", "database unusable: connection refused"),
+        ("ERROR", "database unusable for 60 s: connection refused"),
+        ("ERROR", "database unusable for 120 s: connection refused"),
+        ("INFO", "database usable again after 185 s"),
+    ]
+    assert {record.polls_waiting for record in caplog.records} == {7}
+
+
+def test_a_database_that_was_never_away_is_not_said_to_be_back(caplog) -> None:
+    caplog.set_level("INFO", "exporter.telemetry")
+
+    assert not Outage("database").over()
+    assert not caplog.records
