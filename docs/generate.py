@@ -163,7 +163,7 @@ def commands() -> str:
     shared = {option.opts[0] for option in _options(cli.commands["run"])}
     common = "\n".join(_option(option) for option in _options(cli.commands["run"]))
     parts = [
-        "## Flags of every command that reads the configuration",
+        "## Flags of `run`, `exporter`, `reconciler` and `config check`",
         row("flag", "meaning", "default") + "\n|---|---|---|\n" + common,
     ]
     for name, command in walked(cli, "dict-rate-limit"):
@@ -178,7 +178,7 @@ def commands() -> str:
                 row("flag", "meaning", "default") + "\n|---|---|---|\n" + "\n".join(_option(option) for option in own)
             )
         if reads_configuration:
-            parts.append("Also the flags of every command that reads the configuration.")
+            parts.append("Also the flags of `run`, `exporter`, `reconciler` and `config check`.")
     return "\n\n".join(parts)
 
 

@@ -88,7 +88,13 @@ def flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--web.listen-address", "listen_address", help="Address to listen on (default 0.0.0.0:9862)."),
         click.option("--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format."),
         click.option(
-            "--web.enable-lifecycle", "enable_lifecycle", is_flag=True, default=None, help="Allow POST /-/reload."
+            "--web.enable-lifecycle",
+            "enable_lifecycle",
+            is_flag=True,
+            default=None,
+            # It is taken, and has no effect: an exporter has no rules to read again.
+            hidden=command.__name__ == "exporter",
+            help="Allow POST /-/reload.",
         ),
         log_level(),
         log_format(),
@@ -143,8 +149,16 @@ def reconciler(flags: Flags) -> None:
 @cli.command()
 @click.option("--duration", type=DURATION, help="End by itself after this time, such as 60s.")
 @click.option("--scenario", default="demo", show_default=True, help="A shipped scenario, or a scenario file.")
-@click.option("--participants", type=click.IntRange(1, 1000), default=2, show_default=True)
-@click.option("--web.listen-address", "listen_address", default="127.0.0.1:9862", show_default=True)
+@click.option(
+    "--participants", type=click.IntRange(1, 1000), default=2, show_default=True, help="How many participants."
+)
+@click.option(
+    "--web.listen-address",
+    "listen_address",
+    default="127.0.0.1:9862",
+    show_default=True,
+    help="Address of metrics and status page.",
+)
 @log_level("error")
 def demo(duration: float | None, scenario: str, participants: int, listen_address: str, log_level: str) -> None:
     """The whole system on this machine: simulator, PostgreSQL, broker, exporter, reconciler."""
@@ -164,7 +178,7 @@ def demo(duration: float | None, scenario: str, participants: int, listen_addres
 
 @cli.command("bridge-simulator")
 @click.option("--scenario", default="steady", show_default=True, help="A shipped scenario, or a scenario file.")
-@click.option("--listen-address", default="127.0.0.1:50051", show_default=True)
+@click.option("--listen-address", default="127.0.0.1:50051", show_default=True, help="Address to listen on.")
 @click.option(
     "--participants", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many participants."
 )
@@ -237,7 +251,9 @@ def migrate(settings: Settings, action: str, steps: int, yes: bool) -> None:  # 
 @click.option("--participant", type=PARTICIPANT, help="Only this ISPB.")
 @click.option("--policy", help="Only alerts about this policy.")
 @click.option("--alert", "name", help="Only alerts of this name.")
-@click.option("--severity", type=click.Choice([str(severity) for severity in Severity]), help="Only these.")
+@click.option(
+    "--severity", type=click.Choice([str(severity) for severity in Severity]), help="Only alerts of this severity."
+)
 @click.option(
     "--since", type=TIME, help="Of history, too, what was open at this time or later: how long ago, or a time in UTC."
 )

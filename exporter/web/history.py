@@ -12,7 +12,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from exporter.errors import StoreError
+from exporter.errors import DatabaseUnavailable, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +99,10 @@ class History:
                     # Commits come first.
                     await asyncio.sleep(_PAUSE_SECONDS)
             except StoreError as error:
-                log.warning("the last hours are not on the status page: %s", error)
+                # Of a database that is away the whole process speaks in one line.
+                is_away = isinstance(error, DatabaseUnavailable) and error.is_away
+                level = logging.DEBUG if is_away else logging.WARNING
+                log.log(level, "the last hours are not on the status page: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(RECALL_SECONDS)
 
