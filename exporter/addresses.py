@@ -10,13 +10,13 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from exporter.config import MASK, PulsarTlsSettings, without_secrets
+from exporter.config import MASK, Problem, PulsarTlsSettings, without_secrets
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.config import PulsarSettings, Settings
+    from exporter.config import Settings
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _RESOLVER: Final = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):(.*)", re.IGNORECASE | re.DOTALL)
@@ -25,17 +25,17 @@ _HOST: Final = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{
 _NAME: Final = re.compile(r"[-=:.\w]+", re.ASCII)
 
 
-def check_addresses(settings: Settings, source: Callable[[str], str] = lambda _key: "") -> None:
-    """Checks whatever is configured. Raises ConfigurationError; ``source`` says before the key where it was set."""
+def address_problems(settings: Settings) -> Iterator[Problem]:
+    """Yields what is wrong with whatever is configured."""
     for key, check, value in _configured(settings):
         try:
             check(key, value)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{source(key)}{error}") from None
-    try:
-        _check_pulsar_tls(settings.pulsar)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{source('pulsar.service_url')}{error}") from None
+            yield Problem(key, str(error).removeprefix(f"{key}: "))
+    url, tls = settings.pulsar.service_url, settings.pulsar.tls
+    if url is not None and url.startswith("pulsar://") and tls != PulsarTlsSettings():
+        message = f"{_safe(url)!r} is plaintext, and pulsar.tls is set; write pulsar+ssl://"
+        yield Problem("pulsar.service_url", message, ("pulsar.tls",))
 
 
 def _configured(settings: Settings) -> Iterator[tuple[str, Callable[[str, str], object], str]]:
@@ -203,18 +203,13 @@ def _check_host_and_port(key: str, text: str, address: str, form: str) -> tuple[
     return host, int(port) if colon else None
 
 
-def _check_pulsar_tls(pulsar: PulsarSettings) -> None:
-    tls = pulsar.tls
-    if (tls.cert_file is None) != (tls.key_file is None):
-        raise ConfigurationError("pulsar.tls: cert_file and key_file belong together")
-    if pulsar.service_url is not None and pulsar.service_url.startswith("pulsar://") and tls != PulsarTlsSettings():
-        _refuse("pulsar.service_url", pulsar.service_url, "is plaintext, and pulsar.tls is set; write pulsar+ssl://")
-
-
 def _is_host(host: str) -> bool:
     if host.startswith("[") and host.endswith("]"):
         return _version(host) == "ipv6"
-    return _HOST.fullmatch(host) is not None
+    # What ends in a number can only be an address: no name does.
+    return _HOST.fullmatch(host) is not None and (
+        not re.search(r"(?:^|\.)[0-9]+\.?$", host) or _version(host) == "ipv4"
+    )
 
 
 def _version(host: str) -> str | None:
@@ -229,6 +224,9 @@ def _is_port(port: str, lowest: int = 1) -> bool:
 
 
 def _refuse(key: str, text: str, why: str) -> NoReturn:
+    raise ConfigurationError(f"{key}: {_safe(text)!r} {why}")
+
+
+def _safe(text: str) -> str:
     # Whatever stands before an @ may be a password, of a URL or not.
-    shown = re.sub(r"[^/\s]*@", f"{MASK}@", without_secrets(text))
-    raise ConfigurationError(f"{key}: {shown!r} {why}")
+    return re.sub(r"[^/\s]*@", f"{MASK}@", without_secrets(text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
 from exporter import __version__, environment, history_commands, rule_commands, telemetry
-from exporter.addresses import check_addresses
+from exporter.addresses import address_problems
 from exporter.alerts.alert import Severity
-from exporter.config import Settings, load_settings, masked, source_of
+from exporter.config import Configuration, Settings, masked
 from exporter.ending import FAILED, ended
 from exporter.ending import say as complain
+from exporter.errors import ConfigurationError, RuleFileInvalid
 from exporter.options import (
     DURATION,
     PARTICIPANT,
@@ -59,26 +60,23 @@ class Flags:
     log_level: str | None = None
     log_format: str | None = None
 
-    def settings(self) -> Settings:
-        """Returns the settings: file, then environment, then flags. Raises ConfigurationError."""
-        settings = load_settings(self.config_file)
-        web = _given(
-            listen_address=self.listen_address,
-            config_file=self.web_config_file,
-            enable_lifecycle=self.enable_lifecycle,
-        )
-        logs = _given(level=self.log_level, format=self.log_format)
-        settings = msgspec.structs.replace(
-            settings,
-            web=msgspec.structs.replace(settings.web, **web),
-            log=msgspec.structs.replace(settings.log, **logs),
-        )
-        check_addresses(settings, self._source)
-        return settings
+    def configuration(self) -> Configuration:
+        """Returns file, then environment, then flags, with all that is wrong. Raises ConfigurationError."""
+        found = Configuration(self.config_file, os.environ)
+        for section, values in (
+            ("web", {"listen-address": self.listen_address, "config.file": self.web_config_file}),
+            ("web", {"enable-lifecycle": self.enable_lifecycle}),
+            ("log", {"level": self.log_level, "format": self.log_format}),
+        ):
+            given = {re.sub("[-.]", "_", name): (f"--{section}.{name}", value) for name, value in values.items()}
+            found.replace(section, {name: told for name, told in given.items() if told[1] is not None})
+        return found
 
-    def _source(self, key: str) -> str:
-        by_flag = key == "web.listen_address" and self.listen_address is not None
-        return f"{'--web.listen-address' if by_flag else source_of(key, self.config_file)}: "
+    def settings(self) -> Settings:
+        """Returns the settings, for who starts no role. Raises ConfigurationError with all that is wrong."""
+        found = self.configuration()
+        found.tell(address_problems(found.settings))
+        return found.sound()
 
 
 def flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,7 +123,7 @@ def run(flags: Flags) -> None:
     """Exporter and reconciler in one process (the usual deployment)."""
     from exporter.service import run_both
 
-    _serve("run", flags.settings(), run_both)
+    _serve("run", flags, run_both)
 
 
 @cli.command()
@@ -134,7 +132,7 @@ def exporter(flags: Flags) -> None:
     """Poll the Bridge; serve metrics and the poll feed. Needs no database and no broker."""
     from exporter.service import run_exporter
 
-    _serve("exporter", flags.settings(), run_exporter)
+    _serve("exporter", flags, run_exporter)
 
 
 @cli.command()
@@ -143,7 +141,7 @@ def reconciler(flags: Flags) -> None:
     """Follow exporters' feeds; persist, evaluate, relay."""
     from exporter.service import run_reconciler
 
-    _serve("reconciler", flags.settings(), run_reconciler)
+    _serve("reconciler", flags, run_reconciler)
 
 
 @cli.command()
@@ -337,13 +335,24 @@ def config() -> None:
 def config_check(flags: Flags, role: Role | None, output: str) -> None:
     """Validate the configuration and print it, secrets masked.
 
-    With --role it is refused as the start of that role would refuse it: certificates, too, and what is not set.
+    What that role's start would refuse is refused in the same words: files that are missing or do not fit, addresses,
+    the web configuration file, rule files, what is not set. Without --role what is given is looked at, and nothing is
+    missing. All that is wrong is told, a line each; exit code 2.
     """
-    settings = _quiet(flags)
-    from exporter.starting import check_start
+    from exporter.starting import check_rules, check_start
 
-    for remark in check_start(settings, role):
+    configuration = flags.configuration()
+    settings = configuration.settings
+    telemetry.configure_logging(flags.log_level or "warning", settings.log.format)
+    say_what_is_ignored()
+    for remark in check_start(configuration, role):
         complain(remark)
+    _tracing(settings, role or "run")()
+    rules = check_rules(configuration, role)
+    if configuration.problems:
+        raise ConfigurationError(*configuration.problems, *rules)
+    if rules:
+        raise RuleFileInvalid("\n".join(rules))
     shown = masked(settings)
     if output == "json":
         click.echo(json.dumps(shown, indent=2))
@@ -379,10 +388,6 @@ def _command() -> object:
     return cli.main(prog_name="dict-rate-limit", standalone_mode=False, obj=Ignored(environment.prepare()))
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _quiet(flags: Flags) -> Settings:
     """Returns the settings for a command that prints an answer: only warnings are logged unless asked."""
     settings = flags.settings()
@@ -391,17 +396,26 @@ def _quiet(flags: Flags) -> Settings:
     return settings
 
 
-def _serve(role: str, settings: Settings, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+def _serve(role: Role, flags: Flags, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    from exporter.starting import check_start
+
+    configuration = flags.configuration()
+    check_start(configuration, role)
+    settings = configuration.sound()
     telemetry.configure_logging(settings.log.level, settings.log.format)
     say_what_is_ignored()
-    tracing = settings.tracing
-    finish = telemetry.configure_tracing(tracing.otlp_endpoint, tracing.sample_ratio, role=role, version=__version__)
+    finish = _tracing(settings, role)
     log.info("starting", extra={"role": role, "version": __version__})
     try:
         _run(service(settings))
     finally:
         finish()
     log.info("stopped")
+
+
+def _tracing(settings: Settings, role: str) -> Callable[[], None]:
+    tracing = settings.tracing
+    return telemetry.configure_tracing(tracing.otlp_endpoint, tracing.sample_ratio, role=role, version=__version__)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
 
@@ -17,11 +18,12 @@ import msgspec
 
 from exporter import files, yaml_text
 from exporter.errors import ConfigurationError
+from exporter.structures import Reader, nearest, stands
 from exporter.watched_files import WatchedFiles
-from exporter.yaml_text import YamlInvalid
+from exporter.yaml_text import Document, YamlInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import Self
 
@@ -139,7 +141,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 # `$` alone would let a line break follow.
-IspbText = Annotated[str, msgspec.Meta(pattern="^[0-9]{8}$", max_length=8, description="ISPB: eight digits")]
+IspbText = Annotated[str, msgspec.Meta(pattern="^[0-9]{8}$", max_length=8, description="an ISPB, eight digits")]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -268,34 +270,120 @@ class Settings(_Section, frozen=True):
     log: LogSettings = LogSettings()
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with the value of ``key``; ``others`` are keys whose values it is at odds with."""
+
+    key: str
+    message: str
+    others: tuple[str, ...] = ()
+
+
+class Configuration:
+    """The settings, where each value comes from, and all that is wrong with them.
+
+    What is wrong has its default in ``settings``.
+    """
+
+    def __init__(self, file: Path | None, environment: Mapping[str, str]) -> None:
+        """Reads both. Raises ConfigurationError where the file cannot be read, or is not YAML."""
+        self.problems: list[str] = []
+        self._file = file
+        self._document = _read(file)
+        self._variables: dict[str, str] = {}
+        self._flags: dict[str, str] = {}
+        self._wrong: set[str] = set()
+        raw = {} if self._document.value is None else self._document.value
+        self._tell_repeated()
+        reader = Reader(_decode)
+        self.settings = reader.struct(Settings, raw)
+        self._tell_wrong(reader)
+        if not isinstance(raw, dict):
+            self.sound()  # whatever else is said would be about nothing
+        self._override(environment)
+        self.tell(_at_odds(self.settings))
+
+    def tell(self, problems: Iterable[Problem]) -> None:
+        """Takes note of problems, but for those of values that are known to be wrong."""
+        for problem in problems:
+            involved = (problem.key, *problem.others)
+            if not any(self.is_wrong(key) for key in involved):
+                self._wrong.add(problem.key)
+                place = next((found for key in involved if (found := self._own_place(key))), self.place(problem.key))
+                self._tell(place, problem.key, problem.message)
+
+    def replace(self, section: str, flags: Mapping[str, tuple[str, Any]]) -> None:
+        """Sets keys of a section to what flags say: of each key the flag and the value."""
+        given = {name: value for name, (_, value) in flags.items()}
+        changed = msgspec.structs.replace(getattr(self.settings, section), **given)
+        self.settings = msgspec.structs.replace(self.settings, **{section: changed})
+        self._flags |= {f"{section}.{name}": flag for name, (flag, _) in flags.items()}
+
+    def is_set(self, key: str) -> bool:
+        """Whether a key, or one of a section's, is given anywhere, and not left to its default."""
+        below = (name for name in (*self._variables, *self._flags) if name.startswith(f"{key}."))
+        return bool(self._own_place(key)) or next(below, None) is not None
+
+    def place(self, key: str) -> str:
+        """Returns where a key has its value from: a flag, a variable, or file and line; the file where it has none."""
+        return self._own_place(key) or (str(self._file) if self._file is not None else "")
+
+    def sound(self) -> Settings:
+        """Returns the settings. Raises ConfigurationError with all that is wrong."""
+        if self.problems:
+            raise ConfigurationError(*self.problems)
+        return self.settings
+
+    def _own_place(self, key: str) -> str:
+        if key in self._flags or key in self._variables:
+            return self._flags.get(key) or self._variables[key]
+        line = self._document.line_of(key.split("."))
+        return "" if line is None else f"{self._file}:{line}"
+
+    def is_wrong(self, key: str) -> bool:
+        """Whether a problem of the key's value, or of a section that it is in, is told."""
+        return any(key == wrong or key.startswith(f"{wrong}.") for wrong in self._wrong)
+
+    def _tell(self, place: str, key: str, message: str) -> None:
+        self.problems.append(": ".join(filter(None, (place, key, message))))
+
+    def _tell_repeated(self) -> None:
+        told: set[tuple[str, int]] = set()
+        for path, repeated in self._document.repeated():
+            if (repeated.name, repeated.line) not in told:
+                told.add((repeated.name, repeated.line))
+                key = ".".join((*path, repeated.name))
+                message = f"is given twice, first in line {repeated.first_line}; keep one"
+                self._tell(f"{self._file}:{repeated.line}", key, message)
+
+    def _tell_wrong(self, reader: Reader, variable: str = "") -> None:
+        for wrong in reader.wrong:
+            self._wrong.add(".".join(name for name in wrong.path if isinstance(name, str)))
+            line = self._document.line_of(wrong.path) or 1
+            self._tell(variable or f"{self._file}:{line}", wrong.key, wrong.message)
+
+    def _override(self, environment: Mapping[str, str]) -> None:
+        overrides, problems = _overrides(environment)
+        self.problems += problems
+        for path, (variable, kind, value) in overrides.items():
+            reader = Reader(_decode, written=True)
+            made = reader.value(kind, value, path)
+            key = ".".join(path)
+            self._variables[key] = variable
+            self._wrong.discard(key)
+            self._tell_wrong(reader, variable)
+            if made is None:
+                self._wrong.add(key)
+            elif not reader.wrong:
+                self.settings = _replaced(self.settings, path, made)
+
+
 def load_settings(file: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Returns the settings of ``file`` (none: defaults), overridden by the environment.
 
-    Raises ConfigurationError naming file or variable, key, and what is wrong.
+    Raises ConfigurationError with all that is wrong: file and line or variable, key, and what is wrong with it.
     """
-    environment = os.environ if environment is None else environment
-    raw = {} if file is None else _read(file)
-    source = str(file) if file is not None else "settings"
-    settings = _convert(raw, source)
-    overrides = _overrides(environment)
-    for path, (variable, text) in overrides.items():
-        _convert(_nested(path, text), variable, strict=False)
-    if overrides:
-        merged = msgspec.to_builtins(settings, enc_hook=_plain, builtin_types=(Duration, Secret))
-        for path, (_variable, text) in overrides.items():
-            _set(merged, path, text)
-        settings = _convert(merged, source, strict=False)
-    _check(settings, source)
-    return settings
-
-
-def source_of(key: str, file: Path | None, environment: Mapping[str, str] | None = None) -> str:
-    """Returns where ``load_settings`` has a key's value from: the name of a variable, or of the file."""
-    environment = os.environ if environment is None else environment
-    variable = ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
-    if environment.get(variable):
-        return variable
-    return str(file) if file is not None else "settings"
+    return Configuration(file, os.environ if environment is None else environment).sound()
 
 
 def masked(settings: Settings) -> dict[str, Any]:
@@ -324,50 +412,44 @@ def keys(section: type = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tup
             yield path, kind, field.default
 
 
-def _read(file: Path) -> Any:
+def _read(file: Path | None) -> Document:
+    if file is None:
+        return Document(None, None)
     try:
-        raw = yaml_text.read(files.read(file))
+        return yaml_text.document(files.read(file))
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
     except YamlInvalid as error:
-        raise ConfigurationError(f"{file}: {error}") from None
-    return {} if raw is None else raw
-
-
-def _convert(raw: Any, source: str, *, strict: bool = True) -> Settings:
-    try:
-        return msgspec.convert(raw, Settings, strict=strict, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        key = where.rstrip("`")
-        raise ConfigurationError(f"{source}: {key + ': ' if key else ''}{message}") from error
+        raise ConfigurationError(f"{file}:{error.told_at_line}") from None
 
 
 def _decode(kind: type, value: Any) -> Any:
     if kind is Duration:
         if isinstance(value, Duration):
             return value
-        if not isinstance(value, str):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
             raise ValueError(f"{value!r} is not a duration; write it with its unit, as in 15s")
+        if not isinstance(value, str):
+            raise ValueError(stands(value, "a duration, as in 15s"))
         return Duration(parse_duration(value))
     if kind is Secret:
         if not isinstance(value, str):
-            raise ValueError("a secret must be text")
+            raise ValueError(stands(value, "a secret as text, in quotes"))
         return value if isinstance(value, Secret) else Secret(value)
     raise NotImplementedError(kind)
-
-
-def _plain(value: Any) -> Any:
-    return value
 
 
 def _is_secret(kind: Any) -> bool:
     return Secret in (kind, *get_args(kind))
 
 
-def _overrides(environment: Mapping[str, str]) -> dict[tuple[str, ...], tuple[str, Any]]:
-    found: dict[tuple[str, ...], tuple[str, Any]] = {}
+def _overrides(
+    environment: Mapping[str, str],
+) -> tuple[dict[tuple[str, ...], tuple[str, Any, Any]], list[str]]:
+    """Returns variable, type and text of each key that is set by one, and what is wrong."""
+    found: dict[tuple[str, ...], tuple[str, Any, Any]] = {}
     known: set[str] = set()
+    problems: list[str] = []
     # An empty variable is not set: Compose files and units pass on what nobody gave a value.
     given = {name: text for name, text in environment.items() if text}
     for path, kind, default in keys():
@@ -377,75 +459,83 @@ def _overrides(environment: Mapping[str, str]) -> dict[tuple[str, ...], tuple[st
             text: Any = given[variable]
             if isinstance(default, tuple):
                 text = [part.strip() for part in text.split(",") if part.strip()]
-            found[path] = (variable, text)
+            found[path] = (variable, kind, text)
         if _is_secret(kind):
             known.add(variable + "_FILE")
             if variable + "_FILE" in given:
-                if variable in given:
-                    raise ConfigurationError(f"{variable} and {variable}_FILE are both set; keep one")
-                file = SecretFile(variable + "_FILE", given[variable + "_FILE"])
-                found[path] = (variable + "_FILE", Secret(file.text(), file))
+                secret = _from_file(variable, given, problems)
+                found[path] = (variable + "_FILE", kind, secret)
     for variable in environment:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
-            raise ConfigurationError(f"{variable}: no such setting; see config.example.yml")
-    return found
+            meant = nearest(
+                variable.removeprefix(ENVIRONMENT_PREFIX), [n.removeprefix(ENVIRONMENT_PREFIX) for n in known]
+            )
+            hint = f"did you mean {ENVIRONMENT_PREFIX}{meant}?" if meant else ".env.example lists them all"
+            problems.append(f"{variable}: no such setting; {hint}")
+    return found, problems
 
 
-def _nested(path: tuple[str, ...], value: Any) -> Any:
-    for name in reversed(path):
-        value = {name: value}
-    return value
+def _from_file(variable: str, given: Mapping[str, str], problems: list[str]) -> Secret | None:
+    if variable in given:
+        problems.append(f"{variable} and {variable}_FILE are both set; keep one")
+        return None
+    try:
+        file = SecretFile(variable + "_FILE", given[variable + "_FILE"])
+    except ConfigurationError as error:
+        problems += error.problems
+        return None
+    return Secret(file.text(), file)
 
 
-def _set(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for name in path[:-1]:
-        tree = tree[name]
-    tree[path[-1]] = value
+def _replaced(section: Any, path: tuple[str, ...], value: Any) -> Any:
+    name, *rest = path
+    made = _replaced(getattr(section, name), tuple(rest), value) if rest else value
+    return msgspec.structs.replace(section, **{name: made})
 
 
-def _check(settings: Settings, source: str) -> None:
-    def refuse(key: str, message: str) -> None:
-        raise ConfigurationError(f"{source}: {key}: {message}")
-
-    for key, what in (*_too_long(settings), *_listed_wrongly(settings)):
-        refuse(key, what)
-    poll = settings.poll
+def _at_odds(settings: Settings) -> Iterator[Problem]:
+    """Yields what is wrong with values that are of the right kind, each by itself and beside others."""
+    yield from _too_long(settings)
+    yield from _listed_wrongly(settings)
+    poll, bridge = settings.poll, settings.bridge
     if poll.interval < 1:
-        refuse("poll.interval", f"{poll.interval} is below 1s")
+        yield Problem("poll.interval", f"{poll.interval} is below 1s")
     if poll.staleness <= poll.interval:
-        refuse("poll.staleness", f"{poll.staleness} is not above poll.interval ({poll.interval})")
-    if settings.bridge.timeout <= 0 or settings.bridge.timeout > poll.interval:
-        refuse("bridge.timeout", f"{settings.bridge.timeout} is not between 0s and poll.interval ({poll.interval})")
+        message = f"{poll.staleness} is not above poll.interval ({poll.interval})"
+        yield Problem("poll.staleness", message, ("poll.interval",))
+    if bridge.timeout <= 0 or bridge.timeout > poll.interval:
+        message = f"{bridge.timeout} is not between 0s and poll.interval ({poll.interval})"
+        yield Problem("bridge.timeout", message, ("poll.interval",))
     for key in _not_above_zero(settings):
-        refuse(key, "must be above 0s")
-    if settings.database.min_size > settings.database.max_size:
-        refuse("database.min_size", "is above database.max_size")
-    for name, tls in (("bridge.tls", settings.bridge.tls), ("feed.tls", settings.feed.tls)):
+        yield Problem(key, "must be above 0s")
+    database = settings.database
+    if database.min_size > database.max_size:
+        message = f"{database.min_size} is above database.max_size ({database.max_size})"
+        yield Problem("database.min_size", message, ("database.max_size",))
+    for name, tls in (("bridge.tls", bridge.tls), ("feed.tls", settings.feed.tls), ("pulsar.tls", settings.pulsar.tls)):
         if (tls.cert_file is None) != (tls.key_file is None):
-            refuse(name, "cert_file and key_file belong together")
+            given, missing = ("key_file", "cert_file") if tls.cert_file is None else ("cert_file", "key_file")
+            yield Problem(f"{name}.{given}", f"is set without {missing}: the two belong together")
 
 
-def _too_long(settings: Settings) -> Iterator[tuple[str, str]]:
+def _too_long(settings: Settings) -> Iterator[Problem]:
     for path, _, _ in keys():
         value: Any = settings
         for name in path:
             value = getattr(value, name)
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and len(text) > MOST_CHARACTERS:
-                yield ".".join(path), f"has {len(text):,} characters; no value needs more than {MOST_CHARACTERS:,}"
+                message = f"has {len(text):,} characters; no value needs more than {MOST_CHARACTERS:,}"
+                yield Problem(".".join(path), message)
 
 
-def _listed_wrongly(settings: Settings) -> list[tuple[str, str]]:
-    lists = {
-        ("participants", "an ISPB"): settings.participants,
-        ("feed.targets", "an exporter"): settings.feed.targets,
-    }
-    found = [
-        (key, f"{what} is listed twice") for (key, what), listed in lists.items() if len(set(listed)) != len(listed)
-    ]
+def _listed_wrongly(settings: Settings) -> Iterator[Problem]:
+    for key, listed in (("participants", settings.participants), ("feed.targets", settings.feed.targets)):
+        for one in dict.fromkeys(one for one in listed if one is not None and listed.count(one) > 1):
+            yield Problem(key, f"{one!r} is listed twice")
     if len(settings.participants) > settings.limits.participants:
-        found.append(("participants", f"{len(settings.participants)} are more than limits.participants allows"))
-    return found
+        message = f"{len(settings.participants)} are more than limits.participants allows"
+        yield Problem("participants", message, ("limits.participants",))
 
 
 def _not_above_zero(settings: Settings) -> list[str]:

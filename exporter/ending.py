@@ -1,4 +1,4 @@
-"""How a command ends: an exit code, and one line that says why. docs/cli.md has the table of codes."""
+"""How a command ends: an exit code, and a line for each thing that is why. docs/cli.md has the table of codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from exporter.errors import ConfigurationError, DictRateLimitError, RuleFileInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -40,27 +40,31 @@ def ended(command: Callable[[], object]) -> int:
         error.show()
         return WRONG
     except Exception as error:
-        line, code = _verdict(error)
+        lines, code = _verdict(error)
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             log.exception("failed")
-        say(line)
+        for line in lines:
+            say(line)
         return code
     return code if isinstance(code, int) else DONE
 
 
-def _verdict(error: Exception) -> tuple[str, int]:
+def _verdict(error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, click.ClickException):
-        return usage(error), WRONG
+        return [usage(error)], WRONG
+    if isinstance(error, ConfigurationError):
+        return error.problems, WRONG
     if isinstance(error, DictRateLimitError):
-        return str(error), WRONG if isinstance(error, (ConfigurationError, RuleFileInvalid)) else FAILED
+        return str(error).splitlines(), WRONG if isinstance(error, RuleFileInvalid) else FAILED
     if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
         give_up_stdout()
-        return f"standard output cannot be written to: {error.strerror}", FAILED
+        return [f"standard output cannot be written to: {error.strerror}"], FAILED
     told = " ".join(str(error).split())
-    return (
+    line = (
         f"this should not have happened: {type(error).__name__}: {told}; "
         "--log.level debug shows where: please report it as a defect"
-    ), FAILED
+    )
+    return [line], FAILED
 
 
 def usage(error: click.ClickException) -> str:

@@ -62,10 +62,14 @@ class DictRateLimitError(Exception):
 
 
 class ConfigurationError(DictRateLimitError):
-    """The configuration is not usable."""
+    """The configuration is not usable.
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message and sentence(message))
+    ``problems`` are all that was found wrong, a sentence each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = tuple(sentence(problem) for problem in problems)
+        super().__init__("; ".join(self.problems))
 
 
 class BridgeError(DictRateLimitError):

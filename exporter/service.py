@@ -22,7 +22,6 @@ from exporter.errors import first_of
 from exporter.feed.backlog import Backlog, Stream
 from exporter.metrics import Metrics
 from exporter.poller import Clock, Poller
-from exporter.starting import check_start
 from exporter.web.app import create_app
 from exporter.web.server import WebServer
 from exporter.web.sources import Dependency, Readiness, Sources
@@ -126,7 +125,6 @@ async def run_exporter(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Polls, serves metrics and the feed, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    check_start(settings, "exporter")
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         client = await _bridge(settings, stack)
@@ -163,7 +161,6 @@ async def run_reconciler(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Follows exporters' feeds, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    check_start(settings, "reconciler")
     from exporter.reconciling import Reconciling
 
     metrics = Metrics()
@@ -190,7 +187,6 @@ async def run_both(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Exporter and reconciler in one process, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    check_start(settings, "run")
     from exporter.reconciling import Reconciling
 
     metrics = Metrics()

@@ -30,13 +30,20 @@ _LONGEST_NAME: Final = 60
 class YamlInvalid(Exception):
     """A text is not YAML, or not such as is taken. No value is in the message: one of them may be a secret.
 
-    ``line`` is from 1, ``problem`` what is wrong there.
+    ``line`` and ``column`` are from 1 (0: not known), ``problem`` is what is wrong there.
     """
 
-    def __init__(self, problem: str, line: int = 1, *, told: str = "") -> None:
+    def __init__(self, problem: str, line: int = 1, *, column: int = 0, told: str = "") -> None:
         super().__init__(told or f"line {line}: {problem}")
         self.problem = problem
         self.line = line
+        self.column = column
+
+    @property
+    def told_at_line(self) -> str:
+        """Line and problem, to be told after a file's name and a colon."""
+        column = f", column {self.column}" if self.column else ""
+        return f"{self.line}: is not YAML{column}: {self.problem}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,28 @@ class Repeated:
 
     def __str__(self) -> str:
         return f"{self.name} is given twice, first in line {self.first_line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a text holds, and where: ``value`` is plain, of a key that is there twice the last one's."""
+
+    value: Any
+    root: yaml.Node | None
+
+    def line_of(self, path: Sequence[str | int]) -> int | None:
+        """Returns the line of a key, or of a list's item; None where there is none."""
+        node, line = self.root, None
+        for name in path:
+            found = _within(node, name)
+            if found is None:
+                return None
+            line, node = found
+        return line
+
+    def repeated(self) -> Iterator[tuple[tuple[str, ...], Repeated]]:
+        """Yields each key that is there twice, after the keys that lead to its mapping."""
+        return _repeated_within(self.root, ())
 
 
 class Mapping(yaml.MappingNode):
@@ -87,15 +116,22 @@ Texts.yaml_implicit_resolvers = {
 
 def read(text: str | bytes) -> Any:
     """Returns what a document of plain YAML holds. Raises YamlInvalid."""
+    found = document(text)
+    for repeated in all_repeated(found.root):
+        raise YamlInvalid(str(repeated), repeated.line)
+    return found.value
+
+
+def document(text: str | bytes) -> Document:
+    """Returns a document of plain YAML; keys that are there twice are for the caller to tell. Raises YamlInvalid."""
     if isinstance(text, bytes):
         try:
             text = text.decode()
-        except UnicodeDecodeError:
-            raise YamlInvalid(_NO_TEXT, told=f"is not YAML: {_NO_TEXT}") from None
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise YamlInvalid(_NO_TEXT, line, told=f"is not YAML: line {line}: {_NO_TEXT}") from None
     root = compose(text)
-    for repeated in all_repeated(root):
-        raise YamlInvalid(str(repeated), repeated.line)
-    return construct(root)
+    return Document(construct(root), root)
 
 
 def compose(text: str, *, most_nodes: int = MOST_NODES, loader: type[Loader] = Loader) -> yaml.Node | None:
@@ -106,7 +142,7 @@ def compose(text: str, *, most_nodes: int = MOST_NODES, loader: type[Loader] = L
     try:
         return _Composer(text, loader, most_nodes).root()
     except yaml.YAMLError as error:
-        raise _invalid(error) from None
+        raise _invalid(error, text) from None
 
 
 def construct(root: yaml.Node | None, loader: type[Loader] = Loader) -> Any:
@@ -139,6 +175,22 @@ def all_repeated(root: yaml.Node | None) -> list[Repeated]:
     return [repeated for mapping in mappings(root) for repeated in mapping.repeated]
 
 
+def _within(node: yaml.Node | None, name: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, Mapping):
+        pairs = ((key, value) for key, value in reversed(node.value) if key.value == name)
+        return next(((line_of(key), value) for key, value in pairs), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(name, int) and name < len(node.value):
+        return line_of(node.value[name]), node.value[name]
+    return None
+
+
+def _repeated_within(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Repeated]]:
+    if isinstance(node, Mapping):
+        yield from ((path, repeated) for repeated in node.repeated)
+        for key, value in node.written:
+            yield from _repeated_within(value, path if is_merge(key) else (*path, str(key.value)))
+
+
 def line_of(node: yaml.Node) -> int:
     """Returns the line that a node begins in, from 1."""
     return cast("int", node.start_mark.line) + 1
@@ -147,17 +199,51 @@ def line_of(node: yaml.Node) -> int:
 _NO_TEXT: Final = "it holds what is not text in UTF-8"
 
 
-def _invalid(error: yaml.YAMLError) -> YamlInvalid:
+_OWN_WORDS: Final = (
+    (
+        "mapping values are not allowed",
+        "a text that holds `: ` is written in quotes, or this line is indented too far",
+    ),
+    ("did not find expected node content", "a [ or { is not closed, or a text that begins so is not in quotes"),
+    ("did not find expected ',' or", "a [ or { is not closed, or a text that begins so is not in quotes"),
+    ("could not find expected ':'", "a key without its colon, or a text of several lines that is not in quotes"),
+    ("did not find expected key", "this line is not indented as those that it belongs to"),
+    ("did not find expected '-' indicator", "this line is not indented as those that it belongs to"),
+    ("found unexpected end of stream", "a quote is not closed"),
+    ("found unknown escape character", 'a \\ in "..." that escapes nothing; write it twice, or use single quotes'),
+)
+"""What libyaml says, and what that means."""
+
+
+def _invalid(error: yaml.YAMLError, text: str = "") -> YamlInvalid:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is None or problem is None:
         return YamlInvalid(_NO_TEXT, told=f"is not YAML: {_NO_TEXT}")
-    problem = re.sub(r"'[^'<][^']+'", "'...'", problem)
-    context = getattr(error, "context", None)
+    problem = _in_own_words(problem, text, mark)
+    if "is not closed" in problem:
+        mark = getattr(error, "context_mark", None) or mark
     return YamlInvalid(
-        f"{context} {problem}" if context else problem,
+        problem,
         mark.line + 1,
+        column=mark.column + 1,
         told=f"is not YAML: line {mark.line + 1}, column {mark.column + 1}: {problem}",
     )
+
+
+def _in_own_words(problem: str, text: str, mark: Any) -> str:
+    if problem.startswith("found character that cannot start any token"):
+        line = (text.splitlines() or [""])[mark.line : mark.line + 1]
+        character = line[0][mark.column : mark.column + 1] if line else ""
+        return (
+            "a tab cannot indent; write spaces"
+            if character == "\t"
+            else f"a text that begins with {character} is written in quotes"
+        )
+    for said, meant in _OWN_WORDS:
+        if problem.startswith(said):
+            return meant
+    # What stands in quotes may be a part of a secret.
+    return re.sub(r"'([^']*)'", lambda quoted: quoted[0] if len(quoted[1]) < 2 else "'...'", problem)
 
 
 @dataclass(slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from exporter import files
+from exporter.certificates import tls_problems
 from exporter.errors import ConfigurationError
 from exporter.watched_files import WatchedFiles
 
@@ -106,38 +106,16 @@ def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grp
 
 def read_pem(tls: TlsSettings) -> Pem:
     """Returns the files' contents. Raises ConfigurationError naming the file that cannot be used, and why."""
-    ca = _read("tls.ca_file", tls.ca_file, "CERTIFICATE-----")
-    cert = _read("tls.cert_file", tls.cert_file, "CERTIFICATE-----")
-    key = _read("tls.key_file", tls.key_file, "PRIVATE KEY-----")
     # gRPC says nothing of bad files until a handshake fails, and not much then.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca is not None:
-        try:
-            context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"tls.ca_file: {tls.ca_file} holds no usable certificate: {error}") from error
-    if tls.cert_file and tls.key_file:
-        try:
-            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                f"tls.cert_file, tls.key_file: {tls.cert_file} and {tls.key_file} are no usable pair: {error}"
-            ) from error
-    elif tls.cert_file or tls.key_file:
-        raise ConfigurationError("tls: cert_file and key_file belong together")
-    return Pem(ca, cert, key)
-
-
-def _read(setting: str, file: str | None, marker: str) -> bytes | None:
-    if not file:
-        return None
+    problems = [f"tls.{key}: {message}" for key, message in tls_problems(tls)]
+    if (tls.cert_file is None) != (tls.key_file is None):
+        problems.append("tls: cert_file and key_file belong together")
+    if problems:
+        raise ConfigurationError(*problems)
     try:
-        content = files.read(file)
+        return Pem(*(files.read(file) if file else None for file in (tls.ca_file, tls.cert_file, tls.key_file)))
     except OSError as error:
-        raise ConfigurationError(f"{setting}: {file} cannot be read: {error.strerror}") from error
-    if marker.encode() not in content:
-        raise ConfigurationError(f"{setting}: {file} is not PEM: it holds no '{marker}' line")
-    return content
+        raise ConfigurationError(f"tls: a file cannot be read any more: {error.strerror}") from error
 
 
 def _names(tls: TlsSettings) -> list[str]:

@@ -8,6 +8,7 @@ here is remarked upon.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -15,10 +16,11 @@ import msgspec
 from exporter import files, yaml_text
 from exporter.config import Secret
 from exporter.errors import ConfigurationError
-from exporter.yaml_text import YamlInvalid
+from exporter.structures import Reader, Wrong, stands
+from exporter.yaml_text import Document, YamlInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 TlsVersion = Literal["TLS12", "TLS13"]
@@ -117,26 +119,55 @@ class WebConfig(_Section, frozen=True):
 
 
 def load_web_config(file: Path) -> WebConfig:
-    """Returns what ``file`` says. Raises ConfigurationError naming file, key, and what is wrong."""
-    try:
-        raw = yaml_text.read(files.read(file))
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
-    except YamlInvalid as error:
-        raise ConfigurationError(f"{file}: {error}") from None
-    try:
-        config = msgspec.convert(_as_go_reads_it({} if raw is None else raw), WebConfig, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$")
-        key = where.rstrip("`").lstrip(".")
-        raise ConfigurationError(f"{file}: {key + ': ' if key else ''}{_explained(raw, key, message)}") from error
-    _check(config, file)
+    """Returns what ``file`` says. Raises ConfigurationError with all that is wrong: file, line, key, and what."""
+    document = _document(file)
+    refused: list[str] = []
+
+    def refuse(path: Sequence[str | int], message: str) -> None:
+        key = Wrong(tuple(path), "").key
+        refused.append(": ".join(filter(None, (f"{file}:{document.line_of(path) or 1}", key, message))))
+
+    for path, repeated in document.repeated():
+        refused.append(
+            f"{file}:{repeated.line}: {'.'.join((*path, repeated.name))}: is given twice, first in line "
+            f"{repeated.first_line}; keep one"
+        )
+    raw = _as_go_reads_it({} if document.value is None else document.value)
+    reader = Reader(_decode)
+    config = reader.struct(WebConfig, raw)
+    for wrong in reader.wrong:
+        refuse(wrong.path, _explained(raw, wrong))
+    for path, message in _problems(config):
+        if not any(wrong.path[: len(path)] == path[: len(wrong.path)] for wrong in reader.wrong):
+            refuse(path, message)
+    if refused:
+        raise ConfigurationError(*dict.fromkeys(refused))
     if config.tls_server_config == TlsServerConfig():
         return msgspec.structs.replace(config, tls_server_config=None)
     if config.tls_server_config is not None:
-        _check_tls(config.tls_server_config, file)
         config = msgspec.structs.replace(config, tls_server_config=_beside(config.tls_server_config, file.parent))
     return config
+
+
+def place(file: Path, key: str) -> str:
+    """Returns file and line of a key, as far as can be told."""
+    with suppress(ConfigurationError):
+        path = key.split(".")
+        document = _document(file)
+        while path:
+            if line := document.line_of(path):
+                return f"{file}:{line}"
+            path.pop()
+    return str(file)
+
+
+def _document(file: Path) -> Document:
+    try:
+        return yaml_text.document(files.read(file))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
+    except YamlInvalid as error:
+        raise ConfigurationError(f"{file}:{error.told_at_line}") from None
 
 
 def _as_go_reads_it(raw: Any) -> Any:
@@ -164,17 +195,17 @@ def _decode(kind: type, value: Any) -> Any:
         if isinstance(value, str) and (value == "0" or _GO_DURATION.fullmatch(value)):
             parts = re.findall(r"([\d.]+)(\D+)", value)
             return GoDuration(sum(float(count) * _GO_UNITS[unit] for count, unit in parts))
-        raise ValueError(f"{value!r} is not a duration; write it with its unit, as in 1s or 100ms")
-    raise ValueError("it must be text")
+        if isinstance(value, (str, int, float)):
+            raise ValueError(f"{value!r} is not a duration; write it with its unit, as in 1s or 100ms")
+        raise ValueError(stands(value, "a duration, as in 1s or 100ms"))
+    raise ValueError(stands(value, "text"))
 
 
-def _explained(raw: Any, key: str, message: str) -> str:
+def _explained(raw: Any, wrong: Wrong) -> str:
     value = raw
-    for name in key.split("."):
+    for name in wrong.path:
         value = value.get(name) if isinstance(value, dict) else None
-    if key.endswith("curve_preferences"):
-        return "only one curve can be chosen"
-    return _UNOFFERED.get(value, message) if isinstance(value, str) else message
+    return _UNOFFERED.get(value, wrong.message) if isinstance(value, str) else wrong.message
 
 
 def _beside(tls: TlsServerConfig, folder: Path) -> TlsServerConfig:
@@ -186,36 +217,40 @@ def _beside(tls: TlsServerConfig, folder: Path) -> TlsServerConfig:
     )
 
 
-def _check(config: WebConfig, file: Path) -> None:
-    for user, hashed in config.basic_auth_users.items():
+def _problems(config: WebConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yields keys, and what is wrong with values that are of the right kind."""
+    for user, hashed in (config.basic_auth_users or {}).items():
         if not _BCRYPT.fullmatch(hashed):
-            raise ConfigurationError(f"{file}: basic_auth_users: the password of {user!r} is not a bcrypt hash")
+            yield (
+                ("basic_auth_users", user),
+                f"the password of {user!r} is not a bcrypt hash; `htpasswd -nBC 10 {user}` makes one",
+            )
     for name, value in config.headers():
         if not _HEADER_VALUE.fullmatch(value):
-            raise ConfigurationError(f"{file}: http_server_config.headers.{name}: is no line of printable ASCII")
+            yield ("http_server_config", "headers", name), "is no line of printable ASCII"
     if config.rate_limit.interval > 0 and config.rate_limit.burst < 1:
-        raise ConfigurationError(f"{file}: rate_limit.burst: 0 lets no request through; write 1 or more")
+        yield ("rate_limit", "burst"), "0 lets no request through; write 1 or more"
+    if config.tls_server_config not in (None, TlsServerConfig()):
+        for key, message in _tls_problems(config.tls_server_config):
+            yield ("tls_server_config", key), message
 
 
-def _check_tls(tls: TlsServerConfig, file: Path) -> None:
-    def refuse(key: str, message: str) -> None:
-        raise ConfigurationError(f"{file}: tls_server_config.{key}: {message}")
-
+def _tls_problems(tls: TlsServerConfig) -> Iterator[tuple[str, str]]:
     for key, inline, name in (
         ("cert", tls.cert, tls.cert_file),
         ("key", tls.key.reveal(), tls.key_file),
         ("client_ca", tls.client_ca, tls.client_ca_file),
     ):
         if inline and name:
-            refuse(key, f"{key} and {key}_file are both set; keep one")
+            yield key, f"{key} and {key}_file are both set; keep one"
         if not inline and not name and key != "client_ca":
-            refuse(f"{key}_file", f"not set; TLS needs {key}_file, or {key}")
+            yield f"{key}_file", f"not set; TLS needs {key}_file, or {key}"
     if (tls.client_ca or tls.client_ca_file) and not tls.verifies_clients:
         key = "client_ca" if tls.client_ca else "client_ca_file"
-        refuse(key, "client_auth_type does not ask clients for certificates")
+        yield key, "client_auth_type does not ask clients for certificates; write RequireAndVerifyClientCert there"
     if tls.verifies_clients and not (tls.client_ca or tls.client_ca_file):
-        refuse("client_auth_type", f"{tls.client_auth_type} needs client_ca_file, or client_ca")
+        yield "client_auth_type", f"{tls.client_auth_type} needs client_ca_file, or client_ca"
     if tls.client_allowed_sans and tls.client_auth_type != "RequireAndVerifyClientCert":
-        refuse("client_allowed_sans", "needs client_auth_type RequireAndVerifyClientCert")
+        yield "client_allowed_sans", "needs client_auth_type RequireAndVerifyClientCert"
     if tls.min_version > tls.max_version:
-        refuse("min_version", f"{tls.min_version} is above max_version ({tls.max_version})")
+        yield "min_version", f"{tls.min_version} is above max_version ({tls.max_version})"

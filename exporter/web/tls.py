@@ -8,7 +8,10 @@ import ssl
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.certificates import CERTIFICATE, KEY, file_problem, pair_problem
 from exporter.errors import ConfigurationError
+from exporter.structures import nearest
+from exporter.web.config_file import place
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -42,36 +45,33 @@ _TLS12_SUITES: Final = {
 
 
 def server_context(tls: TlsServerConfig, file: Path) -> ssl.SSLContext:
-    """Returns the context. Raises ConfigurationError naming ``file``, the web configuration, and the key."""
+    """Returns the context. Raises ConfigurationError naming ``file``, the web configuration, its line, and the key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.maximum_version = _VERSIONS[tls.max_version]
     context.set_alpn_protocols(["http/1.1"])
     if not tls.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    try:
-        with _file(tls.cert_file, tls.cert) as cert, _file(tls.key_file, tls.key.reveal()) as key:
-            # Without a password OpenSSL would ask for that of an encrypted key, on the terminal.
-            context.load_cert_chain(cert, key, password="")
-    except (OSError, ssl.SSLError) as error:
-        pair = f"{tls.cert_file or 'cert'} and {tls.key_file or 'key'}"
-        raise ConfigurationError(f"{file}: tls_server_config: {pair} cannot be used: {_reason(error)}") from error
+    with _file(tls.cert_file, tls.cert) as cert, _file(tls.key_file, tls.key.reveal()) as key:
+        for name, lent, kind in ((tls.cert_file, cert, CERTIFICATE), (tls.key_file, key, KEY)):
+            part = "cert" if kind is CERTIFICATE else "key"
+            if why := file_problem(lent, kind):
+                raise _unusable(file, part, name, why)
+        if found := pair_problem(context, cert, key):
+            raise _unusable(file, found[0], tls.cert_file if found[0] == "cert" else tls.key_file, found[1])
     if tls.verifies_clients:
         required = tls.client_auth_type == "RequireAndVerifyClientCert"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         try:
             context.load_verify_locations(tls.client_ca_file or None, cadata=tls.client_ca or None)
         except (OSError, ValueError) as error:
-            key, name = ("client_ca_file", f"{tls.client_ca_file} ") if tls.client_ca_file else ("client_ca", "")
-            raise ConfigurationError(
-                f"{file}: tls_server_config.{key}: {name}cannot be used: {_reason(error)}"
-            ) from error
+            why = file_problem(tls.client_ca_file, CERTIFICATE) if tls.client_ca_file else ""
+            why = why or "holds no certificate that can be read"
+            raise _unusable(file, "client_ca", tls.client_ca_file, why) from error
     _choose_suites(context, tls, file)
     for curve in tls.curve_preferences:
         if curve not in _CURVES:
-            raise ConfigurationError(
-                f"{file}: tls_server_config.curve_preferences: {curve!r} is not one of {', '.join(_CURVES)}"
-            )
+            raise _refusal(file, "curve_preferences", f"{curve!r} is none of {', '.join(_CURVES)}")
         context.set_ecdh_curve(_CURVES[curve])
     return context
 
@@ -129,20 +129,24 @@ def _choose_suites(context: ssl.SSLContext, tls: TlsServerConfig, file: Path) ->
         return
     unknown = [suite for suite in suites if suite not in _TLS12_SUITES and suite not in _TLS13_SUITES]
     if unknown:
-        raise ConfigurationError(f"{file}: tls_server_config.cipher_suites: {unknown[0]!r} is not known")
+        meant = nearest(unknown[0], (*_TLS13_SUITES, *_TLS12_SUITES))
+        raise _refusal(
+            file, "cipher_suites", f"{unknown[0]!r} is not known" + (f"; did you mean {meant}?" if meant else "")
+        )
     chosen = [_TLS12_SUITES[suite] for suite in suites if suite in _TLS12_SUITES]
     if chosen:
         context.set_ciphers(":".join(chosen))
     elif tls.max_version == "TLS12":
-        raise ConfigurationError(
-            f"{file}: tls_server_config.cipher_suites: names suites of TLS 1.3 only, and max_version is TLS12"
-        )
+        raise _refusal(file, "cipher_suites", "names suites of TLS 1.3 only, and max_version is TLS12")
     else:
         # TLS 1.3 has its suites always; naming only those means that 1.2 has none.
         context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
-    return str(getattr(error, "strerror", None) or error)
+def _unusable(file: Path, part: str, name: str, why: str) -> ConfigurationError:
+    """``name`` is that of a file; empty: the part stands in ``file`` itself."""
+    return _refusal(file, f"{part}_file" if name else part, f"{name} {why}" if name else why)
+
+
+def _refusal(file: Path, key: str, message: str) -> ConfigurationError:
+    return ConfigurationError(f"{place(file, f'tls_server_config.{key}')}: tls_server_config.{key}: {message}")

@@ -97,7 +97,7 @@ def test_an_unknown_key_of_the_file_is_named_with_the_file(start, settings, tmp_
     code, words = ends(start, "exporter", "--config.file", str(file), **settings)
 
     assert code == 2
-    assert words == f"dict-rate-limit: {file}: poll: Object contains unknown field `intervall`"
+    assert words == f"dict-rate-limit: {file}:2: poll.intervall: no such key; did you mean poll.interval?"
 
 
 def test_a_port_in_use_ends_the_exporter_with_one_line(start, settings) -> None:

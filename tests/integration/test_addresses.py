@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,7 @@ def settings(**changed: str) -> dict[str, str]:
     } | changed
 
 
-async def said(*words: str, **changed: str) -> tuple[int | None, str]:
+async def said_by(*words: str, **changed: str) -> tuple[int | None, str]:
     """Returns the exit code of a command, and what it said on stderr that is no log line."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DICT_RATE_LIMIT_")}
     environment |= {f"DICT_RATE_LIMIT_{name}": value for name, value in settings(**changed).items() if value}
@@ -161,7 +162,7 @@ async def said(*words: str, **changed: str) -> tuple[int | None, str]:
 async def checked_and_started(role: str, *flags: str, **changed: str) -> tuple[str, str]:
     """Returns what `config check` and the start refuse it with."""
     (checked, check), (started, start) = await asyncio.gather(
-        said("config", "check", "--role", role, *flags, **changed), said(role, *flags, **changed)
+        said_by("config", "check", "--role", role, *flags, **changed), said_by(role, *flags, **changed)
     )
     assert (checked, started) == (2, 2)
     return check, start
@@ -201,10 +202,14 @@ async def test_a_wrong_address_is_refused_by_check_and_start_in_the_same_line(
         ("reconciler", {"DATABASE__DSN": ""}, "database.dsn: not set"),
         ("exporter", {"PARTICIPANTS": ""}, "participants: not set"),
         ("exporter", {"BRIDGE__INSECURE": "false", "BRIDGE__TLS__CA_FILE": "/no.pem"}, "bridge.tls.ca_file: /no.pem"),
-        ("run", {"BRIDGE__TLS__CA_FILE": "/no.pem"}, "bridge: insecure (plaintext) and tls are both configured"),
+        ("run", {"BRIDGE__TLS__CA_FILE": "/no.pem"}, "bridge.insecure: true is plaintext, and tls is configured"),
         ("reconciler", {"FEED__INSECURE": "false", "FEED__TLS__CA_FILE": "/no.pem"}, "feed.tls.ca_file: /no.pem"),
-        ("exporter", {"FEED__INSECURE": "false", "FEED__LISTEN_ADDRESS": ":1"}, "feed.tls.cert_file and tls.key_file"),
-        ("run", {"WEB__CONFIG_FILE": "/no.yml"}, "/no.yml: cannot be read: No such file or directory"),
+        (
+            "exporter",
+            {"FEED__INSECURE": "false", "FEED__LISTEN_ADDRESS": ":1"},
+            "feed.tls.cert_file: not set; ",
+        ),
+        ("run", {"WEB__CONFIG_FILE": "/no.yml"}, "web.config_file: /no.yml cannot be read: No such file or directory"),
     ],
 )
 async def test_what_a_role_needs_is_asked_for_by_check_and_start_in_the_same_line(
@@ -213,8 +218,61 @@ async def test_what_a_role_needs_is_asked_for_by_check_and_start_in_the_same_lin
     check, start = await checked_and_started(role, **changed)
 
     assert check == start
-    assert check.startswith(f"dict-rate-limit: {line}")
+    assert re.match(rf"dict-rate-limit: (DICT_RATE_LIMIT_\w+: )?{re.escape(line)}", check)
     assert len(check.splitlines()) == 1
+    assert "hush" not in check
+
+
+WHOLE = """\
+participants: ["12345678"]
+bridge: {target: "127.0.0.1:1", insecure: true}
+database: {dsn: "postgresql://u:hush@127.0.0.1:1/d"}
+rules: {files: [rules/dict-rate-limit.yml]}
+web: {listen_address: "127.0.0.1:0"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "code", "said"),
+    [
+        ('["12345678"]', "[12345678]", 2, ["1: participants[0]: a number stands here; write an ISPB"]),
+        ("target:", "targt:", 2, ["2: bridge.targt: no such key; did you mean", " bridge.target: not set"]),
+        (
+            "insecure: true",
+            "insecure: 'yes', retries: 99",
+            2,
+            ["2: bridge.insecure: 'yes' is", "2: bridge.retries"],
+        ),
+        ("rules/dict-rate-limit.yml", "nothing/*.yml", 2, ["4: rules.files: 'nothing/*.yml' matches no file"]),
+        ('"127.0.0.1:0"', '"999.0.0.1:0"', 2, ["5: web.listen_address: '999.0.0.1:0' is not an address"]),
+        ("web:", "web: {}\nweb:", 2, ["6: web: is given twice, first in line 5; keep one"]),
+        (
+            "web: {",
+            "web: {config_file: tests, ",
+            2,
+            ["5: web.config_file: tests cannot be read: it is"],
+        ),
+        ("rules/dict-rate-limit.yml", "config.example.yml", 1, ["config.example.yml:"]),
+        ("rules/dict-rate-limit.yml", "rules", 1, ["rules: "]),
+    ],
+)
+async def test_a_wrong_file_is_refused_by_check_and_start_in_the_same_lines(
+    tmp_path: Path, right: str, wrong: str, code: int, said: list[str]
+):
+    file = tmp_path / "config.yml"
+    file.write_text(WHOLE.replace(right, wrong))
+    unset = dict.fromkeys(settings(), "")
+    flags = ("--config.file", str(file))
+
+    (checked, check), (started, start) = await asyncio.gather(
+        said_by("config", "check", "--role", "run", *flags, **unset), said_by("run", *flags, **unset)
+    )
+
+    assert (checked, started) == (code, code)
+    assert check == start
+    lines = [line.removeprefix("dict-rate-limit: ").removeprefix(f"{file}:") for line in check.splitlines()]
+    assert code == 1 or len(lines) == len(said)
+    assert all(line.startswith(beginning) for line, beginning in zip(lines, said, strict=False))
     assert "hush" not in check
 
 
@@ -227,26 +285,31 @@ async def test_a_wrong_flag_is_named_as_one():
 
 async def test_a_wrong_value_of_the_file_is_named_with_the_file(tmp_path: Path):
     file = tmp_path / "config.yml"
-    file.write_text("pulsar: {topic: alerts}\n")
+    file.write_text("pulsar: {topic: alerts}\npol: {}\n")
 
     check, start = await checked_and_started("exporter", "--config.file", str(file))
 
     assert check == start
-    assert check.startswith(f"dict-rate-limit: {file}: pulsar.topic: 'alerts' is no full name of a topic")
+    assert len(check.splitlines()) == 2
+    assert check.startswith(f"dict-rate-limit: {file}:2: pol: no such key; did you mean poll?\n")
+    check = check.splitlines()[1]
+    assert check.startswith(f"dict-rate-limit: {file}:1: pulsar.topic: 'alerts' is no full name of a topic")
 
 
 @pytest.mark.parametrize(
     ("command", "flag"), [("bridge-simulator", "--listen-address"), ("demo", "--web.listen-address")]
 )
 async def test_addresses_of_the_tools_are_checked_too(command: str, flag: str):
-    code, line = await said(command, flag, "http://127.0.0.1:1")
+    code, line = await said_by(command, flag, "http://127.0.0.1:1")
 
     assert code == 2
     assert line.startswith(f"dict-rate-limit: {flag}: 'http://127.0.0.1:1' is a URL; write ")
 
 
 async def test_a_role_is_refused_nothing_that_only_another_needs():
-    code, line = await said("config", "check", "--role", "exporter", DATABASE__DSN="mysql://host/d", FEED__TARGETS="")
+    code, line = await said_by(
+        "config", "check", "--role", "exporter", DATABASE__DSN="mysql://host/d", FEED__TARGETS=""
+    )
 
     assert (code, line) == (0, "")
 
@@ -259,7 +322,7 @@ async def test_what_has_no_effect_is_said_by_check(tmp_path: Path):
         "http_server_config: {http2: true}\n"
     )
 
-    code, line = await said("config", "check", WEB__CONFIG_FILE=str(file))
+    code, line = await said_by("config", "check", WEB__CONFIG_FILE=str(file))
 
     assert code == 0
     assert line.startswith(f"dict-rate-limit: {file}: http_server_config.http2: true has no effect")

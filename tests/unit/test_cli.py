@@ -117,6 +117,38 @@ def test_config_check_refuses_a_wrong_configuration_with_2(command) -> None:
     assert err.startswith("dict-rate-limit: DICT_RATE_LIMIT_POLL__INTERVAL: ")
 
 
+def test_config_check_tells_everything_that_is_wrong_a_line_each(command) -> None:
+    code, out, err = command("config", "check", POLL__INTERVAL="never", LOG__LEVEL="loud", NOPE="1")
+
+    assert (code, out) == (2, "")
+    assert [line.split(": ")[:2] for line in err.splitlines()] == [
+        ["dict-rate-limit", "DICT_RATE_LIMIT_NOPE"],
+        ["dict-rate-limit", "DICT_RATE_LIMIT_POLL__INTERVAL"],
+        ["dict-rate-limit", "DICT_RATE_LIMIT_LOG__LEVEL"],
+    ]
+
+
+def test_config_check_ends_with_1_where_only_a_rule_file_is_wrong_as_the_start_does(command, tmp_path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text("groups:\n- name: g\n  rules:\n  - {alert: A, expr: dict_rate_limit_up == 0}\n  - {alert: B}\n")
+
+    code, out, err = command("config", "check", RULES__FILES=str(rules))
+    both, _, more = command("config", "check", RULES__FILES=str(rules), POLL__INTERVAL="never")
+
+    assert (code, out, both) == (1, "", 2)
+    assert [line.split(": ")[1] for line in err.splitlines()] == [f"{rules}:4", f"{rules}:5"]
+    assert len(more.splitlines()) == 3
+
+
+def test_config_check_asks_opentelemetry_as_the_start_does(command, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-5")
+
+    code, _, err = command("config", "check", TRACING__OTLP_ENDPOINT="http://127.0.0.1:1")
+
+    assert code == 2
+    assert err.startswith("dict-rate-limit: tracing: OpenTelemetry cannot start: ")
+
+
 def test_config_schema_is_a_json_schema(command) -> None:
     _, out, _ = command("config", "schema")
 

@@ -123,13 +123,34 @@ def test_what_is_printed_masks_secrets_and_shows_durations_as_written() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("poll: {intervall: 15s}", "poll: Object contains unknown field `intervall`"),
-        ("poll: {interval: 15}", "poll.interval: 15 is not a duration; write it with its unit, as in 15s"),
+        ("poll: {intervall: 15s}", "1: poll.intervall: no such key; did you mean poll.interval?"),
+        ("poll: {interval: 15}", "1: poll.interval: 15 is not a duration; write it with its unit, as in 15s"),
+        ("poll: {interval: 15 s}", "poll.interval: '15 s' is not a duration; write it as 15s, 5m or 1h30m"),
+        ("poll: {interval: [15s]}", "poll.interval: a list stands here; write a duration, as in 15s"),
+        ("poll: {interval: null}", "poll.interval: nothing stands here; write a duration, as in 15s"),
+        ("poll: 15s", "poll: text stands here; it is a section: write its keys below it, indented"),
+        ("poll:", "poll: is empty; write its keys below it, indented, or take it out"),
+        ("pol: {}", "pol: no such key; did you mean poll?"),
+        ("xyzzy: 1", "xyzzy: no such key; there are participants, bridge, poll, feed, rules, "),
+        ("bridge: {tls: {cafile: x}}", "bridge.tls.cafile: no such key; did you mean bridge.tls.ca_file?"),
+        ("bridge: {target: [a]}", "bridge.target: a list stands here; write text"),
+        ("bridge: {target: 5}", "bridge.target: a number stands here; write text, in quotes"),
+        ("bridge: {retries: 11}", "bridge.retries: 11 is not a whole number from 0 to 10"),
+        ("bridge: {retries: '2'}", "bridge.retries: '2' is not a whole number from 0 to 10, without quotes"),
+        ("bridge: {insecure: 'yes'}", "bridge.insecure: 'yes' is not true or false, without quotes"),
+        ("bridge: {insecure: 1}", "bridge.insecure: a number stands here; write true or false"),
+        ("feed: {targets: 'a:1'}", "feed.targets: text stands here; write a list, as in [a, b]"),
+        ("log: {level: warn}", "log.level: 'warn' is none of debug, info, warning, error; did you mean warning?"),
+        ("log: {level: 5}", "log.level: a number stands here; write one of debug, info, warning, error"),
+        ("tracing: {sample_ratio: 7}", "tracing.sample_ratio: 7 is not a number from 0 to 1"),
+        ("database: {dsn: 5}", "database.dsn: a number stands here; write a secret as text, in quotes"),
+        ("bridge: {target: a:1", "is not YAML, column"),
+        ("\tpoll: {}", "is not YAML, column 1: a tab cannot indent; write spaces"),
         ("poll: {interval: soon}", "poll.interval: 'soon' is not a duration"),
-        ("participants: [123]", "participants[0]: Expected `str`, got `int`"),
-        ("participants: ['123']", "participants[0]: Expected `str` matching regex '^[0-9]{8}$'"),
-        ('participants: ["12345678\\n"]', "participants[0]: Expected `str` of length <= 8"),
-        ("participants: ['12345678', '12345678']", "participants: an ISPB is listed twice"),
+        ("participants: [123]", "1: participants[0]: a number stands here; write an ISPB, eight digits, in quotes"),
+        ("participants: ['123']", "1: participants[0]: '123' is not an ISPB, eight digits"),
+        ('participants: ["12345678\\n"]', "participants[0]: '12345678\\n' is not an ISPB"),
+        ("participants: ['12345678', '12345678']", "1: participants: '12345678' is listed twice"),
         ("poll: {interval: 10s, staleness: 5s}", "poll.staleness: 5s is not above poll.interval (10s)"),
         ("poll: {interval: 0s}", "poll.interval: 0s is below 1s"),
         ("poll: {estimate_window: 0s}", "poll.estimate_window: must be above 0s"),
@@ -137,13 +158,13 @@ def test_what_is_printed_masks_secrets_and_shows_durations_as_written() -> None:
         ("database: {connect_timeout: 0s}", "database.connect_timeout: must be above 0s"),
         ("database: {heartbeat: 0s}", "database.heartbeat: must be above 0s"),
         ("pulsar: {operation_timeout: 0s}", "pulsar.operation_timeout: must be above 0s"),
-        ("feed: {targets: ['a:1', 'a:1']}", "feed.targets: an exporter is listed twice"),
+        ("feed: {targets: ['a:1', 'a:1']}", "1: feed.targets: 'a:1' is listed twice"),
         ("bridge: {timeout: 20s}", "bridge.timeout: 20s is not between 0s and poll.interval (15s)"),
-        ("bridge: {tls: {cert_file: a}}", "bridge.tls: cert_file and key_file belong together"),
-        ("database: {min_size: 9}", "database.min_size: is above database.max_size"),
-        ("[1", "is not YAML"),
-        ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
-        ("- 1", "Expected `object`, got `array`"),
+        ("bridge: {tls: {cert_file: a}}", "1: bridge.tls.cert_file: is set without key_file: the two belong together"),
+        ("database: {min_size: 9}", "1: database.min_size: 9 is above database.max_size (4)"),
+        ("[1", "1: is not YAML, column 1: a [ or { is not closed"),
+        ("[" * 100_000, "1: is not YAML, column 51: more than 50 levels deep"),
+        ("- 1", "1: a list stands here; write keys with values"),
     ],
 )
 def test_a_wrong_file_is_refused_naming_file_key_and_what_is_wrong(file, text, said) -> None:
@@ -152,14 +173,31 @@ def test_a_wrong_file_is_refused_naming_file_key_and_what_is_wrong(file, text, s
     with pytest.raises(ConfigurationError) as refused:
         load_settings(path, {})
 
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith(f"{path}:1: ")
     assert said in str(refused.value)
+    assert len(refused.value.problems) == 1
 
 
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"DICT_RATE_LIMIT_POLL__INTERVALL": "1s"}, "DICT_RATE_LIMIT_POLL__INTERVALL: no such setting"),
+        (
+            {"DICT_RATE_LIMIT_POLL__INTERVALL": "1s"},
+            "DICT_RATE_LIMIT_POLL__INTERVALL: no such setting; did you mean DICT_RATE_LIMIT_POLL__INTERVAL?",
+        ),
+        ({"DICT_RATE_LIMIT_NOPE": "1"}, "DICT_RATE_LIMIT_NOPE: no such setting; .env.example lists them all"),
+        (
+            {"DICT_RATE_LIMIT_PARTICIPANTS": "1234567"},
+            "DICT_RATE_LIMIT_PARTICIPANTS: participants[0]: '1234567' is not an ISPB, eight digits",
+        ),
+        (
+            {"DICT_RATE_LIMIT_BRIDGE__INSECURE": "maybe"},
+            "DICT_RATE_LIMIT_BRIDGE__INSECURE: bridge.insecure: 'maybe' is not true or false",
+        ),
+        (
+            {"DICT_RATE_LIMIT_POLL__STALENESS": "5s"},
+            "DICT_RATE_LIMIT_POLL__STALENESS: poll.staleness: 5s is not above poll.interval (15s)",
+        ),
         (
             {"DICT_RATE_LIMIT_POLL__INTERVAL": "x"},
             "DICT_RATE_LIMIT_POLL__INTERVAL: poll.interval: 'x' is not a duration",
@@ -176,6 +214,49 @@ def test_a_wrong_variable_is_refused_by_name(environment, said) -> None:
         load_settings(None, environment)
 
     assert said in str(refused.value)
+
+
+def test_everything_that_is_wrong_is_told_at_once_each_with_its_place(file) -> None:
+    path = file("pol: {}\npoll:\n  interval: 15\n  staleness: soon\ndatabase: {min_size: 9}\n")
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(path, {"DICT_RATE_LIMIT_LOG__LEVEL": "loud", "DICT_RATE_LIMIT_PULSAR__TOKEN_FILE": "/no"})
+
+    assert refused.value.problems == (
+        f"{path}:1: pol: no such key; did you mean poll?",
+        f"{path}:3: poll.interval: 15 is not a duration; write it with its unit, as in 15s",
+        f"{path}:4: poll.staleness: 'soon' is not a duration; write it as 15s, 5m or 1h30m",
+        "DICT_RATE_LIMIT_PULSAR__TOKEN_FILE: /no cannot be read: No such file or directory",
+        "DICT_RATE_LIMIT_LOG__LEVEL: log.level: 'loud' is none of debug, info, warning, error",
+        f"{path}:5: database.min_size: 9 is above database.max_size (4)",
+    )
+
+
+def test_what_is_at_odds_with_a_default_is_told_where_it_is_set(file) -> None:
+    path = file("# 1\npoll:\n  interval: 10m\n")
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(path, {})
+
+    assert str(refused.value) == f"{path}:3: poll.staleness: 5m is not above poll.interval (10m)"
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_its_line(tmp_path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_bytes(b"participants: []\nbridge: {target: \xff}\n")
+
+    with pytest.raises(ConfigurationError, match=r"config\.yml:2: is not YAML: it holds what is not text in UTF-8"):
+        load_settings(file, {})
+
+
+def test_no_value_of_a_wrong_kind_is_shown(file) -> None:
+    text = "database: {dsn: [hush]}\npulsar: hush\nparticipants: hush\nhttp: hush\nweb: {listen_address: {hush: 1}}\n"
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(file(text), {})
+
+    assert len(refused.value.problems) == 5
+    assert "hush" not in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
@@ -267,14 +348,14 @@ def test_more_participants_than_the_limit_are_refused(file) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("poll:\n  interval: 10s\n  interval: 30s\n", "line 3: interval is given twice, first in line 2"),
-        ("bridge: {retries: 5}\npoll: {}\nbridge: {}\n", "line 3: bridge is given twice, first in line 1"),
-        ("database: {dsn: hush, dsn: hush}", "line 1: dsn is given twice, first in line 1"),
-        ("database: {dsn: *hush}", "is not YAML: line 1, column 17: an alias of nothing that is anchored before it"),
-        ("poll: {}\n---\npoll: {interval: 1s}\n", "is not YAML: line 2, column 1: a second document begins"),
+        ("poll:\n  interval: 10s\n  interval: 30s\n", "3: poll.interval: is given twice, first in line 2; keep one"),
+        ("bridge: {retries: 5}\npoll: {}\nbridge: {}\n", "3: bridge: is given twice, first in line 1; keep one"),
+        ("database: {dsn: hush, dsn: hush}", "1: database.dsn: is given twice, first in line 1; keep one"),
+        ("database: {dsn: *hush}", "1: is not YAML, column 17: an alias of nothing that is anchored before it"),
+        ("poll: {}\n---\npoll: {interval: 1s}\n", "2: is not YAML, column 1: a second document begins"),
         (
             "a: &a {b: c}\nx:\n" + "- *a\n" * 40_000,
-            "is not YAML: line 33334, column 3: more than 100,000 nodes when its",
+            "33334: is not YAML, column 3: more than 100,000 nodes when its",
         ),
     ],
 )
@@ -285,7 +366,7 @@ def test_yaml_is_read_strictly(tmp_path, text: str, told: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load_settings(file, {})
 
-    assert str(refused.value).startswith(f"{file}: {told}")
+    assert str(refused.value).startswith(f"{file}:{told}")
     assert "hush" not in str(refused.value)
 
 

@@ -103,7 +103,7 @@ def test_an_anchor_may_be_used_again_and_stands_for_what_was_last():
         ("a: 2024-13-45", "it is not what its form says"),
         ("a: !hush 1", "could not determine a constructor for the tag"),
         ("? [a]\n: hush", "found unhashable key"),
-        ("a: b: hush", "mapping values are not allowed in this context"),
+        ("a: b: hush", "a text that holds `: ` is written in quotes"),
         (b"a: hush\xff", "it holds what is not text in UTF-8"),
         ("a: hush\0", "it holds what is not text in UTF-8"),
         ("hush: 1\na: {b: hush, b: hush}", "b is given twice"),

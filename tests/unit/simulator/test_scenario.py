@@ -223,5 +223,5 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path):
     file = tmp_path / "bad.yml"
     file.write_bytes(b"\xff\xfe\x00")
 
-    with pytest.raises(SimulatorError, match=r"bad\.yml: is not YAML: it holds what is not text in UTF-8"):
+    with pytest.raises(SimulatorError, match=r"bad\.yml: is not YAML: line 1: it holds what is not text in UTF-8"):
         load(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ def use(file: Path) -> None:
 def refusal(file: Path) -> str:
     with pytest.raises(ConfigurationError) as raised:
         use(file)
-    message = str(raised.value)
-    assert message.startswith(f"{file}: ")
-    return message.removeprefix(f"{file}: ")
+    told = re.fullmatch(rf"{re.escape(str(file))}:(?:[0-9]+:)? (.*)", raised.value.problems[0])
+    assert told is not None
+    return told[1]
 
 
 def test_an_empty_file_asks_for_nothing(tmp_path: Path):
@@ -81,27 +82,42 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"nonsense": 1}, "Object contains unknown field `nonsense`"),
-        ({"tls_server_config": {"cert_file": "a", "key_file": "b", "sertificate": 1}}, "tls_server_config: Object"),
+        ({"nonsense": 1}, "nonsense: no such key; there are tls_server_config, http_server_config, "),
+        (
+            {"tls_server_config": {"cert_file": "a", "key_file": "b", "sertificate": 1}},
+            "tls_server_config.sertificate: no",
+        ),
         ({"tls_server_config": {"cert_file": "a"}}, "tls_server_config.key_file: not set; TLS needs key_file, or key"),
         ({"tls_server_config": {"key": "a"}}, "tls_server_config.cert_file: not set; TLS needs cert_file, or cert"),
         ({"tls_server_config": {"min_version": "TLS13"}}, "tls_server_config.cert_file: not set"),
         ({"http_server_config": {"headers": {"X-XSS-Protection": "a\nb"}}}, "http_server_config.headers.X-XSS-Protec"),
-        ({"basic_auth_users": {"prometheus": "$2b$32$" + HASH[7:]}}, "basic_auth_users: the password of 'prometheus'"),
+        (
+            {"basic_auth_users": {"prometheus": "$2b$32$" + HASH[7:]}},
+            "basic_auth_users.prometheus: the password of",
+        ),
         ({"rate_limit": {"interval": 1}}, "rate_limit.interval: 1 is not a duration; write it with its unit, as in 1s"),
         ({"rate_limit": {"interval": "1d", "burst": 1}}, "rate_limit.interval: '1d' is not a duration"),
         ({"rate_limit": {"interval": "-1s", "burst": 1}}, "rate_limit.interval: '-1s' is not a duration"),
         ({"rate_limit": {"interval": "1s"}}, "rate_limit.burst: 0 lets no request through; write 1 or more"),
-        ({"rate_limit": {"interval": "1s", "burst": -1}}, "rate_limit.burst: Expected `int` >= 0"),
-        ({"http_server_config": {"headers": {"X-Powered-By": "x"}}}, "http_server_config.headers: Object contains"),
+        ({"rate_limit": {"interval": "1s", "burst": -1}}, "rate_limit.burst: -1 is not a whole number from 0"),
+        (
+            {"http_server_config": {"headers": {"X-Powered-By": "x"}}},
+            "http_server_config.headers.X-Powered-By: no s",
+        ),
         ({"http_server_config": {"headers": {"X-Frame-Options": "x"}}}, "http_server_config.headers.X-Frame-Options"),
-        ({"basic_auth_users": {"prometheus": "secret"}}, "basic_auth_users: the password of 'prometheus' is not a"),
-        ({"basic_auth_users": ["prometheus"]}, "basic_auth_users: Expected `object`"),
+        (
+            {"basic_auth_users": {"prometheus": "secret"}},
+            "basic_auth_users.prometheus: the password of 'pr",
+        ),
+        ({"basic_auth_users": ["prometheus"]}, "basic_auth_users: a list stands here; write keys with values"),
         ("a: [", "is not YAML"),
-        ("tls_server_config: {}\nbasic_auth_users: {}\ntls_server_config: {}\n", "line 3: tls_server_config is given"),
-        ("basic_auth_users:\n  me: a\n  me: b\n", "line 3: me is given twice, first in line 2"),
-        ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
-        ("- 1", "Expected `object`"),
+        (
+            "tls_server_config: {}\nbasic_auth_users: {}\ntls_server_config: {}\n",
+            "tls_server_config: is given",
+        ),
+        ("basic_auth_users:\n  me: a\n  me: b\n", "basic_auth_users.me: is given twice, first in line 2; keep one"),
+        ("[" * 100_000, "is not YAML, column 51: more than 50 levels deep"),
+        ("- 1", "a list stands here; write keys with values"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, content: Any, message: str):
@@ -120,7 +136,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
     ("given", "message"),
     [
         ({"min_version": "TLS11"}, "tls_server_config.min_version: TLS 1.0 and 1.1 are broken"),
-        ({"min_version": "TLS14"}, "tls_server_config.min_version: Invalid enum value 'TLS14'"),
+        ({"min_version": "TLS14"}, "tls_server_config.min_version: 'TLS14' is none of TLS12, TLS13"),
         ({"min_version": "TLS13", "max_version": "TLS12"}, "tls_server_config.min_version: TLS13 is above"),
         ({"client_auth_type": "RequireAnyClientCert"}, "tls_server_config.client_auth_type: a certificate that"),
         ({"client_auth_type": "RequireAndVerifyClientCert"}, "tls_server_config.client_auth_type: Require"),
@@ -130,11 +146,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
         ({"client_ca": "a"}, "tls_server_config.client_ca: client_auth_type does not ask"),
         (
             {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": "no PEM"},
-            "tls_server_config.client_ca: cannot be used: ",
+            "tls_server_config.client_ca: holds no certificate that can be read",
         ),
         ({"client_auth_type": "RequestClientCert"}, "tls_server_config.client_auth_type: a certificate that"),
         ({"client_auth_type": "RequireClientCert"}, "tls_server_config.client_auth_type: a certificate that"),
-        ({"client_auth_type": "Sometimes"}, "tls_server_config.client_auth_type: Invalid enum value"),
+        ({"client_auth_type": "Sometimes"}, "tls_server_config.client_auth_type: 'Sometimes' is none of NoClient"),
         (
             {"cipher_suites": ["TLS_AES_128_GCM_SHA256"], "max_version": "TLS12"},
             "tls_server_config.cipher_suites: names suites of TLS 1.3 only, and max_version is TLS12",
@@ -146,9 +162,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
             "tls_server_config.client_ca_file: ",
         ),
         ({"cipher_suites": ["TLS_NONSENSE"]}, "tls_server_config.cipher_suites: 'TLS_NONSENSE' is not known"),
-        ({"curve_preferences": ["CurveP1"]}, "tls_server_config.curve_preferences: 'CurveP1' is not one of"),
-        ({"curve_preferences": ["X25519", "CurveP256"]}, "tls_server_config.curve_preferences: only one curve"),
-        ({"key_file": "absent.key"}, "tls_server_config: "),
+        ({"curve_preferences": ["CurveP1"]}, "tls_server_config.curve_preferences: 'CurveP1' is none of"),
+        (
+            {"curve_preferences": ["X25519", "CurveP256"]},
+            "tls_server_config.curve_preferences: at most 1 can",
+        ),
+        ({"key_file": "absent.key"}, "tls_server_config.key_file: "),
     ],
 )
 def test_wrong_tls_is_named(tmp_path: Path, given: dict[str, Any], message: str):
@@ -160,7 +179,7 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path):
 
     message = refusal(tls(tmp_path, key_file=other.key_file))
 
-    assert message.endswith("key values mismatch")
+    assert message.endswith("other.key is not the key of the certificate")
 
 
 def test_suites_are_chosen_by_their_registered_names(tmp_path: Path):
@@ -220,7 +239,7 @@ def test_a_key_that_stands_in_the_file_is_not_shown(tmp_path: Path):
     assert secret not in str(load_web_config(file))
     for wrong in ({"cert": Path(other.cert_file).read_text()}, {"cert": "no PEM"}, {"key": f"cut short {secret}"}):
         message = refusal(inline(tmp_path, **wrong))
-        assert message.startswith("tls_server_config: cert and key cannot be used: ")
+        assert message.startswith(("tls_server_config.cert: ", "tls_server_config.key: "))
         assert secret not in message
 
 
@@ -241,7 +260,7 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(tmp_pa
         written(tmp_path, {"tls_server_config": {"cert_file": pair.cert_file, "key_file": pair.key_file}})
     )
 
-    assert message.startswith(f"tls_server_config: {pair.cert_file} and {pair.key_file} cannot be used: ")
+    assert message.startswith(f"tls_server_config.key_file: {pair.key_file} is protected by a password")
 
 
 @pytest.mark.parametrize(
