@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_NAMED: Final = 20
-"""How many rules that are gone the log names."""
+"""How many rules that are gone, or errors, the log names."""
 
 LOOK_AGAIN_SECONDS: Final = 1.0
 """How soon files are looked at again that changed and do not stand still yet."""
@@ -73,7 +73,10 @@ class RulesInForce:
                 return await asyncio.to_thread(loading.load, settings.files, allow_none=settings.allow_none)
         except RuleFileInvalid as error:
             self._metrics.config_last_reload_successful.set(0)
-            log.error("rules not reloaded, the running ones stay: %s", error)  # noqa: TRY400 - the sentence is enough
+            for finding in error.findings[:MOST_NAMED]:
+                log.error("rules not reloaded, the running ones stay: %s", finding)  # noqa: TRY400 - it says enough
+            if len(error.findings) > MOST_NAMED:
+                log.error("rules not reloaded: %d more errors", len(error.findings) - MOST_NAMED)  # noqa: TRY400
             raise
 
     def _swapped(self, loaded: RuleSet) -> RuleSet:

@@ -28,8 +28,9 @@ def add_to(rules: click.Group) -> None:
 def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
     """Validate rule files: what is wrong is a line each, `file:line: group/rule: message`.
 
-    Files are checked together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal
-    also a warning), 2 where the command is used wrongly.
+    A message begins with `error:`, which keeps the file from loading, or `warning:`, which does not. Files are checked
+    together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal also a warning), 2
+    where the command is used wrongly.
     """
     from exporter.rules import checking, loading
 
@@ -45,7 +46,7 @@ def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
         click.echo(json.dumps({"files": counted, "findings": found}, indent=2))
     else:
         for finding in findings:
-            click.echo(f"{finding}" if finding.severity == "error" else f"{finding} (warning)")
+            click.echo(str(finding))
         wrong = {finding.file for finding in errors}
         for file, rules in loaded.items():
             if file not in wrong:

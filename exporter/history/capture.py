@@ -20,7 +20,7 @@ from exporter.history.clocks import time_of_day
 from exporter.history.episodes import firing_at
 from exporter.history.parts import needed_by
 from exporter.history.sampling import Sampled
-from exporter.rules.promql.selecting import nearest
+from exporter.rules.promql.refusals import nearest
 from exporter.rules.promql.sources import ALERT_SERIES, ViewSource
 from exporter.rules.promql.walking import selectors
 from exporter.rules.promtool.playing import play

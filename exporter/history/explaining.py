@@ -16,7 +16,7 @@ from exporter.history.parts import needed_by
 from exporter.history.replay import Replay
 from exporter.history.whose import hint
 from exporter.rules.promql.expression import POLICY
-from exporter.rules.promql.selecting import nearest
+from exporter.rules.promql.refusals import nearest
 from exporter.rules.promql.sources import Moment, ViewSource
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exporter.errors import DictRateLimitError
-from exporter.rules.promql.selecting import nearest
+from exporter.rules.promql.refusals import nearest
 from exporter.store.database import Database, reached
 from exporter.store.reader import Reader
 

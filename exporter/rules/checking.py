@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from exporter.rules.finding import Finding
 from exporter.rules.loading import attempt
 from exporter.rules.outages import Trials
+from exporter.rules.promql.compiler import Problem
 from exporter.rules.promql.expression import PARTICIPANT, POLICY, written
-from exporter.rules.promql.selecting import nearest
+from exporter.rules.promql.refusals import nearest
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.walking import listed_labels, selectors
 from exporter.rules.ranges import pointless_comparisons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     from exporter.rules.loading import Attempt
     from exporter.rules.parsing import ParsedGroup, ParsedRule
@@ -61,12 +61,12 @@ def _lint(
         yield warning(parsed.line, f"has no annotation {RUNBOOK}: say what to do when it fires")
     for sentence in trials.findings(rule):
         yield warning(parsed.expr.line, sentence)
-    for sentence in pointless_comparisons(rule.expression.tree):
-        yield warning(parsed.expr.line, sentence)
+    for problem in pointless_comparisons(rule.expression.tree):
+        yield warning(parsed.expr.line_of(problem.construct), problem.message)
     selected = list(selectors(rule.expression.tree))
     known = frozenset({METRIC_NAME}).union(*(_labels_of(s.metric, of_alerts) for s in selected))
-    for sentence in _unknown_labels(rule, selected, known, of_alerts):
-        yield warning(parsed.expr.line, sentence)
+    for problem in _unknown_labels(rule, selected, known, of_alerts):
+        yield warning(parsed.expr.line_of(problem.construct), problem.message)
     for kind, texts, templates in (
         ("label", parsed.labels, rule.labels),
         ("annotation", parsed.annotations, rule.annotations),
@@ -84,21 +84,22 @@ def _lint(
 
 def _unknown_labels(
     rule: CompiledRule, selected: Sequence[Selected], known: frozenset[str], of_alerts: frozenset[str]
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     for one in selected:
         own = _labels_of(one.metric, of_alerts)
         for matcher in one.matchers:
             if matcher.label not in own:
                 hint = nearest(matcher.label, own)
-                yield f"`{written(one.tree)}`: {one.metric} has no label {matcher.label}{hint}"
+                text = written(one.tree)
+                yield Problem(f"`{text}`: {one.metric} has no label {matcher.label}{hint}", text)
             elif matcher.label in _SCRAPED and not matcher.predicate()(""):
-                yield (
-                    f"`{written(one.tree)}` selects nothing here: "
-                    f"{matcher.label} is what Prometheus' scrape adds, and no series of this program has it"
-                )
+                text = written(one.tree)
+                why = f"{matcher.label} is what Prometheus' scrape adds, and no series of this program has it"
+                yield Problem(f"`{text}` selects nothing here: {why}", text)
     for part, label in listed_labels(rule.expression.tree):
         if label not in known:
-            yield f"`{written(part)}`: no series here has a label {label}{nearest(label, known)}"
+            text = written(part)
+            yield Problem(f"`{text}`: no series here has a label {label}{nearest(label, known)}", text)
 
 
 def _labels_of(metric: str, of_alerts: frozenset[str]) -> frozenset[str]:
@@ -116,9 +117,17 @@ def _duplicates(groups: Sequence[ParsedGroup]) -> Iterator[Finding]:
     def identity(rule: ParsedRule) -> tuple[str, frozenset[tuple[str, str]]]:
         return rule.name, frozenset((name, text.text) for name, text in rule.labels.items())
 
-    times = Counter(identity(rule) for group in groups for rule in group.rules)
-    for group in groups:
-        for rule in group.rules:
-            if times[identity(rule)] > 1:
-                message = "is there more than once with the same labels: their alerts are one and the same"
-                yield Finding(group.file, rule.line, group.name, rule.name, message, "warning")
+    rules = [(group, rule) for group in groups for rule in group.rules]
+    alike: dict[Hashable, list[tuple[str, int]]] = {}
+    for group, rule in rules:
+        alike.setdefault(identity(rule), []).append((group.file, rule.line))
+    for group, rule in rules:
+        places = alike[identity(rule)]
+        if len(places) > 1:
+            own = (group.file, rule.line)
+            other = places[0] if places[0] != own else next((place for place in places if place != own), own)
+            told = f"line {other[1]}" if other[0] == group.file else f"{other[0]}:{other[1]}"
+            message = f"is there again in {told}, with the same labels: their alerts are one and the same"
+            if other == own:
+                message = "is there more than once, through aliases: their alerts are one and the same"
+            yield Finding(group.file, rule.line, group.name, rule.name, message, "warning")

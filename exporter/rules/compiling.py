@@ -8,6 +8,7 @@ from exporter.alerts.alert import Severity
 from exporter.rules.finding import Finding
 from exporter.rules.promql.compiler import Problem
 from exporter.rules.promql.expression import PARTICIPANT, POLICY, Expression, ExpressionRefused, compile_rule
+from exporter.rules.promql.refusals import nearest
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 from exporter.rules.templates.template import Template, TemplateRefused
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from exporter.rules.promql.sources import LatestSource
 
 SEVERITY: Final = "severity"
+
+_MOST_QUOTED: Final = 500
+"""Characters of an expression's line."""
 
 
 def compile_group(
@@ -50,7 +54,7 @@ class _Compiler:
         made = self._expression(rule.expr.text)
         expression = made if isinstance(made, Expression) else None
         for problem in () if isinstance(made, Expression) else made:
-            wrong(rule.expr.line_of(problem.construct), problem.message)
+            wrong(*_placed(problem, rule.expr))
         severity = _severity(rule, wrong)
         if PARTICIPANT in rule.labels:
             wrong(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
@@ -93,6 +97,21 @@ def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ..
         return (Problem("the expression is nested too deeply", ""),)
 
 
+def _placed(problem: Problem, expr: Text) -> tuple[int, str]:
+    """Returns the line in the file of what is wrong, and a sentence that quotes that line of the expression alone."""
+    found = expr.place(problem.position) if problem.position is not None else None
+    if problem.position is None or found is None:
+        return expr.line_of(problem.construct), problem.message
+    line, column = found
+    begin = expr.text.rfind("\n", 0, problem.position) + 1
+    quoted = expr.text[begin:].lstrip("\n").partition("\n")[0].strip()
+    return line, f"`{_shortened(quoted)}` cannot be parsed, column {column}: {problem.fault}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
+
+
 def _severity(rule: ParsedRule, wrong: Callable[[int, str], None]) -> Severity | None:
     known = ", ".join(Severity)
     given = rule.labels.get(SEVERITY)
@@ -102,7 +121,7 @@ def _severity(rule: ParsedRule, wrong: Callable[[int, str], None]) -> Severity |
     try:
         return Severity(given.text)
     except ValueError:
-        wrong(given.line, f"severity `{given.text}` is none of {known}")
+        wrong(given.line, f"severity `{given.text}` is none of {known}{nearest(given.text, list(Severity))}")
         return None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from exporter.structures import nearest
 from exporter.yaml_text import NULL, Mapping, Texts, compose, line_of
 
 if TYPE_CHECKING:
@@ -19,35 +20,52 @@ _TEXT: Final = f"{_STANDARD}str"
 _BINARY: Final = f"{_STANDARD}binary"
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
+_KINDS: Final = {"mapping": "keys with values", "sequence": "a list", "scalar": "a text"}
+_ESCAPED_SPACE: Final = "ntr 0abefvNLP_\n"
+
 MOST_NODES: Final = 300_000
 """A rule has about 20. What has more than this, all aliases followed, is a slip, and loading it would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A node of a document: its line (from 1) and what it is."""
+    """A node of a document: its line (from 1), what it is, and the whole document's text."""
 
     line: int
     node: Any
+    source: str = ""
 
     @property
     def is_null(self) -> bool:
         return isinstance(self.node, yaml.ScalarNode) and self.node.tag == NULL
 
-    @property
-    def first_line(self) -> int | None:
-        """The file's line where a text's first line is; None where the text is folded from several."""
-        if not isinstance(self.node, yaml.ScalarNode) or self.node.style == ">":
+    def place(self, offset: int) -> tuple[int, int] | None:
+        """Returns line and column, from 1, of a character of a scalar's text; None where that cannot be told.
+
+        However a text is folded, quoted and indented, what is no white space stands there in the same order.
+        """
+        if not isinstance(self.node, yaml.ScalarNode):
             return None
-        if self.node.style == "|":
-            return self.line + 1
-        return self.line if self.node.start_mark.line == self.node.end_mark.line else None
+        text = str(self.node.value)
+        begin = self.node.start_mark.index
+        written = _written(self.source, begin, self.node.style)
+        last = begin
+        for position, character in enumerate(text):
+            if character.isspace():
+                continue
+            found = next(written, None)
+            if found is None or found[1] != character:
+                return None
+            if position >= offset:
+                return _line_and_column(self.source, found[0])
+            last = found[0]
+        return _line_and_column(self.source, last + 1)
 
     def text(self) -> str:
         """Returns a scalar as written; null is empty. Raises ValueError."""
         node = self.node
         if not isinstance(node, yaml.ScalarNode):
-            raise ValueError(f"expected text, found a {node.id}")  # noqa: TRY004 - of the file, not of a caller
+            raise ValueError(f"expected text, found {_KINDS[node.id]}{self._in_quotes()}")  # noqa: TRY004 - of the file
         if node.tag == NULL and node.value in _NULLS:
             return ""
         if node.tag == _BINARY:
@@ -55,6 +73,13 @@ class Entry:
         if node.tag.startswith(_STANDARD) and node.tag != _TEXT:
             raise ValueError(f"expected text, found what is tagged !!{node.tag.removeprefix(_STANDARD)}")
         return str(node.value)
+
+    def _in_quotes(self) -> str:
+        """Returns how a list or a mapping in brackets is written where text was meant: most often a template."""
+        written = self.source[self.node.start_mark.index : self.node.end_mark.index]
+        if not self.node.flow_style or "\n" in written:
+            return ""
+        return f"; where a text is meant, write it in quotes: {quoted(written)}"
 
     def scalar(self, name: str) -> str:
         """Returns a mapping's scalar of that name, or nothing, whatever else is wrong."""
@@ -67,9 +92,9 @@ class Entry:
         if self.is_null:
             return
         if not isinstance(self.node, yaml.SequenceNode):
-            raise ValueError(f"expected a list, found a {self.node.id}")  # noqa: TRY004
+            raise ValueError(f"expected a list, found {_KINDS[self.node.id]}")  # noqa: TRY004
         for node in self.node.value:
-            entry = Entry(line_of(node), node)
+            entry = Entry(line_of(node), node, self.source)
             if not entry.is_null:
                 yield entry
 
@@ -89,10 +114,42 @@ def _decoded(text: str) -> str:
         raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
 
 
+def quoted(text: str) -> str:
+    """Returns a text as YAML has it in quotes."""
+    if '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _written(source: str, begin: int, style: str | None) -> Iterator[tuple[int, str]]:
+    """Yields position and character of what is no white space, from where a scalar begins; escapes as what they are."""
+    position = begin
+    if style in {"|", ">"}:
+        position = source.find("\n", begin) + 1 or len(source)
+    elif style in {"'", '"'}:
+        position += 1
+    while position < len(source):
+        character, after = source[position], source[position + 1 : position + 2]
+        if style == '"' and character == "\\" and after:
+            if after in '"\\/':
+                yield position, after
+            elif after not in _ESCAPED_SPACE:
+                return
+            position += 2
+            continue
+        if not character.isspace():
+            yield position, character
+        position += 2 if style == "'" and character + after == "''" else 1
+
+
+def _line_and_column(source: str, position: int) -> tuple[int, int]:
+    return source.count("\n", 0, position) + 1, position - source.rfind("\n", 0, position)
+
+
 def parse(text: str) -> Entry | None:
     """Returns the document's root, None where there is none. Raises YamlInvalid."""
     node = compose(text, most_nodes=MOST_NODES, loader=Texts)
-    return None if node is None else Entry(line_of(node), node)
+    return None if node is None else Entry(line_of(node), node, text)
 
 
 def fields(entry: Entry, known: frozenset[str] | None, wrong: Callable[[int, str], None]) -> dict[str, Key]:
@@ -100,7 +157,7 @@ def fields(entry: Entry, known: frozenset[str] | None, wrong: Callable[[int, str
     if entry.is_null:
         return {}
     if not isinstance(entry.node, Mapping):
-        wrong(entry.line, f"expected a mapping, found a {entry.node.id}")
+        wrong(entry.line, f"expected keys with values, found {_KINDS[entry.node.id]}")
         return {}
     for repeated in entry.node.repeated:
         wrong(repeated.line, str(repeated))
@@ -110,7 +167,8 @@ def fields(entry: Entry, known: frozenset[str] | None, wrong: Callable[[int, str
         if not isinstance(key_node, yaml.ScalarNode):
             wrong(line, "only plain keys are supported")
         elif known is not None and name not in known:
-            wrong(line, f"unknown field {name}")
+            meant = nearest(name, known)
+            wrong(line, f"unknown field {name}" + (f"; did you mean {meant}?" if meant else ""))
         elif name not in found:
-            found[name] = Key(line, Entry(line_of(value_node), value_node))
+            found[name] = Key(line, Entry(line_of(value_node), value_node, entry.source))
     return found

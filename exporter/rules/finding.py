@@ -22,4 +22,5 @@ class Finding:
     def __str__(self) -> str:
         place = "/".join(filter(None, (self.group, self.rule)))
         line = f":{self.line}" if self.line else ""
-        return f"{self.file}{line}: {place + ': ' if place else ''}{sentence(self.message)}"
+        message = " ".join(sentence(self.message).splitlines())
+        return f"{self.file}{line}: {place + ': ' if place else ''}{self.severity}: {message}"

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from exporter.config import parse_duration
-from exporter.rules.documents import Entry, Key, fields, parse
+from exporter.rules.documents import Entry, Key, fields, parse, quoted
 from exporter.rules.finding import Finding
+from exporter.rules.promql.tokens import find
 from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+
+_PLAIN: Final = re.compile(r"""[ -]*(?P<key>[\w.-]+):[ ]+(?P<value>[^\s"'|>&*!#].*?)\s*""")
+"""A line that is a key and a plain value."""
+
+_QUOTED: Final = re.compile(r"""\"[^"]*\"|'[^']*'""")
+
+_COLLECTIONS: Final = frozenset({"groups", "rules", "labels", "annotations"})
+_LONGEST_SHOWN: Final = 300
 
 _FILE: Final = frozenset({"groups"})
 _GROUP: Final = frozenset({"name", "interval", "rules", "limit", "query_offset"})
@@ -23,19 +32,21 @@ _RULE: Final = frozenset({"alert", "record", "expr", "for", "keep_firing_for", "
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A value, the line of its key, and where the value's own lines are the file's, the first of them."""
+    """A value, the line of its key, and where it was read."""
 
     line: int
     text: str
-    first_line: int | None = None
+    entry: Entry | None = field(default=None, compare=False, repr=False)
+
+    def place(self, position: int) -> tuple[int, int] | None:
+        """Returns line and column in the file of what stands at a position of the text, where that can be told."""
+        return self.entry.place(position) if self.entry is not None else None
 
     def line_of(self, construct: str) -> int:
-        """Returns the line where a construct that the text holds is written, as far as that can be told."""
-        first_word = re.match(r"\W*(\w+)", construct)
-        if self.first_line is None or first_word is None:
-            return self.line
-        found = re.search(rf"\b{re.escape(first_word[1])}\b", self.text)
-        return self.line if found is None else self.first_line + self.text.count("\n", 0, found.start())
+        """Returns the line where a part of an expression is written, as far as that can be told."""
+        position = find(self.text, construct) if construct else None
+        found = self.place(position) if position is not None else None
+        return self.line if found is None else found[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +75,36 @@ def parse_file(file: str, content: bytes, findings: list[Finding]) -> list[Parse
     """Returns the file's groups, with those of their rules that can be read; ``findings`` takes the rest."""
     parser = _Parser(file, findings)
     try:
-        root = parse(content.decode())
+        text = content.decode()
+        root = parse(text)
     except YamlInvalid as error:
-        parser.wrong(error.line, error.problem)
+        parser.wrong(*_unquoted(text.splitlines(), error))
         return []
-    except UnicodeDecodeError:
-        parser.wrong(1, "is not UTF-8")
+    except UnicodeDecodeError as error:
+        parser.wrong(content.count(b"\n", 0, error.start) + 1, "is not UTF-8")
         return []
     return parser.groups(root) if root is not None else []
+
+
+def _unquoted(lines: Sequence[str], error: YamlInvalid) -> tuple[int, str]:
+    """Returns line and problem: most often a template or an expression that needs quotes, and YAML notices later."""
+    by_quotes = "quotes" in error.problem or "indented" in error.problem
+    for number in range(error.line, max(error.line - 3, 0), -1) if by_quotes else ():
+        found = _PLAIN.fullmatch(lines[number - 1]) if number <= len(lines) else None
+        if found is None:
+            continue
+        value = found["value"]
+        if value[0] == "{" and re.search(r":\s+{{", _QUOTED.sub("", value)):
+            return number, "a text that begins with {{ is written in quotes"
+        flow = found["key"] in _COLLECTIONS and not value.startswith("{{")
+        if value[0] in "{[%@`" and not flow:
+            why = f"a text that begins with {'{{' if value.startswith('{{') else value[0]} is written in quotes"
+        elif number == error.line and ": " in value and not flow:
+            why = "a text that holds `: ` is written in quotes"
+        else:
+            continue
+        return number, why if len(value) > _LONGEST_SHOWN else f"{why}: {found['key']}: {quoted(value)}"
+    return error.line, f"is not YAML, column {error.column}: {error.problem}" if error.column else error.problem
 
 
 class _Parser:
@@ -83,15 +116,18 @@ class _Parser:
     def wrong(self, line: int, message: str) -> None:
         self._findings.append(Finding(self._file, line, self._group, self._rule, message))
 
+    def _wrong_at_root(self, line: int, message: str) -> None:
+        self.wrong(line, message if "twice" in message else f"{message}; a rule file holds `groups` alone")
+
     def groups(self, root: Entry) -> list[ParsedGroup]:
         found: list[ParsedGroup] = []
-        names: set[str] = set()
-        known = fields(root, _FILE, self.wrong).get("groups")
+        lines: dict[str, int] = {}
+        known = fields(root, _FILE, self._wrong_at_root).get("groups")
         for entry in self._items(known):
             group = self._parse_group(entry)
-            if group.name in names:
-                self.wrong(group.line, f"group {group.name} is repeated in this file")
-            names.add(group.name)
+            if group.name in lines:
+                self.wrong(group.line, f"group {group.name} is there already, in line {lines[group.name]}")
+            lines.setdefault(group.name, group.line)
             found.append(group)
         return found
 
@@ -103,7 +139,7 @@ class _Parser:
             self.wrong(entry.line, "a group needs a name")
         for refused in ("limit", "query_offset"):
             if refused in known:
-                self.wrong(known[refused].line, f"`{refused}` of a group is not supported")
+                self.wrong(known[refused].line, f"`{refused}` of a group is not supported; take it out")
         interval = self._duration(known.get("interval")) if "interval" in known else None
         rules = self._parse_rules(self._items(known.get("rules")))
         self._rule = ""
@@ -126,7 +162,11 @@ class _Parser:
         name = self._text(known.get("alert")).text
         line = max(known["alert"].line, entry.line) if "alert" in known else entry.line
         if "record" in known:
-            self.wrong(known["record"].line, f"`record: {self._text(known['record']).text}` is not supported")
+            record = self._text(known["record"]).text
+            self.wrong(
+                known["record"].line,
+                f"`record: {record}` is not supported; write its expression where {record} is used",
+            )
             return None
         if not name:
             self.wrong(line, "a rule needs `alert`")
@@ -166,7 +206,7 @@ class _Parser:
         if "\0" in text:
             self.wrong(key.line, "a NUL character is not supported: the database does not take it")
             return Text(key.line, "")
-        return Text(key.line, text, key.value.first_line)
+        return Text(key.line, text, key.value)
 
     def _duration(self, key: Key | None) -> float:
         given = self._text(key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import promql_parser as promql
 
 from exporter.rules.promql.arithmetic import COMPARISONS
-from exporter.rules.promql.expression import written
+from exporter.rules.promql.compiler import Problem, written
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.walking import constant, walk
 from exporter.rules.templates.go_format import shortest
@@ -20,13 +20,13 @@ _SAME_RANGE: Final = frozenset({"min", "max", "avg"})
 """Aggregations that stay within the range of what they aggregate."""
 
 
-def pointless_comparisons(tree: Any) -> Iterator[str]:
-    """Yields a sentence for each comparison of a gauge with a number that is always, or never, true."""
+def pointless_comparisons(tree: Any) -> Iterator[Problem]:
+    """Yields a problem for each comparison of a gauge with a number that is always, or never, true."""
     for part in walk(tree):
         if isinstance(part, promql.BinaryExpr) and str(part.op) in COMPARISONS:
             sentence = _judged(part)
             if sentence:
-                yield sentence
+                yield Problem(sentence, written(part))
 
 
 def _judged(comparison: Any) -> str:

@@ -224,6 +224,25 @@ async def test_rules_that_do_not_load_leave_the_running_ones_while_and_after(tmp
     assert gc.isenabled()
 
 
+async def test_each_error_of_files_that_do_not_load_is_a_line_of_the_log(tmp_path: Path, caplog) -> None:
+    held = Held(tmp_path, rules("A"))
+    held.file.write_text(
+        "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: |\n      dict_rate_limit_up == 0\n        and (\n"
+        "    labels: {severity: warn}\n"
+    )
+
+    with pytest.raises(RuleFileInvalid):
+        await held.rules.reload()
+
+    assert [r.message for r in caplog.records if r.levelname == "ERROR"] == [
+        f"rules not reloaded, the running ones stay: {held.file}:{told}"
+        for told in (
+            "7: g/A: error: `and (` cannot be parsed, column 13: `(` is not closed",
+            "8: g/A: error: severity `warn` is none of info, warning, critical; did you mean warning?",
+        )
+    ]
+
+
 async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path: Path, caplog) -> None:
     held = Held(tmp_path, rules("A", runbook=False))
 
@@ -231,7 +250,7 @@ async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path:
         await until(lambda: "has no annotation runbook_url" in caplog.text)
         held.file.write_text(rules("A", "B", runbook=False))
         await held.rules.reload()
-        await until(lambda: "g/B: has no annotation runbook_url" in caplog.text)
+        await until(lambda: "g/B: warning: has no annotation runbook_url" in caplog.text)
 
     told = [r.message for r in caplog.records if "runbook_url" in r.message]
     assert len(told) == 3

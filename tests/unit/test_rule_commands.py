@@ -99,7 +99,7 @@ def test_an_error_is_told_with_file_line_group_and_rule(rule_file):
     result = run("rules", "check", path)
 
     assert result.exit_code == 1
-    assert result.stdout.startswith(f"{path}:5: g/A: `dict_rate_limit_utilisation_percent`")
+    assert result.stdout.startswith(f"{path}:5: g/A: error: `dict_rate_limit_utilisation_percent`")
     assert "did you mean dict_rate_limit_utilization_percent?" in result.stdout
     assert result.stderr.startswith("1 error, ")
 
@@ -109,8 +109,7 @@ def test_warnings_fail_only_where_they_are_asked_to(rule_file):
 
     lenient, strict = run("rules", "check", path), run("rules", "check", "--lint-fatal", path)
 
-    assert f"{path}:5: g/A: " in lenient.stdout
-    assert "(warning)" in lenient.stdout
+    assert f"{path}:5: g/A: warning: " in lenient.stdout
     assert f"{path}: 1 rule found" in lenient.stdout
     assert (lenient.exit_code, strict.exit_code) == (0, 1)
 

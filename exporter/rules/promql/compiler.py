@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import promql_parser as promql
 
-from exporter.rules.promql import aggregation, arithmetic, elementwise, functions, matching
+from exporter.rules.promql import aggregation, arithmetic, elementwise, functions, matching, refusals
 from exporter.rules.promql.matching import Cardinality, Match
 from exporter.rules.promql.nodes import Instant, Node, Scalar, combined
 from exporter.rules.promql.selecting import AlertNames, Matcher, select
@@ -40,7 +40,7 @@ _CARDINALITIES: Final = {
     int(promql.VectorMatchCardinality.OneToMany): Cardinality.ONE_TO_MANY,
 }
 _UNSUPPORTED: Final = {
-    promql.MatrixSelector: "a range selector is not supported: rules see the present only",
+    promql.MatrixSelector: f"a range selector is not supported: {refusals.PRESENT}",
     promql.SubqueryExpr: "a subquery is not supported: rules see the present only",
     promql.StringLiteral: "a string is not supported here",
 }
@@ -57,10 +57,15 @@ _SPARE: Final = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")|(?<=[\w:])\{\}|(?P<spac
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a part of an expression is refused: a sentence that quotes ``construct``."""
+    """Why an expression, or a part of it, is refused: a sentence that quotes ``construct``.
+
+    ``fault`` is what is wrong at ``position`` of an expression that cannot be parsed.
+    """
 
     message: str
     construct: str
+    position: int | None = None
+    fault: str = ""
 
 
 class Compiler:
@@ -81,7 +86,7 @@ class Compiler:
 
     def _refuse(self, tree: Any, why: str) -> Instant:
         text = written(tree)
-        self.problems.append(Problem(f"`{text}`: {why}", text))
+        self.problems.append(Problem(f"`{text}`{'' if why.startswith('is ') else ':'} {why}", text))
         return _NOTHING
 
     def number_literal(self, tree: Any) -> Scalar:
@@ -120,7 +125,7 @@ class Compiler:
         operator = str(tree.op)
         over = self._vector(tree.expr)
         if operator not in aggregation.AGGREGATIONS:
-            return self._refuse(tree, f"{operator} is not supported")
+            return self._refuse(tree, refusals.of_function(operator))
         keep = tree.modifier is None or tree.modifier.type == promql.AggModifierType.By
         onto = grouping(frozenset(tree.modifier.labels if tree.modifier is not None else ()), keep=keep)
         if not onto.retains(PARTICIPANT):
@@ -148,7 +153,7 @@ class Compiler:
             return elementwise.plain(lambda moment: read(moment.seconds))
         function = functions.CLOCK.get(name) or functions.ROUNDING.get(name)
         if function is None:
-            return self._refuse(tree, f"{name}() is not supported")
+            return self._refuse(tree, refusals.of_function(name))
         return elementwise.mapped(self._vector(arguments[0]), function)
 
     def binary(self, tree: Any) -> Node:

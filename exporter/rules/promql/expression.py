@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from exporter.rules.promql.compiler import PARTICIPANT, POLICY, Compiler, Problem, written
 from exporter.rules.promql.nodes import Data, Instant, Node, Scalar
 from exporter.rules.promql.parsing import parse
+from exporter.rules.promql.tokens import Misplaced
 
 if TYPE_CHECKING:
     from exporter.rules.promql.selecting import AlertNames
@@ -77,7 +78,9 @@ def compile_expression(text: str, alerts: AlertNames | None) -> Expression:
     try:
         tree = parse(text)
     except ValueError as error:
-        raise ExpressionRefused(Problem(f"`{_beginning(text.strip())}` cannot be parsed: {error}", "")) from None
+        quoted = f"`{_beginning(' '.join(text.split()))}` cannot be parsed"
+        position, fault = (error.position, error.fault) if isinstance(error, Misplaced) else (None, "")
+        raise ExpressionRefused(Problem(f"{quoted}: {error}", "", position, fault)) from None
     compiler = Compiler(alerts)
     node = compiler.compile(tree)
     if compiler.problems:

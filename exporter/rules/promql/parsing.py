@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from typing import Any, Final
 
@@ -19,6 +20,10 @@ _COMPLETIONS: Final = ("", "a", "1", "(a) a", "(a) (a)", '="b"', '"b"', "5m")
 _AFTERWARDS: Final = ("", " a", " (a)")
 """What can make a whole of an expression that is good as far as it goes."""
 
+
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_ENDS: Final = frozenset({"", ")", ",", "and", "or", "unless"})
+"""What stands after a number that is over."""
 
 MOST_WORDS: Final = 1000
 """An expression is walked as deep as it is nested; thousands of terms would end the process, not the file."""
@@ -42,8 +47,8 @@ def parse(text: str) -> Any:
         return _parsed(checked)
     except ValueError as error:
         if str(error) != _NO_PLACE:
-            raise
-    raise ValueError(_fault(checked))
+            raise _in_own_words(str(error), text) from None
+    raise _fault(text)
 
 
 def _parsed(text: str) -> Any:
@@ -52,18 +57,44 @@ def _parsed(text: str) -> Any:
     except BaseException as error:
         # A fault of the parser itself (a Rust panic) is no Exception: it must not end the process that reloads.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise ValueError(str(error)) from None
+            raise ValueError(" ".join(str(error).split())) from None
         raise
 
 
-def _fault(text: str) -> str:
+def _in_own_words(said: str, text: str) -> ValueError:
+    opens = next((start for start, end in tokens.words(text) if text[start:end] == "["), None)
+    if "binary expression must contain only" in said and opens is not None:
+        why = "a range cannot be compared, and is not supported: rules see the present only"
+        return tokens.Misplaced(why, text, opens)
+    if "must use BOOL" in said:
+        return ValueError(f"{said}; an alert compares series that carry participant with a number")
+    return ValueError(said)
+
+
+def _fault(text: str) -> tokens.Misplaced:
     """Returns where the grammar no longer allows for what is written, found by trying to go on from each word."""
     places = list(tokens.words(text))
-    good = bisect_left(places, True, key=lambda place: not _can_go_on(text[: place[1]]))
-    if good < len(places):
-        start, end = places[good]
-        return f"{tokens.place(text, start)}: unexpected `{text[start:end]}`"
-    return f"{tokens.place(text, len(text.rstrip()))}: unexpected end"
+    found = [text[start:end] for start, end in places]
+    good = bisect_left(places, True, key=lambda place: not _can_go_on(tokens.rewritten(text[: place[1]])))
+    for number in range(1, min(good + 1, len(places))):
+        after = found[number + 1] if number + 1 < len(found) else ""
+        if found[number] == "%" and _NUMBER.fullmatch(found[number - 1]) and after in _ENDS:
+            percent = found[number - 1]
+            share = f"{float(percent) / 100:g}"
+            why = f"`{percent}%` is no number; write {percent} (of a percentage) or {share} (of a share)"
+            return tokens.Misplaced(why, text, places[number - 1][0])
+    if good == len(places):
+        return tokens.Misplaced("unexpected end", text, len(text.rstrip()))
+    return tokens.Misplaced(f"unexpected `{found[good]}`{_hint(found, good)}", text, places[good][0])
+
+
+def _hint(words: list[str], number: int) -> str:
+    before = words[number - 1].lower() if number else ""
+    if words[number] == "=":
+        return "; a comparison is written ==, >=, <= or !="
+    if before in {"by", "without", "on", "ignoring", "group_left", "group_right"}:
+        return f"; labels stand in brackets: {before} ({words[number]})"
+    return ""
 
 
 def _can_go_on(begun: str) -> bool:

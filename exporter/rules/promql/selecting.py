@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from exporter.rules.promql.nodes import Data, Instant
+from exporter.rules.promql.refusals import nearest, of_metric
 from exporter.rules.promql.regexes import full_match
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert
     from exporter.rules.promql.series import Vector
     from exporter.rules.promql.sources import Moment
-
-_MOST_COMPARED: Final = 500
-"""Among more names the nearest is not looked for: each rule of a big file may have a slip, and each would take long."""
 
 SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
 
@@ -58,7 +55,7 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
     where the selector is not one that rules may use.
     """
     if name not in SELECTABLE:
-        raise ValueError(_unknown(name))
+        raise ValueError(of_metric(name))
     if any(matcher.label == METRIC_NAME for matcher in matchers):
         raise ValueError("a metric is selected by its plain name: other matchers on __name__ are not supported")
     if name in ALERT_SERIES:
@@ -73,19 +70,6 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
         carries_policy=name in BUCKET_GAUGE_BY_NAME,
         data=Data(name),
     )
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """Returns a hint at the nearest known name, or nothing."""
-    close = get_close_matches(name, sorted(known), n=1, cutoff=0.6) if len(known) <= _MOST_COMPARED else ()
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _unknown(name: str) -> str:
-    if name.startswith("dict_rate_limit_"):
-        hint = nearest(name, GAUGE_NAMES) or ": only its gauges can be selected"
-        return f"{name} is not a gauge of this program{hint}"
-    return f"{name} is not a metric that rules can select{nearest(name, SELECTABLE)}"
 
 
 def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames) -> None:

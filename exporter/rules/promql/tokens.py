@@ -10,6 +10,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
+from exporter.rules.promql.regexes import compiled
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,6 +32,11 @@ _ESCAPE: Final = re.compile(
     re.DOTALL,
 )
 _SIMPLE: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_MATCHES: Final = frozenset({"=", "!=", "=~", "!~"})
+_COMPARES: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
+_WORDS: Final = {"&": "and", "|": "or", "!": "unless"}
+"""Of other languages, and of this one."""
+
 _GROUPING: Final = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
 _CLOSES: Final = {"(": ")", "{": "}", "[": "]"}
 
@@ -49,19 +56,58 @@ def checked(text: str) -> str:
             continue
         try:
             reading.take(kind, word, match.start())
-            if kind in {"string", "raw"}:
-                word = _quoted(word[1:-1] if kind == "raw" else _unescaped(word))
+            made.append(_rewritten(kind, word))
         except ValueError as error:
-            raise ValueError(f"{place(text, match.start())}: {error}") from None
-        made.append(word)
+            raise Misplaced(str(error), text, match.start()) from None
     if reading.opened:
-        raise ValueError(f"{place(text, reading.opened[-1][2])}: `{reading.opened[-1][0]}` is not closed")
+        bracket, _, position = reading.opened[-1]
+        raise Misplaced(f"`{bracket}` is not closed", text, position)
     return "".join(made)
+
+
+def rewritten(text: str) -> str:
+    """Returns the text, of which it is known that it can be read so far, with its strings as `checked` has them."""
+    return "".join(_rewritten(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(text))
+
+
+def _rewritten(kind: str, word: str) -> str:
+    if kind not in {"string", "raw"}:
+        return word
+    return _quoted(word[1:-1] if kind == "raw" else _unescaped(word))
+
+
+class Misplaced(ValueError):
+    """What is wrong at a place of an expression: ``fault`` at ``position``."""
+
+    def __init__(self, fault: str, text: str, position: int) -> None:
+        super().__init__(f"{place(text, position)}: {fault}")
+        self.fault = fault
+        self.position = position
 
 
 def words(text: str) -> Iterator[tuple[int, int]]:
     """Yields where each word begins and ends."""
     return (match.span() for match in _TOKEN.finditer(text) if match.lastgroup != "space")
+
+
+def find(text: str, construct: str) -> int | None:
+    """Returns where a part of an expression stands in its text, as the parser writes it: as much of it as is there."""
+    wanted = [_plain(construct[start:end]) for start, end in words(construct)]
+    places = [(start, _plain(text[start:end])) for start, end in words(text)]
+    best, found = 0, None
+    for number in range(len(places)):
+        alike = 0
+        for (_, word), sought in zip(places[number:], wanted, strict=False):
+            if word != sought:
+                break
+            alike += 1
+        if alike > best:
+            best, found = alike, places[number][0]
+    return found
+
+
+def _plain(word: str) -> str:
+    return word[1:-1] if word[0] in "\"'`" else word.lower()
 
 
 def closing(text: str) -> str:
@@ -97,6 +143,9 @@ class _Reading:
             raise ValueError(f"unexpected {_described(word)}")
         if kind in {"string", "raw"}:
             self._refuse_quoted_name(word, before, bracket, keyword)
+            self._refuse_text(word, before, bracket)
+        elif kind == "word" and bracket == "{" and before in _MATCHES:
+            raise ValueError(f'`{word}` is a text: write it in quotes, {self._words[-2]}{before}"{word}"')
         elif kind == "duration":
             if bracket != "[" and not self._after_offset():
                 raise ValueError(f"`{word}`: a duration is not a number; write the seconds")
@@ -119,6 +168,15 @@ class _Reading:
     def _after_offset(self) -> bool:
         return [word.lower() for word in self._words[-2:] if word not in "+-"][-1:] == ["offset"]
 
+    def _refuse_text(self, word: str, before: str, bracket: str) -> None:
+        if bracket == "{" and before in {"=~", "!~"}:
+            try:
+                compiled(word[1:-1] if word[0] == "`" else _unescaped(word))
+            except ValueError as error:
+                raise ValueError(f"{word} is not a regular expression: {error}") from None
+        if bracket != "{" and before in _COMPARES:
+            raise ValueError(f"`{word}` is a text, and is compared with a number: write it without quotes")
+
     def _refuse_quoted_name(self, word: str, before: str, bracket: str, keyword: str) -> None:
         names_metric_or_label = bracket == "{" and before in {"{", ","}
         names_label = bracket == "(" and keyword in _GROUPING
@@ -127,6 +185,8 @@ class _Reading:
 
 
 def _described(character: str) -> str:
+    if character in _WORDS:
+        return f"character `{character}`; write `{_WORDS[character]}`"
     return "end of a string that is not closed" if character in "\"'`" else f"character `{character}`"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from exporter.rules.promql.refusals import nearest
 from exporter.rules.templates import syntax
 from exporter.rules.templates.functions import FUNCTIONS, NEEDS_PROMETHEUS, Function
 from exporter.rules.templates.go_format import printed, unsupported_verb
@@ -121,7 +122,9 @@ class _Compiler:
             return self._operand(first)
         function = FUNCTIONS.get(first.source)
         if function is None:
-            why = "depends on Prometheus" if first.source in NEEDS_PROMETHEUS else "is not a function of templates"
+            why = "is answered by Prometheus alone, and is not supported"
+            if first.source not in NEEDS_PROMETHEUS:
+                why = f"is not a function of templates{nearest(first.source, FUNCTIONS)}"
             raise TemplateRefused(f"`{first.source}` {why}")
         _check_format(first.source, command)
         arguments = [self._argument(operand) for operand in command.operands[1:]]

@@ -53,7 +53,11 @@ def test_errors_and_warnings_come_by_line(tmp_path: Path):
 
     assert findings == [
         (4, "warning", "has no annotation runbook_url: say what to do when it fires"),
-        (8, "error", "`nonsense`: nonsense is not a metric that rules can select"),
+        (
+            8,
+            "error",
+            "`nonsense` is not a metric of this program, and rules see no others; Prometheus can have its own rules",
+        ),
     ]
 
 
@@ -61,7 +65,8 @@ def test_a_finding_is_told_with_file_line_group_and_rule(tmp_path: Path):
     [finding] = check([rule_file(tmp_path, "alert: A\nexpr: dict_rate_limit_up\nlabels: {severity: info}")])
 
     assert (
-        str(finding) == f"{tmp_path}/rules.yml:4: dict/A: has no annotation runbook_url: say what to do when it fires"
+        str(finding)
+        == f"{tmp_path}/rules.yml:4: dict/A: warning: has no annotation runbook_url: say what to do when it fires"
     )
 
 
@@ -231,7 +236,20 @@ def test_a_rule_that_is_there_twice_is_warned_of(tmp_path: Path):
     findings = check([str(tmp_path / "*.yml")])
 
     assert [(Path(f.file).name, f.line, f.group) for f in findings] == [("a.yml", 4, "first"), ("b.yml", 4, "second")]
-    assert all("is there more than once with the same labels" in f.message for f in findings)
+    a, b = str(tmp_path / "a.yml"), str(tmp_path / "b.yml")
+    same = "with the same labels: their alerts are one and the same"
+    assert [f.message for f in findings] == [f"is there again in {b}:4, {same}", f"is there again in {a}:4, {same}"]
+
+
+def test_a_rule_that_is_there_twice_in_a_file_is_told_with_the_lines(tmp_path: Path):
+    twice = f"alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {{severity: info}}\n{RUNBOOK}"
+
+    found = [str(one) for one in check([rule_file(tmp_path, twice, twice)])]
+
+    assert [one.partition("rules.yml:")[2].partition(", with")[0] for one in found] == [
+        "4: dict/A: warning: is there again in line 8",
+        "8: dict/A: warning: is there again in line 4",
+    ]
 
 
 SHAPES = {
@@ -279,7 +297,7 @@ def test_aliases_of_a_rule_are_checked_once(tmp_path: Path):
     found = [str(finding) for finding in check([str(file)])]
 
     assert len(found) == len(set(found))
-    assert any("there more than once with the same labels" in finding for finding in found)
+    assert any("is there more than once, through aliases" in finding for finding in found)
 
 
 def test_rules_that_merge_one_another_are_checked_each(tmp_path: Path):
@@ -292,6 +310,6 @@ def test_rules_that_merge_one_another_are_checked_each(tmp_path: Path):
     )
 
     assert [str(finding).removeprefix(f"{file}:") for finding in check([str(file)])] == [
-        "5: g/A: label x: `{{ $value }}` depends on $value, so that another value makes another alert",
-        "6: g/A: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1",
+        "5: g/A: warning: label x: `{{ $value }}` depends on $value, so that another value makes another alert",
+        "6: g/A: warning: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1",
     ]

@@ -207,7 +207,7 @@ def test_an_expression_that_cannot_be_judged_is_a_failure(tmp_path: Path, check:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("rule_files: [nothing.yml]", "nothing.yml: no rule file matches"),
+        ("rule_files: [nothing.yml]", "nothing.yml: error: no rule file matches"),
         ("rule_files: [rules.yml]\nnonsense: 1", "unknown field `nonsense`"),
         ("a: [", "is not YAML"),
         ("tests: []\ntests: []\n", "line 2: tests is given twice, first in line 1"),

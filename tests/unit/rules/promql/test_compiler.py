@@ -39,17 +39,39 @@ CAPACITY = "dict_rate_limit_capacity"
         ('{__name__=~"dict_.*"}', "__name__", "a selector must name its metric"),
         ('{__name__="dict_rate_limit_up", __name__!="x"}', "__name__", "other matchers on __name__"),
         ('"text"', "text", "a string is not supported"),
-        ("up", "up", "up is not a metric that rules can select"),
+        ("up", "`up` is not a metric of this program", "did you mean dict_rate_limit_up?"),
         ("dict_rate_limit_utilisation_percent", "dict_rate_limit_utilisation_percent",
          "did you mean dict_rate_limit_utilization_percent?"),
-        ("dict_rate_limit_alerts_created_total", "dict_rate_limit_alerts_created_total", "is not a gauge"),
+        ("node_load1", "`node_load1` is not a metric of this program", "Prometheus can have its own rules"),
+        ("dict_rate_limit_alerts_created_total", "", "is a counter, and rules see gauges only; ALERTS{alertname="),
+        ("dict_rate_limit_responses_total", "", "is a counter, and rules see gauges only: dict_rate_limit_... avai"),
+        ("dict_rate_limit_monitoring_duration_seconds_sum", "", "is a part of a histogram, and rules see gauges only"),
+        ("dict_rate_limit_database_up", "", "is no gauge of a bucket or a participant, and rules see no others: dict_"),
+        ("dict_rate_limit_xyz", "", "is no gauge of a bucket or a participant"),
+        ("ALERTS_FOR_STATE", "", "is not supported; `for` asks that a condition lasts"),
+        (f"increase({UP}[5m])", "", "dict_rate_limit_consumption_rate_per_minute and dict_rate_limit_error_404_rate"),
+        (f"predict_linear({UP}[5m], 60)", "", "dict_rate_limit_exhaustion_projection_seconds is until a bucket is"),
+        (f"avg_over_time({UP}[5m])", "", "`for` asks that a condition lasts"),
+        (f"histogram_quantile(0.9, {UP})", "", "rules see no histograms"),
+        (f"quantile by (participant) (0.9, {UP})", "", "aggregations are sum, min, max, avg, count, group"),
+        (f"sqrt({UP})", "", "functions are abs, ceil, clamp, "),
+        (f'{UP} >= "80"', "", '`"80"` is a text, and is compared with a number: write it without quotes'),
+        (f"{UP} >= 80%", "", "1:23: `80%` is no number; write 80 (of a percentage) or 0.8 (of a share)"),
+        (f"({UP} >= 80%) or {UP}", "", "1:24: `80%` is no number"),
+        (f"{UP} >= 80% or {UP}", "", "1:23: `80%` is no number"),
+        (f"{UP}[5m] > 1", "", "1:19: a range cannot be compared, and is not supported"),
+        (f"{UP} = 1", "", "1:20: unexpected `=`; a comparison is written ==, >=, <= or !="),
+        (f"{UP} && {UP}", "", "1:20: unexpected character `&`; write `and`"),
+        (f"{UP} || {UP}", "", "1:20: unexpected character `|`; write `or`"),
+        (f"{UP}{{policy=A}}", "", '1:27: `A` is a text: write it in quotes, policy="A"'),
+        (f"max by participant ({UP})", "", "1:8: unexpected `participant`; labels stand in brackets: by (participant)"),
         (f"{UP} > 5m", "", "1:22: `5m`: a duration is not a number"),
         ('{"dict_rate_limit_up"}', "", "a quoted name"),
         (f'{UP}{{"participant"="1"}}', "", "a quoted name"),
         (f'sum by ("participant") ({UP})', "", "a quoted name"),
         (f"{UP}[5]", "", "`5` is not a duration"),
         (f"{UP} offset Inf", "", "`Inf` is not a duration"),
-        (f'{UP}{{policy=~"a("}}', "", "illegal regex"),
+        (f'{UP}{{policy=~"a("}}', "", '1:28: "a(" is not a regular expression: error parsing regexp: missing cl'),
         (f'{UP}{{policy=~"\\\\C"}}', "", "regex"),
         (f'{UP}{{policy=~"(?<n>a)"}}', UP, "invalid or unsupported Perl syntax"),
         (f'{UP}{{policy=~"a{{1001}}"}}', UP, "invalid repeat count: `{1001}`"),
@@ -125,7 +147,7 @@ def test_every_problem_of_an_expression_is_told():
 
     assert "rate() is not supported" in told
     assert "sum must keep participant" in told
-    assert "nonsense is not a metric" in told
+    assert "`nonsense` is not a metric" in told
 
 
 ALERTS = AlertNames(own=frozenset({"TokensLow", "TokensCritical"}), others={"TokensGone": "other group"})

@@ -1,0 +1,73 @@
+"""What is said of metrics and functions that rules cannot use: what they are, and what to use instead."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from exporter import structures
+from exporter.rules.promql import aggregation, elementwise, functions
+from exporter.rules.promql.sources import ALERTS, GAUGE_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+OWN: Final = "dict_rate_limit_"
+
+PRESENT: Final = "rules see the present only"
+
+_MOST_COMPARED: Final = 500
+"""Among more names the nearest is not looked for: each rule of a big file may have a slip, and each would take long."""
+
+_FUNCTIONS: Final = ", ".join(sorted({*functions.CLOCK, *functions.ROUNDING, *elementwise.LIMITED, "time", "vector"}))
+_RATE: Final = f"{OWN}consumption_rate_per_minute and {OWN}error_404_rate are measured over a window"
+_NO_GAUGE: Final = "no gauge of a bucket or a participant, and rules see no others"
+_INSTEAD: Final = (
+    ("rate|irate|increase|delta|idelta|deriv", f"() is not supported, {PRESENT}; {_RATE}"),
+    (
+        "predict_linear",
+        f"() is not supported, {PRESENT}; {OWN}exhaustion_projection_seconds is until a bucket is empty",
+    ),
+    (
+        ".*_over_time|changes|resets|double_exponential_smoothing|holt_winters",
+        f"() is not supported, {PRESENT}; `for` asks that a condition lasts, and {_RATE}",
+    ),
+    ("absent", f"() is not supported: its series has no participant; {OWN}up is 0 of one that gets no answer"),
+    ("histogram_.*", "() is not supported: rules see no histograms"),
+    ("label_replace|label_join", "() is not supported; labels of an alert are written below `labels`"),
+    (
+        "topk|bottomk|quantile|stddev|stdvar|count_values|limitk|limit_ratio",
+        f" is not supported; aggregations are {', '.join(aggregation.AGGREGATIONS)}",
+    ),
+    (".*", f"() is not supported; functions are {_FUNCTIONS}"),
+)
+"""Names, what is said of them, and what to use instead."""
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Returns a hint at the known name that is meant, or nothing."""
+    meant = structures.nearest(name, known) if len(known) <= _MOST_COMPARED else ""
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def of_function(name: str) -> str:
+    """Returns why a function, or an aggregation, is refused."""
+    return name + next(why for names, why in _INSTEAD if re.fullmatch(names, name))
+
+
+def of_metric(name: str) -> str:
+    """Returns why a metric cannot be selected."""
+    stems = {gauge.removeprefix(OWN): gauge for gauge in GAUGE_NAMES}
+    gauges = f"{OWN}... {', '.join(sorted(stems))}"
+    meant = structures.nearest(name.removeprefix(OWN), stems)
+    if name == f"{ALERTS}_FOR_STATE":
+        return "is not supported; `for` asks that a condition lasts"
+    if not name.startswith(OWN):
+        hint = f"did you mean {stems[meant]}?" if meant else "Prometheus can have its own rules"
+        return f"is not a metric of this program, and rules see no others; {hint}"
+    if re.fullmatch(r"\w+_alerts_\w+_total", name):
+        return f'is a counter, and rules see gauges only; {ALERTS}{{alertname="..."}} is what fires'
+    for ending, kind in (("_total", "a counter"), ("_(?:bucket|sum|count|created)", "a part of a histogram")):
+        if re.search(f"{ending}$", name):
+            return f"is {kind}, and rules see gauges only: {gauges}"
+    return f"is not a gauge that rules see; did you mean {stems[meant]}?" if meant else f"is {_NO_GAUGE}: {gauges}"
