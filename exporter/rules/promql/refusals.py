@@ -60,8 +60,6 @@ def of_metric(name: str) -> str:
     stems = {gauge.removeprefix(OWN): gauge for gauge in GAUGE_NAMES}
     gauges = f"{OWN}... {', '.join(sorted(stems))}"
     meant = structures.nearest(name.removeprefix(OWN), stems)
-    if name == f"{ALERTS}_FOR_STATE":
-        return "is not supported; `for` asks that a condition lasts"
     if not name.startswith(OWN):
         hint = f"did you mean {stems[meant]}?" if meant else "Prometheus can have its own rules"
         return f"is not a metric of this program, and rules see no others; {hint}"

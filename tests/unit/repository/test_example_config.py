@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
 import yaml
 
-from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, keys, load_settings, masked
+from exporter.config import ENVIRONMENT_PREFIX, Configuration, Secret, Settings, keys, load_settings, masked
+from tests.support.deployed import PROGRAM, SERVICES, unit_lines
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config.example.yml"
@@ -58,3 +62,56 @@ def test_an_empty_variable_of_the_example_has_no_default():
 
 def test_the_example_environment_changes_nothing_as_it_is():
     assert all(not line or line.startswith("#") for line in ENVIRONMENT.read_text().splitlines())
+
+
+WAYS = (
+    ("Docker Compose", "docker-compose.yml", ".env"),
+    ("systemd", "deploy/systemd/dict-rate-limit.service", "/etc/dict-rate-limit/environment"),
+)
+
+
+def test_the_example_environment_says_where_each_way_of_starting_reads_it():
+    head = ENVIRONMENT.read_text().partition("DICT_RATE_LIMIT_")[0]
+
+    for way, file, path in WAYS:
+        [line] = [line for line in head.splitlines() if line.startswith(f"#   {way} ")]
+        assert line.removeprefix(f"#   {way}").split()[0].rstrip(";") == path
+        assert path in (ROOT / file).read_text()
+
+
+def test_compose_hands_the_file_to_every_service_that_reads_settings():
+    readers = [name for name in PROGRAM if name != "simulator"]
+
+    assert len(readers) == 3
+    assert [SERVICES[name]["env_file"] for name in readers] == [[{"path": ".env", "required": False}]] * 3
+
+
+def test_systemd_hands_the_file_to_the_program_where_it_is_there():
+    assert ("EnvironmentFile", "-/etc/dict-rate-limit/environment") in unit_lines()
+
+
+def test_a_file_of_variables_says_which_it_is_where_it_cannot_be_used():
+    for variable in listed_variables():
+        problems = Configuration(None, {variable: "/nowhere"}).problems
+
+        assert not [problem for problem in problems if "no such setting" in problem]
+        assert all(problem.startswith(variable) for problem in problems)
+
+
+def test_a_shell_hands_the_file_over_as_it_says(tmp_path):
+    text = ENVIRONMENT.read_text().replace("#DICT_RATE_LIMIT_POLL__INTERVAL=15s", "DICT_RATE_LIMIT_POLL__INTERVAL=20s")
+    text = text.replace("#DICT_RATE_LIMIT_RULES__", "DICT_RATE_LIMIT_RULES__")
+    (tmp_path / ".env").write_text(text)
+    (words,) = re.findall(r"^#   a shell +(.*)$", text, re.MULTILINE)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+
+    done = subprocess.run(
+        ["sh", "-c", f"{words}; cd {ROOT} && exec {sys.executable} -m exporter config check"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+
+    shown = yaml.safe_load(done.stdout)
+    assert (shown["poll"]["interval"], shown["rules"]["files"]) == ("20s", ["rules/*.yml"])

@@ -48,7 +48,6 @@ CAPACITY = "dict_rate_limit_capacity"
         ("dict_rate_limit_monitoring_duration_seconds_sum", "", "is a part of a histogram, and rules see gauges only"),
         ("dict_rate_limit_database_up", "", "is no gauge of a bucket or a participant, and rules see no others: dict_"),
         ("dict_rate_limit_xyz", "", "is no gauge of a bucket or a participant"),
-        ("ALERTS_FOR_STATE", "", "is not supported; `for` asks that a condition lasts"),
         (f"increase({UP}[5m])", "", "dict_rate_limit_consumption_rate_per_minute and dict_rate_limit_error_404_rate"),
         (f"predict_linear({UP}[5m], 60)", "", "dict_rate_limit_exhaustion_projection_seconds is until a bucket is"),
         (f"avg_over_time({UP}[5m])", "", "`for` asks that a condition lasts"),
