@@ -22,7 +22,14 @@ _LEAST: Final = 3
 
 _MOST_LISTED: Final = 12
 _LONGEST_SHOWN: Final = 60
-_STANDS: Final = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "keys"}
+_STANDS: Final = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a section",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,6 +233,8 @@ def test_a_dsn_that_is_none_is_refused_without_a_word_of_it(words, text, tmp_pat
         f"database: {CANARY}\n",
         f"database:\n  dsn: [{CANARY}]\n",
         f"pulsar:\n  token: {{{CANARY}: 1}}\n",
+        f"feed: {{targets: [[{CANARY}]]}}\n",
+        f"web: {{listen_address: [{CANARY}]}}\nhttp: {CANARY}\n",
     ],
 )
 def test_a_configuration_file_that_cannot_be_read_is_told_without_its_words(text, tmp_path) -> None:
@@ -242,7 +244,7 @@ def test_a_configuration_file_that_cannot_be_read_is_told_without_its_words(text
     told = command("config", "check", "--config.file", str(file), "--log.level", "debug")
 
     assert told.returncode == 2
-    assert told.stdout.startswith(f"dict-rate-limit: {file}: ") or "failed" in told.stdout
+    assert told.stdout.startswith(f"dict-rate-limit: {file}:") or "failed" in told.stdout
     assert found(told.stdout) == []
 
 
@@ -258,7 +260,7 @@ def test_a_web_configuration_file_that_cannot_be_read_is_told_without_its_words(
     )
 
     assert told.returncode == 2
-    assert "is not YAML: line 3, column 1" in told.stdout
+    assert f"{file}:2: is not YAML, column 15: a quote is not closed" in told.stdout
     assert found(told.stdout) == []
 
 

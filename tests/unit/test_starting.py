@@ -193,7 +193,7 @@ def test_rule_files_are_read_as_the_start_reads_them(tmp_path: Path) -> None:
 
     for text, told in (
         ("groups:\n- name: g\n  rules:\n  - {alert: A, expr: dict_rate_limit_up == 0}\n", ":4: g/A: "),
-        ("", ": there is no rule at all"),
+        ("", ": error: there is no rule at all"),
     ):
         rules.write_text(text)
         for role in ("run", "reconciler", None):
