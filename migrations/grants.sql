@@ -11,7 +11,7 @@ BEGIN
         -- Triggers see to it that only pending alerts go, and that what has ended stays as it is.
         GRANT SELECT, INSERT, DELETE,
             UPDATE (rule_group, severity, labels, annotations, value, state, firing_since, keep_firing_since, resolved_at,
-                    reason)
+                    reason, closed_at)
             ON public.dict_rate_limit_alerts TO dict_rate_limit_writer;
         GRANT SELECT, INSERT, UPDATE (state, sequence_id, producer, attempts, last_error, published_at)
             ON public.dict_rate_limit_outbox TO dict_rate_limit_writer;

@@ -102,9 +102,10 @@ DELETE FROM dict_rate_limit_alerts AS a
 -- Alert instances as the batch left them. One that resolved stays so.
 INSERT INTO dict_rate_limit_alerts AS a (
        fingerprint, active_since, rule_group, alertname, severity, participant, policy, labels, annotations, value,
-       state, firing_since, keep_firing_since, resolved_at, reason)
+       state, firing_since, keep_firing_since, resolved_at, reason, closed_at)
 SELECT fingerprint, active_since, rule_group, alertname, severity, participant, policy, labels, annotations, value,
-       state, firing_since, keep_firing_since, resolved_at, reason
+       state, firing_since, keep_firing_since, resolved_at, reason,
+       CASE state WHEN 'resolved' THEN clock_timestamp() END
   FROM unnest(
        %(fingerprint)s::text[], %(active_since)s::timestamptz[], %(rule_group)s::text[], %(alertname)s::text[],
        %(severity)s::text[], %(participant)s::text[], %(policy)s::text[], %(labels)s::jsonb[],
@@ -122,7 +123,8 @@ SELECT fingerprint, active_since, rule_group, alertname, severity, participant, 
        firing_since = excluded.firing_since,
        keep_firing_since = excluded.keep_firing_since,
        resolved_at = excluded.resolved_at,
-       reason = excluded.reason
+       reason = excluded.reason,
+       closed_at = excluded.closed_at
  WHERE a.state <> 'resolved';
 
 -- insert_alert_transitions --

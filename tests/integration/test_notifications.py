@@ -1,0 +1,151 @@
+"""What the database says that Alertmanager is to be told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from exporter.alerts.alert import AlertState
+from exporter.store.notifications import Level, Notifications, Span
+from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll
+from tests.support.stored import Store, pending, reconciled, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+async def store(database_dsn: str) -> AsyncIterator[Store]:
+    async with stored(database_dsn) as made:
+        yield made
+
+
+@pytest.fixture
+def notifications(store: Store) -> Notifications:
+    return Notifications(store.database)
+
+
+async def states(notifications: Notifications, seconds: float = 900) -> dict[str, AlertState]:
+    return {found.name: found.state for found in await notifications.alerts(seconds)}
+
+
+async def test_what_fires_is_told_and_what_is_pending_is_not(store: Store, notifications: Notifications) -> None:
+    await store.commit(reconciled(after=(alert("Fires"), pending(alert("Waits")))))
+
+    (found,) = await notifications.alerts(900)
+
+    assert found == alert("Fires")
+
+
+async def test_a_resolution_is_told_for_as_long_after_its_commit_however_old_the_poll_was(
+    store: Store, notifications: Notifications, superuser_dsn: str
+) -> None:
+    # The polls are of months ago: they waited for the database.
+    await store.commit(reconciled(after=(alert("Over"),)))
+    await store.commit(reconciled(60, before=(alert("Over"),)))
+
+    assert await states(notifications) == {"Over": AlertState.RESOLVED}
+
+    with psycopg.connect(superuser_dsn) as connection:
+        connection.execute("SET session_replication_role = replica")  # no triggers: what has ended is not changed
+        connection.execute("UPDATE dict_rate_limit_alerts SET closed_at = closed_at - interval '16 minutes'")
+    assert await states(notifications) == {}
+
+
+async def test_of_an_alert_that_resolved_and_fires_again_the_last_instance_is_told(
+    store: Store, notifications: Notifications
+) -> None:
+    await store.commit(reconciled(after=(alert("Again"),)))
+    await store.commit(reconciled(60, before=(alert("Again"),)))
+    await store.commit(reconciled(75, after=(pending(alert("Again", seconds=75)),)))
+    assert await states(notifications) == {"Again": AlertState.RESOLVED}
+
+    await store.commit(
+        reconciled(90, before=(pending(alert("Again", seconds=75)),), after=(alert("Again", seconds=75),))
+    )
+
+    (found,) = await notifications.alerts(900)
+    assert (found.state, found.active_since) == (AlertState.FIRING, at(75))
+
+
+async def test_a_level_is_that_of_the_last_state_as_of_the_poll_that_confirmed_it(
+    store: Store, notifications: Notifications
+) -> None:
+    made = bucket(6, capacity=70, refill_tokens=70)
+    await store.commit(poll(observed(made, empty=33.0)))
+    await store.commit(poll(observed(made, empty=33.0), seconds=15))  # nothing changed, and nothing is written
+
+    levels = await notifications.levels([(PARTICIPANT, POLICY), (PARTICIPANT, "OTHER"), ("99999999", POLICY)])
+
+    assert levels == {
+        (PARTICIPANT, POLICY): Level(
+            answered=True,
+            refused=False,
+            available_tokens=6,
+            capacity=70,
+            utilization_percent=pytest.approx(100 * 64 / 70),
+            recovery_eta_seconds=pytest.approx(64 * 60 / 70),
+            exhaustion_projection_seconds=33.0,
+            confirmed_at=at(15),
+        ),
+        (PARTICIPANT, "OTHER"): Level(answered=True, refused=False),
+    }
+
+
+async def test_a_poll_that_failed_is_told(store: Store, notifications: Notifications) -> None:
+    await store.commit(poll(bucket(6)))
+    await store.commit(failed(15))
+
+    (level,) = (await notifications.levels([(PARTICIPANT, POLICY)])).values()
+
+    assert (level.answered, level.confirmed_at) == (False, at(0))
+
+
+async def test_an_answer_that_has_been_the_same_for_the_staleness_is_none(
+    store: Store, notifications: Notifications
+) -> None:
+    old = poll(bucket(6)).result
+    await store.commit(poll(bucket(6)))
+    await store.commit(poll(result=old, seconds=285))
+    assert (await notifications.levels([(PARTICIPANT, POLICY)]))[PARTICIPANT, POLICY].answered
+
+    await store.commit(poll(result=old, seconds=300))
+
+    assert not (await notifications.levels([(PARTICIPANT, POLICY)]))[PARTICIPANT, POLICY].answered
+
+
+async def test_figures_that_were_refused_are_told(store: Store, notifications: Notifications) -> None:
+    await store.commit(poll(bucket(6), bucket(7, policy="OTHER")))
+    await store.commit(poll(bucket(8, policy="OTHER"), seconds=15, refused=(POLICY,)))
+
+    levels = await notifications.levels([(PARTICIPANT, POLICY), (PARTICIPANT, "OTHER")])
+
+    assert {policy: level.refused for (_, policy), level in levels.items()} == {POLICY: True, "OTHER": False}
+    assert levels[PARTICIPANT, POLICY].confirmed_at == at(0)
+
+
+async def test_the_lowest_level_is_that_between_two_polls_and_of_the_state_that_the_first_found(
+    store: Store, notifications: Notifications
+) -> None:
+    for seconds, tokens in ((0, 1), (15, 9), (60, 5), (75, 4), (90, 20), (105, 3)):
+        await store.commit(poll(bucket(tokens), seconds=seconds))
+
+    def span(since: float, until: float | None) -> Span:
+        return Span(PARTICIPANT, POLICY, at(since), None if until is None else at(until))
+
+    found = await notifications.lowest(
+        [
+            span(30, 45),
+            span(30, 90),
+            span(30, None),
+            span(90, 100),
+            span(-60, -30),
+            Span(PARTICIPANT, "OTHER", at(0), None),
+        ]
+    )
+
+    assert found == [(9, at(15)), (4, at(90)), (3, at(105)), (20, at(90)), None, None]
