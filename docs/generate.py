@@ -43,6 +43,9 @@ ABSENT: Final = {
     "dict_rate_limit_config_last_reload_successful": "on an exporter",
     "dict_rate_limit_config_last_reload_success_timestamp_seconds": "on an exporter",
     "dict_rate_limit_broker_up": "while the process does not relay, or no broker is configured",
+    "dict_rate_limit_alertmanager_up": "while the process does not send to it",
+    "dict_rate_limit_notifications_total": "while the process does not send to it",
+    "dict_rate_limit_notification_errors_total": "while the process does not send to it",
     "dict_rate_limit_database_up": "on an exporter, and until the database was first asked",
     "dict_rate_limit_last_evaluation_timestamp_seconds": "while the process does not lead",
     "dict_rate_limit_lease_held": "on an exporter",
@@ -196,6 +199,8 @@ def type_of(kind: Any) -> str:
         return "secret"
     if get_origin(kind) is tuple:
         return "list of text"
+    if get_origin(kind) is dict:
+        return "map of text"
     if get_origin(kind) is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(kind))
     schema = msgspec.json.schema(kind)
@@ -211,7 +216,7 @@ def type_of(kind: Any) -> str:
 
 def shown(default: Any) -> str:
     """Returns a default as it is written in the file."""
-    if default is None or default in ("", ()):
+    if default in (None, "", (), {}):
         return ""
     if isinstance(default, tuple):
         return f"[{', '.join(default)}]"

@@ -49,6 +49,10 @@ def _configured(settings: Settings) -> Iterator[tuple[str, Callable[[str, str], 
     if settings.pulsar.service_url is not None:
         yield "pulsar.service_url", check_pulsar_url, settings.pulsar.service_url
     yield "pulsar.topic", check_topic, settings.pulsar.topic
+    for target in settings.alertmanager.targets:
+        yield "alertmanager.targets", check_http_url, target
+    if settings.alertmanager.external_url is not None:
+        yield "alertmanager.external_url", check_http_url, settings.alertmanager.external_url
     if settings.tracing.otlp_endpoint is not None:
         yield "tracing.otlp_endpoint", check_otlp_endpoint, settings.tracing.otlp_endpoint
 
@@ -126,6 +130,27 @@ def check_topic(key: str, text: str) -> None:
         _refuse(key, text, "has a tenant or namespace of other characters than letters, digits and - = : . _")
     if not parts[2].isprintable() or re.search(r"\s", parts[2]):
         _refuse(key, text, "holds white space or what cannot be printed")
+
+
+def check_http_url(key: str, text: str) -> None:
+    """Refuses what is no base URL of an HTTP service: ``http://`` or ``https://``, a host, and perhaps a path."""
+    form = "http://alertmanager:9093 or https://host:9093/prefix"
+    instead = ", and set alertmanager.basic_auth"
+    if key.endswith("external_url"):
+        form, instead = "https://host:9862 or https://host/prefix", ""
+    if not text.isprintable() or re.search(r"\s", text):
+        _refuse(key, text, f"holds white space or what cannot be printed; write {form}")
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        _refuse(key, text, f"is no URL of HTTP; write {form}")
+    authority, _, path = rest.partition("/")
+    if "@" in authority:
+        _refuse(key, text, f"holds a user; write {form}{instead}")
+    if re.search(r"[?#]", rest):
+        _refuse(key, text, f"has a query; write {form}")
+    if f"/{path}".rstrip("/").endswith(("/api/v1/alerts", "/api/v2/alerts", "/api/v2")):
+        _refuse(key, text, f"has the path of the API, which is added to it; write {form}")
+    _check_host_and_port(key, text, authority, form)
 
 
 def check_otlp_endpoint(key: str, text: str) -> None:

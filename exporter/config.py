@@ -1,8 +1,9 @@
 """Settings: one YAML file, every key overridable by the environment, validated at the edge.
 
 ``DICT_RATE_LIMIT_BRIDGE__TARGET`` sets ``bridge.target``; a secret also comes from
-the file that ``..._FILE`` names; a list is written with commas. Durations are
-written as in Prometheus (``15s``, ``1h30m``). Unknown keys are errors.
+the file that ``..._FILE`` names; a list is written with commas, labels as
+``name=value``. Durations are written as in Prometheus (``15s``, ``1h30m``).
+Unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -41,6 +43,7 @@ _DURATION: Final = re.compile(
     r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?",
     re.ASCII,
 )
+_LABEL_NAME: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _LONGEST_SECONDS: Final = 2**63 / 10**9
 """What Go counts in 64 bits of nanoseconds: 292 years."""
 
@@ -224,6 +227,26 @@ class PulsarSettings(_Section, frozen=True):
     keep_published: Duration = Duration(7 * 86400)
 
 
+class BasicAuthSettings(_Section, frozen=True):
+    """HTTP basic authentication."""
+
+    username: str | None = None
+    password: Secret | None = None
+
+
+class AlertmanagerSettings(_Section, frozen=True):
+    """Alertmanagers that whoever leads sends its alerts to, straight. ``external_url`` is what links begin with."""
+
+    targets: tuple[str, ...] = ()
+    tls: TlsSettings = TlsSettings()
+    basic_auth: BasicAuthSettings = BasicAuthSettings()
+    bearer_token: Secret | None = None
+    timeout: Duration = Duration(5)
+    resend_interval: Duration = Duration(60)
+    external_url: str | None = None
+    timezone: str = "America/Sao_Paulo"
+
+
 class TracingSettings(_Section, frozen=True):
     """OpenTelemetry traces over OTLP (gRPC); none are made without an endpoint."""
 
@@ -262,6 +285,8 @@ class Settings(_Section, frozen=True):
     poll: PollSettings = PollSettings()
     feed: FeedSettings = FeedSettings()
     rules: RulesSettings = RulesSettings()
+    external_labels: dict[str, str] = {}
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     database: DatabaseSettings = DatabaseSettings()
     pulsar: PulsarSettings = PulsarSettings()
     tracing: TracingSettings = TracingSettings()
@@ -409,7 +434,11 @@ def keys(section: type = Settings, prefix: tuple[str, ...] = ()) -> Iterator[tup
         if isinstance(kind, type) and issubclass(kind, _Section):
             yield from keys(kind, path)
         else:
-            yield path, kind, field.default
+            yield path, kind, _default(field)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _read(file: Path | None) -> Document:
@@ -459,6 +488,8 @@ def _overrides(
             text: Any = given[variable]
             if isinstance(default, tuple):
                 text = [part.strip() for part in text.split(",") if part.strip()]
+            elif isinstance(default, dict):
+                text = _pairs(variable, text, problems)
             found[path] = (variable, kind, text)
         if _is_secret(kind):
             known.add(variable + "_FILE")
@@ -487,6 +518,19 @@ def _from_file(variable: str, given: Mapping[str, str], problems: list[str]) -> 
     return Secret(file.text(), file)
 
 
+def _pairs(variable: str, text: str, problems: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, separator, value = part.partition("=")
+        if not separator:
+            problems.append(f"{variable}: {part!r} is no label; write name=value, several with commas")
+            continue
+        if name.strip() in pairs:
+            problems.append(f"{variable}: {name.strip()} is there twice")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
 def _replaced(section: Any, path: tuple[str, ...], value: Any) -> Any:
     name, *rest = path
     made = _replaced(getattr(section, name), tuple(rest), value) if rest else value
@@ -512,10 +556,45 @@ def _at_odds(settings: Settings) -> Iterator[Problem]:
     if database.min_size > database.max_size:
         message = f"{database.min_size} is above database.max_size ({database.max_size})"
         yield Problem("database.min_size", message, ("database.max_size",))
-    for name, tls in (("bridge.tls", bridge.tls), ("feed.tls", settings.feed.tls), ("pulsar.tls", settings.pulsar.tls)):
+    for name, tls in (
+        ("bridge.tls", bridge.tls),
+        ("feed.tls", settings.feed.tls),
+        ("alertmanager.tls", settings.alertmanager.tls),
+        ("pulsar.tls", settings.pulsar.tls),
+    ):
         if (tls.cert_file is None) != (tls.key_file is None):
             given, missing = ("key_file", "cert_file") if tls.cert_file is None else ("cert_file", "key_file")
             yield Problem(f"{name}.{given}", f"is set without {missing}: the two belong together")
+    yield from _wrong_labels(settings.external_labels)
+    yield from _wrong_alertmanager(settings.alertmanager)
+
+
+def _wrong_labels(labels: Mapping[str, str]) -> Iterator[Problem]:
+    for name, value in labels.items():
+        if not _LABEL_NAME.fullmatch(name):
+            yield Problem("external_labels", f"{name!r} is no name of a label; write letters, digits and _")
+        elif name == "alertname":
+            yield Problem("external_labels", "alertname is the alert's own")
+        elif not value:
+            yield Problem(f"external_labels.{name}", "is empty, which is no label; leave it out")
+
+
+def _wrong_alertmanager(settings: AlertmanagerSettings) -> Iterator[Problem]:
+    basic = settings.basic_auth
+    if (basic.username is None) != (basic.password is None):
+        given, missing = ("password", "username") if basic.username is None else ("username", "password")
+        message = f"is set without {missing}: the two belong together"
+        yield Problem(f"alertmanager.basic_auth.{given}", message)
+    if basic.username is not None and settings.bearer_token is not None:
+        message = "is set beside alertmanager.basic_auth; keep one"
+        yield Problem("alertmanager.bearer_token", message, ("alertmanager.basic_auth.username",))
+    if settings.resend_interval < 1:
+        yield Problem("alertmanager.resend_interval", f"{settings.resend_interval} is below 1s")
+    try:
+        ZoneInfo(settings.timezone)
+    except (KeyError, OSError, ValueError):  # no such name; the name of a folder; an absolute path
+        message = f"{settings.timezone!r} is no time zone; write a name of the IANA database: America/Sao_Paulo, or UTC"
+        yield Problem("alertmanager.timezone", message)
 
 
 def _too_long(settings: Settings) -> Iterator[Problem]:
@@ -523,14 +602,24 @@ def _too_long(settings: Settings) -> Iterator[Problem]:
         value: Any = settings
         for name in path:
             value = getattr(value, name)
-        for text in value if isinstance(value, tuple) else (value,):
+        for text in _texts(value):
             if isinstance(text, str) and len(text) > MOST_CHARACTERS:
                 message = f"has {len(text):,} characters; no value needs more than {MOST_CHARACTERS:,}"
                 yield Problem(".".join(path), message)
 
 
+def _texts(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, dict):
+        return (*value, *value.values())
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _listed_wrongly(settings: Settings) -> Iterator[Problem]:
-    for key, listed in (("participants", settings.participants), ("feed.targets", settings.feed.targets)):
+    for key, listed in (
+        ("participants", settings.participants),
+        ("feed.targets", settings.feed.targets),
+        ("alertmanager.targets", tuple(target and target.rstrip("/") for target in settings.alertmanager.targets)),
+    ):
         for one in dict.fromkeys(one for one in listed if one is not None and listed.count(one) > 1):
             yield Problem(key, f"{one!r} is listed twice")
     if len(settings.participants) > settings.limits.participants:
@@ -546,6 +635,7 @@ def _not_above_zero(settings: Settings) -> list[str]:
         "database.connect_timeout": settings.database.connect_timeout,
         "database.heartbeat": settings.database.heartbeat,
         "pulsar.operation_timeout": settings.pulsar.operation_timeout,
+        "alertmanager.timeout": settings.alertmanager.timeout,
     }
     return [key for key, value in seconds.items() if value <= 0]
 
@@ -555,6 +645,8 @@ def _show(value: Any) -> Any:
         return {field: _show(getattr(value, field)) for field in value.__struct_fields__}
     if isinstance(value, tuple):
         return [_show(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _show(item) for name, item in value.items()}
     if isinstance(value, (Duration, Secret)):
         return str(value)
     return without_secrets(value) if isinstance(value, str) else value
@@ -574,7 +666,7 @@ def _section_schema(section: type[_Section]) -> dict[str, Any]:
             properties[field.name] = _section_schema(kind)
         else:
             found = msgspec.json.schema(kind, schema_hook=_schema)
-            properties[field.name] = {**found, "default": _show(field.default)}
+            properties[field.name] = {**found, "default": _show(_default(field))}
     described = {"description": cleandoc(section.__doc__)} if section.__doc__ else {}
     return {"type": "object", **described, "properties": properties, "additionalProperties": False}
 

@@ -26,6 +26,9 @@
     ├── BrokerError
     │   ├── BrokerUnavailable       retried
     │   └── EventRefused
+    ├── AlertmanagerError
+    │   ├── AlertmanagerUnavailable retried
+    │   └── AlertsRefused
     └── FeedError
         ├── FeedLost                retried
         └── FeedRefused
@@ -193,6 +196,18 @@ class BrokerUnavailable(BrokerError):
 
 class EventRefused(BrokerError):
     """Pulsar will never accept this event."""
+
+
+class AlertmanagerError(DictRateLimitError):
+    """Alertmanager did not do what was asked."""
+
+
+class AlertmanagerUnavailable(AlertmanagerError):
+    """Alertmanager does not answer, or lets nobody in."""
+
+
+class AlertsRefused(AlertmanagerError):
+    """Alertmanager will never take what was sent, as it is."""
 
 
 class FeedError(DictRateLimitError):

@@ -1,4 +1,4 @@
-"""The reconciler's parts, put together: rules, store, lease, relay, partitions."""
+"""The reconciler's parts, put together: rules, store, lease, relay, notifier, partitions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from exporter import telemetry
 from exporter.buckets.bucket import Ispb
+from exporter.config import without_secrets
 from exporter.errors import DatabaseUnavailable, DatabaseUnusable, RuleFileInvalid
 from exporter.feed.inbox import Inbox, Report
 from exporter.feed.local import LocalFeed
@@ -25,6 +26,7 @@ from exporter.store.outbox import Outbox
 from exporter.store.partitions import maintain, readiness
 from exporter.store.reader import Reader
 from exporter.store.writer import Writer
+from exporter.web.renewal import own_url
 from exporter.web.sources import Dependency, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from exporter.feed.client import FeedClient
     from exporter.leadership import Polling
     from exporter.metrics import Metrics
+    from exporter.notifier import Notifier
     from exporter.rules.rule import CompiledRule
     from exporter.store.lease import Fence
 
@@ -77,6 +80,7 @@ class Reconciling:
         self._reader = Reader(database)
         self._outbox = Outbox(database)
         self._work = asyncio.Event()
+        self._to_notify = asyncio.Event()
         self._partition_missing = asyncio.Event()
         self._reminder = telemetry.Reminder()
         self._outage = telemetry.Outage("database", fields=lambda: {"polls_waiting": len(self.inbox)})
@@ -91,12 +95,14 @@ class Reconciling:
             go_on_from=self.clock.go_on_from,
             carried=self._carried,
             partition_missing=self._partition_missing.set,
-            wake=self._work.set,
+            wake=self._wake,
             listeners=self._listeners,
             outage=self._outage,
         )
         self.leadership: Leadership | None = None
+        self._lease = Lease(database, holder)
         self._relay: Relay | None = None
+        self._notifier: Notifier | None = None
 
     @classmethod
     async def build(cls, settings: Settings, metrics: Metrics, holder: str, stack: AsyncExitStack) -> Reconciling:
@@ -125,9 +131,8 @@ class Reconciling:
 
     async def run(self, polling: Polling | None) -> None:
         """Leads or waits until cancelled."""
-        lease = Lease(self._database, self._holder)
         self.leadership = Leadership(
-            lease,
+            self._lease,
             check=lambda: check(self._database, patience_seconds=PATIENCE_SECONDS),
             work=self._lead,
             polling=polling,
@@ -141,7 +146,7 @@ class Reconciling:
             group.create_task(self.rules.watch())
 
     def dependencies(self) -> list[Dependency]:
-        """Returns how the exporters that are followed, the database and the broker are, for people and probes."""
+        """Returns how the exporters that are followed and all that the reconciler uses are, for people and probes."""
         reached = self._standing in (Standing.LEADING, Standing.WAITING)
         message = self._standing.value
         if self._standing is Standing.WAITING and self.leadership is not None and self.leadership.leader:
@@ -150,7 +155,8 @@ class Reconciling:
             message += f": {self.leadership.trouble}"
         database = Dependency("database", ok=reached, message=message)
         feeds = [self._followed()] if self.clients else []
-        return [*feeds, database, self._broker()]
+        alertmanagers = [self._alertmanagers()] if self._settings.alertmanager.targets else []
+        return [*feeds, database, self._broker(), *alertmanagers]
 
     def _followed(self) -> Dependency:
         if self._standing not in (Standing.LEADING, Standing.UNREACHABLE):
@@ -168,6 +174,16 @@ class Reconciling:
             return Dependency("broker", ok=True, message="another process relays, or none does yet")
         trouble = self._relay.message
         return Dependency("broker", ok=trouble is None, message=trouble or "ok")
+
+    def _alertmanagers(self) -> Dependency:
+        if self._notifier is None:
+            return Dependency("alertmanager", ok=True, message="another process sends, or none does yet")
+        targets = self._notifier.targets
+        away = [f"{without_secrets(target.url)}: {target.message}" for target in targets if target.message is not None]
+        if not away:
+            return Dependency("alertmanager", ok=True, message="ok")
+        message = f"{len(targets) - len(away)} of {len(targets)} take alerts; {'; '.join(away)}"
+        return Dependency("alertmanager", ok=False, message=message)
 
     async def past(
         self, participant: Ispb, since: datetime, step: timedelta
@@ -238,6 +254,9 @@ class Reconciling:
             outage=self._outage,
         )
         async with asyncio.TaskGroup() as group:
+            if self._settings.alertmanager.targets:
+                self._notifier = self._new_notifier(fence)
+                group.create_task(self._notifier.run())
             group.create_task(self.reconciler.run(fence))
             group.create_task(self._maintain())
             group.create_task(self._count_outbox())
@@ -246,6 +265,25 @@ class Reconciling:
                 group.create_task(relay.run())
             for feed in self._feeds:
                 group.create_task(feed.run())
+
+    def _new_notifier(self, fence: Fence) -> Notifier:
+        from exporter.notifier import Notifier
+        from exporter.notifier.target import Right
+        from exporter.store.notifications import Notifications
+
+        return Notifier(
+            self._settings,
+            Notifications(self._database),
+            metrics=self.metrics,
+            wake=self._to_notify,
+            right=Right(until=lambda: self._lease.held_until, now=fence.now),
+            external_url=self._settings.alertmanager.external_url or own_url(self._settings.web),
+        )
+
+    def _wake(self) -> None:
+        """Says to whoever hands on what was committed that there is something."""
+        self._work.set()
+        self._to_notify.set()
 
     def _carried(self) -> Collection[str]:
         """Returns whom the exporters poll; nobody while one of them is away, who may poll others."""
@@ -260,6 +298,7 @@ class Reconciling:
     def _reset(self) -> None:
         """Knows nothing any more: the database tells where to go on, and the exporters have the polls."""
         self._relay = None
+        self._notifier = None
         self.inbox.clear()
         self.reconciler.forget()
         self.metrics.withdraw_outbox()

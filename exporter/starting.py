@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from exporter import files
 from exporter.addresses import address_problems
 from exporter.certificates import tls_problems
-from exporter.config import Problem
+from exporter.config import Problem, TlsSettings
 from exporter.errors import ConfigurationError, RuleFileInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.config import Configuration, PulsarTlsSettings, Settings, TlsSettings
+    from exporter.config import AlertmanagerSettings, Configuration, PulsarTlsSettings, Settings
 
 Role = Literal["run", "exporter", "reconciler"]
 
@@ -41,11 +41,14 @@ def check_start(configuration: Configuration, role: Role | None) -> list[str]:
     if serves_feed or role == "reconciler" or (role is None and configuration.is_set("feed")):
         feed = settings.feed
         configuration.tell(_tls_problems("feed", feed.tls, insecure=feed.insecure, server=serves_feed))
+    remarks = []
     if role != "exporter":
         configuration.tell(_files_problems("pulsar.tls", settings.pulsar.tls))
+        configuration.tell(_alertmanager_problems(settings.alertmanager))
+        remarks = _alertmanager_remarks(settings.alertmanager)
     if _has_rules(configuration, role):
         configuration.tell(_rules_problems(settings))
-    return _check_web(configuration)
+    return [*remarks, *_check_web(configuration)]
 
 
 def check_rules(configuration: Configuration, role: Role | None) -> list[str]:
@@ -106,6 +109,23 @@ def _tls_problems(section: str, tls: TlsSettings, *, insecure: bool, server: boo
 def _files_problems(section: str, tls: TlsSettings | PulsarTlsSettings) -> Iterator[Problem]:
     for key, message in tls_problems(tls):
         yield Problem(f"{section}.{key}", message)
+
+
+def _alertmanager_problems(settings: AlertmanagerSettings) -> Iterator[Problem]:
+    yield from _files_problems("alertmanager.tls", settings.tls)
+    if settings.targets and settings.tls != TlsSettings() and len(_plaintext(settings)) == len(settings.targets):
+        message = "is set, and every target is plaintext; write https:// in targets"
+        yield Problem("alertmanager.tls", message, ("alertmanager.targets",))
+
+
+def _alertmanager_remarks(settings: AlertmanagerSettings) -> list[str]:
+    if settings.basic_auth.password is None and settings.bearer_token is None:
+        return []
+    return [f"alertmanager.targets: {target} is plaintext, and gets the password" for target in _plaintext(settings)]
+
+
+def _plaintext(settings: AlertmanagerSettings) -> list[str]:
+    return [target for target in settings.targets if not target.lower().startswith("https://")]
 
 
 def _rules_problems(settings: Settings) -> Iterator[Problem]:

@@ -99,6 +99,9 @@ class Reader:
         if get_origin(kind) is tuple and isinstance(raw, (list, tuple)):
             (item, _) = get_args(kind)
             return tuple(self.value(item, one, (*path, number)) for number, one in enumerate(raw))
+        if get_origin(kind) is dict and isinstance(raw, dict):
+            (_, value) = get_args(kind)
+            return {str(name): self.value(value, one, (*path, str(name))) for name, one in raw.items()}
         return self._leaf(kind, raw, path)
 
     def _leaf(self, kind: Any, raw: Any, path: tuple[str | int, ...]) -> Any:
@@ -118,7 +121,7 @@ class Reader:
             return f"at most {meta.max_length} can stand here" if meta and many else stands(raw, "a list, as in [a, b]")
         form, number = _form(kind, meta), isinstance(raw, (int, float))
         if isinstance(raw, str):
-            quoted = "" if self._written or kind is str else ", without quotes"
+            quoted = "" if self._written or kind is str or get_origin(kind) is dict else ", without quotes"
             return f"{_shown(raw)} is not {form}{quoted}"
         if number and kind in (int, float) and not isinstance(raw, bool):
             return f"{raw} is not {form}"

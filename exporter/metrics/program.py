@@ -145,6 +145,24 @@ class ProgramMetrics:
         )
         self.database_up = self._late_gauge("dict_rate_limit_database_up", "Whether the database did what was asked.")
         self.broker_up = self._late_gauge("dict_rate_limit_broker_up", "Whether the broker is connected.")
+        self.alertmanager_up = self._gauge(
+            "dict_rate_limit_alertmanager_up", "Whether the Alertmanager took what it was last sent.", ["target"]
+        )
+        self.notifications = self._counter(
+            "dict_rate_limit_notifications",
+            "Alerts that the Alertmanager took, each time that they were sent.",
+            ["target"],
+        )
+        self.notification_errors = self._counter(
+            "dict_rate_limit_notification_errors",
+            "Alerts that the Alertmanager did not take, each time that they were sent.",
+            ["target"],
+        )
+        self.notification_duration = self._histogram(
+            "dict_rate_limit_notification_duration_seconds",
+            "How long the Alertmanager took to answer, or not to.",
+            ["target"],
+        )
         self.lease_held = self._late_gauge("dict_rate_limit_lease_held", "Whether this process leads.")
         self.last_evaluation_timestamp_seconds = self._gauge(
             "dict_rate_limit_last_evaluation_timestamp_seconds",

@@ -48,6 +48,8 @@ class Lease:
         """Who held the lease when it was last looked at; this one or another. None: nobody, or not known."""
         self._database = database
         self.ttl_seconds = ttl_seconds
+        self.held_until = float("-inf")
+        """Until when (monotonic seconds) it is surely this holder's, whatever became of the database since."""
         self._renewals = 0
 
     async def acquire(self) -> Fence | None:
@@ -55,6 +57,7 @@ class Lease:
 
         Raises DatabaseUnavailable.
         """
+        asked_at = time.monotonic()
         row = await self._execute("acquire", lock="1s")
         self.epoch = None
         if row is None:  # it is locked
@@ -63,6 +66,7 @@ class Lease:
         if epoch is None:
             return None
         self.epoch, self._renewals, self.leader = epoch, renewals, self.holder
+        self.held_until = asked_at + self.ttl_seconds
         return Fence(self._database, holder=self.holder, epoch=epoch, commits=commits, at=at)
 
     async def renew(self) -> None:
@@ -73,18 +77,22 @@ class Lease:
         """
         if self.epoch is None:
             raise LeaseLost(f"{self.holder} does not hold the lease")
+        asked_at = time.monotonic()
         epoch, holder, renewals = await self._execute("renew") or (0, None, None)
-        ours, self.epoch = self.epoch, None
+        ours, self.epoch, held_until = self.epoch, None, self.held_until
+        self.held_until = float("-inf")
         _check_owner(epoch, holder, ours=ours, me=self.holder)
         if renewals is None:  # what was read is from before the other took it
             raise LeaseLost(f"{self.holder} no longer holds the lease (epoch {ours}); another is taking it")
         if renewals <= self._renewals:
             raise _went_back(f"the lease was renewed {self._renewals} times, and says {renewals}")
         self.epoch, self._renewals = ours, renewals
+        self.held_until = max(held_until, asked_at + self.ttl_seconds)
 
     async def release(self) -> None:
         """Gives the lease back, if it is held: another may take it at once. Raises DatabaseUnavailable."""
         if self.epoch is not None:
+            self.held_until = float("-inf")
             await self._execute("release")
             self.epoch = None
 

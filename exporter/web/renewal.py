@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import files
+from exporter.addresses import listen_addresses
 from exporter.errors import ConfigurationError
 from exporter.watched_files import WatchedFiles
 from exporter.web.config_file import WebConfig, load_web_config
@@ -13,6 +15,22 @@ from exporter.web.tls import server_context
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from exporter.config import WebSettings
+
+
+def own_url(settings: WebSettings) -> str | None:
+    """Returns where people reach the status page, as far as the settings tell; None: at a port that nobody chose."""
+    host, port = listen_addresses("web.listen_address", settings.listen_address)[0]
+    if not port:
+        return None
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared
+        host = socket.gethostname()
+    try:
+        encrypted = WebConfigFile(settings.config_file).read()[1] is not None
+    except ConfigurationError:
+        encrypted = False  # said where it is served
+    return f"{'https' if encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class WebConfigFile:

@@ -6,6 +6,7 @@ import base64
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import bcrypt
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.support.alertmanagers import stand_in
 from tests.support.collector import Collector
 from tests.support.guarded import guarded_pulsar, signed_token
 from tests.support.ports import free_port
@@ -21,9 +23,10 @@ from tests.support.postgres import ROLES, PostgresServer, bin_directory
 from tests.support.program import ROOT, Bridge, Program, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.alertmanagers import StandInAlertmanager
     from tests.support.guarded import Guarded
 
 pytestmark = [pytest.mark.postgres, pytest.mark.broker, pytest.mark.pulsar]
@@ -32,6 +35,7 @@ CANARY = "canary-7f3a9c"
 PASSWORD = f"{CANARY}-database"
 SCRAPE_PASSWORD = f"{CANARY}-scrape"
 OTLP_KEY = f"{CANARY}-otlp"
+ALERTMANAGER_TOKEN = f"{CANARY}-alertmanager"
 PATHS = ("/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/alerts", "/api/v1/rules", "/api/v1/buckets", "/-/reload")
 
 
@@ -119,24 +123,38 @@ def shown_over_http(program: Program) -> str:
 def found(text: str, *secrets: str) -> list[str]:
     """Returns the secrets that the text holds, as they are or in base64."""
     pair = base64.b64encode(f"prometheus:{SCRAPE_PASSWORD}".encode()).decode()
-    return [secret for secret in (CANARY, pair, *secrets) if secret in text]
+    alertmanagers = base64.b64encode(f"prometheus:{ALERTMANAGER_TOKEN}".encode()).decode()
+    return [secret for secret in (CANARY, pair, alertmanagers, *secrets) if secret in text]
+
+
+@pytest.fixture
+def stands_in() -> Iterator[Callable[[], StandInAlertmanager]]:
+    """Starts an Alertmanager, which ends with the test."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(stand_in())
 
 
 @pytest.mark.parametrize("in_files", [False, True], ids=["environment", "files"])
 def test_no_secret_is_shown_while_all_goes_well(
-    in_files, database: str, guarded: Guarded, collector: Collector, tmp_path: Path, monkeypatch, start
+    in_files, database: str, guarded: Guarded, collector: Collector, tmp_path: Path, monkeypatch, start, stands_in
 ) -> None:
     topic, token = guarded.server.topic(), guarded.token("relay")
     guarded.permit(topic, "relay")
     file, hashed = web_file(tmp_path)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={OTLP_KEY}")
     bridge: Bridge = start(Bridge(tmp_path))
-    secrets = {"DATABASE__DSN": dsn("writer", database), "PULSAR__TOKEN": token}
+    alertmanager: StandInAlertmanager = stands_in()
+    secrets = {
+        "DATABASE__DSN": dsn("writer", database),
+        "PULSAR__TOKEN": token,
+        "ALERTMANAGER__BEARER_TOKEN": ALERTMANAGER_TOKEN,
+    }
     settings: dict[str, Any] = {
         **bridge.settings,
         **planted(tmp_path, secrets, in_files=in_files),
         "PULSAR__SERVICE_URL": guarded.server.url,
         "PULSAR__TOPIC": topic,
+        "ALERTMANAGER__TARGETS": alertmanager.url,
         "TRACING__OTLP_ENDPOINT": collector.endpoint,
         "WEB__CONFIG_FILE": str(file),
         "WEB__ENABLE_LIFECYCLE": "true",
@@ -154,17 +172,24 @@ def test_no_secret_is_shown_while_all_goes_well(
     assert "********" in checked.stdout
     assert "Unauthorized" in answers
     assert dict(collector.metadata)["authorization"] == OTLP_KEY
+    assert alertmanager.requests[0]["Authorization"] == f"Bearer {ALERTMANAGER_TOKEN}"
     text = "\n".join((program.output(0), answers, checked.stdout, str(collector.spans), str(collector.resources)))
     assert found(text, token, token.rpartition(".")[2], hashed) == []
 
 
 @pytest.mark.parametrize(
     ("wrong", "refusal"),
-    [("DATABASE__DSN", "password authentication failed"), ("PULSAR__TOKEN", "refuses pulsar.token")],
+    [
+        ("DATABASE__DSN", "password authentication failed"),
+        ("PULSAR__TOKEN", "refuses pulsar.token"),
+        ("ALERTMANAGER__BASIC_AUTH__PASSWORD", "it does not let in who alertmanager.basic_auth"),
+    ],
 )
 def test_no_secret_is_shown_while_one_is_refused(
-    wrong, refusal, database: str, guarded: Guarded, tmp_path: Path, monkeypatch, start
+    wrong, refusal, database: str, guarded: Guarded, tmp_path: Path, monkeypatch, start, stands_in
 ) -> None:
+    alertmanager: StandInAlertmanager = stands_in()
+    alertmanager.say(401, "Unauthorized")
     token = signed_token(os.urandom(32), "relay") if wrong == "PULSAR__TOKEN" else guarded.token("relay")
     password = f"{CANARY}-wrong" if wrong == "DATABASE__DSN" else PASSWORD
     file, hashed = web_file(tmp_path)
@@ -178,6 +203,9 @@ def test_no_secret_is_shown_while_one_is_refused(
         "PULSAR__TOPIC": guarded.server.topic(),
         "PULSAR__TOKEN": token,
         "PULSAR__OPERATION_TIMEOUT": "1s",
+        "ALERTMANAGER__TARGETS": alertmanager.url,
+        "ALERTMANAGER__BASIC_AUTH__USERNAME": "prometheus",
+        "ALERTMANAGER__BASIC_AUTH__PASSWORD": ALERTMANAGER_TOKEN,
         "TRACING__OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
         "WEB__CONFIG_FILE": str(file),
         "LOG__LEVEL": "debug",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from exporter.addresses import (
     address_problems,
     check_grpc_target,
+    check_http_url,
     check_otlp_endpoint,
     check_pulsar_url,
     check_topic,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 CHECKS = [
     check_grpc_target,
+    check_http_url,
     check_otlp_endpoint,
     check_pulsar_url,
     check_topic,
@@ -77,6 +79,13 @@ OTLP_ENDPOINTS = [
     "collector:4317",
     "dns:///collector:4317",
 ]
+HTTP_URLS = [
+    "http://alertmanager:9093",
+    "https://alertmanager.example.net",
+    "https://mimir/alertmanager/",
+    "http://10.0.0.1:9093",
+    "http://[::1]:9093/a/b",
+]
 TOPICS = [
     "persistent://lb-conn/dict/rate-limit-alerts",
     "persistent://public/default/a.b_c",
@@ -90,6 +99,7 @@ TOPICS = [
         *((check_grpc_target, text) for text in GRPC_TARGETS),
         *((check_pulsar_url, text) for text in PULSAR_URLS),
         *((check_otlp_endpoint, text) for text in OTLP_ENDPOINTS),
+        *((check_http_url, text) for text in HTTP_URLS),
         *((check_topic, text) for text in TOPICS),
     ],
 )
@@ -309,6 +319,28 @@ ADDRESS_LIKE = st.one_of(
 )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("alertmanager:9093", "'alertmanager:9093' is no URL of HTTP; write http://alertmanager:9093 or"),
+        ("ftp://a", "is no URL of HTTP; write http://alertmanager:9093 or https://host:9093/prefix"),
+        ("http://user:hush@a:9093", "'http://********@a:9093' holds a user; write"),
+        ("http://a:9093?x=1", "has a query; write"),
+        ("http://a:9093/api/v2/alerts", "has the path of the API, which is added to it; write"),
+        ("http://a:9093/prefix/api/v2/", "has the path of the API, which is added to it; write"),
+        ("http://a:99999", "has no port from 1 to 65535; write"),
+        ("http:///alerts", "has no host; write"),
+        ("http://a b", "holds white space or what cannot be printed; write"),
+    ],
+)
+def test_what_is_no_base_url_of_an_alertmanager_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        check_http_url("alertmanager.targets", text)
+
+    assert said in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
 @given(st.sampled_from(CHECKS), ADDRESS_LIKE)
 def test_no_text_is_more_than_refused_in_one_line(check: Callable[[str, str], object], text: str) -> None:
     refusal = ""
@@ -321,7 +353,10 @@ def test_no_text_is_more_than_refused_in_one_line(check: Callable[[str, str], ob
     assert len(refusal.splitlines()) < 2
 
 
-@given(st.sampled_from([check_grpc_target, check_pulsar_url, check_otlp_endpoint]), st.text("abc0:/[]?,. ", max_size=9))
+@given(
+    st.sampled_from([check_grpc_target, check_http_url, check_pulsar_url, check_otlp_endpoint]),
+    st.text("abc0:/[]?,. ", max_size=9),
+)
 def test_what_stands_before_an_at_sign_is_not_shown(check: Callable[[str, str], None], text: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         check("some.key", f"{text}user:HUSH@{text}")
@@ -338,6 +373,8 @@ def test_what_stands_before_an_at_sign_is_not_shown(check: Callable[[str, str], 
         ({"web": {"listen_address": "x"}}, "web.listen_address: 'x' has no port"),
         ({"pulsar": {"service_url": "x"}}, "pulsar.service_url: 'x' is no service URL"),
         ({"pulsar": {"topic": "x"}}, "pulsar.topic: 'x' is no full name"),
+        ({"alertmanager": {"targets": ["http://a", "b"]}}, "alertmanager.targets: 'b' is no URL of HTTP"),
+        ({"alertmanager": {"external_url": "b"}}, "alertmanager.external_url: 'b' is no URL of HTTP"),
         ({"tracing": {"otlp_endpoint": "a b"}}, "tracing.otlp_endpoint: 'a b' has no host"),
     ],
 )

@@ -96,6 +96,27 @@ def test_lists_are_written_with_commas_in_the_environment() -> None:
     assert settings.participants == ("12345678", "00000208")
 
 
+def test_labels_are_written_as_pairs_in_the_environment(file) -> None:
+    settings = load_settings(
+        file("external_labels: {region: north, team: pix}"),
+        {"DICT_RATE_LIMIT_EXTERNAL_LABELS": "region=south, query=a=b"},
+    )
+
+    assert settings.external_labels == {"region": "south", "query": "a=b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("region", "DICT_RATE_LIMIT_EXTERNAL_LABELS: 'region' is no label; write name=value, several with commas"),
+        ("a=1,a=2", "DICT_RATE_LIMIT_EXTERNAL_LABELS: a is there twice"),
+    ],
+)
+def test_labels_of_the_environment_that_are_none_are_refused(text, said) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings(None, {"DICT_RATE_LIMIT_EXTERNAL_LABELS": text})
+
+
 def test_a_secret_comes_from_a_file_too(tmp_path) -> None:
     secret = tmp_path / "dsn"
     secret.write_text("postgresql://u:hush@h/d\n")
@@ -160,6 +181,30 @@ def test_what_is_printed_masks_secrets_and_shows_durations_as_written() -> None:
         ("pulsar: {operation_timeout: 0s}", "pulsar.operation_timeout: must be above 0s"),
         ("feed: {targets: ['a:1', 'a:1']}", "1: feed.targets: 'a:1' is listed twice"),
         ("bridge: {timeout: 20s}", "bridge.timeout: 20s is not between 0s and poll.interval (15s)"),
+        (
+            "alertmanager: {targets: ['http://a', 'http://a/']}",
+            "1: alertmanager.targets: 'http://a' is listed twice",
+        ),
+        ("alertmanager: {timeout: 0s}", "alertmanager.timeout: must be above 0s"),
+        ("alertmanager: {resend_interval: 500ms}", "alertmanager.resend_interval: 500ms is below 1s"),
+        ("alertmanager: {tls: {key_file: a}}", "1: alertmanager.tls.key_file: is set without cert_file"),
+        ("alertmanager: {basic_auth: {username: a}}", "1: alertmanager.basic_auth.username: is set without password"),
+        (
+            "alertmanager: {basic_auth: {username: a, password: b}, bearer_token: c}",
+            "alertmanager.bearer_token: is set beside alertmanager.basic_auth; keep one",
+        ),
+        (
+            "alertmanager: {timezone: Sao_Paulo}",
+            "alertmanager.timezone: 'Sao_Paulo' is no time zone; write a name of the IANA database: America/Sao_Paulo",
+        ),
+        ("alertmanager: {timezone: ''}", "alertmanager.timezone: '' is no time zone"),
+        ("alertmanager: {timezone: America}", "alertmanager.timezone: 'America' is no time zone"),
+        ("alertmanager: {timezone: ../../etc/passwd}", "alertmanager.timezone: '../../etc/passwd' is no time zone"),
+        ("external_labels: {a-b: c}", "external_labels: 'a-b' is no name of a label; write letters, digits and _"),
+        ("external_labels: {__a: c}", "external_labels: '__a' is no name of a label"),
+        ("external_labels: {alertname: c}", "external_labels: alertname is the alert's own"),
+        ("external_labels: {region: ''}", "external_labels.region: is empty, which is no label; leave it out"),
+        ("external_labels: {region: 1}", "1: external_labels.region: a number stands here; write text, in quotes"),
         ("bridge: {tls: {cert_file: a}}", "1: bridge.tls.cert_file: is set without key_file: the two belong together"),
         ("database: {min_size: 9}", "1: database.min_size: 9 is above database.max_size (4)"),
         ("[1", "1: is not YAML, column 1: a [ or { is not closed"),

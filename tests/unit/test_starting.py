@@ -235,3 +235,38 @@ def test_the_web_configuration_file_is_read_and_remarked_upon(tmp_path: Path) ->
         [f"{file}:3", "rate_limt"],
         [f"{file}:2", "basic_auth_users.me"],
     ]
+
+
+def sending(settings: str) -> str:
+    return f"{WHOLE}alertmanager: {{{settings}}}\n"
+
+
+def test_certificates_for_an_alertmanager_are_read_where_the_role_sends_to_it(told, files) -> None:
+    text = sending("targets: ['https://a:9093'], tls: {ca_file: /nowhere.pem}")
+
+    assert told(text, "exporter") == []
+    for role in ("run", None):
+        assert told(text, role) == [
+            "5: alertmanager.tls.ca_file: /nowhere.pem cannot be read: No such file or directory"
+        ]
+    both = f"tls: {{cert_file: {files['cert']}, key_file: {files['other.key']}}}"
+    [problem] = told(sending(f"targets: ['https://a:9093'], {both}"), "run")
+    assert problem.startswith(f"5: alertmanager.tls.key_file: {files['other.key']} is not the key of the certificate")
+
+
+def test_certificates_for_alertmanagers_that_are_all_plaintext_are_refused(told) -> None:
+    tls = "tls: {server_name: a}"
+
+    assert told(sending(f"targets: ['http://a:9093'], {tls}"), "run") == [
+        "5: alertmanager.tls: is set, and every target is plaintext; write https:// in targets"
+    ]
+    assert told(sending(f"targets: ['http://a:9093', 'https://b'], {tls}"), "run") == []
+
+
+def test_a_password_that_goes_over_a_plaintext_connection_is_remarked_upon(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(sending("targets: ['http://a:9093', 'https://b:9093'], bearer_token: hush"))
+
+    assert check_start(Configuration(config, {}), "run") == [
+        "alertmanager.targets: http://a:9093 is plaintext, and gets the password"
+    ]

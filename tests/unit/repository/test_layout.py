@@ -18,11 +18,21 @@ import pytest
         ),
         (
             "exporter.cli, exporter.service, exporter.feed.server, exporter.bridge.client",
-            {"psycopg", "psycopg_pool", "pulsar", "promql_parser", "jinja2", "rich", "opentelemetry", "exporter.store"},
+            {
+                "psycopg",
+                "psycopg_pool",
+                "pulsar",
+                "httpcore",
+                "promql_parser",
+                "jinja2",
+                "rich",
+                "opentelemetry",
+                "exporter.store",
+            },
         ),
         (
             "exporter.cli, exporter.service, exporter.reconciling, exporter.feed.client",
-            {"jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo"},
+            {"httpcore", "jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo"},
         ),
     ],
     ids=["command line", "exporter", "reconciler"],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter import watched_files
+from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
-from exporter.web.renewal import WebConfigFile
+from exporter.web.renewal import WebConfigFile, own_url
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:
@@ -55,3 +57,26 @@ def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path, mon
     assert file.changed()
     file.read()
     assert not file.changed()
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("0.0.0.0:9862", f"http://{socket.gethostname()}:9862"),
+        (":80,127.0.0.1:81", f"http://{socket.gethostname()}:80"),
+        ("127.0.0.1:9862", "http://127.0.0.1:9862"),
+        ("[::1]:9862", "http://[::1]:9862"),
+        ("127.0.0.1:0", None),
+    ],
+)
+def test_people_find_the_status_page_where_it_listens(address: str, url: str | None) -> None:
+    assert own_url(WebSettings(listen_address=address)) == url
+
+
+def test_they_find_it_over_tls_where_it_has_a_certificate(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("web")
+    path = tmp_path / "web.yml"
+    path.write_text(f"tls_server_config: {{cert_file: {pair.cert_file}, key_file: {pair.key_file}}}")
+
+    assert own_url(WebSettings(listen_address="127.0.0.1:1", config_file=str(path))) == "https://127.0.0.1:1"
+    assert own_url(WebSettings(listen_address="127.0.0.1:1", config_file="/nowhere")) == "http://127.0.0.1:1"

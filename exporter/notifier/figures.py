@@ -1,0 +1,50 @@
+"""What a notification says of the alert's bucket. What is not known is left out, and nothing is made up."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from exporter.alerts.alert import AlertState
+from exporter.durations import in_words
+from exporter.times import with_local_time
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from exporter.alerts.alert import Alert
+    from exporter.store.notifications import Level
+
+NOT_ANSWERING: Final = "the Bridge does not answer"
+REFUSED: Final = "the Bridge's figures of it are refused"
+
+
+def figures(alert: Alert, level: Level | None, lowest: int | None, zone: tzinfo) -> dict[str, str]:
+    """Returns the annotations that tell of the alert's bucket.
+
+    An alert that fires on though its bucket is not seen says why it is ``held``,
+    and shows no figures but the lowest, and as of when it was last seen.
+    """
+    shown: dict[str, str] = {}
+    if lowest is not None:
+        shown["lowest"] = str(lowest)
+    if level is None:
+        return shown
+    if level.confirmed_at is not None:
+        shown["as_of"] = with_local_time(level.confirmed_at, zone)
+    if alert.state is AlertState.FIRING and not (level.answered and not level.refused):
+        return shown | {"held": REFUSED if level.answered else NOT_ANSWERING}
+    if level.available_tokens is None or level.capacity is None:
+        return shown
+    shown |= {"tokens": str(level.available_tokens), "capacity": str(level.capacity)}
+    if level.utilization_percent is not None:
+        shown["used"] = f"{level.utilization_percent:.1f} %"
+    if level.exhaustion_projection_seconds is not None:
+        draining = math.isfinite(level.exhaustion_projection_seconds)
+        shown["empty_in"] = in_words(level.exhaustion_projection_seconds) if draining else "not draining"
+    if level.recovery_eta_seconds is not None and level.confirmed_at is not None:
+        shown["full_in"] = in_words(level.recovery_eta_seconds)
+        full_at = level.confirmed_at + timedelta(seconds=level.recovery_eta_seconds)
+        shown["full_at"] = with_local_time(full_at, zone)
+    return shown

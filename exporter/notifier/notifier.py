@@ -1,0 +1,164 @@
+"""Looks at what is committed, and hands it to each Alertmanager's own task."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from exporter import telemetry
+from exporter.alerts.alert import AlertState
+from exporter.errors import DatabaseUnusable
+from exporter.notifier.figures import figures
+from exporter.notifier.notice import notice_of
+from exporter.notifier.target import Target
+from exporter.store.notifications import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert, Fingerprint
+    from exporter.config import Settings
+    from exporter.metrics import Metrics
+    from exporter.notifier.notice import Notice
+    from exporter.notifier.target import Right
+    from exporter.store.notifications import Bucket, Level, Notifications
+
+log = logging.getLogger(__name__)
+
+RESOLVED_SECONDS: Final = 900.0
+"""For how long a resolution is told, as with Prometheus."""
+
+RETRY_SECONDS: Final = 1.0
+"""How soon the database is looked at again that did not answer."""
+
+LAST_WORD_SECONDS: Final = 3.0
+"""A lease that ends within this is not being renewed: what fires is told to go on."""
+
+LEASE_LOOK_SECONDS: Final = 0.25
+LOWEST_SECONDS: Final = 1.0
+"""How long the lowest levels may keep a look waiting; those that are left are found at the next one."""
+LOWEST_SPANS: Final = 32
+
+
+class Notifier:
+    """Tells every Alertmanager of the settings what fires, for the lease's holder. ``wake``: something was committed.
+
+    ``external_url`` is what an alert's link begins with; None: it has none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        notifications: Notifications,
+        *,
+        metrics: Metrics,
+        wake: asyncio.Event,
+        right: Right,
+        external_url: str | None,
+    ) -> None:
+        self.targets = [
+            Target(
+                url, settings.alertmanager, metrics=metrics, right=right, interval_seconds=float(settings.poll.interval)
+            )
+            for url in settings.alertmanager.targets
+        ]
+        self._look_seconds = float(settings.alertmanager.resend_interval)
+        self._zone = ZoneInfo(settings.alertmanager.timezone)
+        self._external_labels = settings.external_labels
+        self._external_url = external_url
+        self._notifications = notifications
+        self._wake = wake
+        self._right = right
+        self._lowest: dict[tuple[Fingerprint, datetime], tuple[int, datetime]] = {}
+        self._ended: set[tuple[Fingerprint, datetime]] = set()
+        self._reminder = telemetry.Reminder()
+
+    async def run(self) -> None:
+        """Tells until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+            group.create_task(self._watch_lease())
+            for target in self.targets:
+                group.create_task(target.run())
+
+    async def _watch(self) -> None:
+        while True:
+            self._wake.clear()
+            wait_seconds = self._look_seconds
+            try:
+                await self._look()
+            except DatabaseUnusable as error:
+                # What was seen last is told again: nothing else is known to have happened.
+                wait_seconds = RETRY_SECONDS
+                if self._reminder.is_due(str(error)):
+                    log.warning("Alertmanager is told what was last seen, the database is away: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_seconds):
+                    await self._wake.wait()
+
+    async def _watch_lease(self) -> None:
+        while True:
+            ending = 0 < self._right.left_seconds < LAST_WORD_SECONDS
+            for target in self.targets:
+                target.hold(ending)
+            await asyncio.sleep(LEASE_LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        """Hands on what the database holds. Raises DatabaseUnusable."""
+        alerts = await self._notifications.alerts(RESOLVED_SECONDS)
+        levels = await self._levels(alerts)
+        await self._find_lowest(alerts)
+        notices = [self._notice(alert, levels) for alert in alerts]
+        for target in self.targets:
+            target.offer(notices)
+
+    def _notice(self, alert: Alert, levels: dict[Bucket, Level]) -> Notice:
+        shown: dict[str, str] = {}
+        if alert.policy is not None:
+            found = self._lowest.get((alert.fingerprint, alert.active_since))
+            level = levels.get((alert.participant, alert.policy))
+            shown = figures(alert, level, None if found is None else found[0], self._zone)
+        return notice_of(alert, shown, external_labels=self._external_labels, external_url=self._external_url)
+
+    async def _levels(self, alerts: Sequence[Alert]) -> dict[Bucket, Level]:
+        """Returns nothing where the database is too slow to say: an alert waits for no figure."""
+        buckets = {(alert.participant, alert.policy) for alert in alerts if alert.policy is not None}
+        if not buckets:
+            return {}
+        with suppress(DatabaseUnusable):
+            return await self._notifications.levels(sorted(buckets))
+        return {}
+
+    async def _find_lowest(self, alerts: Sequence[Alert]) -> None:
+        """Notes the lowest level since each alert began to fire, from the states that came since the last look."""
+        keys = {(alert.fingerprint, alert.active_since) for alert in alerts}
+        self._lowest = {key: found for key, found in self._lowest.items() if key in keys}
+        self._ended &= keys
+        left = [a for a in alerts if a.policy is not None and (a.fingerprint, a.active_since) not in self._ended]
+        # Short ones first: what has lasted for weeks takes longer to look through, once.
+        left.sort(key=lambda alert: alert.active_since, reverse=True)
+        until = time.monotonic() + LOWEST_SECONDS
+        while left and time.monotonic() < until:
+            some, left = left[:LOWEST_SPANS], left[LOWEST_SPANS:]
+            with suppress(DatabaseUnusable):
+                self._note_lowest(some, await self._notifications.lowest([self._span(alert) for alert in some]))
+
+    def _span(self, alert: Alert) -> Span:
+        known = self._lowest.get((alert.fingerprint, alert.active_since))
+        since = known[1] if known is not None else alert.firing_since or alert.active_since
+        return Span(alert.participant, alert.policy or "", since, alert.resolved_at)
+
+    def _note_lowest(self, alerts: Sequence[Alert], found: Sequence[tuple[int, datetime] | None]) -> None:
+        for alert, lowest in zip(alerts, found, strict=True):
+            key = alert.fingerprint, alert.active_since
+            if lowest is not None:
+                known = self._lowest.get(key)
+                tokens = lowest[0] if known is None else min(known[0], lowest[0])
+                self._lowest[key] = tokens, lowest[1]
+            if alert.state is AlertState.RESOLVED:
+                self._ended.add(key)
