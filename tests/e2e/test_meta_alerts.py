@@ -18,7 +18,8 @@ from alertmanager.generate import META_ALERTS
 from tests.support.ports import free_port
 from tests.support.postgres import OutagePostgres, bin_directory, prepare
 from tests.support.program import RULES, Bridge, Program, programs, wait_until
-from tests.support.prometheus import Prometheus, servers
+from tests.support.prometheus import Alertmanager, Prometheus, servers
+from tests.support.receiver import Webhook
 from tests.support.topic import client
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Watched:
     reconciler: Program
     rules: Path
     prometheus: Prometheus
+    alertmanager: Alertmanager
 
     def firing(self) -> set[str]:
         return {alert["labels"]["alertname"] for alert in self.prometheus.alerts() if alert["state"] == "firing"}
@@ -108,6 +110,10 @@ def watched(tmp_path_factory, shared_pulsar: PulsarServer) -> Iterator[Watched]:
         rules = folder / "rules.yml"
         rules.write_text(RULES.read_text())
         topic = shared_pulsar.topic(deduplication=True)
+        serve = stack.enter_context(servers())
+        webhook = Webhook()
+        stack.callback(webhook.close)
+        alertmanager = serve(Alertmanager(folder, webhook.configuration(folder)))
         exporter = start(
             Program("exporter", **bridge.settings, FEED__LISTEN_ADDRESS=feed, FEED__INSECURE="true")
         ).ready()
@@ -120,6 +126,8 @@ def watched(tmp_path_factory, shared_pulsar: PulsarServer) -> Iterator[Watched]:
                 DATABASE__CONNECT_TIMEOUT="2s",
                 PULSAR__SERVICE_URL=shared_pulsar.url,
                 PULSAR__TOPIC=topic,
+                ALERTMANAGER__TARGETS=alertmanager.url,
+                ALERTMANAGER__RESEND_INTERVAL="2s",
                 RULES__FILES=rules,
                 RULES__RELOAD_INTERVAL="1h",
                 POLL__INTERVAL="1s",
@@ -127,7 +135,7 @@ def watched(tmp_path_factory, shared_pulsar: PulsarServer) -> Iterator[Watched]:
                 BRIDGE__TIMEOUT="1s",
             )
         ).ready()
-        prometheus = stack.enter_context(servers())(
+        prometheus = serve(
             Prometheus.scraping(
                 folder,
                 {
@@ -138,7 +146,7 @@ def watched(tmp_path_factory, shared_pulsar: PulsarServer) -> Iterator[Watched]:
             )
         )
         wait_until(lambda: prometheus.query("dict_rate_limit_lease_held == 1"), what="Prometheus to see a leader")
-        yield Watched(database, shared_pulsar, topic, exporter, reconciler, rules, prometheus)
+        yield Watched(database, shared_pulsar, topic, exporter, reconciler, rules, prometheus, alertmanager)
         shared_pulsar.restore()
 
 
@@ -154,6 +162,13 @@ def test_a_broker_that_is_away(watched: Watched) -> None:
         watched.broker.stop()
         watched.fires("DictRateLimitBrokerAway", "DictRateLimitOutboxLagging")
         watched.broker.start()
+
+
+def test_an_alertmanager_that_is_away(watched: Watched) -> None:
+    with watched.raises("DictRateLimitAlertmanagerAway"):
+        watched.alertmanager.stop()
+        watched.fires("DictRateLimitAlertmanagerAway")
+        watched.alertmanager.start()
 
 
 def test_a_feed_that_is_silent(watched: Watched) -> None:
