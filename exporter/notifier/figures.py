@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert
     from exporter.store.notifications import Level
 
-NOT_ANSWERING: Final = "the Bridge does not answer"
-REFUSED: Final = "the Bridge's figures of it are refused"
+NOT_ANSWERING: Final = "the Bridge stopped answering"
+REFUSED: Final = "its figures were refused"
 
 
 def figures(alert: Alert, level: Level | None, lowest: int | None, zone: tzinfo) -> dict[str, str]:
     """Returns the annotations that tell of the alert's bucket.
 
-    An alert that fires on though its bucket is not seen says why it is ``held``,
-    and shows no figures but the lowest, and as of when it was last seen.
+    An alert that fires on though its bucket is not seen says why it is ``held``:
+    its figures are the last known, and nothing is said of what becomes of them.
+    `rules.prometheus.figures` asks Prometheus for the same.
     """
     shown: dict[str, str] = {}
     if lowest is not None:
@@ -33,13 +34,16 @@ def figures(alert: Alert, level: Level | None, lowest: int | None, zone: tzinfo)
         return shown
     if level.confirmed_at is not None:
         shown["as_of"] = with_local_time(level.confirmed_at, zone)
-    if alert.state is AlertState.FIRING and not (level.answered and not level.refused):
-        return shown | {"held": REFUSED if level.answered else NOT_ANSWERING}
+    held = alert.state is AlertState.FIRING and (level.refused or not level.answered)
+    if held:
+        shown["held"] = REFUSED if level.answered else NOT_ANSWERING
     if level.available_tokens is None or level.capacity is None:
         return shown
     shown |= {"tokens": str(level.available_tokens), "capacity": str(level.capacity)}
     if level.utilization_percent is not None:
         shown["used"] = f"{level.utilization_percent:.1f} %"
+    if held:
+        return shown
     if level.exhaustion_projection_seconds is not None:
         draining = math.isfinite(level.exhaustion_projection_seconds)
         shown["empty_in"] = in_words(level.exhaustion_projection_seconds) if draining else "not draining"

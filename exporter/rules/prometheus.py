@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_SECONDS: Final = 'humanizeDuration | reReplaceAll "m" " min" | reReplaceAll "([0-9])([dhs])" "$1 $2"'
-"""Shows whole seconds: ``10 min 5 s``."""
+_SECONDS: Final = (
+    'humanizeDuration | reReplaceAll "m" " min" | reReplaceAll "([0-9])([dhs])" "$1 $2"'
+    ' | reReplaceAll "^(\\\\S+ \\\\S+ \\\\S+ \\\\S+) .*" "$1" | reReplaceAll " 0 [a-z]+$" ""'
+)
+"""Shows whole seconds in the two largest units, as `durations.in_words`: ``10 min 5 s``, ``2 h 4 min``."""
 
 _TIME: Final = (
     '{{ $t := . | first | value | toTime }}{{ $t.UTC.Format "2006-01-02 15:04:05 UTC" }}'

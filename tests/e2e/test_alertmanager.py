@@ -167,7 +167,7 @@ def test_an_alert_and_its_end_reach_slack_pagerduty_and_the_log(tmp_path, start,
 
 TITLE = (
     r"\[(CRITICAL|WARNING)\] KEYS_CHECK {who}: (\d+) of 1000 left, "
-    r"(not recovering|(full|empty) in (\d min )?\d+ s)( \(\+\d\))?"
+    r"(not recovering|(full|empty) in \d+ (s|min( \d+ s)?))( \(\+\d\))?"
 )
 
 
@@ -207,10 +207,10 @@ def _check_figures(figures: list[str], who: str) -> None:
     tokens, used, lowest = int(found[1]), float(found[2]), int(found[3])
     assert 0 < lowest <= tokens <= 100
     assert used == pytest.approx(100 - tokens / 10)
-    assert re.fullmatch(r"Empty in: (not draining|(\d+ min )?\d+ s)", empty), empty
-    again = re.fullmatch(rf"Full again: in (\d) min (\d+) s, at {TIMES}, if nothing is consumed", full)
+    assert re.fullmatch(r"Empty in: (not draining|\d+ (s|h|min)( \d+ (s|min))?)", empty), empty
+    again = re.fullmatch(rf"Full again: in (\d) min(?: (\d+) s)?, at {TIMES}, if nothing is consumed", full)
     assert again, full
-    assert 60 * int(again[1]) + int(again[2]) == (1000 - tokens + 5) // 10  # at 10 a second, to the nearest second
+    assert 60 * int(again[1]) + int(again[2] or 0) == (1000 - tokens + 5) // 10  # at 10 a second, to the nearest second
 
 
 def _check_pagerduty(incidents: list[dict[str, Any]], who: str) -> None:
@@ -254,7 +254,7 @@ def _check_resolved(messages: list[dict[str, Any]], who: str) -> None:
         title, (first, where, lasted, *_) = attachment["title"], attachment["text"].splitlines()
         told = re.fullmatch(
             rf"\[RESOLVED\] KEYS_CHECK {who}: (was nearly empty|was low|did not recover by itself)"
-            r" for ((?:\d min )?\d+ s), lowest (\d+) of 1000( \(\+\d\))?",
+            r" for (\d+ (?:s|min(?: \d+ s)?)), lowest (\d+) of 1000( \(\+\d\))?",
             title,
         )
         assert told, title
@@ -486,7 +486,7 @@ def test_the_worst_come_first(tmp_path) -> None:
     assert resolved.splitlines() == [
         "*1 RESOLVED*",
         "DictRateLimitNotRecovering (critical)",
-        "CLAIMS_READ 12345678: over after 1 h 0 min 0 s, at 2026-01-01 01:00:00 UTC",
+        "CLAIMS_READ 12345678: over after 1 h, at 2026-01-01 01:00:00 UTC",
     ]
     assert rendered(tmp_path, "title", alerts) == "[CRITICAL] 12345678: the Bridge does not answer (+7)"
     assert rendered(tmp_path, "colour", alerts) == "danger"
@@ -581,10 +581,10 @@ def test_what_is_over_is_told_in_the_past_with_how_long_it_was_and_how_low(tmp_p
     own = {"labels": {**BUCKET, "alertname": "Own"}, "annotations": {"summary": "much is amiss"}, **ENDED}
 
     assert rendered(tmp_path, "title", [level], "resolved") == (
-        "[RESOLVED] KEYS_CHECK 12345678: was low for 1 h 0 min 0 s, lowest 4 of 70"
+        "[RESOLVED] KEYS_CHECK 12345678: was low for 1 h, lowest 4 of 70"
     )
     assert rendered(tmp_path, "title", [own], "resolved") == (
-        "[RESOLVED] 12345678: much is amiss: over, after 1 h 0 min 0 s"
+        "[RESOLVED] 12345678: much is amiss: over, after 1 h"
     )
     assert "How bad" not in rendered(tmp_path, "text", [level], "resolved")
 

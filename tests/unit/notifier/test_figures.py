@@ -56,17 +56,20 @@ def test_a_debt_is_told_as_such() -> None:
     assert shown(replace(LEVEL, available_tokens=-3))["tokens"] == "-3"
 
 
-def test_an_alert_that_fires_on_while_the_bridge_is_silent_shows_no_frozen_figures() -> None:
+def test_an_alert_that_fires_on_while_the_bridge_is_silent_shows_what_was_last_known_as_that() -> None:
     assert shown(replace(LEVEL, answered=False), 2) == {
+        "tokens": "6",
+        "capacity": "70",
+        "used": "91.4 %",
         "lowest": "2",
         "as_of": "2026-03-10 12:00:00 UTC (09:00:00 -03)",
-        "held": "the Bridge does not answer",
+        "held": "the Bridge stopped answering",
     }
 
 
-def test_nor_does_one_whose_figures_are_refused() -> None:
-    assert shown(replace(LEVEL, refused=True))["held"] == "the Bridge's figures of it are refused"
-    assert "tokens" not in shown(replace(LEVEL, refused=True))
+def test_so_does_one_whose_figures_are_refused() -> None:
+    assert shown(replace(LEVEL, refused=True))["held"] == "its figures were refused"
+    assert "empty_in" not in shown(replace(LEVEL, refused=True))
 
 
 def test_an_alert_that_has_resolved_is_not_held() -> None:
