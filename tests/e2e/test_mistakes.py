@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import httpx
 import pytest
@@ -108,6 +109,15 @@ def test_a_port_in_use_ends_the_exporter_with_one_line(start, settings) -> None:
     assert code == 2
     assert str(first.port) in words
     assert "in use" in words
+
+
+def test_a_port_of_the_feed_that_is_in_use_is_told_with_its_key(start, settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, words = ends(start, "exporter", **settings, FEED__LISTEN_ADDRESS=address, FEED__INSECURE="true")
+
+    assert code == 2
+    assert words == f"dict-rate-limit: feed.listen_address: cannot listen on {address}: address already in use"
 
 
 @pytest.mark.postgres
