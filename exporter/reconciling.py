@@ -241,7 +241,7 @@ class Reconciling:
             last_error=(health.error if health else None) or "",
             evaluated_at=health.evaluated_at if health else None,
             duration_seconds=health.duration_seconds if health else 0.0,
-            had_series=self.reconciler.had_series(rule) if health else None,
+            had_series=self.reconciler.had_series(rule) if health and not rule.looks_at_an_event else None,
         )
 
     async def _lead(self, fence: Fence) -> None:

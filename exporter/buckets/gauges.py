@@ -27,7 +27,10 @@ class BucketGauge:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantGauge:
-    """A gauge with label ``participant``, and those of ``label_names``, whose values ``labels`` gives."""
+    """A gauge with label ``participant``, and those of ``label_names``, whose values ``labels`` gives.
+
+    One ``of_an_event`` is absent until that happens, which may be never.
+    """
 
     name: str
     help: str
@@ -36,6 +39,7 @@ class ParticipantGauge:
     maximum: float = float("inf")
     label_names: tuple[str, ...] = ()
     labels: Callable[[View], tuple[str, ...]] = lambda _: ()
+    of_an_event: bool = False
 
 
 BUCKET_GAUGES: Final = (
@@ -126,5 +130,6 @@ PARTICIPANT_GAUGES: Final = (
         lambda v: v.poll.category.changed_at.timestamp() if v.poll.category and v.poll.category.changed_at else None,
         label_names=("psp_category", "previous_psp_category"),
         labels=lambda v: (v.poll.category.name, v.poll.category.previous or "") if v.poll.category else ("", ""),
+        of_an_event=True,
     ),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import RuleSample, Severity
 from exporter.errors import RuleEvaluationFailed
-from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, LatestSource, Moment
+from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, LatestSource, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +51,12 @@ class CompiledRule:
     @property
     def fixed_labels(self) -> dict[str, str]:
         return {name: template.text for name, template in self.labels.items() if template.is_constant}
+
+    @property
+    def looks_at_an_event(self) -> bool:
+        """Whether it looks at a gauge that is absent until something happens: then silence is no sign of a mistake."""
+        names = self.data.names() if self.data is not None else frozenset[str]()
+        return any(gauge.of_an_event for name, gauge in PARTICIPANT_GAUGE_BY_NAME.items() if name in names)
 
     def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""

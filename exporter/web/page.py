@@ -1,4 +1,4 @@
-"""Renders the status page. jinja2 is imported when somebody first asks for it."""
+"""Renders the status page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from exporter import __version__
 from exporter.web.history import HOURS, STEPS
+from exporter.web.rendering import template
 from exporter.web.status import (
     ALERTS_SHOWN,
     CRITICAL_LEFT_PERCENT,
@@ -16,9 +17,7 @@ from exporter.web.status import (
     Asked,
     alert_rows,
     bucket_page,
-    duration,
     evaluation,
-    figure,
     overdue,
     rule_rows,
     worst_firing,
@@ -26,8 +25,6 @@ from exporter.web.status import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from jinja2 import Template
 
     from exporter.alerts.alert import Alert
     from exporter.buckets.bucket import Ispb
@@ -45,7 +42,6 @@ class StatusPage:
     def __init__(self, sources: Sources, history: History) -> None:
         self._sources = sources
         self._history = history
-        self._template: Template | None = None
         self._turn = asyncio.Lock()
 
     async def render(self, asked: Asked) -> str:
@@ -73,13 +69,16 @@ class StatusPage:
         readiness: Readiness,
         now: datetime,
     ) -> str:
-        if self._template is None:
-            self._template = _template()
         rows = alert_rows(alerts, groups or [], views, asked, now)
         shown = rows[: ALERTS_SHOWN[asked.alerts]]
+        open_alerts = [alert for row in rows for alert in (row.alert, *row.also)]
         only = [view for participant, view in views.items() if participant.startswith(asked.participant)]
         evaluated = evaluation(groups or [], views, now)
-        return self._template.render(
+        return template("status.html").render(
+            link=link,
+            sparkline=sparkline,
+            area=area,
+            steps=STEPS,
             version=__version__,
             now=now,
             asked=asked,
@@ -93,8 +92,9 @@ class StatusPage:
             only=only[0] if len(only) == 1 else None,
             found=bucket_page(views, alerts, asked),
             alerts=shown,
-            more_alerts=len(rows) - len(shown),
-            worst_firing=worst_firing([row.alert for row in rows]),
+            open_alerts=len(open_alerts),
+            more_alerts=len(open_alerts) - sum(1 + len(row.also) for row in shown),
+            worst_firing=worst_firing(open_alerts),
             evaluation=evaluated,
             overdue=overdue(evaluated, now),
             follows_rules=groups is not None,
@@ -131,25 +131,3 @@ def link(asked: Asked, **changed: Any) -> str:
         query["page"] = 1
     kept = {name: value for name, value in query.items() if value not in ("", "ok", "some", 1)}
     return "?" + urlencode(kept)
-
-
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("exporter.web"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["duration"] = duration
-    environment.filters["figure"] = figure
-    environment.filters["sparkline"] = sparkline
-    environment.filters["area"] = area
-    environment.filters["clock"] = lambda at: f"{at:%Y-%m-%d %H:%M:%S}"
-    environment.filters["number"] = lambda value: (
-        f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
-    )
-    environment.globals |= {"link": link, "steps": STEPS}
-    return environment.get_template("status.html")

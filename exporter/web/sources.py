@@ -38,7 +38,7 @@ class RuleStatus:
 
     ``labels`` and ``annotations`` are as written in the file, templates included.
     ``evaluated_at`` is None for a rule that was never evaluated;
-    ``had_series`` None where that is not known.
+    ``had_series`` None where that is not known, or says nothing: its gauges come with an event.
     """
 
     name: str

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from exporter.alerts.alert import AlertState, Severity
+from exporter.web.words import short_paths, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,9 +111,13 @@ class BucketPage:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
+    """One line: an alert, and ``also`` those of the same bucket that say the same, less loudly."""
+
     alert: Alert
     age: timedelta
+    value: str
     waits_for: str
+    also: tuple[Alert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,7 @@ class RuleRow:
     rule: RuleStatus
     firing: int
     pending: int
+    file: str
 
 
 def bucket_page(views: Mapping[Ispb, View], alerts: Sequence[Alert], asked: Asked) -> BucketPage:
@@ -186,14 +192,48 @@ def alert_rows(
     rules = {(group.name, rule.name): rule for group in groups for rule in group.rules}
     admitted = [alert for alert in alerts if asked.admits(alert.participant, alert.policy)]
     admitted.sort(key=lambda alert: (-_danger(alert), alert.active_since, alert.participant, alert.policy or ""))
-    return [
-        AlertRow(
-            alert,
-            now - (alert.firing_since or alert.active_since),
-            waits_for(alert, rules.get((alert.group, alert.name)), views.get(alert.participant), now),
+    rows: list[AlertRow] = []
+    for alert, *also in folded(admitted, rules):
+        rule, view = rules.get((alert.group, alert.name)), views.get(alert.participant)
+        rows.append(
+            AlertRow(
+                alert,
+                now - (alert.firing_since or alert.active_since),
+                value_of(alert, rule, view),
+                waits_for(alert, rule, view, now),
+                tuple(also),
+            )
         )
-        for alert in admitted
-    ]
+    return rows
+
+
+def folded(alerts: Sequence[Alert], rules: Mapping[tuple[str, str], RuleStatus]) -> list[list[Alert]]:
+    """Returns the alerts as lines, in their order: those that fire because one bucket holds few tokens are one line."""
+    lines: list[list[Alert]] = []
+    of_bucket: dict[tuple[str, str], list[Alert]] = {}
+    for alert in alerts:
+        rule = rules.get((alert.group, alert.name))
+        if alert.policy is None or alert.state is not AlertState.FIRING or rule is None or not _is_about_level(rule):
+            lines.append([alert])
+            continue
+        line = of_bucket.setdefault((alert.participant, alert.policy), [])
+        line.append(alert)
+        if len(line) == 1:
+            lines.append(line)
+    return lines
+
+
+def value_of(alert: Alert, rule: RuleStatus | None, view: View | None) -> str:
+    """Returns an alert's value with its unit, where the rule's expression tells one."""
+    known = view is not None and view.up and (alert.policy is None or alert.policy in view.buckets)
+    if rule is not None and alert.value == 1 and not known and "ALERTS" in rule.expr:
+        return "held"
+    unit = unit_of(rule.expr) if rule is not None else None
+    if unit is None:
+        return figure(alert.value)
+    if unit == "s":
+        return duration(alert.value)
+    return f"{figure(100 * alert.value)} %" if unit == "share" else f"{figure(alert.value)} {unit}"
 
 
 def evaluation(groups: Sequence[RuleGroupStatus], views: Mapping[Ispb, View], now: datetime) -> Evaluation:
@@ -229,12 +269,13 @@ def rule_rows(groups: Sequence[RuleGroupStatus], alerts: Sequence[Alert]) -> Ite
     for alert in alerts:
         key = (alert.group, alert.name, alert.state)
         counts[key] = counts.get(key, 0) + 1
+    files = short_paths(group.file for group in groups)
     for group in groups:
         for rule in group.rules:
             firing, pending = (
                 counts.get((group.name, rule.name, state), 0) for state in (AlertState.FIRING, AlertState.PENDING)
             )
-            yield RuleRow(group, rule, firing, pending)
+            yield RuleRow(group, rule, firing, pending, files[group.file])
 
 
 def waits_for(alert: Alert, rule: RuleStatus | None, view: View | None, now: datetime) -> str:
@@ -250,7 +291,7 @@ def waits_for(alert: Alert, rule: RuleStatus | None, view: View | None, now: dat
     if view is not None and not view.up:
         return "the Bridge to answer"
     visible = view.buckets.get(alert.policy) if view is not None and alert.policy is not None else None
-    if rule is not None and not any(gauge in rule.expr for gauge in _TOKEN_GAUGES):
+    if rule is not None and not _is_about_level(rule):
         visible = None
     if visible is not None and visible.observation.bucket.available_tokens < visible.observation.bucket.capacity:
         recovery = duration(visible.observation.bucket.recovery_eta_seconds)
@@ -289,6 +330,10 @@ def _level(bucket: Bucket) -> Level:
     if left_percent <= CRITICAL_LEFT_PERCENT:
         return "critical"
     return "warning" if left_percent <= WARNING_LEFT_PERCENT else "ok"
+
+
+def _is_about_level(rule: RuleStatus) -> bool:
+    return any(gauge in rule.expr for gauge in _TOKEN_GAUGES)
 
 
 def _danger(alert: Alert) -> float:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -20,6 +19,7 @@ from exporter.web.page import area, link, sparkline
 from exporter.web.sources import Dependency, Readiness, RuleGroupStatus, RuleStatus, Sources
 from exporter.web.status import Asked
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
+from tests.support.pages import Shape
 
 if TYPE_CHECKING:
     from exporter.buckets.bucket import PolicyName
@@ -27,35 +27,6 @@ if TYPE_CHECKING:
 RULE = RuleStatus(
     "TokensLow", "dict_rate_limit_up == 0", 60.0, 0.0, labels={"severity": "warning"}, health="ok", evaluated_at=at(0)
 )
-
-
-class Shape(HTMLParser):
-    """The page's words, its elements, and whether they are closed as they should be."""
-
-    VOID = frozenset({"meta", "link", "input", "rect", "line", "polyline", "br", "polygon", "path"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
 
 
 async def page(query: str = "", **given: Any) -> Shape:
@@ -78,7 +49,16 @@ async def test_a_bucket_is_shown_with_its_level_and_figures():
 
     shape = await page(views=lambda: views)
 
-    for words in ("ENTRIES_WRITE", PARTICIPANT, "8.3 %", "3,000 of 36,000", "1,500", "1,200 / min", "10m", "27m 30s"):
+    for words in (
+        "ENTRIES_WRITE",
+        PARTICIPANT,
+        "8.3 %",
+        "3,000 of 36,000",
+        "1,500 / min",
+        "1,200 / min",
+        "10m",
+        "27m 30s",
+    ):
         assert words in shape.words
     [bar] = [attributes for tag, attributes in shape.elements if tag == "rect" and attributes["class"] == "left"]
     assert bar["width"] == "8.33"
@@ -214,7 +194,7 @@ async def test_the_page_says_how_far_back_its_sparklines_go():
         return {}
 
     assert "go back to the start of this process: it has no database" in (await page()).words
-    assert "1 of 1 participants are yet to be read from the database" in (await page(past=past)).words
+    assert "1 of 1 participant is yet to be read from the database" in (await page(past=past)).words
 
 
 async def test_rules_are_shown_with_health_and_last_evaluation():
@@ -230,9 +210,9 @@ async def test_rules_are_shown_with_health_and_last_evaluation():
         rules=lambda: [RuleGroupStatus("dict", "rules/a.yml", 0.0, rules)],
     )
 
-    for words in ("many-to-many", "not evaluated yet", "its series were never there", " ago"):
+    for words in ("many-to-many", "not evaluated yet", "with no series to look at yet", " ago"):
         assert words in shape.words
-    assert "never" in shape.words.replace("its series were never there", "")
+    assert "never" in shape.words
     assert ("time", "2026-03-10 12:00:00 UTC") in [(tag, attributes.get("title")) for tag, attributes in shape.elements]
 
 

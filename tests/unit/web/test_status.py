@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from exporter.web.status import (
     evaluation,
     figure,
     rule_rows,
+    value_of,
     waits_for,
 )
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, poll, view
@@ -228,6 +230,55 @@ def test_an_alert_about_something_else_does_not_wait_for_tokens():
 @pytest.mark.parametrize("shown", [None, view(poll(bucket())), view(poll(bucket(policy="OTHER")))])
 def test_any_other_alert_waits_for_its_condition_to_end(shown: View | None):
     assert waits_for(alert(policy=POLICY), rule(), shown, at(0)) == "its condition to end"
+
+
+def test_alerts_that_say_that_one_bucket_is_low_are_one_line_with_the_worst_first():
+    groups = [RuleGroupStatus("dict", "a.yml", 0.0, [replace(rule(LEVEL), name=name) for name in ("Low", "Critical")])]
+    alerts = [
+        alert("Low", policy="A"),
+        alert("Critical", policy="A", severity=Severity.CRITICAL),
+        alert("Low", policy="B"),
+        alert("High404Rate", policy="A"),
+        alert("Critical", policy="B", state=AlertState.PENDING),
+    ]
+
+    rows = alert_rows(alerts, groups, {}, Asked(), at(0))
+
+    assert [(row.alert.name, row.alert.policy, [less.name for less in row.also]) for row in rows] == [
+        ("Critical", "A", ["Low"]),
+        ("High404Rate", "A", []),
+        ("Low", "B", []),
+        ("Critical", "B", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expr", "value", "text"),
+    [
+        (LEVEL, 91.66, "91.66 %"),
+        ("dict_rate_limit_exhaustion_projection_seconds < 600", 312.0, "5m 12s"),
+        ("dict_rate_limit_error_404_rate > 0.2", 0.41, "41 %"),
+        ("dict_rate_limit_available_tokens <= 0", -3.0, "-3 tokens"),
+        ("dict_rate_limit_capacity * 2", 36_000.0, "36,000"),
+    ],
+)
+def test_an_alerts_value_has_its_unit(expr: str, value: float, text: str):
+    assert value_of(alert(value=value), rule(expr), view(poll(bucket()))) == text
+
+
+def test_an_alert_that_is_held_while_nobody_answers_has_no_value():
+    held = rule('dict_rate_limit_utilization_percent >= 80 or ALERTS{alertname="X"} and on (participant) up == 0')
+
+    assert value_of(alert(value=1.0), held, view(poll(bucket()), failed(15))) == "held"
+    assert value_of(alert(value=1.0), held, view(poll(bucket()))) == "1 %"
+
+
+def test_rule_files_are_named_shortly():
+    groups = [RuleGroupStatus("dict", "/etc/rules/a.yml", 0.0, [rule()])]
+
+    [row] = rule_rows(groups, [])
+
+    assert (row.file, row.group.file) == ("a.yml", "/etc/rules/a.yml")
 
 
 def test_rules_are_shown_with_the_number_of_their_alerts():
