@@ -19,6 +19,7 @@
     │   │   ├── SchemaMismatch
     │   │   ├── AccessDenied
     │   │   └── PartitionMissing
+    │   ├── QueryTooSlow
     │   ├── MigrationFailed
     │   ├── LeaseLost
     │   │   └── DatabaseWentBack
@@ -145,6 +146,10 @@ class StoreError(DictRateLimitError):
 
 class DatabaseUnusable(StoreError):
     """PostgreSQL cannot do what was asked as things are; somebody may mend that, and the same will go well then."""
+
+
+class QueryTooSlow(StoreError):
+    """PostgreSQL took too long for what somebody waits for."""
 
 
 class DatabaseUnavailable(DatabaseUnusable):

@@ -8,12 +8,17 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from exporter import telemetry
 from exporter.buckets.bucket import Ispb
 from exporter.config import without_secrets
 from exporter.errors import DatabaseUnavailable, DatabaseUnusable, RuleFileInvalid
 from exporter.feed.inbox import Inbox, Report
 from exporter.feed.local import LocalFeed
+from exporter.history.explained import state
+from exporter.history.reasons import sentences
+from exporter.history.standing import standing
 from exporter.leadership import Leadership, Standing
 from exporter.poller import Clock
 from exporter.reconciler import Reconciler, series_of
@@ -25,17 +30,19 @@ from exporter.store.migrations import check
 from exporter.store.outbox import Outbox
 from exporter.store.partitions import maintain, readiness
 from exporter.store.reader import Reader
+from exporter.store.record import Record
 from exporter.store.writer import Writer
 from exporter.web.renewal import own_url
-from exporter.web.sources import Dependency, RuleGroupStatus, RuleStatus
+from exporter.web.sources import Dependency, Explained, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from contextlib import AsyncExitStack
     from datetime import datetime
 
-    from exporter.alerts.alert import Severity
+    from exporter.alerts.alert import Alert, Severity
     from exporter.buckets.bucket import PolicyName
+    from exporter.buckets.observation import View
     from exporter.config import Settings
     from exporter.feed.client import FeedClient
     from exporter.leadership import Polling
@@ -56,6 +63,9 @@ OUTBOX_SECONDS = 5.0
 """How often the outbox is counted for the metrics."""
 
 
+PAGE_CONNECTIONS = 2
+"""Of the database, for the pages about the past; made when somebody looks."""
+
 DROPPED = ("queue_full", "refused", "unreadable")
 """Why polls may be lost for good: counted from 0 on, so that the first is seen to come."""
 
@@ -63,7 +73,7 @@ DROPPED = ("queue_full", "refused", "unreadable")
 class Reconciling:
     """A reconciler with all that it needs. ``build`` makes one; ``run`` works until cancelled."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, database: Database, holder: str) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, database: Database, pages: Database, holder: str) -> None:
         self.metrics = metrics
         for reason in DROPPED:
             metrics.snapshots_dropped.labels(reason)
@@ -78,6 +88,7 @@ class Reconciling:
         self._database = database
         self._holder = holder
         self._reader = Reader(database)
+        self.record = Record(pages, settings.database.heartbeat)
         self._outbox = Outbox(database)
         self._work = asyncio.Event()
         self._to_notify = asyncio.Event()
@@ -108,9 +119,12 @@ class Reconciling:
     async def build(cls, settings: Settings, metrics: Metrics, holder: str, stack: AsyncExitStack) -> Reconciling:
         """Raises RuleFileInvalid, ConfigurationError."""
         database = Database(settings.database)
-        built = cls(settings, metrics, database, holder)
-        await database.open()
-        stack.push_async_callback(database.close)
+        # Pages wait for each other, and never take a connection that a commit needs.
+        pages = Database(replace(settings.database, min_size=0, max_size=PAGE_CONNECTIONS), writes=False)
+        built = cls(settings, metrics, database, pages, holder)
+        for opened in (database, pages):
+            await opened.open()
+            stack.push_async_callback(opened.close)
         return built
 
     def follow_own(self) -> LocalFeed:
@@ -191,6 +205,16 @@ class Reconciling:
         """Returns the highest utilization of each bucket in each step of time. Raises StoreError."""
         heartbeat = timedelta(seconds=self._settings.database.heartbeat)
         return await self._reader.utilization(participant, since, step, heartbeat)
+
+    def why(self, view: View, alerts: Sequence[Alert], policy: PolicyName, now: datetime) -> list[Explained]:
+        """Explains each rule that looks at a bucket."""
+        rules = [rule for group in self.rules.rule_set.groups for rule in group.rules]
+        health = {(rule.group, rule.name): self.reconciler.health(rule.group, rule.name) for rule in rules}
+        failing = {key: known.error for key, known in health.items() if known is not None and known.error is not None}
+        return [
+            Explained(found.rule.name, found.rule.severity, state(found), list(sentences(found, now)))
+            for found in standing(rules, view, alerts, policy, failing)
+        ]
 
     def rule_groups(self) -> list[RuleGroupStatus]:
         """Returns the rules in force with how each last went."""

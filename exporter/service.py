@@ -176,6 +176,8 @@ async def run_reconciler(
             readiness=lambda: Readiness(reconciling.ready, reconciling.dependencies()),
             reload=reconciling.reload,
             past=reconciling.past,
+            record=reconciling.record,
+            why=reconciling.why,
         )
         address = await _serve(settings, sources, stack)
         await _until_stopped(
@@ -208,6 +210,8 @@ async def run_both(
             ),
             reload=reconciling.reload,
             past=reconciling.past,
+            record=reconciling.record,
+            why=reconciling.why,
         )
         address = await _serve(settings, sources, stack)
         await _until_stopped(

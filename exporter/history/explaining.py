@@ -39,7 +39,7 @@ class Explanation:
 
     ``policy`` None: about the participant, or about every bucket. ``alert`` is
     the open one; ``true`` whether the expression gave it. ``last_true_at``, ``last`` (the
-    episode before) and ``polls`` are of the time from ``since`` on. ``failed`` is
+    episode before) and ``polls`` are of the time from ``since`` on; 0 polls: nobody looked. ``failed`` is
     what the rule said where it could not be evaluated. ``recorded`` is what the
     database says fired then.
     """

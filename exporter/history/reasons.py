@@ -47,7 +47,7 @@ def _inactive(why: Explanation) -> Iterator[str]:
     if why.last_true_at is not None:
         before = span((why.view.at - why.last_true_at).total_seconds())
         yield f"It was last true at {utc(why.last_true_at)}, {before} before."
-    else:
+    elif why.polls:
         yield f"Nor was it at any of the {counted(why.polls, 'poll')} since {utc(why.since)}."
     if why.last is not None and why.last.resolved_at is not None:
         of = f" for {why.last.policy}" if why.policy is None and why.last.policy else ""

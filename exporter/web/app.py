@@ -22,6 +22,7 @@ from exporter.web.headers import SecurityHeaders
 from exporter.web.history import History
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from exporter.web.page import StatusPage
+from exporter.web.past import PastPages
 from exporter.web.status import Asked, evaluation, overdue
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def create_app(sources: Sources, settings: WebSettings) -> ASGIApp:
         ],
         routes=[
             Route("/", pages.status),
+            Route("/buckets/{participant}/{policy:path}", pages.bucket),
+            Route("/alerts", pages.past_alerts),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
             Route("/metrics", pages.metrics),
             Route("/-/healthy", pages.healthy),
@@ -77,11 +80,21 @@ class _Pages:
         self._sources = sources
         self._settings = settings
         self._status = StatusPage(sources, history)
+        self._past = PastPages(sources)
 
     async def status(self, request: Request) -> Response:
         if request.method == "HEAD":
             return _head("text/html")
         return HTMLResponse(await self._status.render(Asked.of(request.query_params)))
+
+    async def bucket(self, request: Request) -> Response:
+        path = request.path_params
+        found = await self._past.bucket(path["participant"], path["policy"], request.query_params, _root(request))
+        return HTMLResponse(found.html, found.status)
+
+    async def past_alerts(self, request: Request) -> Response:
+        found = await self._past.alerts(request.query_params, _root(request))
+        return HTMLResponse(found.html, found.status)
 
     async def metrics(self, request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
@@ -172,6 +185,12 @@ def _same_site(request: Request) -> bool:
 def _head(media_type: str, headers: Mapping[str, str] | None = None) -> Response:
     """Returns what HEAD is answered where nothing is rendered for it: a length of 0 would not be GET's."""
     return StreamingResponse(_in_turns(()), headers=headers, media_type=media_type)
+
+
+def _root(request: Request) -> str:
+    """Returns the way from a page to the status page: browsers count the slashes of the address as it was sent."""
+    deep = request.scope["raw_path"].count(b"/") - 1
+    return "../" * deep or "./"
 
 
 def _now() -> datetime:

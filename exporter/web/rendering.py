@@ -59,6 +59,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "breakable": _breakable,
         "clock": clock,
+        "code": _code,
         "duration": duration,
         "figure": figure,
         "instant": instant,
@@ -68,6 +69,14 @@ def _environment() -> Environment:
     }
     environment.globals |= {"bucket_path": bucket_path, "counted": counted}
     return environment
+
+
+def _code(words: str) -> Markup:
+    """Returns a sentence with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = (Markup("<code>%s</code>") % part if n % 2 else escape(part) for n, part in enumerate(words.split("`")))
+    return Markup("").join(parts)
 
 
 def _breakable(name: str) -> Markup:

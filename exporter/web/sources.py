@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from exporter.alerts.alert import Alert
     from exporter.buckets.bucket import Ispb, PolicyName
     from exporter.buckets.observation import View
     from exporter.metrics import Metrics
+    from exporter.store.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,22 @@ class RuleGroupStatus:
     rules: list[RuleStatus]
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a rule's alert about a bucket stands as it does, in sentences."""
+
+    name: str
+    severity: str
+    state: str
+    sentences: list[str]
+
+
+class Why(Protocol):
+    """Explains the rules that look at a bucket, from its view and its participant's open alerts."""
+
+    def __call__(self, view: View, alerts: Sequence[Alert], policy: PolicyName, now: datetime) -> list[Explained]: ...
+
+
 class Past(Protocol):
     """What the database holds of a participant's buckets: the highest utilization (percent) in each step of time.
 
@@ -86,3 +103,5 @@ class Sources:
     rules: Callable[[], list[RuleGroupStatus]] | None = None
     reload: Callable[[], Awaitable[None]] | None = None
     past: Past | None = None
+    record: Record | None = None
+    why: Why | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,9 @@ _AGE: Final = re.compile(r"\s*time\(\)\s*-\s*")
 _ARITHMETIC: Final = re.compile(r"[*/^%+]|\s-\s")
 _WORD: Final = re.compile(r"[A-Z]+[a-z0-9]*|[^A-Z]+")
 _BREAKS: Final = re.compile(r"(?<=_)(?=.)|(?<=[a-z0-9])(?=[A-Z])")
+
+_MOST_COMPARED: Final = 2_000
+"""Among more names the nearest is not looked for: it would take long."""
 
 UNITS: Final = {
     "_percent": "%",
@@ -71,3 +75,9 @@ def short_paths(paths: Iterable[str]) -> dict[str, str]:
         ends = ("/".join(parts[-count:]) for count in range(1, len(parts) + 1))
         short[path] = next((e for e in ends if sum(("/" + p).endswith("/" + e) for p in known) == 1), path)
     return short
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a sentence: a hint at the nearest known name, or a full stop."""
+    close = get_close_matches(name, list(known)[:_MOST_COMPARED], n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else "."

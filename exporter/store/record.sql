@@ -1,0 +1,134 @@
+-- What the pages of a bucket and of past alerts read. No statement takes longer than its transaction says.
+
+-- bound --
+-- No statement of this transaction takes longer than so many milliseconds.
+SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
+
+-- buckets --
+-- The policies that a participant has, or had.
+SELECT policy FROM dict_rate_limit_policies WHERE participant = %(participant)s::text ORDER BY policy;
+
+-- participants --
+-- Everyone who ever had a bucket.
+SELECT DISTINCT participant FROM dict_rate_limit_policies ORDER BY participant;
+
+-- steps --
+-- A bucket by steps of time: the state that each ended with, and the last answered poll by then. Two index probes for a
+-- step, however many states there are.
+SELECT steps.n,
+       poll.polled_at,
+       poll.interval_seconds,
+       state.observed_at,
+       state.available_tokens,
+       state.capacity,
+       state.refill_tokens,
+       state.refill_period_seconds,
+       state.consumption_rate_per_minute
+  FROM (SELECT n,
+               %(since)s::timestamptz + n * %(step)s::interval AS begins,
+               %(since)s::timestamptz + (n + 1) * %(step)s::interval AS ends
+          FROM generate_series(0, %(steps)s::int - 1) AS n) AS steps
+  LEFT JOIN LATERAL (
+       SELECT observed_at, available_tokens, capacity, refill_tokens, refill_period_seconds, consumption_rate_per_minute
+         FROM dict_rate_limit_states
+        WHERE participant = %(participant)s::text
+          AND policy = %(policy)s::text
+          AND observed_at < steps.ends
+          AND observed_at >= steps.begins - %(held)s::interval
+        ORDER BY observed_at DESC, polled_at DESC
+        LIMIT 1) AS state ON true
+  LEFT JOIN LATERAL (
+       SELECT polled_at, interval_seconds
+         FROM dict_rate_limit_reconciliations
+        WHERE participant = %(participant)s::text
+          AND answered
+          AND %(policy)s::text <> ALL (coalesce(policies_refused, '{}'))
+          AND polled_at < steps.ends
+          AND polled_at >= steps.begins - %(quiet)s::interval
+        ORDER BY polled_at DESC
+        LIMIT 1) AS poll ON true
+ ORDER BY steps.n;
+
+-- extremes --
+-- By the same steps: the fewest and most tokens that were written in each, and the most consumption.
+SELECT round(extract(epoch FROM begins - %(since)s::timestamptz) / extract(epoch FROM %(step)s::interval))::int,
+       lowest,
+       highest,
+       most_consumed
+  FROM (SELECT date_bin(%(step)s::interval, observed_at, %(since)s::timestamptz) AS begins,
+               min(available_tokens) AS lowest,
+               max(available_tokens) AS highest,
+               max(consumption_rate_per_minute) AS most_consumed
+          FROM dict_rate_limit_states
+         WHERE participant = %(participant)s::text
+           AND policy = %(policy)s::text
+           AND observed_at >= %(since)s::timestamptz
+           AND observed_at < %(since)s::timestamptz + %(steps)s::int * %(step)s::interval
+         GROUP BY 1) AS steps;
+
+-- bands --
+-- When alerts about a bucket fired, the newest first.
+SELECT alertname, severity, firing_since, resolved_at
+  FROM dict_rate_limit_alerts
+ WHERE participant = %(participant)s::text
+   AND policy = %(policy)s::text
+   AND firing_since < %(until)s::timestamptz
+   AND active_since < %(until)s::timestamptz
+   AND (resolved_at IS NULL OR resolved_at >= %(since)s::timestamptz)
+ ORDER BY active_since DESC, id DESC
+ LIMIT %(limit)s::int;
+
+-- changes --
+-- What the newest alerts about a bucket did, the last change first, with what its bucket held then.
+SELECT a.alertname,
+       a.severity,
+       t.state,
+       t.changed_at,
+       t.reason,
+       t.available_tokens,
+       t.capacity,
+       a.active_since,
+       a.firing_since,
+       a.keep_firing_since
+  FROM (SELECT fingerprint, alertname, severity, active_since, firing_since, keep_firing_since
+          FROM dict_rate_limit_alerts
+         WHERE participant = %(participant)s::text
+           AND policy = %(policy)s::text
+           AND active_since < %(until)s::timestamptz
+         ORDER BY active_since DESC, id DESC
+         LIMIT %(limit)s::int) AS a
+  JOIN dict_rate_limit_alert_transitions AS t ON t.fingerprint = a.fingerprint AND t.active_since = a.active_since
+ WHERE t.changed_at < %(until)s::timestamptz
+ ORDER BY t.changed_at DESC, t.state DESC, a.alertname
+ LIMIT %(limit)s::int;
+
+-- alerts --
+-- Alerts that were open in a span of time. The order and the page are added to it.
+SELECT fingerprint, alertname, severity, participant, policy, state, active_since, firing_since, resolved_at, reason,
+       annotations ->> 'summary', annotations ->> 'runbook_url'
+  FROM dict_rate_limit_alerts
+ WHERE participant BETWEEN rpad(%(participant)s::text, 8, '0') AND rpad(%(participant)s::text, 8, '9')
+   AND (%(policy)s::text = '' OR policy = %(policy)s::text)
+   AND (%(name)s::text = '' OR alertname = %(name)s::text)
+   AND (%(severity)s::text = '' OR severity = %(severity)s::text)
+   AND (%(state)s::text = '' OR state = %(state)s::text)
+   AND active_since < %(until)s::timestamptz
+   AND (resolved_at IS NULL OR resolved_at >= %(since)s::timestamptz);
+
+-- lowest --
+-- How low the buckets of these alerts were while they were open, and of how many tokens.
+SELECT a.n, least(state.lowest, change.lowest), coalesce(change.capacity, state.capacity)
+  FROM unnest(%(fingerprints)s::text[], %(participants)s::text[], %(policies)s::text[], %(since)s::timestamptz[],
+              %(until)s::timestamptz[])
+       WITH ORDINALITY AS a (fingerprint, participant, policy, since, until, n)
+ CROSS JOIN LATERAL (
+       SELECT min(available_tokens) AS lowest, max(capacity) AS capacity
+         FROM dict_rate_limit_states
+        WHERE participant = a.participant
+          AND policy = a.policy
+          AND observed_at BETWEEN a.since - interval '5 minutes' AND a.until + interval '5 minutes'
+          AND polled_at BETWEEN a.since AND a.until) AS state
+ CROSS JOIN LATERAL (
+       SELECT min(available_tokens) AS lowest, max(capacity) AS capacity
+         FROM dict_rate_limit_alert_transitions
+        WHERE fingerprint = a.fingerprint AND active_since = a.since) AS change;

@@ -1,0 +1,98 @@
+// Shows a chart's values under the pointer or the arrow keys, and local times beside those in UTC.
+"use strict";
+
+(() => {
+  const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+  const zone = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(new Date()).find((part) => part.type === "timeZoneName")?.value ?? "local time";
+  const isUtc = new Date().getTimezoneOffset() === 0;
+  const two = (value) => String(value).padStart(2, "0");
+  const localTime = (at) => `${two(at.getHours())}:${two(at.getMinutes())}`;
+  const localDay = (at) => `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const utc = (at) => `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  const local = (at) => `${localDay(at)} ${localTime(at)} ${zone}`;
+  const both = (at) => isUtc ? utc(at) : `${utc(at)} (${local(at)})`;
+  let place;
+
+  function localise() {
+    if (isUtc) return;
+    for (const text of document.querySelectorAll(".times text[data-at]")) {
+      const at = new Date(text.dataset.at);
+      const copy = text.cloneNode();
+      copy.removeAttribute("data-at");
+      copy.classList.add("local");
+      copy.setAttribute("y", "32");
+      copy.textContent = text.textContent.includes(":") || localTime(at) !== "00:00" && text.textContent.length < 6 ? localTime(at) : localDay(at).slice(5);
+      text.removeAttribute("data-at");
+      text.after(copy);
+    }
+    for (const words of document.querySelectorAll("[data-zone]")) {
+      words.removeAttribute("data-zone");
+      words.textContent = `Times are UTC, and ${zone} below.`;
+    }
+    for (const time of document.querySelectorAll("time[datetime]:not([title])")) time.title = local(new Date(time.dateTime));
+  }
+
+  function words(chart, n) {
+    const at = new Date((chart.since + (n + 1) * chart.step) * 1000);
+    const value = chart.values[n];
+    if (!value) return `${both(at)}: not known`;
+    const [tokens, lowest, highest, capacity, used, most, refill] = value;
+    const told = [`${number.format(tokens)} of ${number.format(capacity)} tokens (${number.format(Math.max(0, Math.min(100, 100 * tokens / capacity)))} %)`];
+    if (lowest !== highest) told.push(`from ${number.format(lowest)} to ${number.format(highest)}`);
+    if (used !== null) told.push(`used ${number.format(used)} / min${most > used ? `, at most ${number.format(most)}` : ""}`);
+    told.push(`refill ${number.format(refill)} / min`);
+    return `${both(at)}: ${told.join("; ")}`;
+  }
+
+  function show(figure, n) {
+    const chart = JSON.parse(figure.dataset.chart);
+    const readout = figure.querySelector(".readout");
+    readout.dataset.summary ??= readout.textContent;
+    place = n === undefined ? undefined : Math.max(0, Math.min(chart.values.length - 1, n));
+    readout.textContent = place === undefined ? readout.dataset.summary : words(chart, place);
+    for (const line of figure.querySelectorAll(".pointer")) {
+      line.classList.toggle("shown", place !== undefined);
+      const x = `${place === undefined ? 0 : 100 * (place + 0.5) / chart.values.length}%`;
+      line.setAttribute("x1", x);
+      line.setAttribute("x2", x);
+    }
+  }
+
+  function under(event) {
+    const plot = event.target.closest?.(".chart");
+    if (!plot) return;
+    const box = plot.getBoundingClientRect();
+    const figure = plot.closest(".charts");
+    const steps = JSON.parse(figure.dataset.chart).values.length;
+    show(figure, Math.floor(steps * (event.clientX - box.left) / box.width));
+  }
+
+  document.addEventListener("pointermove", under);
+  document.addEventListener("pointerdown", under);
+  document.addEventListener("pointerout", (event) => {
+    const figure = event.target.closest?.(".charts");
+    if (figure && event.pointerType === "mouse" && !figure.contains(event.relatedTarget)) show(figure);
+  });
+  document.addEventListener("keydown", (event) => {
+    const plot = event.target.closest?.(".chart");
+    if (!plot) return;
+    const figure = plot.closest(".charts");
+    const steps = JSON.parse(figure.dataset.chart).values.length;
+    const from = place ?? steps;
+    const far = Math.round(steps / 24);
+    const to = { ArrowLeft: from - 1, ArrowRight: from + 1, PageUp: from - far, PageDown: from + far, Home: 0, End: steps - 1 }[event.key];
+    if (event.key === "Escape") show(figure);
+    if (to === undefined) return;
+    figure.querySelector(".readout").setAttribute("aria-live", "polite");
+    event.preventDefault();
+    show(figure, to);
+  });
+
+  // What status.js took over is drawn anew.
+  new MutationObserver(() => {
+    localise();
+    const figure = document.querySelector(".charts");
+    if (figure && place !== undefined && !figure.querySelector(".pointer.shown")) show(figure, place);
+  }).observe(document.getElementById("main"), { childList: true, subtree: true });
+  localise();
+})();
