@@ -60,8 +60,21 @@ class Tab:
         """From the next page on the page's own scripts do not run."""
         await self._call("Emulation.setScriptExecutionDisabled", value=True)
 
+    async def in_zone(self, name: str) -> None:
+        """From the next page on it is somewhere else."""
+        await self._call("Emulation.setTimezoneOverride", timezoneId=name)
+
+    async def point(self, selector: str, share: float) -> None:
+        """Moves the pointer to the middle of an element, so far along its width."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        await self.evaluate(f"{found}.scrollIntoView()")
+        x, y, width, height = await self.evaluate(
+            f"(r => [r.x, r.y, r.width, r.height])({found}.getBoundingClientRect())"
+        )
+        await self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x + share * width, y=y + height / 2)
+
     async def press(self, key: str, text: str = "") -> None:
-        codes = {"Tab": 9, "Enter": 13, " ": 32}
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "Home": 36, "ArrowRight": 39}
         for kind in ("keyDown", "keyUp"):
             await self._call(
                 "Input.dispatchKeyEvent", type=kind, key=key, text=text, windowsVirtualKeyCode=codes.get(key, 0)
