@@ -63,7 +63,7 @@ OUTBOX_SECONDS = 5.0
 """How often the outbox is counted for the metrics."""
 
 
-PAGE_CONNECTIONS = 2
+PAGE_CONNECTIONS = 1
 """Of the database, for the pages about the past; made when somebody looks."""
 
 DROPPED = ("queue_full", "refused", "unreadable")

@@ -583,9 +583,7 @@ def test_what_is_over_is_told_in_the_past_with_how_long_it_was_and_how_low(tmp_p
     assert rendered(tmp_path, "title", [level], "resolved") == (
         "[RESOLVED] KEYS_CHECK 12345678: was low for 1 h, lowest 4 of 70"
     )
-    assert rendered(tmp_path, "title", [own], "resolved") == (
-        "[RESOLVED] 12345678: much is amiss: over, after 1 h"
-    )
+    assert rendered(tmp_path, "title", [own], "resolved") == ("[RESOLVED] 12345678: much is amiss: over, after 1 h")
     assert "How bad" not in rendered(tmp_path, "text", [level], "resolved")
 
 
