@@ -25,6 +25,8 @@ CHANGES: Final = 20
 TOKENS_HEIGHT: Final = 220
 USE_HEIGHT: Final = 110
 
+_SEEN_PERCENT: Final = 0.2
+
 _NAMED: Final = 2
 """More alerts than so many are counted, not named."""
 
@@ -47,8 +49,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class BandShown:
+    """``place`` is as wide as the alert was long; ``mark`` is seen however short it was."""
+
     severity: str
     place: Span
+    mark: Span
     title: str
 
 
@@ -131,7 +136,7 @@ def drawn(
         gaps=gaps(tokens),
         # What is drawn last is seen.
         bands=[_band(b, since, until, now) for b in sorted(bands, key=lambda b: b.severity == "critical")],
-        mark=None if mark is None else span(mark, mark, since, until, 0).left,
+        mark=None if mark is None else span(mark, mark, since, until).left,
         summary=_summary(shown, bands, asked, since),
         rows=list(_rows(shown, bands, asked, since, now)),
         values=_values(shown, since, asked),
@@ -183,7 +188,8 @@ def _short(value: float) -> str:
 def _band(band: Band, since: datetime, until: datetime, now: datetime) -> BandShown:
     ended = "it still fires" if band.until is None else f"until {band.until:%Y-%m-%d %H:%M:%S} UTC"
     title = f"{band.name} ({band.severity}) from {band.since:%Y-%m-%d %H:%M:%S} UTC, {ended}"
-    return BandShown(band.severity, span(band.since, band.until or now, since, until), title)
+    place = (band.since, band.until or now, since, until)
+    return BandShown(band.severity, span(*place), span(*place, least=_SEEN_PERCENT), title)
 
 
 def _rows(steps: Sequence[Step], bands: Sequence[Band], asked: Range, since: datetime, now: datetime) -> list[Row]:

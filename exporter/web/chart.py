@@ -22,6 +22,9 @@ TICKS: Final = 4
 _TIMES: Final = 6
 """At most so many times along the axis: as many as fit a phone."""
 
+_MARGIN_PERCENT: Final = 4
+"""So near an end of the axis a time would not fit."""
+
 _ROUND_SECONDS: Final = tuple(
     timedelta(**{unit: count}).total_seconds()
     for unit, counts in (("minutes", (1, 5, 10, 15, 30)), ("hours", (1, 2, 3, 4, 6, 12)), ("days", (1, 2, 5, 7, 10)))
@@ -112,8 +115,8 @@ def gaps(values: Sequence[object | None]) -> list[Span]:
     return found
 
 
-def span(begin: datetime, end: datetime, since: datetime, until: datetime, least: float = 0.3) -> Span:
-    """Returns the part of an axis from ``since`` to ``until`` between two times; so wide at least that it is seen."""
+def span(begin: datetime, end: datetime, since: datetime, until: datetime, least: float = 0.0) -> Span:
+    """Returns the part of an axis from ``since`` to ``until`` between two times, ``least`` percent at least."""
     whole = (until - since).total_seconds()
     left = min(max(0.0, (begin - since).total_seconds() / whole), 1.0)
     right = min(max(left, (end - since).total_seconds() / whole), 1.0)
@@ -131,7 +134,9 @@ def time_ticks(since: datetime, until: datetime) -> list[TimeTick]:
     while at <= until.timestamp():
         time = datetime.fromtimestamp(at, UTC)
         text = time.strftime("%d %b" if form == "%H:%M" and whole > 86_400 and time.hour == 0 else form)
-        found.append(TimeTick(_percent((at - since.timestamp()) / whole), time, text))
+        percent = _percent((at - since.timestamp()) / whole)
+        if _MARGIN_PERCENT <= percent <= 100 - _MARGIN_PERCENT:
+            found.append(TimeTick(percent, time, text))
         at += step
     return found
 

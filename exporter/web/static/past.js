@@ -15,19 +15,20 @@
 
   function localise() {
     if (isUtc) return;
-    for (const text of document.querySelectorAll(".times text[data-at]")) {
+    const byHours = document.querySelector(".times text")?.textContent.includes(":");
+    for (const text of byHours ? document.querySelectorAll(".times text[data-at]") : []) {
       const at = new Date(text.dataset.at);
       const copy = text.cloneNode();
       copy.removeAttribute("data-at");
       copy.classList.add("local");
       copy.setAttribute("y", "32");
-      copy.textContent = text.textContent.includes(":") || localTime(at) !== "00:00" && text.textContent.length < 6 ? localTime(at) : localDay(at).slice(5);
+      copy.textContent = localTime(at);
       text.removeAttribute("data-at");
       text.after(copy);
     }
     for (const words of document.querySelectorAll("[data-zone]")) {
       words.removeAttribute("data-zone");
-      words.textContent = `Times are UTC, and ${zone} below.`;
+      words.textContent = byHours ? `Times are UTC, and ${zone} below.` : `Days begin at 00:00 UTC, ${localTime(new Date(0))} ${zone}.`;
     }
     for (const time of document.querySelectorAll("time[datetime]:not([title])")) time.title = local(new Date(time.dateTime));
   }

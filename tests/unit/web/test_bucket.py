@@ -91,7 +91,14 @@ def test_an_alert_that_still_fires_reaches_up_to_now_and_critical_ones_are_on_to
         ("warning", 25.0, 25.0),
         ("critical", 50.0, 50.0),
     ]
+    assert made.bands[0].mark == made.bands[0].place
     assert made.bands[1].title == "Critical (critical) from 2026-03-10 12:02:00 UTC, it still fires"
+
+
+def test_an_alert_is_as_wide_as_it_was_long_and_its_mark_is_seen():
+    [shown] = chart(step(1), bands=(band(since=60, until=60.024),)).bands
+
+    assert (shown.place.width, shown.mark.width) == (0.01, 0.2)
 
 
 def test_the_time_asked_for_is_marked():

@@ -66,15 +66,15 @@ def test_what_is_short_is_still_seen_and_what_sticks_out_is_cut():
     until = SINCE + timedelta(hours=1)
 
     assert span(SINCE + timedelta(minutes=30), SINCE + timedelta(minutes=45), SINCE, until) == Span(50.0, 25.0)
-    assert span(SINCE - timedelta(days=1), SINCE, SINCE, until) == Span(0.0, 0.3)
-    assert span(until, until + timedelta(days=1), SINCE, until) == Span(99.7, 0.3)
+    assert span(SINCE - timedelta(days=1), SINCE, SINCE, until, least=0.3) == Span(0.0, 0.3)
+    assert span(until, until + timedelta(days=1), SINCE, until, least=0.3) == Span(99.7, 0.3)
 
 
 @pytest.mark.parametrize(
     ("length", "texts"),
     [
         (timedelta(hours=1), ["11:10", "11:20", "11:30", "11:40", "11:50", "12:00"]),
-        (timedelta(hours=24), ["12:00", "16:00", "20:00", "00:00", "04:00", "08:00"]),
+        (timedelta(hours=24), ["16:00", "20:00", "00:00", "04:00", "08:00"]),
         (timedelta(days=7), ["12 Mar", "14 Mar", "16 Mar"]),
         (timedelta(days=30), ["13 Mar", "18 Mar", "23 Mar", "28 Mar", "02 Apr", "07 Apr"]),
     ],
