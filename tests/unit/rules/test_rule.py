@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 LOW = view(poll(bucket(3_600, policy="A"), bucket(36_000, policy="B")))
 
 
+@pytest.mark.parametrize(
+    ("expr", "waits"),
+    [
+        ("time() - max by (participant) (dict_rate_limit_category_changed_timestamp_seconds) < 3600", True),
+        ("dict_rate_limit_up == 0", False),
+        ("dict_rate_limit_error_404_rate > 0.2", False),
+    ],
+)
+def test_a_rule_about_an_event_is_told_from_one_that_looks_at_nothing(tmp_path: Path, expr: str, waits: object):
+    assert rule(tmp_path, expr).looks_at_an_event is waits
+
+
 def test_a_sample_holds_the_alerts_labels_and_annotations(tmp_path: Path):
     made = rule(
         tmp_path,
