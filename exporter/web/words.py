@@ -40,7 +40,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 def unit_of(expr: str) -> str | None:
     """Returns a unit of `UNITS` where the values that an expression gives are a gauge's own; None: nobody knows."""
-    first = re.split(r"\bor\b", expr, maxsplit=1)[0]
+    first = _without_filters(re.split(r"\bor\b", expr, maxsplit=1)[0])
     age = _AGE.match(first)
     rest = first[age.end() :] if age else first
     begins = _PLAIN.match(rest)
@@ -50,6 +50,20 @@ def unit_of(expr: str) -> str | None:
     if name.endswith("_timestamp_seconds"):
         return "s" if age else None
     return None if age else next((unit for end, unit in UNITS.items() if name.endswith(end)), None)
+
+
+def _without_filters(expr: str) -> str:
+    """Returns what is left without the right sides of ``and`` and ``unless``, which change no value."""
+    kept, depth, filtered_at = [], 0, None
+    for part in re.split(r"([()]|\band\b|\bunless\b)", expr):
+        depth += (part == "(") - (part == ")")
+        if filtered_at is not None and depth < filtered_at:
+            filtered_at = None
+        if filtered_at is None and part in ("and", "unless"):
+            filtered_at = depth
+        if filtered_at is None:
+            kept.append(part)
+    return "".join(kept)
 
 
 def breakable(name: str) -> list[str]:

@@ -128,14 +128,14 @@ def test_config_check_tells_everything_that_is_wrong_a_line_each(command) -> Non
     ]
 
 
-def test_config_check_ends_with_1_where_only_a_rule_file_is_wrong_as_the_start_does(command, tmp_path) -> None:
+def test_config_check_ends_with_2_where_only_a_rule_file_is_wrong_as_the_start_does(command, tmp_path) -> None:
     rules = tmp_path / "rules.yml"
     rules.write_text("groups:\n- name: g\n  rules:\n  - {alert: A, expr: dict_rate_limit_up == 0}\n  - {alert: B}\n")
 
     code, out, err = command("config", "check", RULES__FILES=str(rules))
     both, _, more = command("config", "check", RULES__FILES=str(rules), POLL__INTERVAL="never")
 
-    assert (code, out, both) == (1, "", 2)
+    assert (code, out, both) == (2, "", 2)
     assert [line.split(": ")[1] for line in err.splitlines()] == [f"{rules}:4", f"{rules}:5"]
     assert len(more.splitlines()) == 3
 

@@ -26,6 +26,8 @@ def test_one_is_not_many(number: int, text: str):
         ("max by (participant, policy) (dict_rate_limit_available_tokens <= 0)", "tokens"),
         ("max(dict_rate_limit_consumption_rate_per_minute) > 5", "tokens / min"),
         ("time() - max by (a) (dict_rate_limit_category_changed_timestamp_seconds) < 3600", "s"),
+        ("max by (a) (dict_rate_limit_capacity and on (a) (time() - ALERTS_FOR_STATE > 2 unless b)) < 5", "tokens"),
+        ("(dict_rate_limit_capacity and on (a) dict_rate_limit_up == 1) * 2", None),
         ("time() - dict_rate_limit_up", None),
         ("dict_rate_limit_last_success_timestamp_seconds > 0", None),
         ("count by (policy) (dict_rate_limit_available_tokens)", None),
