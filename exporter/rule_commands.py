@@ -99,7 +99,7 @@ def export(*, files: tuple[str, ...], also: tuple[str, ...], form: str, name: st
     """Write rules for Prometheus, with the figures that notifications show.
 
     Names, expressions and labels stay as they are. Annotations are added that ask Prometheus for the bucket's tokens,
-    capacity, lowest level and so on. Exit code 1 where a file is wrong.
+    capacity, lowest level and so on. Exit code 2 where a file does not load.
     """
     from exporter.rules import prometheus
 
