@@ -161,6 +161,12 @@ def metric_names() -> set[str]:
     return own | {family.name for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES)}
 
 
+def metric_labels() -> dict[str, tuple[str, ...]]:
+    """Returns the names of each metric's labels."""
+    own = {name: labels for name, _, labels, _ in _own()}
+    return own | {family.name: family.label_names for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES)}
+
+
 def commands() -> str:
     """Returns usage and options of every command."""
     shared = {option.opts[0] for option in _options(cli.commands["run"])}

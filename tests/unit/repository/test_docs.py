@@ -9,13 +9,25 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from docs.generate import metric_names, references
+import exporter
+from docs.generate import metric_labels, metric_names, references
+from exporter.alerts.alert import Reason
 from exporter.bridge.answer import REASONS
-from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, keys, load_settings
+from exporter.bridge.client import REFUSALS, RETRIED
+from exporter.buckets.catalog import CATEGORIES, MINUTE_SECONDS, POLICIES, Limit
+from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, WebSettings, keys, load_settings
+from exporter.leadership import Standing
+from exporter.metrics import Metrics
+from exporter.reconciling import DROPPED
+from exporter.simulator import scenario
+from exporter.store.migrations import migrations
+from exporter.web.app import create_app
+from exporter.web.sources import Readiness, Sources
 from tests.support.deployed import understood
 from tests.support.program import ROOT
 
@@ -62,6 +74,21 @@ def anchors(page: Path) -> set[str]:
         if before.type == "heading_open":
             text = "".join(child.content for child in heading.children or ())
             found.add(re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-"))
+    return found
+
+
+def rows(page: Path, heading: str) -> list[list[str]]:
+    """Returns the cells of the tables below a heading, as written, without code marks; not their heads."""
+    lines = (DOCS / page if isinstance(page, str) else page).read_text("utf-8").splitlines()
+    level, begin = heading.partition(" ")[0], lines.index(heading) + 1
+    found: list[list[str]] = []
+    for line in lines[begin:]:
+        if re.match(rf"#{{1,{len(level)}}} ", line):
+            break
+        if line.startswith("|---"):
+            del found[-1]
+        elif line.startswith("|"):
+            found.append([cell.strip().replace("`", "") for cell in line.strip("| ").split(" | ")])
     return found
 
 
@@ -247,3 +274,110 @@ def test_every_reason_of_a_defect_is_in_the_reference() -> None:
     section = (DOCS / "metrics.md").read_text().partition("### Reasons of `dict_rate_limit_answer_defects_total`")[2]
 
     assert re.findall(r"^\| `(\w+)` \|", section.partition("###")[0], re.MULTILINE) == [*REASONS]
+
+
+def test_every_reason_of_a_dropped_poll_is_in_the_reference() -> None:
+    reasons = rows(DOCS / "metrics.md", "### Reasons of `dict_rate_limit_snapshots_dropped_total`")
+
+    assert [reason for reason, _ in reasons] == [*DROPPED]
+
+
+@every_page
+def test_every_label_of_a_metric_that_is_named_exists(page) -> None:
+    wrong = []
+    for metric, labels in re.findall(r"\b(dict_rate_limit_\w+)\{([^}]*)\}", page.read_text("utf-8")):
+        name = metric.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum")
+        named = set(re.findall(r"(\w+) *(?:=~|!~|!=|=)", labels))
+        wrong += [(metric, label) for label in named - set(metric_labels()[name]) - {"job", "instance", "le"}]
+
+    assert wrong == []
+
+
+def test_the_reconcilers_runbook_explains_each_standing() -> None:
+    text = (RUNBOOKS / "DictRateLimitReconcilerGone.md").read_text()
+
+    explained = re.findall(r"^\| `([a-z ]+)[:`]", text, re.MULTILINE)
+
+    assert sorted(explained) == sorted(standing.value for standing in Standing)
+
+
+def test_the_bridges_runbook_explains_each_code_that_the_client_tells_apart() -> None:
+    codes = {status.name for status in RETRIED | REFUSALS} | {"RESOURCE_EXHAUSTED", "BAD_ANSWER", "FEED_LOST"}
+    text = (RUNBOOKS / "DictRateLimitBridgeNotAnswering.md").read_text()
+
+    cells = re.findall(r"^\| (`[A-Z_`, ]+)", text, re.MULTILINE)
+
+    assert set(re.findall(r"[A-Z_]+", " ".join(cells))) == codes
+
+
+def test_the_published_policies_are_those_of_the_program() -> None:
+    def per(limit: Limit | None) -> tuple[str, str] | None:
+        if limit is None:
+            return None
+        unit = "min" if limit.refill_period_seconds == MINUTE_SECONDS else "day"
+        return f"{limit.refill_tokens}/{unit}", str(limit.capacity)
+
+    told = {policy: (refill, capacity) for policy, _, refill, capacity in rows(DOCS / "architecture.md", "## Policies")}
+    categories = rows(RUNBOOKS / "DictRateLimitCategoryChanged.md", "## What it means")
+
+    assert list(told) == [*POLICIES]
+    assert {p: told[p] for p, limit in POLICIES.items() if limit} == {p: per(x) for p, x in POLICIES.items() if x}
+    assert categories == [[name, str(limit.refill_tokens), str(limit.capacity)] for name, limit in CATEGORIES.items()]
+
+
+def test_every_room_of_the_program_is_in_the_architecture() -> None:
+    told = {name.rstrip("/") for cells in rows(DOCS / "architecture.md", "## Rooms") for name in cells[0].split(", ")}
+    package = ROOT / exporter.__name__
+    rooms = {file.stem for file in package.iterdir() if file.suffix == ".py" or (file / "__init__.py").exists()}
+
+    assert told == rooms - {"__init__"}
+
+
+def test_the_simulators_page_names_every_scenario_every_key_and_every_fault() -> None:
+    page = DOCS / "simulator.md"
+    faults = [msgspec.inspect.type_info(kind).tag for kind in (scenario.Outage, scenario.Slow, scenario.Garbage)]
+    tables = rows(page, "## Scenario files")
+    split = next(place for place, cells in enumerate(tables) if cells[0] == faults[0])
+
+    assert [cells[0] for cells in tables[:split]] == [*scenario.Scenario.__struct_fields__]
+    assert [cells[0] for cells in tables[split:]] == faults
+    assert {cells[0] for cells in rows(page, "## Shipped scenarios")} == {*scenario.shipped()}
+
+
+def test_the_migrations_that_deployment_shows_are_those_that_there_are() -> None:
+    text, steps = (DOCS / "deployment.md").read_text(), migrations()
+
+    assert re.findall(r"^applied (\S+)$", text, re.MULTILINE) == [str(step) for step in steps]
+    assert f"\n{len(steps)} migrations applied\n" in text
+    assert set(re.findall(r"migrate down --steps (\d+)", text)) == {str(len(steps))}
+    assert set(re.findall(r"this version needs (\d+)", text)) == {f"{len(steps):04}"}
+
+
+@every_page
+def test_the_number_of_rules_that_a_page_shows_is_that_of_the_shipped_file(page) -> None:
+    groups = yaml.safe_load((ROOT / "rules/dict-rate-limit.yml").read_text())["groups"]
+    shown = re.findall(r"^ *(?:rules/dict-rate-limit.yml|SUCCESS): (\d+) rules found", page.read_text(), re.MULTILINE)
+
+    assert set(shown) <= {str(sum(len(group["rules"]) for group in groups))}
+
+
+def test_every_table_and_view_is_in_the_reference_and_no_other() -> None:
+    schema = "\n".join(step.up_sql for step in migrations())
+    made = {"dict_rate_limit_migrations", *re.findall(r"CREATE (?:TABLE|VIEW) public\.(\w+)", schema)}
+
+    assert {cells[0] for cells in rows(DOCS / "database.md", "## Tables")} == made
+
+
+def test_every_reason_of_a_resolution_is_in_the_reference_of_events() -> None:
+    found = [cells[0] for cells in rows(DOCS / "events.md", "## The message")]
+
+    assert found[-len(Reason) :] == [reason.value for reason in Reason]
+
+
+def test_every_path_is_in_the_reference_of_http_and_no_other() -> None:
+    sources = Sources(metrics=Metrics(), views=dict, readiness=lambda: Readiness(ready=True, dependencies=[]))
+    routes = {route.path: route for route in create_app(sources, WebSettings())._app.routes}
+
+    told = {cells[0].split(" ")[0].rstrip("/") for cells in rows(DOCS / "http-api.md", "# HTTP API")[: len(routes)]}
+
+    assert told == {path.rstrip("/") for path in routes}
