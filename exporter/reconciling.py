@@ -326,6 +326,7 @@ class Reconciling:
         self.inbox.clear()
         self.reconciler.forget()
         self.metrics.withdraw_outbox()
+        self.metrics.partitions_ready_months.withdraw()
         self.metrics.feed_connected.clear()
         for client in self.clients:
             client.forget()

@@ -139,6 +139,15 @@ async def test_what_has_happened_stays_even_for_the_owner(recorded, owner_dsn, s
     assert (await verified(recorded)).defects == []
 
 
+async def test_an_owner_may_switch_triggers_off_and_then_it_shows(recorded, owner_dsn) -> None:
+    with psycopg.connect(owner_dsn) as connection:
+        connection.execute("ALTER TABLE dict_rate_limit_alert_transitions DISABLE TRIGGER USER")
+        connection.execute("DELETE FROM dict_rate_limit_alert_transitions WHERE number = 2")
+        connection.execute("ALTER TABLE dict_rate_limit_alert_transitions ENABLE TRIGGER USER")
+
+    assert "transition 2: taken out" in (await verified(recorded)).defects
+
+
 @pytest.fixture
 def command(monkeypatch, capsys) -> Iterator:
     with commands(monkeypatch, capsys) as run:

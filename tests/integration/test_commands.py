@@ -6,6 +6,9 @@ import asyncio
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from datetime import datetime
 
 import pytest
@@ -243,3 +246,26 @@ def test_a_connection_that_the_server_refuses_is_told_in_its_words(command, outa
         assert err.startswith("dict-rate-limit: PostgreSQL refused the connection: ")
         assert said in err
         assert err.count("\n") == 1
+
+
+async def test_who_is_asked_and_says_no_ends_with_130_and_drops_nothing(migrator_dsn, database_dsn) -> None:
+    async with stored(database_dsn) as store:
+        await store.commit(reconciled(0, after=(alert(),)))
+    terminal, stdin = os.openpty()
+
+    os.write(terminal, b"n\n")
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "exporter", "migrate", "down", "--steps", "5"],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=stdin,
+        env={**os.environ, "DICT_RATE_LIMIT_DATABASE__DSN": migrator_dsn},
+        timeout=60,
+    )
+    os.close(terminal)
+    os.close(stdin)
+
+    assert (ended.returncode, ended.stdout.count("undone")) == (130, 0)
+    assert "this drops data for good" in ended.stderr

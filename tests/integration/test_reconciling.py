@@ -51,6 +51,7 @@ async def test_who_no_longer_leads_shows_nothing_of_what_was(monkeypatch, databa
         reconciling.inbox.put(low_now())
         await until(lambda: reconciling.reconciler.open_alerts)
         await until(lambda: b"\ndict_rate_limit_outbox_pending " in metrics.exposition())
+        await until(lambda: b"\ndict_rate_limit_partitions_ready_months " in metrics.exposition())
         metrics.feed_connected.labels("exporter:9863").set(0)
 
         with psycopg.connect(superuser_dsn) as connection:
@@ -65,6 +66,7 @@ async def test_who_no_longer_leads_shows_nothing_of_what_was(monkeypatch, databa
     assert not reconciling.reconciler.views
     assert {rule.health for group in reconciling.rule_groups() for rule in group.rules} == {"unknown"}
     assert b"\ndict_rate_limit_outbox_" not in metrics.exposition()
+    assert b"\ndict_rate_limit_partitions_" not in metrics.exposition()
     assert b"\ndict_rate_limit_feed_connected{" not in metrics.exposition()
 
 

@@ -117,6 +117,12 @@ class PostgresServer:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def become_standby(self) -> None:
+        """Starts the server again as a hot standby that nobody feeds: it answers, and takes no writes."""
+        self.stop("fast")
+        (self._data / "standby.signal").touch()
+        self.start()
+
     def set(self, name: str, value: str) -> None:
         """Changes a setting of the whole server, for sessions that are open, too."""
         with psycopg.connect(self.dsn, autocommit=True, options="-c default_transaction_read_only=off") as connection:
