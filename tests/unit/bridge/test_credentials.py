@@ -39,7 +39,7 @@ def test_files_are_read_as_they_are(tls: TlsSettings):
     assert [pem.ca, pem.cert, pem.key] == [Path(getattr(tls, key)).read_bytes() for key in KEYS]
 
 
-def test_no_files_at_all_means_the_systems_authorities():
+def test_no_files_at_all_means_the_authorities_that_grpc_brings_along():
     pem = read_pem(TlsSettings())
 
     assert (pem.ca, pem.cert, pem.key) == (None, None, None)
