@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from functools import cache
@@ -9,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import click
+import jsonschema
 import msgspec
 import pytest
 import yaml
@@ -20,14 +22,16 @@ from exporter.alerts.alert import Reason
 from exporter.bridge.answer import REASONS
 from exporter.bridge.client import REFUSALS, RETRIED
 from exporter.buckets.catalog import CATEGORIES, MINUTE_SECONDS, POLICIES, Limit
-from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, WebSettings, keys, load_settings
+from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, WebSettings, keys, load_settings, parse_duration
 from exporter.leadership import Standing
 from exporter.metrics import Metrics
 from exporter.reconciling import DROPPED
 from exporter.simulator import scenario
 from exporter.store.migrations import migrations
+from exporter.web.api import buckets_json
 from exporter.web.app import create_app
 from exporter.web.sources import Readiness, Sources
+from tests.support.builders import PARTICIPANT, bucket, poll, view
 from tests.support.deployed import understood
 from tests.support.program import ROOT
 
@@ -228,6 +232,25 @@ def test_an_alert_links_to_its_runbook_which_says_what_it_must(alert) -> None:
     assert page.read_text("utf-8").splitlines()[2].startswith(f"**{rule['labels']['severity']}.** ")
 
 
+def spelled(duration: str) -> set[str]:
+    """Returns how a page may say a duration."""
+    seconds = int(parse_duration(duration))
+    minutes = {2: "two", 3: "three", 4: "four", 5: "five", 10: "ten"}
+    if seconds % 60:
+        return {f"{seconds} seconds"}
+    number = seconds // 60
+    return {"a minute", "1 minute"} if number == 1 else {f"{number} minutes", f"{minutes.get(number, number)} minutes"}
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_a_runbook_says_for_how_long_its_alert_waits_and_is_kept(alert) -> None:
+    beginning = (RUNBOOKS / f"{alert}.md").read_text("utf-8").splitlines()[2]
+
+    for name in ("for", "keep_firing_for"):
+        if duration := alerts()[alert].get(name):
+            assert any(words in beginning for words in spelled(duration)), (name, duration)
+
+
 def test_every_runbook_is_of_an_alert_and_listed_with_its_severity() -> None:
     listed = re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| (\w+) \|", (RUNBOOKS / "README.md").read_text(), re.MULTILINE)
 
@@ -381,3 +404,22 @@ def test_every_path_is_in_the_reference_of_http_and_no_other() -> None:
     told = {cells[0].split(" ")[0].rstrip("/") for cells in rows(DOCS / "http-api.md", "# HTTP API")[: len(routes)]}
 
     assert told == {path.rstrip("/") for path in routes}
+
+
+def test_the_sample_of_an_event_is_one() -> None:
+    (sample,) = map(json.loads, blocks(DOCS / "events.md", "json"))
+    schema = json.loads((ROOT / "protos/dict_rate_limit/v1/alert_event.schema.json").read_text())
+
+    jsonschema.validate(sample, schema)
+    assert {*sample} == {*schema["required"]} == {*schema["properties"]}
+
+
+def test_the_sample_of_buckets_has_the_fields_of_the_answer() -> None:
+    (line,) = re.findall(r"^{.*\"participants\".*}$", (DOCS / "http-api.md").read_text(), re.MULTILINE)
+    answer = b"".join(buckets_json({PARTICIPANT: view(poll(bucket()))}))
+
+    def shape(body: str | bytes) -> tuple[list[str], list[str]]:
+        (participant,) = json.loads(body)["data"]["participants"]
+        return [*participant], [*participant["buckets"][0]]
+
+    assert shape(line) == shape(answer)
