@@ -120,7 +120,10 @@ class PostgresServer:
     def become_standby(self) -> None:
         """Starts the server again as a hot standby that nobody feeds: it answers, and takes no writes."""
         self.stop("fast")
-        (self._data / "standby.signal").touch()
+        signal_file = self._data / "standby.signal"
+        signal_file.touch()
+        if self._user is not None:
+            os.chown(signal_file, self._user.pw_uid, self._user.pw_gid)
         self.start()
 
     def set(self, name: str, value: str) -> None:
@@ -137,15 +140,6 @@ class PostgresServer:
         """Gives the stopped server the data of ``copy``, and forgets its own."""
         shutil.rmtree(self._data)
         subprocess.run(["cp", "-a", str(copy), str(self._data)], check=True)
-
-    def become_standby(self) -> None:
-        """Starts the server again as a standby, in recovery for good: it answers, and takes no writes."""
-        self.stop("fast")
-        signal_file = self._data / "standby.signal"
-        signal_file.touch()
-        if self._user is not None:
-            os.chown(signal_file, self._user.pw_uid, self._user.pw_gid)
-        self.start()
 
     def require_passwords(self, superusers: str, *, databases: str = "all") -> None:
         """From now on everybody needs a password (SCRAM), and gets to ``databases`` only; the superuser's is given."""

@@ -403,7 +403,7 @@ def test_every_path_is_in_the_reference_of_http_and_no_other() -> None:
 
     told = {cells[0].split(" ")[0].rstrip("/") for cells in rows(DOCS / "http-api.md", "# HTTP API")[: len(routes)]}
 
-    assert told == {path.rstrip("/") for path in routes}
+    assert told == {path.rstrip("/").replace(":path", "") for path in routes}
 
 
 def test_the_sample_of_an_event_is_one() -> None:
