@@ -36,7 +36,7 @@ from exporter.web.renewal import own_url
 from exporter.web.sources import Dependency, Explained, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from contextlib import AsyncExitStack
     from datetime import datetime
 
@@ -206,11 +206,16 @@ class Reconciling:
         heartbeat = timedelta(seconds=self._settings.database.heartbeat)
         return await self._reader.utilization(participant, since, step, heartbeat)
 
-    def why(self, view: View, alerts: Sequence[Alert], policy: PolicyName, now: datetime) -> list[Explained]:
+    def why(
+        self,
+        view: View,
+        alerts: Sequence[Alert],
+        policy: PolicyName,
+        failing: Mapping[tuple[str, str], str],
+        now: datetime,
+    ) -> list[Explained]:
         """Explains each rule that looks at a bucket."""
         rules = [rule for group in self.rules.rule_set.groups for rule in group.rules]
-        health = {(rule.group, rule.name): self.reconciler.health(rule.group, rule.name) for rule in rules}
-        failing = {key: known.error for key, known in health.items() if known is not None and known.error is not None}
         return [
             Explained(found.rule.name, found.rule.severity, state(found), list(sentences(found, now)))
             for found in standing(rules, view, alerts, policy, failing)

@@ -177,7 +177,15 @@ class PastPages:
             chart=None
             if past.steps is None
             else drawn(past.steps, past.bands, asked.range, since, now=now, mark=asked.at),
-            explained=_explained(why, view, alerts, policy, now) if why is not None and view is not None else [],
+            explained=[]
+            if why is None or view is None
+            else why(
+                view,
+                [alert for alert in alerts if alert.participant == participant],
+                PolicyName(policy),
+                {(g.name, r.name): r.last_error for g in groups or [] for r in g.rules if r.health == "err"},
+                now,
+            ),
             told=told,
         )
 
@@ -197,13 +205,34 @@ class PastPages:
                     found = await record.alerts(_wanted(asked, now))
             except (StoreError, TimeoutError) as error:
                 trouble = _trouble(error)
-        return Answer(200, await asyncio.to_thread(self._render_alerts, asked, found, trouble, now, root))
-
-    def _render_alerts(
-        self, asked: AskedAlerts, found: Sequence[PastAlert], trouble: str | None, now: datetime, root: str
-    ) -> str:
+        # Read here, in the loop's thread: what they hand out does not change any more.
         groups = self._sources.rules() if self._sources.rules is not None else []
         views = self._sources.views()
+        return Answer(
+            200,
+            await asyncio.to_thread(
+                self._render_alerts,
+                asked,
+                found=found,
+                trouble=trouble,
+                names=sorted({rule.name for group in groups for rule in group.rules}),
+                policies=sorted({policy for view in views.values() for policy in view.buckets}),
+                now=now,
+                root=root,
+            ),
+        )
+
+    def _render_alerts(
+        self,
+        asked: AskedAlerts,
+        *,
+        found: Sequence[PastAlert],
+        trouble: str | None,
+        names: Sequence[str],
+        policies: Sequence[str],
+        now: datetime,
+        root: str,
+    ) -> str:
         return template("alerts.html").render(
             version=__version__,
             root=root,
@@ -216,8 +245,8 @@ class PastPages:
             cut=len(found) > PER_PAGE and asked.page == PAGES,
             trouble=trouble,
             has_record=self._sources.record is not None,
-            names=sorted({rule.name for group in groups for rule in group.rules}),
-            policies=sorted({policy for view in views.values() for policy in view.buckets}),
+            names=names,
+            policies=policies,
             severities=SEVERITIES,
             states=STATES,
             sorts=SORTS,
@@ -240,11 +269,6 @@ def _wanted(asked: AskedAlerts, now: datetime) -> Any:
         skip=(asked.page - 1) * PER_PAGE,
         limit=PER_PAGE + 1,
     )
-
-
-def _explained(why: Any, view: View, alerts: Sequence[Alert], policy: str, now: datetime) -> list[Any]:
-    own = [alert for alert in alerts if alert.participant == view.participant]
-    return list(why(view, own, policy, now))
 
 
 def _trouble(error: Exception) -> str:

@@ -76,9 +76,19 @@ class Explained:
 
 
 class Why(Protocol):
-    """Explains the rules that look at a bucket, from its view and its participant's open alerts."""
+    """Explains the rules that look at a bucket, from its view and its participant's open alerts.
 
-    def __call__(self, view: View, alerts: Sequence[Alert], policy: PolicyName, now: datetime) -> list[Explained]: ...
+    ``failing`` is what rules (group, name) said that could not be evaluated. Called in a thread.
+    """
+
+    def __call__(
+        self,
+        view: View,
+        alerts: Sequence[Alert],
+        policy: PolicyName,
+        failing: Mapping[tuple[str, str], str],
+        now: datetime,
+    ) -> list[Explained]: ...
 
 
 class Past(Protocol):

@@ -272,6 +272,21 @@ async def test_rules_explain_themselves():
     assert shape.words.count("firing for") == 1
 
 
+async def test_a_rule_that_failed_is_explained_with_what_it_said():
+    heard = []
+
+    def why(*given: Any) -> list[Explained]:
+        heard.append(given)
+        return []
+
+    broken = replace(RULE, health="err", last_error="many-to-many")
+    others = [alert(), alert(participant="87654321")]
+    await page(why=why, open_alerts=lambda: others, rules=lambda: [RuleGroupStatus("dict", "a.yml", 0.0, [broken])])
+
+    [(_, own, policy, failing, _)] = heard
+    assert (own, policy, failing) == (others[:1], POLICY, {("dict", "TokensLow"): "many-to-many"})
+
+
 async def test_an_unanswered_poll_is_told():
     shape = await page(views=lambda: {PARTICIPANT: view(poll(bucket(3_000)), failed(15))})
 
