@@ -100,7 +100,7 @@ def test_somebody_polls_at_all_times_though_the_database_is_frozen_for_longer_th
     began = time.time()
     outage_postgres.freeze()
     wait_until(
-        lambda: waiting.metric("dict_rate_limit_up") == 1 and oldest_success(waiting) > began + 15,
+        lambda: waiting.metric("dict_rate_limit_up") == 1 and oldest_success(waiting) > began + 24,
         what="the one that waited to poll",
     )
     outage_postgres.thaw()
@@ -112,8 +112,10 @@ def test_somebody_polls_at_all_times_though_the_database_is_frozen_for_longer_th
     with truth.rows(dsn) as query:
         times = [at.timestamp() for (at,) in query("SELECT polled_at FROM dict_rate_limit_reconciliations ORDER BY 1")]
     longest = max(after - before for before, after in itertools.pairwise(times))
+    # Where the one that waited leads afterwards, what the other polled alone is not in its memory: the 4 s until it
+    # gave up waiting, and what a busy machine adds.
     assert longest < frozen_seconds / 3
-    assert frozen_seconds > 15
+    assert frozen_seconds > 24
 
 
 def test_a_frozen_postgresql_does_not_keep_the_program_from_ending(tmp_path, start, outage_postgres) -> None:

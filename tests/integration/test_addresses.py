@@ -252,8 +252,8 @@ web: {listen_address: "127.0.0.1:0"}
             2,
             ["5: web.config_file: tests cannot be read: it is"],
         ),
-        ("rules/dict-rate-limit.yml", "config.example.yml", 1, ["config.example.yml:"]),
-        ("rules/dict-rate-limit.yml", "rules", 1, ["rules: "]),
+        ("rules/dict-rate-limit.yml", "config.example.yml", 2, ["config.example.yml:"]),
+        ("rules/dict-rate-limit.yml", "rules", 2, ["rules: "]),
     ],
 )
 async def test_a_wrong_file_is_refused_by_check_and_start_in_the_same_lines(

@@ -45,7 +45,7 @@ TABLES = {
     "dict_rate_limit_policies": "*",
     "dict_rate_limit_states": "*",
     "dict_rate_limit_reconciliations": "to_jsonb(t) - 'recorded_at'",
-    "dict_rate_limit_alerts": "to_jsonb(t) - 'id'",
+    "dict_rate_limit_alerts": "to_jsonb(t) - 'id' - 'closed_at'",
     "dict_rate_limit_alert_transitions": "*",
     "dict_rate_limit_outbox": "to_jsonb(t) - 'id' - 'created_at'",
 }

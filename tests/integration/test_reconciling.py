@@ -435,7 +435,7 @@ async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to
         "SELECT a.annotations ->> 'summary', o.body -> 'labels' FROM dict_rate_limit_alerts AS a"
         " JOIN dict_rate_limit_outbox AS o USING (fingerprint)",
     )
-    assert summary == "BACEN changed the category of 12345678 from E to F"
+    assert summary == "12345678: BACEN changed the category from E to F"
     assert event == {
         "alertname": "DictRateLimitCategoryChanged",
         "severity": "info",
