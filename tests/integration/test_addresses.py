@@ -233,31 +233,29 @@ web: {listen_address: "127.0.0.1:0"}
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "code", "said"),
+    ("right", "wrong", "said"),
     [
-        ('["12345678"]', "[12345678]", 2, ["1: participants[0]: a number stands here; write an ISPB"]),
-        ("target:", "targt:", 2, ["2: bridge.targt: no such key; did you mean", " bridge.target: not set"]),
+        ('["12345678"]', "[12345678]", ["1: participants[0]: a number stands here; write an ISPB"]),
+        ("target:", "targt:", ["2: bridge.targt: no such key; did you mean", " bridge.target: not set"]),
         (
             "insecure: true",
             "insecure: 'yes', retries: 99",
-            2,
             ["2: bridge.insecure: 'yes' is", "2: bridge.retries"],
         ),
-        ("rules/dict-rate-limit.yml", "nothing/*.yml", 2, ["4: rules.files: 'nothing/*.yml' matches no file"]),
-        ('"127.0.0.1:0"', '"999.0.0.1:0"', 2, ["5: web.listen_address: '999.0.0.1:0' is not an address"]),
-        ("web:", "web: {}\nweb:", 2, ["6: web: is given twice, first in line 5; keep one"]),
+        ("rules/dict-rate-limit.yml", "nothing/*.yml", ["4: rules.files: 'nothing/*.yml' matches no file"]),
+        ('"127.0.0.1:0"', '"999.0.0.1:0"', ["5: web.listen_address: '999.0.0.1:0' is not an address"]),
+        ("web:", "web: {}\nweb:", ["6: web: is given twice, first in line 5; keep one"]),
         (
             "web: {",
             "web: {config_file: tests, ",
-            2,
             ["5: web.config_file: tests cannot be read: it is"],
         ),
-        ("rules/dict-rate-limit.yml", "config.example.yml", 2, ["config.example.yml:"]),
-        ("rules/dict-rate-limit.yml", "rules", 2, ["rules: "]),
+        ("rules/dict-rate-limit.yml", "config.example.yml", ["config.example.yml:"]),
+        ("rules/dict-rate-limit.yml", "rules", ["rules: "]),
     ],
 )
 async def test_a_wrong_file_is_refused_by_check_and_start_in_the_same_lines(
-    tmp_path: Path, right: str, wrong: str, code: int, said: list[str]
+    tmp_path: Path, right: str, wrong: str, said: list[str]
 ):
     file = tmp_path / "config.yml"
     file.write_text(WHOLE.replace(right, wrong))
@@ -268,10 +266,10 @@ async def test_a_wrong_file_is_refused_by_check_and_start_in_the_same_lines(
         said_by("config", "check", "--role", "run", *flags, **unset), said_by("run", *flags, **unset)
     )
 
-    assert (checked, started) == (code, code)
+    assert (checked, started) == (2, 2)
     assert check == start
     lines = [line.removeprefix("dict-rate-limit: ").removeprefix(f"{file}:") for line in check.splitlines()]
-    assert code == 1 or len(lines) == len(said)
+    assert len(lines) == len(said) or said == ["config.example.yml:"]  # a line for each of its keys
     assert all(line.startswith(beginning) for line, beginning in zip(lines, said, strict=False))
     assert "hush" not in check
 
