@@ -27,9 +27,13 @@ _SECONDS: Final = (
 
 _TIME: Final = (
     '{{ $t := . | first | value | toTime }}{{ $t.UTC.Format "2006-01-02 15:04:05 UTC" }}'
-    '{{ if ne ($t.Local.Format "-0700") "+0000" }}{{ $t.Local.Format " (15:04:05 MST)" }}{{ end }}'
+    '{{ if ne ($t.Local.Format "-0700") "+0000" }}{{ $t.Local.Format " (15:04:05 MST)" }}'
+    '{{ else }}{{ ($t.Add -10800000000000).UTC.Format " (15:04:05" }} -03){{ end }}'
 )
-"""Shows a time: UTC, and beside it the time of the zone that Prometheus runs in (TZ)."""
+"""Shows a time: UTC, and beside it that of the zone that Prometheus runs in (TZ); where that is UTC, São Paulo's.
+
+São Paulo is three hours behind all year, since 2019. Templates know no zone by its name.
+"""
 
 _WHO: Final = '{participant="%s", policy="%s"}'
 _BUCKET: Final = '{participant="%[1]s", policy="%[2]s"}'

@@ -609,12 +609,12 @@ def test_a_text_cannot_call_the_channel(tmp_path) -> None:
     assert "< https://evil|here>" in text
 
 
-def test_times_are_told_in_utc_and_in_the_zone_of_alertmanager(tmp_path, monkeypatch) -> None:
+def test_times_are_told_in_utc_and_in_sao_paulos_or_alertmanagers_own_zone(tmp_path, monkeypatch) -> None:
     alert = {"labels": BRIDGE, "annotations": {}}
 
-    assert "Since: 2026-01-01 00:00:00 UTC (21:00:00 -03)\n" in rendered(tmp_path, "text", [alert])
-    monkeypatch.setenv("TZ", "UTC")
-    assert "Since: 2026-01-01 00:00:00 UTC\n" in rendered(tmp_path, "text", [alert])
+    for zone, local in (("UTC", "21:00:00 -03"), ("America/Sao_Paulo", "21:00:00 -03"), ("Asia/Tokyo", "09:00:00 JST")):
+        monkeypatch.setenv("TZ", zone)
+        assert f"Since: 2026-01-01 00:00:00 UTC ({local})\n" in rendered(tmp_path, "text", [alert])
 
 
 def test_a_bucket_alert_without_figures_is_shown_without_them(tmp_path) -> None:

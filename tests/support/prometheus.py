@@ -41,7 +41,7 @@ def debian(command: str) -> str:
 
 
 ZONE = "America/Sao_Paulo"
-"""Whose time stands beside UTC in texts, unless TZ says otherwise."""
+"""Whose time stands beside UTC in texts, unless TZ says otherwise: whatever zone the tests run in."""
 
 
 def run(command: str, *arguments: str | Path, stdin: str | None = None) -> tuple[bool, str]:
