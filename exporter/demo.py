@@ -75,7 +75,7 @@ async def run_demo(*, duration_seconds: float | None, scenario: str, participant
         try:
             await asyncio.wait([running, *parts], return_when=asyncio.FIRST_COMPLETED)
             if running.done():
-                screen.addresses(running.result().address, ready.dsn, ready.service_url, ready.bridge)
+                screen.addresses(running.result().addresses[0], ready.dsn, ready.service_url, ready.bridge)
                 parts.append(asyncio.create_task(_show(screen, running.result().views)))
                 await asyncio.wait(parts, timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:

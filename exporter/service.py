@@ -27,7 +27,7 @@ from exporter.web.server import WebServer
 from exporter.web.sources import Dependency, Readiness, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from exporter.bridge.client import BridgeClient
     from exporter.buckets.observation import Category, View
@@ -46,9 +46,9 @@ END_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that has started: the address it listens on, and what it sees."""
+    """A service that has started: the addresses it listens on, and what it sees."""
 
-    address: str
+    addresses: Sequence[str]
     views: Callable[[], Mapping[Ispb, View]]
 
 
@@ -153,8 +153,8 @@ async def run_exporter(
             views=lambda: polling.views,
             readiness=lambda: Readiness(polling.polled_once, _bridge_dependencies(polling.views)),
         )
-        address = await _serve(settings, sources, stack)
-        await _until_stopped(stop, started, Running(address, sources.views), _await(polling.died))
+        addresses = await _serve(settings, sources, stack)
+        await _until_stopped(stop, started, Running(addresses, sources.views), _await(polling.died))
 
 
 async def run_reconciler(
@@ -179,9 +179,9 @@ async def run_reconciler(
             record=reconciling.record,
             why=reconciling.why,
         )
-        address = await _serve(settings, sources, stack)
+        addresses = await _serve(settings, sources, stack)
         await _until_stopped(
-            stop, started, Running(address, sources.views), reconciling.run(None), on_hangup=reconciling.on_hangup
+            stop, started, Running(addresses, sources.views), reconciling.run(None), on_hangup=reconciling.on_hangup
         )
 
 
@@ -213,11 +213,11 @@ async def run_both(
             record=reconciling.record,
             why=reconciling.why,
         )
-        address = await _serve(settings, sources, stack)
+        addresses = await _serve(settings, sources, stack)
         await _until_stopped(
             stop,
             started,
-            Running(address, sources.views),
+            Running(addresses, sources.views),
             reconciling.run(polling),
             _await(polling.died),
             on_hangup=reconciling.on_hangup,
@@ -258,13 +258,12 @@ def _bridge_dependencies(views: dict[Ispb, View]) -> list[Dependency]:
     return [Dependency("bridge", ok=not down, message=message)]
 
 
-async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> str:
-    """Returns the first address that is listened on."""
+async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> Sequence[str]:
+    """Returns the addresses that are listened on."""
     server = WebServer(create_app(sources, settings.web), settings.web)
     await server.start()
     stack.push_async_callback(server.stop)
-    log.info("listening", extra={"addresses": ", ".join(server.addresses)})
-    return server.addresses[0]
+    return server.addresses
 
 
 async def _await(future: asyncio.Future[None]) -> None:
@@ -289,6 +288,8 @@ async def _until_stopped(
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, stop.set)
         loop.add_signal_handler(signal.SIGHUP, on_hangup or _nothing_to_read_again)
+    # Who reads this may send a signal at once.
+    log.info("listening", extra={"addresses": ", ".join(running.addresses)})
     # What lives for good is not looked at again and again: a full collection would hold the loop up.
     gc.collect()
     gc.freeze()
