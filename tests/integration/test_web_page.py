@@ -221,6 +221,10 @@ async def test_the_figures_at_the_top_lead_to_their_buckets(tmp_path: Path, monk
 
         await tab.evaluate("document.querySelector('.tile a[href*=critical]').click()")
 
+        # The page before may end in the same words: "17 buckets." beside "7 buckets."
+        await tab.until(
+            lambda: tab.evaluate("location.search.includes('critical') && document.readyState === 'complete'")
+        )
         await tab.shows(f"{critical} buckets.")
         assert await tab.evaluate("document.title") == f"({critical}) DICT rate limits"
 
