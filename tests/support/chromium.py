@@ -45,7 +45,14 @@ class Tab:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         await self._call("Emulation.setEmulatedMedia", features=features)
         await self._call("Page.navigate", url=url)
-        await self.until(lambda: self.evaluate("document.readyState === 'complete'"))
+        await self._whole()
+
+    async def follow(self, selector: str) -> None:
+        """Clicks on what leads to another page, and waits until that one is there, to its end."""
+        await self.evaluate("window.isThePageBefore = true")
+        await self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+        await self.until(lambda: self.evaluate("!window.isThePageBefore"))
+        await self._whole()
 
     async def evaluate(self, expression: str) -> Any:
         """Returns the expression's value; None where the page went elsewhere meanwhile, as it may at a click."""
@@ -89,7 +96,12 @@ class Tab:
                 await asyncio.sleep(0.02)
 
     async def shows(self, words: str) -> None:
+        """Waits until the page holds these words, and is there to its end."""
         await self.until(lambda: self.evaluate(f"document.body?.innerText.includes({json.dumps(words)})"))
+        await self._whole()
+
+    async def _whole(self) -> None:
+        await self.until(lambda: self.evaluate("document.readyState === 'complete'"))
 
     async def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._last += 1
