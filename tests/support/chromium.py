@@ -49,8 +49,7 @@ class Tab:
 
     async def follow(self, selector: str) -> None:
         """Clicks on what leads to another page, and waits until that one is there, to its end."""
-        await self.evaluate("window.isThePageBefore = true")
-        await self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+        await self.evaluate(f"window.isThePageBefore = true; document.querySelector({json.dumps(selector)}).click()")
         await self.until(lambda: self.evaluate("!window.isThePageBefore"))
         await self._whole()
 

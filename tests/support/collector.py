@@ -36,9 +36,13 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def traces(self) -> dict[bytes, dict[str, object]]:
+    def traces(self) -> dict[bytes, dict[str, Any]]:
         """Spans by trace and name."""
-        found: dict[bytes, dict[str, object]] = {}
+        found: dict[bytes, dict[str, Any]] = {}
         for span in list(self.spans):
             found.setdefault(span.trace_id, {})[span.name] = span
         return found
+
+    def whole(self, names: set[str]) -> list[dict[str, Any]]:
+        """The traces of which all these spans have come, oldest first."""
+        return [spans for spans in self.traces().values() if names <= set(spans)]
