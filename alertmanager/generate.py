@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.rules import prometheus
+from exporter.rules import export
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +32,11 @@ def generated() -> dict[Path, str]:
     shipped = sorted(RULES.glob("*.yml"))
     patterns = [str(path) for path in shipped]
     names = ", ".join(f"rules/{path.name}" for path in shipped)
-    alerts = prometheus.rule_file(patterns)
-    with_meta = prometheus.custom_resource(prometheus.rule_file(patterns, [META_ALERTS]))
+    alerts = export.rule_file(patterns)
+    with_meta = export.custom_resource(export.rule_file(patterns, [META_ALERTS]))
     return {
-        ALERTS: _HEADER.format(names) + prometheus.written(alerts),
-        PROMETHEUS_RULE: _HEADER.format(f"{names} and alertmanager/{META_ALERTS.name}") + prometheus.written(with_meta),
+        ALERTS: _HEADER.format(names) + export.written(alerts),
+        PROMETHEUS_RULE: _HEADER.format(f"{names} and alertmanager/{META_ALERTS.name}") + export.written(with_meta),
         **{KUBERNETES / "rules" / path.name: path.read_text() for path in shipped},
     }
 

@@ -18,18 +18,19 @@ import psutil
 from benchmarks.figure import Figure
 from benchmarks.processes import RULES, server
 from benchmarks.recording import BEGAN, record
+from exporter.backtest import workers
 from exporter.config import DatabaseSettings, Secret
-from exporter.embedded import start_postgres
-from exporter.history import spreading, whose
-from exporter.history.backtest import Period
-from exporter.rules.loading import load
+from exporter.demo.servers import start_postgres
+from exporter.history.participants import find_participants
+from exporter.history.replay import Period
+from exporter.rules.files.loading import load
 from exporter.store import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from exporter.backtest.backtest import Past
     from exporter.buckets.bucket import Ispb
-    from exporter.history.backtest import Past
 
 HOURS = float(os.environ.get("BENCH_HOURS", "48"))
 PARTICIPANTS = 2
@@ -44,9 +45,9 @@ def run() -> Iterator[Figure]:
 
 
 def _figures(database: DatabaseSettings) -> Iterator[Figure]:
-    participants = asyncio.run(whose.participants(database))
+    participants = asyncio.run(find_participants(database))
     day = Period(BEGAN, BEGAN + timedelta(hours=HOURS))
-    job = spreading.Job(database, ((str(RULES),),), day)
+    job = workers.Job(database, ((str(RULES),),), day)
     yield from _measured(f"{PARTICIPANTS} participants, one process", job, participants, 1)
     yield from _measured(f"{PARTICIPANTS} participants, a process per core", job, participants, None)
     yield from _measured("1 participant, one process", job, participants[:1], 1)
@@ -54,13 +55,13 @@ def _figures(database: DatabaseSettings) -> Iterator[Figure]:
     for hours in (HOURS / 4, HOURS):
         span = Period(BEGAN, BEGAN + timedelta(hours=hours))
         with _peak() as peak:
-            spreading.run(spreading.Job(database, job.rule_files, span), participants[:1], _silent, processes=1)
+            workers.run(workers.Job(database, job.rule_files, span), participants[:1], _silent, processes=1)
         yield Figure(f"memory for {hours:g} hours, peak (USS)", peak[0] / 1e6, "MB")
 
 
-def _measured(name: str, job: spreading.Job, participants: Sequence[Ispb], processes: int | None) -> Iterator[Figure]:
+def _measured(name: str, job: workers.Job, participants: Sequence[Ispb], processes: int | None) -> Iterator[Figure]:
     started = time.perf_counter()
-    pasts: list[Past] = spreading.run(job, participants, _silent, processes=processes)
+    pasts: list[Past] = workers.run(job, participants, _silent, processes=processes)
     taken = time.perf_counter() - started
     yield Figure(f"{name}: bucket observations", sum(past.observations for past in pasts) / taken, "per s")
     yield Figure(f"{name}: polls", sum(past.polls for past in pasts) / taken, "per s")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from benchmarks.figure import Figure
 from exporter.config import RulesSettings
 from exporter.metrics import Metrics
-from exporter.reload import RulesInForce
-from exporter.rules import checking
+from exporter.reconciler.rules_in_force import RulesInForce
+from exporter.rules.lint import linter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _check_seconds(file: Path) -> float:
     taken = []
     for _ in range(3):
         started = time.perf_counter()
-        checking.check([str(file)])
+        linter.check([str(file)])
         taken.append(time.perf_counter() - started)
     return min(taken)
 

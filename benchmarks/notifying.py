@@ -28,7 +28,7 @@ import psycopg
 
 from benchmarks.figure import Figure
 from benchmarks.processes import RULES, free_address, listens, program, server, wait_until
-from exporter.embedded import start_postgres
+from exporter.demo.servers import start_postgres
 from exporter.simulator.world import ispbs
 from exporter.store import migrations
 

@@ -23,7 +23,7 @@ RULES = ROOT / "rules" / "dict-rate-limit.yml"
 
 @contextmanager
 def server(start: Callable[[Path, AsyncExitStack], Awaitable[str]]) -> Iterator[str]:
-    """Yields the address of what ``start`` (of `exporter.embedded`) starts; it ends, and its data goes, afterwards."""
+    """Yields the address of what ``start`` (of `exporter.demo.servers`) starts; then ends it and deletes its data."""
     stack = AsyncExitStack()
     with TemporaryDirectory(prefix="dict-rate-limit-bench-") as folder:
         try:

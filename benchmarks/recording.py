@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from exporter.bridge.client import Fetched
+from exporter.clock import Clock
 from exporter.config import PollSettings
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
-from exporter.poller import Clock, Poller
-from exporter.reconciler import BATCH_POLLS, Followed, decide
+from exporter.poller.poller import Poller
+from exporter.reconciler.decide import Followed, decide
+from exporter.reconciler.loop import BATCH_POLLS
 from exporter.simulator import scenario
 from exporter.simulator.world import World, ispbs
 from exporter.store.database import Database

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.figure import Figure
 from benchmarks.processes import RULES, free_address, listens, program, server, wait_until
-from exporter.embedded import start_broker, start_postgres
+from exporter.demo.servers import start_broker, start_postgres
 from exporter.simulator.world import ispbs
 from exporter.store import migrations
 

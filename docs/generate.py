@@ -18,8 +18,9 @@ import msgspec
 
 from docs import manual
 from docs.manual import context_of, walked
-from exporter.cli import cli
-from exporter.config import ENVIRONMENT_PREFIX, Duration, Secret, keys
+from exporter.cli.main import cli
+from exporter.config import ENVIRONMENT_PREFIX, Secret, keys
+from exporter.durations import Duration
 from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES
 from exporter.metrics.program import ProgramMetrics
 

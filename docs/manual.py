@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from exporter.cli import cli
+from exporter.cli.main import cli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

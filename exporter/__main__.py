@@ -13,7 +13,7 @@ def main() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from exporter.cli import main as run
+    from exporter.cli.main import main as run
 
     run()
 

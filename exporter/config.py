@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from exporter import files, yaml_text
+from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError
 from exporter.structures import Reader, nearest, stands
 from exporter.watched_files import WatchedFiles
@@ -38,45 +39,7 @@ MOST_CHARACTERS: Final = 10_000
 _USER_INFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 _SECRET_PARAMETER: Final = re.compile(r"(?i)([?&][\w.-]*(?:token|password|secret|key|signature)[\w.-]*=)[^&#\s]+")
 
-_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
-_DURATION: Final = re.compile(
-    r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?",
-    re.ASCII,
-)
 _LABEL_NAME: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
-_LONGEST_SECONDS: Final = 2**63 / 10**9
-"""What Go counts in 64 bits of nanoseconds: 292 years."""
-
-
-class DurationOutOfRange(ValueError):
-    """A duration is too long for Prometheus."""
-
-
-def parse_duration(text: str) -> float:
-    """Returns seconds of a duration in Prometheus' notation, such as ``1h30m``. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if text == "0":
-        return 0.0
-    if not text or match is None:
-        raise ValueError(f"{text!r} is not a duration; write it as 15s, 5m or 1h30m")
-    units = ("y", "w", "d", "h", "m", "s", "ms")
-    seconds = sum(float(n) * _UNITS[unit] for n, unit in zip(match.groups(), units, strict=True) if n)
-    if seconds >= _LONGEST_SECONDS:
-        raise DurationOutOfRange(f"{text!r} is too long a duration; the longest is 292y")
-    return seconds
-
-
-class Duration(float):
-    """Seconds, written as in Prometheus."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        left, text = round(self * 1000), ""
-        for unit in ("d", "h", "m", "s", "ms"):
-            count, left = divmod(left, round(_UNITS[unit] * 1000))
-            text += f"{count}{unit}" if count else ""
-        return text or "0s"
 
 
 class Secret(str):

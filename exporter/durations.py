@@ -1,18 +1,72 @@
-"""Durations as people read them."""
+"""Durations: as Prometheus writes them, and as people read them."""
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Final
 
-_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_UNITS: Final = {"y": 31536000, "w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_DURATION: Final = re.compile("".join(rf"(?:(\d+){unit})?" for unit in _UNITS), re.ASCII)
+_LONGEST_SECONDS: Final = 2**63 / 10**9
+"""What Go counts in 64 bits of nanoseconds: 292 years."""
+
+_IN_WORDS: Final = {"d": "d", "h": "h", "m": "min", "s": "s"}
+
+
+class DurationOutOfRange(ValueError):
+    """A duration is too long for Prometheus."""
+
+
+def parse_duration(text: str) -> float:
+    """Returns seconds of a duration in Prometheus' notation, such as ``1h30m``. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if text == "0":
+        return 0.0
+    if not text or match is None:
+        raise ValueError(f"{text!r} is not a duration; write it as 15s, 5m or 1h30m")
+    seconds = sum(float(n) * size for n, size in zip(match.groups(), _UNITS.values(), strict=True) if n)
+    if seconds >= _LONGEST_SECONDS:
+        raise DurationOutOfRange(f"{text!r} is too long a duration; the longest is 292y")
+    return seconds
+
+
+class Duration(float):
+    """Seconds, written as in Prometheus: exact to the millisecond."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        left, text = round(self * 1000), ""
+        for unit in ("d", "h", "m", "s", "ms"):
+            count, left = divmod(left, round(_UNITS[unit] * 1000))
+            text += f"{count}{unit}" if count else ""
+        return text or "0s"
+
+
+def short(seconds: float) -> str:
+    """Returns whole seconds in their two largest units: ``3d2h``, ``12m30s``, ``33s``, and ``never`` for infinity."""
+    return "".join(f"{count}{unit}" for count, unit in _largest_units(seconds)) or "never"
+
+
+def spaced(seconds: float) -> str:
+    """Returns the same with a space between: ``3d 2h``."""
+    return " ".join(f"{count}{unit}" for count, unit in _largest_units(seconds)) or "never"
 
 
 def in_words(seconds: float) -> str:
-    """Returns whole seconds in the two largest units: ``33 s``, ``10 min 5 s``, ``2 h 4 min``, ``3 d 2 h``."""
+    """Returns whole seconds in their two largest units, for sentences: ``3 d 2 h``, ``10 min 5 s``, ``33 s``."""
+    return " ".join(f"{count} {_IN_WORDS[unit]}" for count, unit in _largest_units(seconds)) or "never"
+
+
+def _largest_units(seconds: float) -> list[tuple[int, str]]:
+    """Returns the largest unit and the one below it, that one only where it is not 0; nothing for infinity."""
+    if math.isinf(seconds):
+        return []
     left = max(round(seconds), 0)
-    for index, (unit, size) in enumerate(_UNITS[:-1]):
-        if left >= size:
-            smaller, smaller_size = _UNITS[index + 1]
-            rest = left % size // smaller_size
-            return f"{left // size} {unit} {rest} {smaller}" if rest else f"{left // size} {unit}"
-    return f"{left} s"
+    units = ("d", "h", "m", "s")
+    largest = next((unit for unit in units if left >= _UNITS[unit]), "s")
+    count, rest = divmod(left, round(_UNITS[largest]))
+    smaller = units[min(units.index(largest) + 1, len(units) - 1)]
+    second = rest // round(_UNITS[smaller])
+    return [(count, largest), *([(second, smaller)] if second else [])]

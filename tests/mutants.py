@@ -33,7 +33,7 @@ TESTS: Final = {
     "exporter/buckets": ["unit/buckets"],
     "exporter/alerts": ["unit/alerts"],
     "exporter/addresses.py": ["unit/test_addresses.py"],
-    "exporter/poller.py": ["unit/test_poller.py"],
+    "exporter/poller/poller.py": ["unit/test_poller.py"],
     "exporter/store/reconciliation.py": ["unit/store/test_reconciliation.py"],
     "exporter/store/lease.py": ["integration/test_lease.py"],
     "exporter/relay": ["unit/relay"],  # not those against a broker: half a minute for each mutant

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
 from exporter.alerts.alert import AlertState
+from exporter.numbers import for_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,7 @@ def event_of(transition: Transition) -> Event:
         "participant": alert.participant,
         "policy": alert.policy,
         "psp_category": transition.category,
-        "value": _number(alert.value),
+        "value": for_json(alert.value),
         "available_tokens": bucket.available_tokens if bucket else None,
         "capacity": bucket.capacity if bucket else None,
         "utilization_percent": bucket.utilization_percent if bucket else None,
@@ -74,15 +75,6 @@ def event_of(transition: Transition) -> Event:
         fingerprint=alert.fingerprint,
         body=body,
     )
-
-
-def _number(value: float) -> float | str:
-    """JSON has no infinities and no NaN: these are told as text, in Prometheus' notation."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return value
 
 
 def _finite(value: float | None) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +11,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from exporter import telemetry
+from exporter.backoff import Backoff
 from exporter.bridge.answer import Defect
-from exporter.bridge.credentials import ChannelSource
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPoliciesResponse
 from exporter.errors import (
     BadAnswer,
@@ -23,6 +22,7 @@ from exporter.errors import (
     BridgeUnavailable,
     ConfigurationError,
 )
+from exporter.grpc_tls import ChannelSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,9 +45,7 @@ REFUSALS: Final = frozenset(
     }
 )
 
-INITIAL_BACKOFF_SECONDS: Final = 0.1
-MAX_BACKOFF_SECONDS: Final = 5.0
-BACKOFF_BASE: Final = 2.0
+BACKOFF: Final = Backoff(first_seconds=0.1, longest_seconds=5.0)
 
 FAILING_SECONDS: Final = 5.0
 """How long a connection may fail before it is made anew, from the name of its target on."""
@@ -63,15 +61,6 @@ class Fetched:
 
     response: GetRateLimitPoliciesResponse
     attempts: int
-
-
-def backoff_seconds(retry: int, jitter: float) -> float:
-    """Returns the seconds to wait before a retry (1 is the first): between half and all of a doubling time.
-
-    ``jitter`` is between 0 and 1: participants that failed together come back spread out.
-    """
-    longest = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * BACKOFF_BASE**retry)
-    return longest * (0.5 + 0.5 * jitter)
 
 
 class BridgeClient:
@@ -105,7 +94,7 @@ class BridgeClient:
                 try:
                     payload = await self._call(request, min(self._timeout_seconds, end - loop.time()))
                 except grpc.aio.AioRpcError as error:
-                    wait_seconds = backoff_seconds(attempts, random.random())  # noqa: S311 - spreads load, no secret
+                    wait_seconds = BACKOFF.seconds(attempts)
                     retried = error.code() in RETRIED and attempts <= retries
                     if retried and loop.time() + wait_seconds < end:
                         log.debug("retrying: %s", _details(error), extra={"participant": participant})

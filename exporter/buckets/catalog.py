@@ -59,6 +59,11 @@ _WRITE: Final = _per_minute(1_200, 36_000)
 _LIST_WITH_ROLE: Final = _per_minute(40, 200)
 _LIST_WITHOUT_ROLE: Final = _per_minute(10, 50)
 
+POLICIES_LIST: Final = PolicyName("POLICIES_LIST")
+"""What a poll costs a token of."""
+
+POLICIES_READ: Final = PolicyName("POLICIES_READ")
+
 POLICIES: Final[dict[PolicyName, Limit | None]] = {
     PolicyName(name): limit
     for name, limit in {
@@ -91,8 +96,8 @@ POLICIES: Final[dict[PolicyName, Limit | None]] = {
         "FRAUD_MARKERS_LIST": _READ,
         "PERSONS_STATISTICS_READ": _per_minute(12_000, 36_000),
         "EVENT_LIST": None,
-        "POLICIES_READ": _per_minute(60, 200),
-        "POLICIES_LIST": _per_minute(6, 20),
+        POLICIES_READ: _per_minute(60, 200),
+        POLICIES_LIST: _per_minute(6, 20),
     }.items()
 }
 """Every policy; None where the size is not published, or depends on category or person type."""

@@ -7,7 +7,7 @@ Exporter, reconciler and history fold the same polls with the same function
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,11 +44,18 @@ class Observation:
     refused: tuple[PolicyName, ...] = ()
 
 
+PARTICIPANT_REMOVED: Final = "PARTICIPANT_REMOVED"
+"""The code of the failure that is written in place of a poll when the configuration no longer names a participant."""
+
+MISSED_INTERVALS: Final = 2.5
+"""So many intervals without a poll are a gap: one that comes late, or twice as late, is not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A poll that gave no observation.
 
-    ``code`` is a gRPC status name, ``BAD_ANSWER``, or ``FEED_LOST``.
+    ``code`` is a gRPC status name, ``BAD_ANSWER``, ``FEED_LOST`` or ``PARTICIPANT_REMOVED``.
     """
 
     code: str

@@ -18,13 +18,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from exporter.buckets.catalog import GIVEN_BACK
+from exporter.buckets.catalog import GIVEN_BACK, POLICIES_LIST
 
 if TYPE_CHECKING:
     from exporter.buckets.bucket import Bucket
-
-OWN_POLICY: Final = "POLICIES_LIST"
-"""Each answer has taken one token of it: that much consumption is known."""
 
 CLOCK_TOLERANCE_SECONDS: Final = 1.0
 """How much later than its response time a state may have been taken."""
@@ -97,7 +94,7 @@ def proof(
         if rise > refill_tokens / 2:
             _narrow(evidence.phase, rise, refill_tokens, began, ended)
         return None
-    if bucket.policy == OWN_POLICY and after < bucket.capacity:
+    if bucket.policy == POLICIES_LIST and after < bucket.capacity:
         rise += 1
     if rise <= 0:
         return _by_steadiness(evidence, bucket, earlier, later)

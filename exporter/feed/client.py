@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from exporter.feed.claims import Claims
     from exporter.feed.inbox import Inbox
+    from exporter.feed.ownership import Claims
 
     Call = grpc.aio.StreamStreamCall[Message, feed_pb2.FromExporter]
 

@@ -10,10 +10,10 @@ import grpc
 
 from exporter.addresses import grpc_listen_address
 from exporter.alerts.alert import AlertState, Severity
-from exporter.bridge.credentials import server_credentials
 from exporter.errors import ConfigurationError
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import categories_of
+from exporter.grpc_tls import server_credentials
 from exporter.sockets import why_not
 
 if TYPE_CHECKING:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from exporter.buckets.observation import MISSED_INTERVALS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
     from exporter.buckets.observation import Poll
-
-_MISSED: Final = 2.5
-"""So many intervals without a poll are a gap: one that comes late, or twice as late, is not."""
 
 _KEPT: Final = 100
 
@@ -64,7 +63,11 @@ class Gaps:
 
     def _note(self, begin: datetime, end: datetime, interval_seconds: float) -> None:
         gap = Gap(max(begin, self.since), end)
-        if end <= self.since or (end - begin).total_seconds() <= _MISSED * interval_seconds or gap.seconds <= 0:
+        if (
+            end <= self.since
+            or (end - begin).total_seconds() <= MISSED_INTERVALS * interval_seconds
+            or gap.seconds <= 0
+        ):
             return
         self.count += 1
         self.seconds = round(self.seconds + gap.seconds, 6)

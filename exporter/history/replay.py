@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import Evaluation, by_fingerprint
 from exporter.alerts.lifecycle import evaluate, remove_participant
-from exporter.buckets.observation import Failure, view_after
+from exporter.buckets.observation import PARTICIPANT_REMOVED, Failure, view_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +16,19 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert, Fingerprint, Rule
     from exporter.buckets.observation import Poll, View
 
-REMOVED: Final = "PARTICIPANT_REMOVED"
-"""The failure that the reconciler writes in place of a poll when the configuration no longer names a participant."""
+_WARM_UP: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """``since`` up to, not including, ``until`` (UTC)."""
+
+    since: datetime
+    until: datetime
+
+    @property
+    def seconds(self) -> float:
+        return (self.until - self.since).total_seconds()
 
 
 class Replay:
@@ -38,9 +51,15 @@ class Replay:
     def step_to(self, view: View) -> Evaluation:
         """The same, with the view after the poll, where several replays share it."""
         self.view = view
-        if isinstance(view.poll.result, Failure) and view.poll.result.code == REMOVED:
+        if isinstance(view.poll.result, Failure) and view.poll.result.code == PARTICIPANT_REMOVED:
             evaluation = Evaluation({}, remove_participant(self.alerts, view.at))
         else:
             evaluation = evaluate(self._rules, view, self.alerts)
         self.alerts = evaluation.alerts
         return evaluation
+
+
+def warm_up(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
+    """Returns how long before a period to begin, so that ``for`` and ``keep_firing_for`` stand where they stood."""
+    longest = max((r.for_seconds + r.keep_firing_for_seconds for rules in rule_sets for r in rules), default=0.0)
+    return max(_WARM_UP, timedelta(seconds=2 * longest))

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import AlertState
+from exporter.clock import with_local_time
 from exporter.durations import in_words
-from exporter.times import with_local_time
 
 if TYPE_CHECKING:
     from datetime import tzinfo

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from exporter.backoff import Backoff
 from exporter.errors import AlertmanagerUnavailable, AlertsRefused
 from exporter.notifier.client import Client
 
@@ -33,6 +33,8 @@ VALID_INTERVALS: Final = 4
 
 HELD_SECONDS: Final = 86_400.0
 """For so long an alert fires, without being told again, that was told last while the database was away."""
+
+BACKOFF: Final = Backoff(first_seconds=0.25, longest_seconds=5.0)
 
 NO_LEASE_SECONDS: Final = 0.2
 """How often who may not send looks whether it may."""
@@ -163,7 +165,7 @@ class Target:
             # One that refuses everything is not asked without a pause.
             self._failures = 0 if taken or not batch else self._failures + 1
         if self._failures:
-            wait_seconds = backoff_seconds(self._failures, random.random())  # noqa: S311 - not a secret
+            wait_seconds = BACKOFF.seconds(self._failures)
             await asyncio.sleep(min(wait_seconds, self._resend_seconds))
 
     async def _tell(self, batch: Sequence[Notice]) -> int:
@@ -242,8 +244,3 @@ class Target:
 
 
 _WITHOUT_LEASE: Final = "nothing is sent: the database is away, and the lease has ended"
-
-
-def backoff_seconds(failures: int, chance: float) -> float:
-    """Returns how long to wait after so many failures in a row: at most 5 s, half of it by ``chance`` (0 to 1)."""
-    return float(min(5.0, 0.25 * 2.0 ** min(failures, 10)) * (0.5 + 0.5 * chance))

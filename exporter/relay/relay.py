@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from exporter import telemetry
+from exporter.backoff import Backoff
 from exporter.config import without_secrets
 from exporter.errors import (
     BrokerUnavailable,
@@ -20,7 +20,7 @@ from exporter.errors import (
     LeaseLost,
 )
 from exporter.relay.producer import NoReceipt, connected
-from exporter.relay.suspects import Suspects
+from exporter.relay.quarantine import Suspects
 from exporter.store import outbox
 from exporter.store.outbox import Outcome, Refused
 
@@ -47,6 +47,8 @@ LAST_RECEIPT_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 1.0
 """How long a relay that is cancelled waits for the event in flight, and for the database."""
 
+BACKOFF: Final = Backoff(first_seconds=0.5, longest_seconds=10.0)
+
 REFUSALS: Final = 3
 """How often the broker may refuse an event while it takes others, before it is never sent again."""
 
@@ -66,6 +68,7 @@ class Relay:
         wake: asyncio.Event,
         fence: Fence,
         outage: telemetry.Outage | None = None,
+        backoff: Backoff = BACKOFF,
     ) -> None:
         self.message: str | None = "not connected yet"
         self._settings = settings
@@ -73,6 +76,7 @@ class Relay:
         self._metrics = metrics
         self._wake = wake
         self._fence = fence
+        self._backoff = backoff
         self._failures = 0
         self._lost_at: float | None = None
         self._outcome = Outcome()
@@ -98,7 +102,7 @@ class Relay:
                         self._outage.noticed(error)
                     elif self._reminder.is_due(str(error)):
                         log.warning("events wait for the database: %s", error)
-                await asyncio.sleep(backoff_seconds(self._failures, random.random()))  # noqa: S311 - not a secret
+                await asyncio.sleep(self._backoff.seconds(self._failures))
         finally:
             with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS):
@@ -274,8 +278,3 @@ class Relay:
             log.info("connected to the broker", extra={"topic": self._settings.topic})
         self.message = None
         self._metrics.broker_up.set(1)
-
-
-def backoff_seconds(failures: int, chance: float) -> float:
-    """Returns how long to wait after so many failures in a row: at most 10 s, half of it by ``chance`` (0 to 1)."""
-    return float(min(10.0, 0.5 * 2.0 ** min(failures, 10)) * (0.5 + 0.5 * chance))

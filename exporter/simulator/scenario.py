@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from exporter import files, yaml_text
-from exporter.buckets.bucket import PolicyName
-from exporter.buckets.catalog import CATEGORIES, POLICIES
-from exporter.config import Duration, parse_duration
+from exporter.buckets.catalog import CATEGORIES, POLICIES, POLICIES_LIST, POLICIES_READ
+from exporter.durations import Duration, parse_duration
 from exporter.errors import SimulatorError
 from exporter.simulator.garbage import KINDS
-from exporter.simulator.tokens import Refill
+from exporter.simulator.token_bucket import Refill
 from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 
-WATCHING: Final = (PolicyName("POLICIES_LIST"), PolicyName("POLICIES_READ"))
+WATCHING: Final = (POLICIES_LIST, POLICIES_READ)
 """Policies that watching itself uses up: ``policies: all`` leaves them to the pollers."""
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]

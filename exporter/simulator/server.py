@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from exporter.addresses import grpc_listen_address
-from exporter.bridge.credentials import server_credentials
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.errors import ConfigurationError
+from exporter.grpc_tls import server_credentials
 from exporter.simulator.scenario import load
 from exporter.simulator.world import Refusal, World, ispbs
 from exporter.sockets import why_not

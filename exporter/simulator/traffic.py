@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from exporter.buckets.bucket import PolicyName
     from exporter.simulator.scenario import Flow
-    from exporter.simulator.tokens import TokenBucket
+    from exporter.simulator.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,19 @@ from exporter.bridge.stubs.rate_limit_pb2 import (
     RateLimitPolicy,
 )
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.catalog import ANTISCAN, CATEGORIES, PERSON_TYPES, POLICIES, USER_POLICIES, Limit
+from exporter.buckets.catalog import (
+    ANTISCAN,
+    CATEGORIES,
+    PERSON_TYPES,
+    POLICIES,
+    POLICIES_LIST,
+    POLICIES_READ,
+    USER_POLICIES,
+    Limit,
+)
 from exporter.simulator.garbage import spoil
 from exporter.simulator.scenario import WATCHING, Garbage, Outage, Slow
-from exporter.simulator.tokens import TokenBucket
+from exporter.simulator.token_bucket import TokenBucket
 from exporter.simulator.traffic import Account, Stream, prices
 
 if TYPE_CHECKING:
@@ -29,8 +38,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from exporter.simulator.scenario import Scenario
-
-POLICIES_LIST, POLICIES_READ = WATCHING
 
 STATISTICS: Final = PolicyName("ENTRIES_STATISTICS_READ")
 BY_CATEGORY: Final = (ANTISCAN, STATISTICS)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exporter.alerts.alert import Alert, AlertState
+from exporter.numbers import for_json, not_finite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -108,10 +109,8 @@ def go_time(at: datetime | None) -> str:
 
 def go_float(value: float) -> str:
     """Returns a float as Prometheus' API writes an alert's value: ``8.5e+01``."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
+    if not math.isfinite(value):
+        return not_finite(value)
     sign, digits, exponent = Decimal(repr(value)).as_tuple()
     text = "".join(map(str, digits)).lstrip("0")
     power = len(text) - 1 + int(exponent) if text else 0
@@ -196,7 +195,7 @@ def _bucket(visible: VisibleBucket) -> dict[str, Any]:
         "utilization_percent": bucket.utilization_percent,
         "consumption_rate_per_minute": observation.consumption_rate_per_minute,
         "recovery_eta_seconds": bucket.recovery_eta_seconds,
-        "exhaustion_projection_seconds": "+Inf" if projection == math.inf else projection,
+        "exhaustion_projection_seconds": for_json(projection),
         "error_404_rate": observation.error_404_rate,
         "observed_at": go_time(visible.observed_at),
     }

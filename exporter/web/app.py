@@ -18,12 +18,12 @@ from starlette.staticfiles import StaticFiles
 
 from exporter.errors import DictRateLimitError
 from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
-from exporter.web.headers import SecurityHeaders
-from exporter.web.history import History
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
-from exporter.web.page import StatusPage
-from exporter.web.past import PastPages
-from exporter.web.status import Asked, evaluation, overdue
+from exporter.web.server.headers import SecurityHeaders
+from exporter.web.status_page.history_pages import PastPages
+from exporter.web.status_page.page import StatusPage
+from exporter.web.status_page.recent import History
+from exporter.web.status_page.status import Asked, evaluation, overdue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -61,7 +61,7 @@ def create_app(sources: Sources, settings: WebSettings) -> ASGIApp:
             Route("/", pages.status),
             Route("/buckets/{participant}/{policy:path}", pages.bucket),
             Route("/alerts", pages.past_alerts),
-            Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+            Mount("/static", StaticFiles(directory=Path(__file__).parent / "status_page" / "static")),
             Route("/metrics", pages.metrics),
             Route("/-/healthy", pages.healthy),
             Route("/-/ready", pages.ready),

@@ -12,25 +12,9 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert
     from exporter.buckets.bucket import Ispb, PolicyName
     from exporter.buckets.observation import View
+    from exporter.health import Readiness
     from exporter.metrics import Metrics
-    from exporter.store.record import Record
-
-
-@dataclass(frozen=True, slots=True)
-class Dependency:
-    """Something outside that this process needs: the Bridge, an exporter's feed, the database, the broker."""
-
-    name: str
-    ok: bool
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether requests should come here, and how the dependencies are."""
-
-    ready: bool
-    dependencies: list[Dependency]
+    from exporter.store.timeline import Record
 
 
 @dataclass(frozen=True, slots=True)

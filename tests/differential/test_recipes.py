@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
-from exporter.rules import checking
-from exporter.rules.testing import run_tests
+from exporter.rules.lint import linter
+from exporter.rules.promtool.runner import run_tests
 from tests.support import promtool
 
 GUIDE = Path(__file__).parents[2] / "docs" / "rules.md"
@@ -37,7 +37,7 @@ def test_the_guide_shows_every_recipe() -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_recipe_has_nothing_to_warn_of(recipes: Path, name: str) -> None:
-    assert checking.check([str(recipes / name)]) == []
+    assert linter.check([str(recipes / name)]) == []
 
 
 @pytest.mark.prometheus

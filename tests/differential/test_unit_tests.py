@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.rules.testing import run_tests
+from exporter.rules.promtool.runner import run_tests
 from tests.support import promtool
 
 if TYPE_CHECKING:

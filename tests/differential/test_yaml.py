@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.rules.loading import attempt
-from exporter.rules.testing import run_tests
+from exporter.rules.files.loading import attempt
+from exporter.rules.promtool.runner import run_tests
 from tests.support import promtool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from exporter.rules.testing import TestResult
+    from exporter.rules.promtool.runner import TestResult
     from tests.support.promtool import Verdict
 
 CASES = 400

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from alertmanager.generate import ALERTS, META_ALERTS, RULES, generated
-from exporter.rules.prometheus import figures
+from exporter.rules.export import figures
 from tests.support.program import ROOT, Bridge, Program, wait_until
 from tests.support.prometheus import Alertmanager, Prometheus, run, servers
 from tests.support.releases import RELEASES, binary

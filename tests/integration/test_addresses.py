@@ -14,7 +14,7 @@ import pytest
 
 from exporter import telemetry
 from exporter.addresses import check_grpc_target, check_otlp_endpoint, check_pulsar_url, grpc_listen_address
-from exporter.bridge.credentials import CHANNEL_OPTIONS
+from exporter.grpc_tls import CHANNEL_OPTIONS
 from exporter.relay.producer import silent
 from tests.support.bridge import GOOD
 from tests.support.certificates import Authority

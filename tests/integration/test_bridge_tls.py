@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from exporter import watched_files
-from exporter.bridge.credentials import server_credentials
 from exporter.config import TlsSettings
 from exporter.errors import BridgeUnavailable
+from exporter.grpc_tls import server_credentials
 from tests.support.bridge import GOOD, bridge, client, good
 from tests.support.builders import PARTICIPANT
 from tests.support.certificates import Authority

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli import cli
+from exporter.cli.main import cli
 from tests.support.ports import free_port
 from tests.support.program import ROOT, RULES
 from tests.support.script import environment, script
@@ -68,7 +68,7 @@ def test_a_reader_that_has_left_is_no_news(command, arguments) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("imported", ["click.core", "exporter.config", "exporter.history_commands"])
+@pytest.mark.parametrize("imported", ["click.core", "exporter.config", "exporter.cli.history"])
 @pytest.mark.parametrize("arguments", [("run",), ("alerts",), ("config", "check"), ("demo",)], ids=" ".join)
 def test_ctrl_c_while_it_is_being_loaded_ends_it_at_once_and_quietly(command, arguments, imported) -> None:
     with subprocess.Popen(

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from exporter.embedded import reachable, start_postgres
+from exporter.demo.servers import reachable, start_postgres
 from tests.support.postgres import bin_directory
 
 

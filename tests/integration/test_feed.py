@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from exporter.bridge.credentials import ChannelSource
 from exporter.buckets.observation import Failure, view_after
-from exporter.config import DatabaseSettings, Duration, FeedSettings, Secret, TlsSettings
+from exporter.config import DatabaseSettings, FeedSettings, Secret, TlsSettings
+from exporter.durations import Duration
 from exporter.feed.backlog import Backlog
-from exporter.feed.claims import Claims
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox, Report
+from exporter.feed.ownership import Claims
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_message
+from exporter.grpc_tls import ChannelSource
 from exporter.metrics import Metrics
-from exporter.reconciler import Reconciler, series_of
-from exporter.rules import loading
+from exporter.reconciler.loop import Reconciler, series_of
+from exporter.rules.files import loading
 from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.writer import Writer

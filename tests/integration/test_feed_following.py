@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import Severity, Transition
-from exporter.bridge.credentials import ChannelSource
 from exporter.config import FeedSettings, TlsSettings
 from exporter.feed.backlog import Backlog
-from exporter.feed.claims import Claims
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox, Report
+from exporter.feed.ownership import Claims
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
+from exporter.grpc_tls import ChannelSource
 from tests.support.builders import alert, at, bucket, poll
 from tests.support.certificates import Authority
 from tests.support.conditions import until

@@ -15,11 +15,13 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from exporter.cli import cli
+from exporter.backtest import workers
+from exporter.backtest.backtest import backtest
+from exporter.cli.main import cli
 from exporter.config import DatabaseSettings, Secret
 from exporter.errors import DictRateLimitError
-from exporter.history import spreading, whose
-from exporter.history.backtest import Period, backtest
+from exporter.history.participants import find_participants
+from exporter.history.replay import Period
 from tests.support.builders import PARTICIPANT, START, at, failed, poll
 from tests.support.program import RULES, wait_until
 from tests.support.recorded import RULE_SET, SIX_HOURS_SECONDS, reader, recorder
@@ -29,7 +31,7 @@ from tests.support.simulated import BEGAN, Simulation
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from exporter.history.backtest import Past
+    from exporter.backtest.backtest import Past
 
 # Measured, hours of history take twice as long.
 pytestmark = [pytest.mark.postgres, pytest.mark.no_cover]
@@ -68,14 +70,14 @@ async def shown(dsn: str, *arguments: str) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def job_of(dsn: str, *files: str) -> spreading.Job:
+def job_of(dsn: str, *files: str) -> workers.Job:
     """Each file is one set of rules."""
-    return spreading.Job(DatabaseSettings(dsn=Secret(dsn)), tuple((file,) for file in files), SIX_HOURS)
+    return workers.Job(DatabaseSettings(dsn=Secret(dsn)), tuple((file,) for file in files), SIX_HOURS)
 
 
-async def spread(job: spreading.Job, participants, told=lambda *_: None, *, processes: int) -> list[Past]:
+async def spread(job: workers.Job, participants, told=lambda *_: None, *, processes: int) -> list[Past]:
     """Beside the test's own event loop."""
-    return await asyncio.to_thread(spreading.run, job, participants, told, processes=processes)
+    return await asyncio.to_thread(workers.run, job, participants, told, processes=processes)
 
 
 @pytest.mark.parametrize("scenario", ["outage", "slow", "category-change"])
@@ -118,10 +120,10 @@ async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(recor
 
 @pytest.mark.parametrize("participants", [1, 2])
 async def test_several_processes_find_what_one_finds(recorded, tmp_path, monkeypatch, participants):
-    monkeypatch.setattr("exporter.history.pieces._LEADS", 1)  # so that six hours are cut
+    monkeypatch.setattr("exporter.backtest.time_chunks._LEADS", 1)  # so that six hours are cut
     dsn = (await recorded("outage", participants=participants)).dsn
     job = job_of(dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)))
-    found = await whose.participants(job.database)
+    found = await find_participants(job.database)
     told: list[float] = []
 
     alone = await spread(job, found, processes=1)
@@ -133,12 +135,12 @@ async def test_several_processes_find_what_one_finds(recorded, tmp_path, monkeyp
 
 
 async def test_what_a_piece_of_the_period_cannot_know_it_is_told(database_dsn, tmp_path, monkeypatch):
-    monkeypatch.setattr("exporter.history.pieces._LEADS", 1)
+    monkeypatch.setattr("exporter.backtest.time_chunks._LEADS", 1)
     minutes = [poll(seconds=60.0 * n, interval_seconds=60.0, sequence=n + 1) for n in range(360) if not 200 < n < 210]
     minutes[30] = failed(30 * 60.0, interval_seconds=60.0, sequence=31)
     async with recorder(database_dsn, RULE_SET) as past:
         await past.take(minutes)
-    job = spreading.Job(
+    job = workers.Job(
         DatabaseSettings(dsn=Secret(database_dsn)),
         ((rule_file(tmp_path, LATCH),),),
         Period(START, START + timedelta(hours=6)),
@@ -254,7 +256,7 @@ async def test_the_report_is_beside_another_rule_file(recorded, tmp_path):
 
 async def test_only_one_participant(recorded):
     dsn = (await recorded("outage", participants=2)).dsn
-    wanted = (await whose.participants(DatabaseSettings(dsn=Secret(dsn))))[1]
+    wanted = (await find_participants(DatabaseSettings(dsn=Secret(dsn))))[1]
 
     report = await shown(dsn, str(RULES), "--participant", wanted)
 
@@ -287,7 +289,7 @@ async def test_a_participant_without_history_is_said(recorded):
     dsn = (await recorded("steady")).dsn
 
     with pytest.raises(DictRateLimitError, match="no poll of participant 99999999"):
-        await whose.participants(DatabaseSettings(dsn=Secret(dsn)), ["99999999"])
+        await find_participants(DatabaseSettings(dsn=Secret(dsn)), ["99999999"])
 
 
 async def test_a_rule_that_fails_is_told_with_its_polls(recorded, tmp_path):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from exporter.cli import cli
-from exporter.rules.testing import run_tests
+from exporter.cli.main import cli
+from exporter.rules.promtool.runner import run_tests
 from tests.support import promtool
 from tests.support.program import RULES
 from tests.support.recorded import RULE_SET, recorder

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from exporter.cli import cli
-from exporter.rules import loading
+from exporter.cli.main import cli
+from exporter.rules.files import loading
 from tests.support.builders import POLICY, at, bucket, failed, observed, poll
 from tests.support.recorded import recorder
 from tests.support.rules import rule_file

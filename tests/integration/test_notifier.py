@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.config import (
-    AlertmanagerSettings,
-    BasicAuthSettings,
-    Duration,
-    Secret,
-    Settings,
-    TlsSettings,
-    load_settings,
-)
+from exporter.config import AlertmanagerSettings, BasicAuthSettings, Secret, Settings, TlsSettings, load_settings
+from exporter.durations import Duration
 from exporter.errors import DatabaseUnavailable
 from exporter.metrics import Metrics
 from exporter.notifier import Notifier

@@ -13,10 +13,11 @@ import psycopg
 import pytest
 
 from exporter.buckets.observation import Category, Observation
-from exporter.config import DatabaseSettings, Duration, RulesSettings, Secret, Settings
-from exporter.leadership import Standing
+from exporter.config import DatabaseSettings, RulesSettings, Secret, Settings
+from exporter.durations import Duration
 from exporter.metrics import Metrics
-from exporter.reconciling import Reconciling
+from exporter.reconciler.assembly import Reconciling
+from exporter.reconciler.leadership import Standing
 from exporter.store import migrations
 from tests.support import truth
 from tests.support.builders import bucket, poll
@@ -42,7 +43,7 @@ def low_now(ahead_seconds: float = 0, tokens: int = 100) -> Poll:
 
 
 async def test_who_no_longer_leads_shows_nothing_of_what_was(monkeypatch, database_dsn, superuser_dsn) -> None:
-    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 0.05)
     settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
     metrics = Metrics()
     async with AsyncExitStack() as stack:
@@ -118,7 +119,7 @@ async def leading(dsn: str) -> AsyncIterator[tuple[Reconciling, LocalFeed]]:
 async def test_a_lease_that_the_database_lost_makes_the_leader_give_it_again_what_it_lost(
     monkeypatch, outage_postgres, tmp_path
 ) -> None:
-    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 0.05)
     dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
     outage_postgres.stop("fast")
     outage_postgres.put_away(copy)
@@ -141,7 +142,7 @@ async def test_a_lease_that_the_database_lost_makes_the_leader_give_it_again_wha
 async def test_a_commit_that_the_database_lost_between_two_renewals_is_made_again(
     monkeypatch, outage_postgres, tmp_path, caplog
 ) -> None:
-    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 3600)
+    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 3600)
     dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
     one, two, three = (replace(low_now(seconds), sequence=number) for number, seconds in ((1, 0), (2, 1), (3, 2)))
 
@@ -250,7 +251,7 @@ BREAKS = [
 async def test_whatever_is_taken_from_a_leader_is_told_and_waited_for(
     monkeypatch, database_dsn, superuser_dsn, caplog, breaks, mends, said
 ) -> None:
-    monkeypatch.setattr("exporter.leadership.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 0.05)
     async with leading(database_dsn) as (_, feed):
         with psycopg.connect(superuser_dsn, autocommit=True) as connection:
             # In a thread: the reconciler may hold what these wait for.

@@ -11,8 +11,8 @@ import pytest
 from exporter.alerts.alert import Reason, Severity
 from exporter.buckets.bucket import PolicyName
 from exporter.errors import DatabaseUnavailable, QueryTooSlow
-from exporter.store import record as module
-from exporter.store.record import ORDERS, Record, Step, Wanted
+from exporter.store import timeline as module
+from exporter.store.timeline import ORDERS, Record, Step, Wanted
 from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, failed, observed, poll
 from tests.support.stored import HEARTBEAT_SECONDS, Store, connected, reconciled, stored
 

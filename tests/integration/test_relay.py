@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from exporter import telemetry
-from exporter.config import Duration
+from exporter.durations import Duration
 from exporter.errors import ConfigurationError, LeaseLost
-from exporter.relay import relay, suspects
+from exporter.relay import quarantine, relay
 from exporter.store.lease import Lease
 from exporter.store.outbox import Outbox, Outcome
 from tests.support.conditions import until
@@ -304,7 +304,7 @@ async def test_an_event_that_was_put_aside_can_be_sent_again(stage: Stage, broke
 async def test_an_event_that_the_topic_forbids_does_not_block_the_rest(
     stage: Stage, pulsar_server: PulsarServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suspects, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(quarantine, "PATIENCE_SECONDS", 0.5)
     topic = pulsar_server.topic()
     async with stage.relaying(pulsar_server.url, topic) as relay:
         await until(lambda: relay.message is None)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter import watched_files
-from exporter.config import Duration, PulsarTlsSettings, Secret, SecretFile
+from exporter.config import PulsarTlsSettings, Secret, SecretFile
+from exporter.durations import Duration
 from exporter.relay import relay
 from tests.support.conditions import until
 from tests.support.guarded import Guarded, guarded_pulsar, signed_token

@@ -14,11 +14,12 @@ import uvloop
 
 from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
+from exporter.health import Readiness
 from exporter.metrics import Metrics
-from exporter.web import connection
 from exporter.web.app import create_app
-from exporter.web.server import WebServer
-from exporter.web.sources import Readiness, Sources
+from exporter.web.server import connection
+from exporter.web.server.server import WebServer
+from exporter.web.sources import Sources
 from tests.support import conditions
 from tests.support.builders import bucket, poll, view
 
@@ -223,7 +224,7 @@ async def test_what_is_not_http_is_refused():
 
 
 async def test_beyond_the_limit_of_connections_the_longest_waiting_goes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("exporter.web.server.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("exporter.web.server.server.MAX_CONNECTIONS", 3)
     async with serving() as server:
         silent = []
         for number in range(3):
@@ -240,7 +241,7 @@ async def test_beyond_the_limit_of_connections_the_longest_waiting_goes(monkeypa
 
 
 async def test_clients_that_read_nothing_do_not_take_all_connections(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("exporter.web.server.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("exporter.web.server.server.MAX_CONNECTIONS", 3)
     async with serving(app_of(big_metrics(1000))) as server:
         deaf = []
         for number in range(1, 6):
@@ -310,7 +311,7 @@ async def test_stopping_lets_a_response_end():
 
 
 async def test_stopping_gives_a_response_that_does_not_end_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("exporter.web.server.STOP_SECONDS", 0.05)
+    monkeypatch.setattr("exporter.web.server.server.STOP_SECONDS", 0.05)
     asked, over = asyncio.Event(), asyncio.Event()
 
     async def stuck_app(scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -11,11 +11,12 @@ import pytest
 
 from exporter.alerts.alert import AlertState
 from exporter.config import WebSettings
+from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
-from exporter.web import page as module
 from exporter.web.app import create_app
-from exporter.web.server import WebServer
-from exporter.web.sources import Dependency, Readiness, RuleGroupStatus, RuleStatus, Sources
+from exporter.web.server.server import WebServer
+from exporter.web.sources import RuleGroupStatus, RuleStatus, Sources
+from exporter.web.status_page import page as module
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 from tests.support.chromium import CHROMIUM, Tab, browser
 

@@ -17,12 +17,13 @@ import pytest
 
 from exporter.alerts.alert import Severity
 from exporter.config import DatabaseSettings, Secret, WebSettings
+from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.store.database import Database
-from exporter.store.record import Record
+from exporter.store.timeline import Record
 from exporter.web.app import create_app
-from exporter.web.server import WebServer
-from exporter.web.sources import Explained, Readiness, RuleGroupStatus, RuleStatus, Sources
+from exporter.web.server.server import WebServer
+from exporter.web.sources import Explained, RuleGroupStatus, RuleStatus, Sources
 from tests.support.builders import PARTICIPANT, POLICY, START, alert, bucket, failed, observed, poll, view
 from tests.support.chromium import CHROMIUM, Tab, browser
 from tests.support.postgres import hostile

@@ -11,10 +11,11 @@ from urllib.parse import urljoin
 import pytest
 
 from exporter.config import WebSettings
+from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
-from exporter.web.server import WebServer
-from exporter.web.sources import Readiness, Sources
+from exporter.web.server.server import WebServer
+from exporter.web.sources import Sources
 from tests.support.builders import PARTICIPANT, view
 
 if TYPE_CHECKING:

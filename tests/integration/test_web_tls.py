@@ -19,12 +19,13 @@ from starlette.responses import PlainTextResponse
 
 from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
+from exporter.health import Readiness
 from exporter.metrics import Metrics
-from exporter.web import connection
-from exporter.web import server as module
 from exporter.web.app import create_app
-from exporter.web.server import WebServer
-from exporter.web.sources import Readiness, Sources
+from exporter.web.server import connection
+from exporter.web.server import server as module
+from exporter.web.server.server import WebServer
+from exporter.web.sources import Sources
 from tests.support.builders import bucket, poll, view
 from tests.support.certificates import Authority, Pair
 

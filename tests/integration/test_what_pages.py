@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from exporter.cli import cli
+from exporter.cli.main import cli
 from exporter.simulator import scenario as scenarios
 from exporter.simulator.scenario import Outage
 from exporter.simulator.world import World, ispbs

@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from exporter import cli
+from exporter.cli import main as cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from exporter.cli import cli
+from exporter.cli.main import cli
 from exporter.config import ENVIRONMENT_PREFIX, load_settings
 from tests.support.program import ROOT
 

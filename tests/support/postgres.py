@@ -29,7 +29,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from exporter.embedded import reachable
+from exporter.demo.servers import reachable
 from exporter.store import migrations
 from tests.support.ports import free_port
 from tests.support.servers import announce, withdraw

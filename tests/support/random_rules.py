@@ -11,10 +11,10 @@ import yaml
 
 from exporter.alerts.alert import AlertState
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
-from exporter.rules.loading import load
+from exporter.rules.files.loading import load
 from exporter.rules.promql.sources import ALERT_SERIES
-from exporter.rules.promtool.playing import Playback, play
-from exporter.rules.promtool.sequences import input_series
+from exporter.rules.promtool.input_series import input_series
+from exporter.rules.promtool.playback import Playback, play
 from tests.support.random_expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.reconciler import BATCH_POLLS, Followed, decide
-from exporter.rules import loading
+from exporter.reconciler.decide import Followed, decide
+from exporter.reconciler.loop import BATCH_POLLS
+from exporter.rules.files import loading
 from exporter.store import partitions
 from exporter.store.lease import Lease
 from exporter.store.reader import Reader

@@ -16,6 +16,7 @@ import psycopg
 from exporter.config import PulsarSettings
 from exporter.metrics import Metrics
 from exporter.relay import Relay
+from exporter.relay.relay import BACKOFF
 from exporter.store.lease import Lease
 from exporter.store.outbox import Outbox
 from tests.support.conditions import until
@@ -24,6 +25,7 @@ from tests.support.stored import connected
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from exporter.backoff import Backoff
     from exporter.store.lease import Fence
 
 
@@ -63,20 +65,23 @@ class Stage:
         with psycopg.connect(self.dsn) as connection:
             connection.execute("UPDATE dict_rate_limit_lease SET expires_at = '-infinity'")
 
-    def relay(self, url: str | None, topic: str, outbox: Outbox | None = None, **settings: Any) -> Relay:
+    def relay(
+        self, url: str | None, topic: str, outbox: Outbox | None = None, backoff: Backoff = BACKOFF, **settings: Any
+    ) -> Relay:
         return Relay(
             PulsarSettings(service_url=url, topic=topic, **settings),
             outbox or self.outbox,
             metrics=self.metrics,
             wake=self.wake,
             fence=self.fence,
+            backoff=backoff,
         )
 
     @asynccontextmanager
     async def relaying(
-        self, url: str, topic: str, outbox: Outbox | None = None, **settings: Any
+        self, url: str, topic: str, outbox: Outbox | None = None, backoff: Backoff = BACKOFF, **settings: Any
     ) -> AsyncIterator[Relay]:
-        made = self.relay(url, topic, outbox, **settings)
+        made = self.relay(url, topic, outbox, backoff, **settings)
         async with running(made):
             yield made
 

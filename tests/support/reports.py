@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from exporter.history.backtest import Failing, Outcome, Past, Period
+from exporter.backtest.backtest import Failing, Outcome, Past
+from exporter.backtest.report import Report, report
 from exporter.history.episodes import Episode
-from exporter.history.report import Report, report
+from exporter.history.replay import Period
 from tests.support.builders import PARTICIPANT, START, alert, at
 from tests.support.stored import resolved
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from exporter.rules.loading import load
+from exporter.rules.files.loading import load
 from exporter.rules.promql.expression import ExpressionRefused, compile_expression
 from exporter.rules.promql.series import shown
 from exporter.rules.promql.sources import LatestSource, Moment
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from exporter.alerts.alert import Alert
     from exporter.buckets.observation import View
-    from exporter.rules.loading import RuleSet
+    from exporter.rules.files.loading import RuleSet
     from exporter.rules.promql.series import Vector
     from exporter.rules.rule import CompiledRule
 

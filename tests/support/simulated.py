@@ -10,11 +10,13 @@ from google.protobuf.message import DecodeError
 
 from exporter.bridge.client import Fetched
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
-from exporter.config import Duration, PollSettings
+from exporter.clock import Clock
+from exporter.config import PollSettings
+from exporter.durations import Duration
 from exporter.errors import BridgeBudgetExhausted, BridgeError, BridgeUnavailable
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
-from exporter.poller import Clock, Poller
+from exporter.poller.poller import Poller
 from exporter.simulator import scenario as scenarios
 from exporter.simulator.world import Refusal, World, ispbs
 

@@ -16,7 +16,7 @@ import psycopg
 
 from exporter.alerts.event import event_of
 from exporter.history import Replay
-from exporter.rules import loading
+from exporter.rules.files import loading
 from exporter.store.reader import Reader
 from tests.support.program import RULES
 from tests.support.stored import connected

@@ -12,16 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import watched_files
-from exporter.config import (
-    Duration,
-    Secret,
-    json_schema,
-    keys,
-    load_settings,
-    masked,
-    parse_duration,
-    without_secrets,
-)
+from exporter.config import Secret, json_schema, keys, load_settings, masked, without_secrets
+from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]

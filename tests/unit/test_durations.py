@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from exporter.durations import in_words
+from exporter.durations import in_words, short
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,20 @@ from exporter.durations import in_words
 )
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
     assert in_words(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.25, "0s"),
+        (59.6, "1m"),
+        (60, "1m"),
+        (3661, "1h1m"),
+        (86_400 * 3 + 60, "3d"),
+        (90_000, "1d1h"),
+        (math.inf, "never"),
+    ],
+)
+def test_a_short_duration_has_their_two_largest_units(seconds, text):
+    assert short(seconds) == text

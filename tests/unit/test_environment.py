@@ -65,7 +65,7 @@ def test_the_documents_name_every_variable_that_the_code_names() -> None:
 
 
 def test_no_library_is_imported_before_its_variables_are_dealt_with() -> None:
-    asked = "import sys, exporter.cli; print([name for name in sys.argv[1:] if name in sys.modules])"
+    asked = "import sys, exporter.cli.main; print([name for name in sys.argv[1:] if name in sys.modules])"
 
     done = subprocess.run(
         [sys.executable, "-c", asked, *LIBRARIES], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, timeout=60
@@ -74,7 +74,7 @@ def test_no_library_is_imported_before_its_variables_are_dealt_with() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("entry", [["-m", "exporter"], ["-c", "from exporter.cli import main; main()"]])
+@pytest.mark.parametrize("entry", [["-m", "exporter"], ["-c", "from exporter.cli.main import main; main()"]])
 def test_both_entries_refuse_python_without_texts(entry) -> None:
     done = subprocess.run(
         [sys.executable, "-OO", *entry, "config", "schema"],

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import promql_parser as promql
 
-from exporter.rules.promql import aggregation, arithmetic, elementwise, functions, matching, refusals
-from exporter.rules.promql.matching import Cardinality, Match
+from exporter.rules.promql import aggregation, arithmetic, elementwise, functions, unsupported, vector_matching
 from exporter.rules.promql.nodes import Instant, Node, Scalar, combined
-from exporter.rules.promql.selecting import AlertNames, Matcher, select
+from exporter.rules.promql.selectors import AlertNames, Matcher, select
 from exporter.rules.promql.series import METRIC_NAME, grouping
+from exporter.rules.promql.vector_matching import Cardinality, Match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ _CARDINALITIES: Final = {
     int(promql.VectorMatchCardinality.OneToMany): Cardinality.ONE_TO_MANY,
 }
 _UNSUPPORTED: Final = {
-    promql.MatrixSelector: f"a range selector is not supported: {refusals.PRESENT}",
+    promql.MatrixSelector: f"a range selector is not supported: {unsupported.PRESENT}",
     promql.SubqueryExpr: "a subquery is not supported: rules see the present only",
     promql.StringLiteral: "a string is not supported here",
 }
@@ -125,7 +125,7 @@ class Compiler:
         operator = str(tree.op)
         over = self._vector(tree.expr)
         if operator not in aggregation.AGGREGATIONS:
-            return self._refuse(tree, refusals.of_function(operator))
+            return self._refuse(tree, unsupported.of_function(operator))
         keep = tree.modifier is None or tree.modifier.type == promql.AggModifierType.By
         onto = grouping(frozenset(tree.modifier.labels if tree.modifier is not None else ()), keep=keep)
         if not onto.retains(PARTICIPANT):
@@ -153,7 +153,7 @@ class Compiler:
             return elementwise.plain(lambda moment: read(moment.seconds))
         function = functions.CLOCK.get(name) or functions.ROUNDING.get(name)
         if function is None:
-            return self._refuse(tree, refusals.of_function(name))
+            return self._refuse(tree, unsupported.of_function(name))
         return elementwise.mapped(self._vector(arguments[0]), function)
 
     def binary(self, tree: Any) -> Node:
@@ -194,7 +194,7 @@ class Compiler:
             return _set_operation(operator, left, right, match)
         filters = operator in arithmetic.COMPARISONS and not as_bool
         return Instant(
-            matching.binary_operation(operator, left, right, match, as_bool=as_bool),
+            vector_matching.binary_operation(operator, left, right, match, as_bool=as_bool),
             _names(left, right, match, filters=filters, as_bool=as_bool),
             carries_participant=match.sides(left, right)[0].carries_participant,
             carries_policy=_carries_policy(left, right, match),
@@ -244,7 +244,7 @@ def _set_operation(operator: str, left: Instant, right: Instant, match: Match) -
     union = operator == "or"
     data = left.data if operator == "unless" else combined("any" if union else "all", left.data, right.data)
     return Instant(
-        matching.set_operation(operator, left, right, match),
+        vector_matching.set_operation(operator, left, right, match),
         left.names | right.names if union else left.names,
         carries_participant=left.carries_participant,
         carries_policy=left.carries_policy or (union and right.carries_policy),

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.rules.promql.compiler import PARTICIPANT, POLICY, Compiler, Problem, written
+from exporter.rules.promql.lexer import Misplaced
 from exporter.rules.promql.nodes import Data, Instant, Node, Scalar
-from exporter.rules.promql.parsing import parse
-from exporter.rules.promql.tokens import Misplaced
+from exporter.rules.promql.parser import parse
 
 if TYPE_CHECKING:
-    from exporter.rules.promql.selecting import AlertNames
+    from exporter.rules.promql.selectors import AlertNames
     from exporter.rules.promql.series import Vector
     from exporter.rules.promql.sources import Moment
 

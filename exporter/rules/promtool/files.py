@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from exporter import files
-from exporter.config import parse_duration
-from exporter.rules.documents import MOST_NODES
-from exporter.rules.promtool.sequences import InputSeries, input_series
+from exporter.durations import parse_duration
+from exporter.rules.files.documents import MOST_NODES
+from exporter.rules.promtool.input_series import InputSeries, input_series
 from exporter.yaml_text import (
     Mapping,
     Texts,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
-from exporter.config import DurationOutOfRange, parse_duration
+from exporter.durations import DurationOutOfRange, parse_duration
 from exporter.rules.promql.regexes import compiled
 from exporter.rules.templates import humanize
 from exporter.rules.templates.go_format import formatted, joined, printed, quoted

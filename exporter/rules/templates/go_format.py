@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from exporter.numbers import not_finite
 from exporter.rules.templates.values import type_name
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def quoted(text: str) -> str:
 def shortest(number: float) -> str:
     """Returns the fewest digits that give the number back; 1000000 is 1e+06."""
     if not math.isfinite(number):
-        return _not_finite(number)
+        return not_finite(number)
     sign, digits, exponent = _decimal(number)
     if not -4 <= exponent < 6:
         rest = f".{digits[1:]}" if len(digits) > 1 else ""
@@ -68,7 +69,7 @@ def shortest(number: float) -> str:
 def exponential(number: float) -> str:
     """Returns the fewest digits that give the number back, always with an exponent: 1.5E+00."""
     if not math.isfinite(number):
-        return _not_finite(number)
+        return not_finite(number)
     sign, digits, exponent = _decimal(number)
     rest = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{sign}{digits[0]}{rest}E{exponent:+03d}"
@@ -144,7 +145,7 @@ class _Verb:
 
     def _float(self, number: float) -> str:
         if not math.isfinite(number):
-            text = _not_finite(number)
+            text = not_finite(number)
             return text if number < 0 or (number > 0 and " " not in self.flags) else self._signed(text.lstrip("+"))
         verb = "g" if self.verb == "v" else self.verb
         if verb in "gG" and self.precision is None:
@@ -176,10 +177,6 @@ def _decimal(number: float) -> tuple[str, str, int]:
     if not digits:
         return sign, "0", 0
     return sign, digits.rstrip("0"), int(exponent or 0) + len(digits) - len(part) - 1
-
-
-def _not_finite(number: float) -> str:
-    return "NaN" if math.isnan(number) else "+Inf" if number > 0 else "-Inf"
 
 
 def _quoted(text: str, quote: str, *, only_ascii: bool = False) -> str:

@@ -5,22 +5,13 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from exporter.rules.promql.refusals import nearest
-from exporter.rules.templates import syntax
+from exporter.rules.promql.unsupported import nearest
+from exporter.rules.templates import parser
 from exporter.rules.templates.functions import FUNCTIONS, NEEDS_PROMETHEUS, Function
 from exporter.rules.templates.go_format import printed, unsupported_verb
-from exporter.rules.templates.syntax import (
-    Command,
-    If,
-    Literal,
-    Name,
-    Operand,
-    Part,
-    Pipeline,
-    Reference,
-)
+from exporter.rules.templates.lexer import PREFIX, TemplateRefused
+from exporter.rules.templates.parser import Command, If, Literal, Name, Operand, Part, Pipeline, Reference
 from exporter.rules.templates.values import CallFailed, Value, truth, type_name
-from exporter.rules.templates.words import PREFIX, TemplateRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +32,7 @@ class Template:
         self.text = text
         self._alert = alert
         compiler = _Compiler()
-        parts = syntax.parse(text)
+        parts = parser.parse(text)
         self._parts = [compiler.part(part) for part in parts]
         self._constant = text if all(isinstance(part, str) for part in parts) and "{{" not in text else None
         self.uses_value = compiler.uses_value

@@ -9,9 +9,9 @@ import pytest
 
 from exporter.alerts.alert import Severity, Transition
 from exporter.buckets.observation import Failure
-from exporter.feed.claims import Claims
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox, Report
+from exporter.feed.ownership import Claims
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_message
 from tests.support.builders import PARTICIPANT, alert, at, bucket, poll

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from exporter.alerts.alert import AlertState, Reason, Severity
 from exporter.notifier.notice import Notice, notice_of
-from exporter.notifier.target import Told, backoff_seconds, due
+from exporter.notifier.target import Told, due
 from tests.support.builders import alert, at
 
 
@@ -71,8 +69,3 @@ def test_what_fires_is_told_once_more_when_the_lease_is_about_to_end() -> None:
 
     assert asked([fires, over], told(fires, over, at=0), at=1, hold=True) == [fires]
     assert asked([fires, over], told(fires, over, at=0, held=True), at=1, hold=True) == []
-
-
-@pytest.mark.parametrize("failures", [1, 4, 100])
-def test_the_wait_grows_and_stays_below_five_seconds(failures: int) -> None:
-    assert 0.25 <= backoff_seconds(failures, 0.0) <= backoff_seconds(failures, 1.0) <= 5

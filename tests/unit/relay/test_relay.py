@@ -224,6 +224,7 @@ class Relaying:
             metrics=self.metrics,
             wake=self.wake,
             fence=FENCE,
+            backoff=self,
         )
 
     def count(self, name: str) -> float:
@@ -233,7 +234,6 @@ class Relaying:
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(relay, "connected", self.broker.connected)
-            patch.setattr(relay, "backoff_seconds", self._backoff)
             patch.setattr(relay, "IDLE_SECONDS", 0.001)
             task = asyncio.create_task(self.relay.run())
             try:
@@ -243,7 +243,8 @@ class Relaying:
                 with suppress(asyncio.CancelledError, Killed, LeaseLost):
                     await task
 
-    def _backoff(self, failures: int, _chance: float) -> float:
+    def seconds(self, failures: int) -> float:
+        """The backoff: none, and noted."""
         self.failures.append(failures)
         return 0.0
 
@@ -652,20 +653,6 @@ async def test_old_rows_are_pruned_until_none_is_left_and_then_rarely() -> None:
     await relaying.until(lambda: len(outbox.pruned) == 3 and next(idle) > 3)
 
     assert outbox.pruned == [PRUNE_ROWS, PRUNE_ROWS, 1]
-
-
-@pytest.mark.parametrize(
-    ("failures", "seconds"), [(0, 0.5), (1, 1), (2, 2), (4, 8), (5, 10), (10, 10), (11, 10), (10_000, 10)]
-)
-def test_the_longest_wait_doubles_with_each_failure_up_to_ten_seconds(failures: int, seconds: float) -> None:
-    assert relay.backoff_seconds(failures, 1.0) == seconds
-
-
-@given(st.integers(0, 100), st.floats(0, 1))
-def test_chance_takes_off_at_most_half_of_a_wait(failures: int, chance: float) -> None:
-    longest = relay.backoff_seconds(failures, 1.0)
-
-    assert longest / 2 <= relay.backoff_seconds(failures, chance) <= longest
 
 
 # Any course of things

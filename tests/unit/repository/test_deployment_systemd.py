@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.ending import WRONG
+from exporter.cli.exit_codes import WRONG
 from tests.support.deployed import settings_of, understood, unit_commands, unit_lines
 
 

@@ -22,15 +22,17 @@ from exporter.alerts.alert import Reason
 from exporter.bridge.answer import REASONS
 from exporter.bridge.client import REFUSALS, RETRIED
 from exporter.buckets.catalog import CATEGORIES, MINUTE_SECONDS, POLICIES, Limit
-from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, WebSettings, keys, load_settings, parse_duration
-from exporter.leadership import Standing
+from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, WebSettings, keys, load_settings
+from exporter.durations import parse_duration
+from exporter.health import Readiness
 from exporter.metrics import Metrics
-from exporter.reconciling import DROPPED
+from exporter.reconciler.assembly import DROPPED
+from exporter.reconciler.leadership import Standing
 from exporter.simulator import scenario
 from exporter.store.migrations import migrations
 from exporter.web.api import buckets_json
 from exporter.web.app import create_app
-from exporter.web.sources import Readiness, Sources
+from exporter.web.sources import Sources
 from tests.support.builders import PARTICIPANT, bucket, poll, view
 from tests.support.deployed import understood
 from tests.support.program import ROOT

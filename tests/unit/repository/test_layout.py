@@ -13,11 +13,11 @@ import pytest
     ("modules", "unused"),
     [
         (
-            "exporter.cli",
+            "exporter.cli.main",
             {"grpc", "psycopg", "pulsar", "jinja2", "rich", "starlette", "opentelemetry", "exporter.rules"},
         ),
         (
-            "exporter.cli, exporter.service, exporter.feed.server, exporter.bridge.client",
+            "exporter.cli.main, exporter.service, exporter.feed.server, exporter.bridge.client",
             {
                 "psycopg",
                 "psycopg_pool",
@@ -31,8 +31,8 @@ import pytest
             },
         ),
         (
-            "exporter.cli, exporter.service, exporter.reconciling, exporter.feed.client",
-            {"httpcore", "jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo"},
+            "exporter.cli.main, exporter.service, exporter.reconciler.assembly, exporter.feed.client",
+            {"httpcore", "jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo.run"},
         ),
     ],
     ids=["command line", "exporter", "reconciler"],

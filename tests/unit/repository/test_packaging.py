@@ -153,8 +153,8 @@ def test_an_installed_wheel_starts(installed) -> None:
             "from exporter.simulator.scenario import load, shipped; print(len([load(n) for n in shipped()]) >= 8)",
             "True",
         ),
-        ("from exporter.demo import _rules_files; print(len(list(_rules_files().parent.glob('*.yml'))))", "1"),
-        ("from exporter.web import page; from exporter.history import page; print('read')", "read"),
+        ("from exporter.demo.run import _rules_files; print(len(list(_rules_files().parent.glob('*.yml'))))", "1"),
+        ("from exporter.web.status_page import page; from exporter.backtest import html; print('read')", "read"),
     ],
     ids=["package", "migrations", "scenarios", "rules", "templates"],
 )

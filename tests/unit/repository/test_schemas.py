@@ -11,7 +11,7 @@ import yaml
 
 from exporter.config import json_schema
 from exporter.errors import RuleFileInvalid
-from exporter.rules import loading
+from exporter.rules.files import loading
 
 ROOT = Path(__file__).parents[3]
 RULES = json.loads((ROOT / "docs/schemas/rules.schema.json").read_text())

@@ -22,7 +22,7 @@ from exporter.simulator.scenario import (
     parse,
     shipped,
 )
-from exporter.simulator.tokens import Refill
+from exporter.simulator.token_bucket import Refill
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "simulator.md"
 SHIPPED = shipped()

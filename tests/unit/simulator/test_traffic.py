@@ -9,9 +9,9 @@ import pytest
 
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import ANTISCAN, USER_POLICIES
-from exporter.config import Duration
+from exporter.durations import Duration
 from exporter.simulator.scenario import Flow
-from exporter.simulator.tokens import TokenBucket
+from exporter.simulator.token_bucket import TokenBucket
 from exporter.simulator.traffic import Account, Prices, Stream, prices
 
 WRITE = PolicyName("ENTRIES_WRITE")

@@ -11,9 +11,10 @@ import pytest
 
 from exporter.config import WebSettings
 from exporter.errors import RuleFileInvalid
+from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
-from exporter.web.sources import Dependency, Readiness, RuleGroupStatus, RuleStatus, Sources
+from exporter.web.sources import RuleGroupStatus, RuleStatus, Sources
 from tests.support.builders import PARTICIPANT, alert, view
 
 if TYPE_CHECKING:

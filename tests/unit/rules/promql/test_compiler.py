@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import RuleFileInvalid
-from exporter.rules.loading import load
+from exporter.rules.files.loading import load
 from exporter.rules.promql.expression import ExpressionRefused, compile_rule
-from exporter.rules.promql.selecting import AlertNames
+from exporter.rules.promql.selectors import AlertNames
 from tests.support.rules import refusal
 
 if TYPE_CHECKING:

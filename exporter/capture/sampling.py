@@ -1,0 +1,69 @@
+"""The past sampled at an even pace, in the notation of promtool's test files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from exporter.capture.time_of_day import is_timestamp
+from exporter.numbers import not_finite
+from exporter.rules.promql.series import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from exporter.rules.promql.series import Sample
+
+_BLANK: Final = "_"
+_STALE: Final = "stale"
+
+
+@dataclass(slots=True)
+class Sampled:
+    """Values of series at one instant after another. A stretch of the same value takes no room.
+
+    ``began_at`` (UTC) is where the samples' time starts: timestamps are told in seconds since then.
+    """
+
+    began_at: datetime
+    instants: int = 0
+    _runs: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+
+    def take(self, samples: Iterable[Sample]) -> None:
+        """Notes what is there at the next instant. What was there and is not ends: it is stale, not merely old."""
+        values = {shown(name, labels): self._told(name, value) for name, labels, value in samples}
+        for series in values.keys() - self._runs.keys():
+            self._runs[series] = [(_BLANK, self.instants)] if self.instants else []
+        for series, runs in self._runs.items():
+            value = values.get(series)
+            if value is None:
+                value = _BLANK if runs[-1][0] in {_BLANK, _STALE} else _STALE
+            if runs and runs[-1][0] == value:
+                runs[-1] = (value, runs[-1][1] + 1)
+            else:
+                runs.append((value, 1))
+        self.instants += 1
+
+    def series(self) -> Mapping[str, str]:
+        """Returns each series with its values in promtool's expanding notation."""
+        return {series: " ".join(map(_expanding, runs)) for series, runs in sorted(self._runs.items())}
+
+    def _told(self, name: str, value: float) -> str:
+        if is_timestamp(name):
+            value -= self.began_at.timestamp()
+        if not math.isfinite(value):
+            return not_finite(value).removeprefix("+")  # of the two infinities only the one is told with its sign
+        return repr(value).removesuffix(".0")
+
+
+def _expanding(run: tuple[str, int]) -> str:
+    value, count = run
+    if count == 1:
+        return value
+    if value == _BLANK:
+        return f"_x{count}"
+    if value[-1].isdigit():
+        return f"{value}x{count - 1}"
+    return " ".join([value] * count)

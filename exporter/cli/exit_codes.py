@@ -1,0 +1,83 @@
+"""How a command ends: an exit code, and a line for each thing that is why. docs/cli.md has the table of codes."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from exporter import stdout
+from exporter.errors import ConfigurationError, DictRateLimitError, RuleFileInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
+
+DONE: Final = 0
+FAILED: Final = 1
+WRONG: Final = 2
+INTERRUPTED: Final = 130
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""Errors of writing, and of a command's own files none is left to come here."""
+
+
+def ended(command: Callable[[], object]) -> int:
+    """Runs ``command``; returns the exit code, and has said on stderr what went wrong. Raises SystemExit as it does."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return WRONG
+    except Exception as error:
+        lines, code = _verdict(error)
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            log.exception("failed")
+        for line in lines:
+            say(line)
+        return code
+    return code if isinstance(code, int) else DONE
+
+
+def _verdict(error: Exception) -> tuple[Sequence[str], int]:
+    if isinstance(error, click.ClickException):
+        return [usage(error)], WRONG
+    if isinstance(error, ConfigurationError):
+        return error.problems, WRONG
+    if isinstance(error, DictRateLimitError):
+        return str(error).splitlines(), WRONG if isinstance(error, RuleFileInvalid) else FAILED
+    if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+        stdout.discard()
+        return [f"standard output cannot be written to: {error.strerror}"], FAILED
+    told = " ".join(str(error).split())
+    line = (
+        f"this should not have happened: {type(error).__name__}: {told}; "
+        "--log.level debug shows where: please report it as a defect"
+    )
+    return [line], FAILED
+
+
+def usage(error: click.ClickException) -> str:
+    """Returns click's error as one line: the command, what is wrong with it, and where to look it up."""
+    message = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return message
+    path = context.command_path
+    where = path.partition(" ")[2]
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{where + ': ' if where else ''}{message}{end} Try '{path} --help'."
+
+
+def say(line: str) -> None:
+    """Writes a line to stderr, if it can be."""
+    with suppress(OSError):
+        click.echo(f"dict-rate-limit: {line}", err=True)

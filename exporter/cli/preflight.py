@@ -1,0 +1,156 @@
+"""What a role needs before it starts: asked by its start, and by `config check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from exporter import files
+from exporter.addresses import address_problems
+from exporter.certificates import tls_problems
+from exporter.config import Problem, TlsSettings
+from exporter.errors import ConfigurationError, RuleFileInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.config import AlertmanagerSettings, Configuration, PulsarTlsSettings, Settings
+
+Role = Literal["run", "exporter", "reconciler"]
+
+_NEEDED: Final[dict[Role, tuple[str, ...]]] = {
+    "run": ("participants", "bridge.target", "database.dsn"),
+    "exporter": ("participants", "bridge.target"),
+    "reconciler": ("feed.targets", "database.dsn"),
+}
+
+
+def check_start(configuration: Configuration, role: Role | None) -> list[str]:
+    """Returns what is to be said of the settings; ``configuration`` takes what the start would refuse.
+
+    Without a role nothing is missing, and what is given is looked at as whoever needs it would.
+    """
+    settings = configuration.settings
+    configuration.tell(address_problems(settings))
+    configuration.tell(_missing(settings, role))
+    if settings.database.dsn is not None and role != "exporter":
+        configuration.tell(_dsn_problems(settings))
+    if role in ("run", "exporter") or (role is None and configuration.is_set("bridge")):
+        configuration.tell(_tls_problems("bridge", settings.bridge.tls, insecure=settings.bridge.insecure))
+    serves_feed = role in ("exporter", None) and settings.feed.listen_address is not None
+    if serves_feed or role == "reconciler" or (role is None and configuration.is_set("feed")):
+        feed = settings.feed
+        configuration.tell(_tls_problems("feed", feed.tls, insecure=feed.insecure, server=serves_feed))
+    remarks = []
+    if role != "exporter":
+        configuration.tell(_files_problems("pulsar.tls", settings.pulsar.tls))
+        configuration.tell(_alertmanager_problems(settings.alertmanager))
+        remarks = _alertmanager_remarks(settings.alertmanager)
+    if _has_rules(configuration, role):
+        configuration.tell(_rules_problems(settings))
+    return [*remarks, *_check_web(configuration)]
+
+
+def check_rules(configuration: Configuration, role: Role | None) -> list[str]:
+    """Returns what is wrong in the rule files, where the role has any: the start reads them later."""
+    if not _has_rules(configuration, role) or configuration.is_wrong("rules.files"):
+        return []
+    from exporter.rules.files.loading import load
+
+    rules = configuration.settings.rules
+    try:
+        load(rules.files, allow_none=rules.allow_none)
+    except RuleFileInvalid as error:
+        return str(error).splitlines()
+    return []
+
+
+def _has_rules(configuration: Configuration, role: Role | None) -> bool:
+    return role in ("run", "reconciler") or (role is None and configuration.is_set("rules.files"))
+
+
+def _missing(settings: Settings, role: Role | None) -> Iterator[Problem]:
+    for key in _NEEDED[role] if role is not None else ():
+        value: object = settings
+        for name in key.split("."):
+            value = getattr(value, name)
+        if not value:
+            variable = "DICT_RATE_LIMIT_" + key.upper().replace(".", "__")
+            yield Problem(key, f"not set; set it in the configuration file or as {variable}")
+
+
+def _dsn_problems(settings: Settings) -> Iterator[Problem]:
+    from exporter.store.database import check_dsn, configured_dsn
+
+    try:
+        check_dsn(configured_dsn(settings.database))
+    except ConfigurationError as error:
+        yield Problem("database.dsn", str(error).removeprefix("database.dsn: "))
+
+
+def _tls_problems(section: str, tls: TlsSettings, *, insecure: bool, server: bool = False) -> Iterator[Problem]:
+    if insecure:
+        given = [key for key in tls.__struct_fields__ if getattr(tls, key)]
+        if given:
+            message = "true is plaintext, and tls is configured; keep one of them"
+            yield Problem(f"{section}.insecure", message, tuple(f"{section}.tls.{key}" for key in given))
+        return
+    if server:
+        if not tls.cert_file or not tls.key_file:
+            key = "key_file" if tls.cert_file else "cert_file"
+            why = "a server needs cert_file and key_file (or insecure: true, which is plaintext)"
+            yield Problem(f"{section}.tls.{key}", f"not set; {why}", (f"{section}.listen_address",))
+        elif not tls.ca_file:
+            why = "it says whose client certificates are accepted"
+            yield Problem(f"{section}.tls.ca_file", f"not set; {why}", (f"{section}.listen_address",))
+    yield from _files_problems(f"{section}.tls", tls)
+
+
+def _files_problems(section: str, tls: TlsSettings | PulsarTlsSettings) -> Iterator[Problem]:
+    for key, message in tls_problems(tls):
+        yield Problem(f"{section}.{key}", message)
+
+
+def _alertmanager_problems(settings: AlertmanagerSettings) -> Iterator[Problem]:
+    yield from _files_problems("alertmanager.tls", settings.tls)
+    if settings.targets and settings.tls != TlsSettings() and len(_plaintext(settings)) == len(settings.targets):
+        message = "is set, and every target is plaintext; write https:// in targets"
+        yield Problem("alertmanager.tls", message, ("alertmanager.targets",))
+
+
+def _alertmanager_remarks(settings: AlertmanagerSettings) -> list[str]:
+    if settings.basic_auth.password is None and settings.bearer_token is None:
+        return []
+    return [f"alertmanager.targets: {target} is plaintext, and gets the password" for target in _plaintext(settings)]
+
+
+def _plaintext(settings: AlertmanagerSettings) -> list[str]:
+    return [target for target in settings.targets if not target.lower().startswith("https://")]
+
+
+def _rules_problems(settings: Settings) -> Iterator[Problem]:
+    from exporter.rules.files.loading import matching_files
+
+    for pattern in settings.rules.files:
+        if not matching_files([pattern]):
+            yield Problem("rules.files", f"{pattern!r} matches no file (a relative path begins in {Path.cwd()})")
+
+
+def _check_web(configuration: Configuration) -> list[str]:
+    from exporter.web.server.config_reload import WebConfigFile
+    from exporter.web.server.tls import remarks
+
+    path = configuration.settings.web.config_file
+    if path is None:
+        return []
+    try:
+        files.read(path)
+    except OSError as error:
+        configuration.tell([Problem("web.config_file", f"{path} cannot be read: {error.strerror}")])
+        return []
+    try:
+        config, _ = WebConfigFile(path).read()
+    except ConfigurationError as error:
+        configuration.problems += error.problems
+        return []
+    return [f"{path}: {remark}" for remark in remarks(config)]

@@ -1,0 +1,113 @@
+"""Commands for the authors of rules that need no history: ``rules check``, ``rules test``, ``rules export``.
+
+Exit codes: 0 nothing is wrong, 1 something is (findings, failed tests), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from glob import escape
+from pathlib import Path
+
+import click
+
+from exporter.cli.options import FILE, output
+from exporter.numbers import counted
+
+
+def add_to(rules: click.Group) -> None:
+    """Adds the subcommands of ``rules``."""
+    for command in (check, test, export):
+        rules.add_command(command)
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option("--lint-fatal", is_flag=True, help="Warnings count as errors.")
+@output("text", "json")
+def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
+    """Validate rule files: what is wrong is a line each, `file:line: group/rule: message`.
+
+    A message begins with `error:`, which keeps the file from loading, or `warning:`, which does not. Files are checked
+    together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal also a warning), 2
+    where the command is used wrongly.
+    """
+    from exporter.rules.files import loading
+    from exporter.rules.lint import linter
+
+    made = loading.attempt([escape(file) for file in files])
+    findings = linter.findings_of(made)
+    loaded = dict.fromkeys(files, 0)
+    for group in made.parsed:
+        loaded[group.file] += len(group.rules)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if output == "json":
+        found = [{name: getattr(f, name) for name in f.__dataclass_fields__} for f in findings]
+        loaded_rules = [{"file": file, "rules": rules} for file, rules in loaded.items()]
+        click.echo(json.dumps({"files": loaded_rules, "findings": found}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+        wrong = {finding.file for finding in errors}
+        for file, rules in loaded.items():
+            if file not in wrong:
+                click.echo(f"{file}: {counted(rules, 'rule')} found")
+    if findings:
+        warnings = len(findings) - len(errors)
+        click.echo(f"{counted(len(errors), 'error')}, {counted(warnings, 'warning')}", err=True)
+    sys.exit(1 if errors or (lint_fatal and findings) else 0)
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option("--diff", is_flag=True, help="Show what was expected and what came as one diff.")
+@output("text", "json")
+def test(*, files: tuple[str, ...], diff: bool, output: str) -> None:
+    """Run rule unit tests, files in promtool's format, on this program's engine.
+
+    Exit code 1 where a test failed, 2 where the command is used wrongly.
+    """
+    from exporter.rules.promtool.runner import run_tests
+
+    results = run_tests(list(dict.fromkeys(files)))
+    if output == "json":
+        told = [
+            {"file": r.file, "passed": r.passed, "failures": [f.told(diff=diff).strip() for f in r.failures]}
+            for r in results
+        ]
+        click.echo(json.dumps(told, indent=2))
+    else:
+        for result in results:
+            click.echo(result.told(diff=diff), nl=False)
+    sys.exit(0 if all(result.passed for result in results) else 1)
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--also", metavar="FILE", multiple=True, type=FILE, help="Rules that only Prometheus evaluates, as they are."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("prometheus", "kubernetes")),
+    default="prometheus",
+    show_default=True,
+    help="A rule file, or the Prometheus operator's PrometheusRule.",
+)
+@click.option("--name", default="dict-rate-limit", show_default=True, help="The PrometheusRule's name.")
+def export(*, files: tuple[str, ...], also: tuple[str, ...], form: str, name: str) -> None:
+    """Write rules for Prometheus, with the figures that notifications show.
+
+    Names, expressions and labels stay as they are. Annotations are added that ask Prometheus for the bucket's tokens,
+    capacity, lowest level and so on. Exit code 2 where a file does not load.
+    """
+    from exporter.rules.export import custom_resource, rule_file, written
+
+    document = rule_file([escape(file) for file in files], [Path(path) for path in also])
+    if form == "kubernetes":
+        document = custom_resource(document, name)
+    made = ", ".join((*files, *also))
+    click.echo(f"# Made by dict-rate-limit rules export from {made}: change these instead.")
+    click.echo(written(document), nl=False)

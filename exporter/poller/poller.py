@@ -1,0 +1,293 @@
+"""The timer: one task per participant, exact cadence, within POLICIES_LIST's own budget.
+
+Each poll costs one token of POLICIES_LIST, and each answer tells how many are
+left. The interval stretches before the bucket is dry, and a retry happens only
+while a token beyond the next poll's is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+from zlib import crc32
+
+from exporter import telemetry
+from exporter.bridge.answer import Answer, Defect, read
+from exporter.buckets.catalog import POLICIES_LIST, difference
+from exporter.buckets.estimate import Estimator
+from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
+from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
+from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
+
+if TYPE_CHECKING:
+    from exporter.bridge.answer import ResponseTime
+    from exporter.bridge.client import BridgeClient
+    from exporter.buckets.bucket import Bucket, Ispb, PolicyName, Snapshot
+    from exporter.clock import Clock
+    from exporter.config import PollSettings
+    from exporter.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_ANSWERS: Final = 16
+"""How many response times are remembered: caches in between may answer in turn, each with its own."""
+
+LONGEST_FIRST_WAIT_SECONDS: Final = 15.0
+"""However long the interval, a process that starts polls within this time."""
+
+LONGEST_POLL_SHARE: Final = 0.95
+"""Of the interval: a poll that runs out of time ends before the next is due, and does not cost it its place."""
+
+
+class PollSink(Protocol):
+    """What takes polls: the feed."""
+
+    stream_id: str
+
+    def publish(self, poll: Poll) -> None: ...
+    def next_sequence(self) -> int: ...
+
+
+class Poller:
+    """Polls one participant. ``run`` ends only by cancellation."""
+
+    def __init__(
+        self,
+        participant: Ispb,
+        *,
+        client: BridgeClient,
+        settings: PollSettings,
+        retries: int,
+        sink: PollSink,
+        metrics: Metrics,
+        clock: Clock,
+        max_policies: int = 256,
+    ) -> None:
+        self._max_policies = max_policies
+        self.participant = participant
+        self.view: View | None = None
+        self._client = client
+        self._settings = settings
+        self._retries = retries
+        self._sink = sink
+        self._metrics = metrics
+        self._clock = clock
+        self._estimator = Estimator(settings.estimate_window, settings.interval)
+        self._budget = Budget()
+        self._budget_known_at = time.monotonic()
+        self._observed_at: datetime | None = None
+        self._news_at: datetime | None = None
+        self._response_times: deque[ResponseTime] = deque(maxlen=REMEMBERED_ANSWERS)
+        self._category: Category | None = None
+        self._began_at = clock.now()
+        self._last_success_at: datetime | None = None
+        self._clock_skew_seconds: float | None = None
+        self._warned: dict[PolicyName, str] = {}
+        self._defects: frozenset[tuple[str, str | None]] = frozenset()
+        self._was_up: bool | None = None
+
+    async def run(self) -> None:
+        """Polls at a phase of the participant's own and then at exact intervals: no jitter, no overlap, no drift."""
+        loop = asyncio.get_running_loop()
+        interval_seconds = float(self._settings.interval)
+        due = loop.time() + self._first_wait_seconds()
+        while True:
+            await asyncio.sleep(due - loop.time())
+            wait_seconds = await self.poll(LONGEST_POLL_SHARE * interval_seconds)
+            # A late or long poll skips the instants it missed; those after stay on the grid.
+            steps = max(1, math.ceil((max(loop.time(), due + wait_seconds) - due) / interval_seconds - 1e-9))
+            due += steps * interval_seconds
+
+    def remember(self, category: Category) -> None:
+        """Hears what is known of the time before this process began."""
+        mine = self._category
+        if mine is None or (
+            mine.name == category.name
+            and category.changed_at is not None
+            and (mine.changed_at is None or mine.changed_at < category.changed_at)
+        ):
+            self._category = category
+
+    def _first_wait_seconds(self) -> float:
+        """Returns a phase by the clock, which spreads participants and is the same in every process.
+
+        So one that takes over polls when the other would have.
+        """
+        cycle_seconds = min(float(self._settings.interval), LONGEST_FIRST_WAIT_SECONDS)
+        phase_seconds = crc32(self.participant.encode()) / 2**32 * cycle_seconds
+        return (phase_seconds - self._clock.now().timestamp()) % cycle_seconds
+
+    async def poll(self, time_limit_seconds: float) -> float:
+        """Makes one poll, shows and publishes it; returns the seconds to wait until the next."""
+        with telemetry.span("poll", participant=self.participant):
+            started = time.monotonic()
+            result, answered_at, retry_after_seconds = await self._observe(time_limit_seconds)
+            if isinstance(result, Failure):
+                telemetry.span_failed(result.message)
+            duration_seconds = time.monotonic() - started
+            interval_seconds = self._budget.interval_seconds(float(self._settings.interval))
+            poll = Poll(
+                stream_id=self._sink.stream_id,
+                sequence=self._sink.next_sequence(),
+                participant=self.participant,
+                polled_at=answered_at,
+                interval_seconds=interval_seconds,
+                staleness_seconds=float(self._settings.staleness),
+                result=result,
+                clock_skew_seconds=self._clock_skew_seconds,
+                last_success_at=self._last_success_at,
+                category=self._category,
+                stream_began_at=self._began_at,
+                duration_seconds=duration_seconds,
+                traceparent=telemetry.traceparent(),
+            )
+            self.view = view_after(self.view, poll)
+            self._metrics.show(self.view)
+            self._metrics.monitoring_duration.labels("poll").observe(duration_seconds)
+            self._sink.publish(poll)
+        return max(interval_seconds, retry_after_seconds)
+
+    async def _observe(self, time_limit_seconds: float) -> tuple[Observation | Failure, datetime, float]:
+        attempts = 1
+        try:
+            fetched = await self._client.fetch(
+                self.participant,
+                retries=self._budget.retries(self._retries),
+                time_limit_seconds=time_limit_seconds,
+            )
+            attempts = fetched.attempts
+            received_at = self._clock.now()
+            self._forget_the_future(received_at)
+            answer = read(
+                fetched.response,
+                participant=self.participant,
+                received_at=received_at,
+                last_observed_at=self._observed_at,
+                max_clock_skew_seconds=self._settings.max_clock_skew,
+                seen=tuple(self._response_times),
+                known=self.view.buckets.keys() | set(self.view.refused) if self.view is not None else (),
+                max_policies=self._max_policies,
+            )
+            self._refuse_old_news(answer, received_at)
+        except BadAnswer as error:
+            error.attempts = max(error.attempts, attempts)
+            return self._failed(error)
+        except BridgeError as error:
+            return self._failed(error)
+        return self._answered(answer, received_at, attempts), received_at, 0.0
+
+    def _refuse_old_news(self, answer: Answer, received_at: datetime) -> None:
+        """Raises BadAnswer where answers repeat one for the staleness: a cache in between that never asks again."""
+        if answer.is_news or self._news_at is None:
+            return
+        age_seconds = (received_at - self._news_at).total_seconds()
+        if age_seconds >= self._settings.staleness:
+            observed_at = answer.snapshot.observed_at.isoformat()
+            raise BadAnswer(
+                f"the Bridge's answer for {self.participant} was refused: it repeats that of {observed_at} "
+                f"for {age_seconds:.0f} s; is there a cache in between?",
+                defects=(Defect("repeated", None, observed_at),),
+            )
+
+    def _failed(self, error: BridgeError) -> tuple[Failure, datetime, float]:
+        self._metrics.poll_errors.labels(self.participant, error.code).inc()
+        if isinstance(error, BadAnswer):
+            self._count_defects(error.defects)
+        fields = {"participant": self.participant, "code": error.code}
+        if self._was_up is False:
+            log.info("poll failed again: %s", error, extra=fields)
+        else:
+            log.warning("poll failed: %s", error, extra=fields)
+        self._was_up = False
+        retry_after_seconds = 0.0
+        if isinstance(error, BridgeBudgetExhausted):
+            now = time.monotonic()
+            self._budget = self._budget.dry(now - self._budget_known_at)
+            self._budget_known_at = now
+            retry_after_seconds = min(self._budget.seconds_per_token, LONGEST_WAIT_SECONDS)
+        else:
+            self._budget = self._budget.less(error.attempts)
+        return Failure(error.code, str(error)), self._clock.now(), retry_after_seconds
+
+    def _answered(self, answer: Answer, received_at: datetime, attempts: int) -> Observation:
+        snapshot = answer.snapshot
+        self._count_defects(answer.defects)
+        if self._was_up is False:
+            log.info("poll answered again", extra={"participant": self.participant})
+        self._was_up = True
+        self._last_success_at = received_at
+        if not answer.is_news:
+            # It may have cost a token, and tells nothing of how many are left.
+            self._budget = self._budget.less(attempts)
+            return self._estimator.observe(snapshot)
+        self._observed_at = snapshot.observed_at
+        self._news_at = received_at
+        if answer.response_time is not None:
+            self._response_times.append(answer.response_time)
+        self._clock_skew_seconds = answer.clock_skew_seconds
+        self._note_category(snapshot)
+        self._warned = {b.policy: self._warned[b.policy] for b in snapshot.buckets if b.policy in self._warned}
+        for bucket in snapshot.buckets:
+            if bucket.policy == POLICIES_LIST:
+                self._budget = Budget.of(bucket)
+                self._budget_known_at = time.monotonic()
+            self._warn_of_difference(bucket, snapshot.category)
+        return self._estimator.observe(snapshot)
+
+    def _forget_the_future(self, now: datetime) -> None:
+        """What was stamped by a clock that was wrong must not stand against what comes now that it is right."""
+        latest = now + timedelta(seconds=float(self._settings.max_clock_skew))
+        if self._observed_at is not None and self._observed_at > latest:
+            log.warning(
+                "the last observation lies ahead of the clock, which was set back: estimates begin anew",
+                extra={"participant": self.participant, "observed_at": self._observed_at.isoformat()},
+            )
+            self._observed_at = self._news_at = None
+            self._response_times.clear()
+            self._estimator = Estimator(self._settings.estimate_window, self._settings.interval)
+            if self._category is not None and self._category.changed_at is not None:
+                self._category = replace(self._category, changed_at=min(now, self._category.changed_at))
+            self._began_at = min(now, self._began_at)
+
+    def _note_category(self, snapshot: Snapshot) -> None:
+        if snapshot.category is None:
+            return
+        if self._category is None:
+            self._category = Category(snapshot.category)
+        elif snapshot.category != self._category.name:
+            log.warning(
+                "category changed from %s to %s",
+                self._category.name,
+                snapshot.category,
+                extra={"participant": self.participant},
+            )
+            self._category = Category(snapshot.category, snapshot.observed_at, self._category.name)
+
+    def _warn_of_difference(self, bucket: Bucket, category: str | None) -> None:
+        found = difference(bucket, category)
+        if found is not None and self._warned.get(bucket.policy) != found:
+            self._warned[bucket.policy] = found
+            log.info(
+                "the Bridge's answer differs from DICT's published table; the answer is used: %s",
+                found,
+                extra={"participant": self.participant, "policy": bucket.policy},
+            )
+
+    def _count_defects(self, defects: tuple[Defect, ...]) -> None:
+        """Counts defects, and logs those that the answer before did not have."""
+        told, self._defects = self._defects, frozenset((defect.reason, defect.policy) for defect in defects)
+        for defect in defects:
+            self._metrics.answer_defects.labels(self.participant, defect.reason).inc()
+            if (defect.reason, defect.policy) in told:
+                continue
+            log.warning(
+                "defect in the Bridge's answer: %s",
+                defect.reason,
+                extra={"participant": self.participant, "policy": defect.policy, "value": defect.value},
+            )

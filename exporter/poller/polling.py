@@ -1,0 +1,91 @@
+"""All participants of a process polled: started, stopped, started again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from exporter.buckets.bucket import Ispb
+from exporter.clock import Clock
+from exporter.poller.poller import Poller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.bridge.client import BridgeClient
+    from exporter.buckets.observation import Category, View
+    from exporter.config import Settings
+    from exporter.feed.backlog import Stream
+    from exporter.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Polling:
+    """One poller per participant: started, stopped, and started again, then with a new stream of polls."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        client: BridgeClient,
+        new_stream: Callable[[], Stream],
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._client = client
+        self._new_stream = new_stream
+        self._clock = clock or Clock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.pollers: dict[Ispb, Poller] = {}
+        self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def remember(self, participant: Ispb, category: Category) -> None:
+        """Hears what is known of a participant's category from before this process polled."""
+        if participant in self.pollers:
+            self.pollers[participant].remember(category)
+
+    @property
+    def views(self) -> dict[Ispb, View]:
+        return {participant: poller.view for participant, poller in self.pollers.items() if poller.view is not None}
+
+    @property
+    def polled_once(self) -> bool:
+        """Whether the first poll of each participant has ended, answered or not."""
+        return all(poller.view is not None for poller in self.pollers.values())
+
+    def start(self) -> None:
+        if self._tasks:
+            return
+        stream = self._new_stream()
+        for participant in map(Ispb, self._settings.participants):
+            poller = Poller(
+                participant,
+                client=self._client,
+                settings=self._settings.poll,
+                retries=self._settings.bridge.retries,
+                sink=stream,
+                metrics=self._metrics,
+                clock=self._clock,
+                max_policies=self._settings.limits.policies,
+            )
+            self.pollers[participant] = poller
+            task = asyncio.create_task(poller.run(), name=f"poller {participant}")
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+        log.info("polling", extra={"participants": len(self.pollers), "interval": str(self._settings.poll.interval)})
+
+    async def stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for participant in self.pollers:
+            self._metrics.forget(participant)
+        self.pollers = {}
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.died.done():
+            self.died.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))

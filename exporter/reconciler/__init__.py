@@ -1,0 +1,1 @@
+"""Polls through rules and into PostgreSQL: one process leads, others wait."""

@@ -1,0 +1,155 @@
+"""What Prometheus loads: rule files with the figures that a notification should hold.
+
+Prometheus finds them by queries in annotations, which the reconciler's templates
+cannot make. Names, expressions and labels stay as they are, so the verdict does too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from exporter import files, yaml_text
+from exporter.errors import RuleFileInvalid
+from exporter.rules.files import loading
+from exporter.yaml_text import YamlInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_SECONDS: Final = (
+    'humanizeDuration | reReplaceAll "m" " min" | reReplaceAll "([0-9])([dhs])" "$1 $2"'
+    ' | reReplaceAll "^(\\\\S+ \\\\S+ \\\\S+ \\\\S+) .*" "$1" | reReplaceAll " 0 [a-z]+$" ""'
+)
+"""Shows whole seconds in the two largest units, as `durations.in_words`: ``10 min 5 s``, ``2 h 4 min``."""
+
+_TIME: Final = (
+    '{{ $t := . | first | value | toTime }}{{ $t.UTC.Format "2006-01-02 15:04:05 UTC" }}'
+    '{{ if ne ($t.Local.Format "-0700") "+0000" }}{{ $t.Local.Format " (15:04:05 MST)" }}'
+    '{{ else }}{{ ($t.Add -10800000000000).UTC.Format " (15:04:05" }} -03){{ end }}'
+)
+"""Shows a time: UTC, and beside it that of the zone that Prometheus runs in (TZ); where that is UTC, São Paulo's.
+
+São Paulo is three hours behind all year, since 2019. Templates know no zone by its name.
+"""
+
+_WHO: Final = '{participant="%s", policy="%s"}'
+_BUCKET: Final = '{participant="%[1]s", policy="%[2]s"}'
+_PARTICIPANT: Final = '{participant="%[1]s"}'
+
+
+def _query(expr: str, *arguments: str) -> str:
+    return " ".join([f"printf `{expr}` $labels.participant $labels.policy", *arguments, "| query"])
+
+
+def _figure(expr: str, shown: str) -> str:
+    """Returns a template that shows what a query of the alert's bucket finds."""
+    found = shown if shown.startswith("{{") else f"{{{{ . | first | value | {shown} }}}}"
+    return _of_bucket(f"{{{{ with {_query(expr)} }}}}{found}{{{{ end }}}}")
+
+
+def _of_bucket(template: str) -> str:
+    return f"{{{{ if $labels.policy }}}}{template}{{{{ end }}}}"
+
+
+def _lowest(alert: str) -> str:
+    """Returns a template that shows the lowest level since the alert became active, or a minute before."""
+    tokens = f"dict_rate_limit_available_tokens{_WHO}"
+    age = _query(f'time() - max(ALERTS_FOR_STATE{{alertname="{alert}", participant="%s", policy="%s"}}) + 60')
+    least = _query(f"min(min_over_time({tokens}[%.0fs]))", "$age")
+    return _of_bucket(
+        f"{{{{ $age := 60.0 }}}}{{{{ with {age} }}}}{{{{ $age = . | first | value }}}}{{{{ end }}}}"
+        f'{{{{ with {least} }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ end }}}}'
+    )
+
+
+def figures(alert: str) -> dict[str, str]:
+    """Returns annotations, by name: what Alertmanager's templates show of a bucket. What is not known is empty.
+
+    The notifier gives the same names and formats to what it sends itself.
+    """
+    seconds_to_empty = _query(f"round(max(dict_rate_limit_exhaustion_projection_seconds{_WHO}))")
+    is_down = _query(f"max(dict_rate_limit_up{_PARTICIPANT}) == 0")
+    is_refused = _query(
+        f"max(dict_rate_limit_refused_policies{_PARTICIPANT}) > 0"
+        f" unless on () dict_rate_limit_available_tokens{_BUCKET}"
+    )
+    return {
+        "tokens": _figure(f"max(dict_rate_limit_available_tokens{_WHO})", 'printf "%.0f"'),
+        "capacity": _figure(f"max(dict_rate_limit_capacity{_WHO})", 'printf "%.0f"'),
+        "used": _figure(f"max(dict_rate_limit_utilization_percent{_WHO})", 'printf "%.1f %%"'),
+        "lowest": _lowest(alert),
+        "empty_in": _of_bucket(
+            f"{{{{ with {seconds_to_empty} }}}}{{{{ $s := . | first | value }}}}"
+            f"{{{{ if lt $s 1e15 }}}}{{{{ $s | {_SECONDS} }}}}{{{{ else }}}}not draining{{{{ end }}}}{{{{ end }}}}"
+        ),
+        "full_in": _figure(f"round(max(dict_rate_limit_recovery_eta_seconds{_WHO}))", _SECONDS),
+        "full_at": _figure(f"round(time() + max(dict_rate_limit_recovery_eta_seconds{_WHO}))", _TIME),
+        "as_of": _figure(f"round(max(dict_rate_limit_last_success_timestamp_seconds{_PARTICIPANT}))", _TIME),
+        "held": _of_bucket(
+            f"{{{{ with {is_down} }}}}the Bridge stopped answering{{{{ else }}}}"
+            f"{{{{ with {is_refused} }}}}its figures were refused{{{{ end }}}}{{{{ end }}}}"
+        ),
+    }
+
+
+def rule_file(patterns: Sequence[str], as_they_are: Sequence[Path] = ()) -> dict[str, Any]:
+    """Returns the groups of rule files with `figures`, and those of files that only Prometheus evaluates.
+
+    Raises RuleFileInvalid where `loading.load` does, or where one of the others is not read or holds no groups.
+    """
+    loading.load(patterns)
+    annotated = [_annotated(group) for file in loading.matching_files(patterns) for group in _groups(file)]
+    return {"groups": [*annotated, *(group for path in as_they_are for group in _groups(str(path)))]}
+
+
+def custom_resource(groups: dict[str, Any], name: str = "dict-rate-limit") -> dict[str, Any]:
+    """Returns the same for the Prometheus operator."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": name},
+        "spec": groups,
+    }
+
+
+def written(document: dict[str, Any]) -> str:
+    """Returns the document as YAML, made for reading."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _annotated(group: dict[str, Any]) -> dict[str, Any]:
+    rules = [
+        {**_without(rule, "annotations"), "annotations": {**(rule.get("annotations") or {}), **figures(rule["alert"])}}
+        for rule in group.get("rules") or ()
+        if rule is not None
+    ]
+    return {**group, "rules": rules}
+
+
+def _without(rule: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in rule.items() if key != name}
+
+
+def _groups(file: str) -> list[dict[str, Any]]:
+    try:
+        document = yaml_text.read(files.read(file, loading.MOST_BYTES)) or {}
+    except (OSError, YamlInvalid) as error:
+        raise RuleFileInvalid(f"{file}: {error}") from None
+    groups = document.get("groups") if isinstance(document, dict) else None
+    if not isinstance(groups, list):
+        raise RuleFileInvalid(f"{file}: is no rule file: it has no list of groups")
+    return [group for group in groups if group is not None]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Expressions of several lines stay as they are."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,168 @@
+"""Rule files: read, compiled, all or nothing."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from exporter import files
+from exporter.errors import RuleFileInvalid
+from exporter.rules.files.compiler import compile_group
+from exporter.rules.files.parser import parse_file
+from exporter.rules.finding import Finding
+from exporter.rules.promql.selectors import AlertNames
+from exporter.rules.promql.sources import LatestSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from exporter.rules.files.parser import ParsedGroup, ParsedRule
+    from exporter.rules.rule import CompiledRule
+
+
+MOST_BYTES: Final = 16_000_000
+"""A larger file is refused: ten thousand rules with long descriptions have less."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGroup:
+    """``interval_seconds`` sets Prometheus' timer; here polls evaluate."""
+
+    name: str
+    file: str
+    interval_seconds: float | None
+    rules: tuple[CompiledRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All groups of all files, in order. ``checksum`` is that of the files' contents."""
+
+    groups: tuple[RuleGroup, ...]
+    checksum: str
+    files: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> tuple[CompiledRule, ...]:
+        return tuple(rule for group in self.groups for rule in group.rules)
+
+
+def load(patterns: Sequence[str], *, allow_none: bool = True) -> RuleSet:
+    """Reads and compiles the rule files.
+
+    Raises RuleFileInvalid with everything that was found; unless ``allow_none``,
+    also where there is no rule: a file that was emptied would resolve every alert.
+    """
+    made = attempt(patterns)
+    if made.errors:
+        raise RuleFileInvalid("\n".join(map(str, made.errors)), made.errors)
+    if not made.rule_set.rules and not allow_none:
+        found = Finding(
+            ", ".join(matching_files(patterns) or patterns),
+            0,
+            "",
+            "",
+            "there is no rule at all; where that is meant, set rules.allow_none",
+        )
+        raise RuleFileInvalid(str(found), (found,))
+    return made.rule_set
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What of the rule files could be read (``parsed``) and compiled, and what is wrong with the rest.
+
+    ``compiled`` are the rules that could be, each with its group and what it was made of.
+    """
+
+    parsed: tuple[ParsedGroup, ...]
+    rule_set: RuleSet
+    errors: tuple[Finding, ...]
+    compiled: tuple[tuple[ParsedGroup, ParsedRule, CompiledRule], ...]
+
+
+def attempt(patterns: Sequence[str]) -> Attempt:
+    """Reads and compiles what can be."""
+    findings = [
+        Finding(pattern, 0, "", "", "no rule file matches") for pattern in patterns if not matching_files([pattern])
+    ]
+    parsed: list[ParsedGroup] = []
+    contents: dict[str, bytes] = {}
+    for file in matching_files(patterns):
+        try:
+            contents[file] = files.read(file, MOST_BYTES)
+        except OSError as error:
+            findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
+            continue
+        parsed += parse_file(file, contents[file], findings)
+    sources = LatestSource()
+    groups_of = _groups_of_alerts(parsed)
+    groups = []
+    pairs: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
+    for group in parsed:
+        names = AlertNames(frozenset(rule.name for rule in group.rules), _Others(groups_of, group))
+        compiled = compile_group(group, names, sources, findings)
+        pairs += [(group, *pair) for pair in compiled]
+        rules = tuple(rule for _, rule in compiled)
+        groups.append(RuleGroup(group.name, group.file, group.interval_seconds, rules))
+    # What an expression holds twice is found twice.
+    found = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
+    rule_set = RuleSet(tuple(groups), _digest(contents), tuple(contents))
+    return Attempt(tuple(parsed), rule_set, tuple(found), tuple(pairs))
+
+
+def checksum(patterns: Sequence[str]) -> str:
+    """Returns what changes when a file's contents do, or when one comes, goes, or can't be read."""
+    contents: dict[str, bytes] = {}
+    for file in matching_files(patterns):
+        try:
+            contents[file] = b"+" + files.read(file, MOST_BYTES)
+        except OSError as error:
+            contents[file] = b"-" + str(error.errno).encode()
+    return _digest(contents)
+
+
+def matching_files(patterns: Sequence[str]) -> list[str]:
+    """Returns the files that match, each once, in the order of the patterns."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        found |= dict.fromkeys(sorted(glob.glob(pattern)))  # noqa: PTH207 - a Path can't glob an absolute pattern
+    return list(found)
+
+
+def _digest(contents: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for file, content in contents.items():
+        digest.update(f"{file}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+class _Others(Mapping[str, str]):
+    """The alerts of all groups but one, with their group's name: a view, so that many groups do not make it long."""
+
+    def __init__(self, groups_of: Mapping[str, Sequence[ParsedGroup]], own: ParsedGroup) -> None:
+        self._groups_of = groups_of
+        self._own = own
+
+    def __getitem__(self, name: str) -> str:
+        for group in reversed(self._groups_of[name]):
+            if group is not self._own:
+                return group.name
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, groups in self._groups_of.items() if groups != [self._own])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _groups_of_alerts(groups: Sequence[ParsedGroup]) -> dict[str, list[ParsedGroup]]:
+    found: dict[str, list[ParsedGroup]] = {}
+    for group in groups:
+        for name in dict.fromkeys(rule.name for rule in group.rules):
+            found.setdefault(name, []).append(group)
+    return found

@@ -1,0 +1,1 @@
+"""What is wrong in rule files though they load: `rules check`."""

@@ -1,0 +1,145 @@
+"""Selectors: which series of a gauge, or of ``ALERTS``, an expression looks at."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from exporter.rules.promql.nodes import Data, Instant
+from exporter.rules.promql.regexes import full_match
+from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES
+from exporter.rules.promql.unsupported import nearest, of_metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from exporter.alerts.alert import Alert
+    from exporter.rules.promql.series import Vector
+    from exporter.rules.promql.sources import Moment
+
+SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on a label. Raises ValueError where its regular expression is not one for Go."""
+
+    label: str
+    operator: str
+    value: str
+
+    def predicate(self) -> Callable[[str], bool]:
+        wanted = self.value
+        if self.operator == "=":
+            return lambda value: value == wanted
+        if self.operator == "!=":
+            return lambda value: value != wanted
+        matches = full_match(wanted)
+        return matches if self.operator == "=~" else lambda value: not matches(value)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNames:
+    """The alerts of a rule's own group, and those of all other groups with their group's name."""
+
+    own: frozenset[str]
+    others: Mapping[str, str]
+
+
+def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) -> Instant:
+    """Returns the selector of a metric's series.
+
+    ``alerts`` None: those of any alert may be selected. Raises ValueError, a sentence,
+    where the selector is not one that rules may use.
+    """
+    if name not in SELECTABLE:
+        raise ValueError(of_metric(name))
+    if any(matcher.label == METRIC_NAME for matcher in matchers):
+        raise ValueError("a metric is selected by its plain name: other matchers on __name__ are not supported")
+    if name in ALERT_SERIES:
+        if alerts is not None:
+            _stay_in_group(name, matchers, alerts)
+        run = _alerts(matchers) if name == ALERTS else _alerts_for_state(matchers)
+        return Instant(run, frozenset([name]), carries_participant=True, carries_policy=True)
+    return Instant(
+        _gauge(name, matchers),
+        frozenset([name]),
+        carries_participant=True,
+        carries_policy=name in BUCKET_GAUGE_BY_NAME,
+        data=Data(name),
+    )
+
+
+def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames) -> None:
+    tests = [(m, m.predicate()) for m in matchers if m.label == "alertname"]
+    if not any(not matches("") for _, matches in tests):
+        raise ValueError(f'{metric} of every group is not supported: name the alert (alertname="...")')
+
+    def selected(alertname: str) -> bool:
+        return all(matches(alertname) for _, matches in tests)
+
+    named = next((m.value for m, _ in tests if m.operator == "="), None)
+    foreign = sorted(name for name in _among(alerts.others, named) if selected(name))
+    if foreign:
+        raise ValueError(f"{metric} of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
+    if not any(selected(name) for name in _among(alerts.own, named)):
+        wanted = tests[0][0].value if named is None else named
+        raise ValueError(f"no alert of this group is named {wanted}{nearest(wanted, alerts.own)}")
+
+
+def _among(names: Collection[str], name: str | None) -> Collection[str]:
+    """Returns the names that can be that name: one or none, where it is given."""
+    if name is None:
+        return names
+    return (name,) if name in names else ()
+
+
+def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+    tests = [(matcher.label, matcher.predicate()) for matcher in matchers]
+    if not tests:
+        return lambda moment: moment.series(name)
+    if len(tests) == 1:
+        [(label, matches)] = tests
+        return lambda moment: [sample for sample in moment.series(name) if matches(sample[1].get(label))]
+    return lambda moment: [
+        sample for sample in moment.series(name) if all(matches(sample[1].get(label)) for label, matches in tests)
+    ]
+
+
+def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+    tests = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
+    names = [m.predicate() for m in matchers if m.label == "alertname"]
+    states = [m.predicate() for m in matchers if m.label == "alertstate"]
+
+    def wanted(alert: Alert) -> bool:
+        return all(matches(alert.name) for matches in names) and all(matches(alert.state) for matches in states)
+
+    def run(moment: Moment) -> Vector:
+        if not moment.alerts:
+            return []
+        found = [moment.alert_series(alert) for alert in moment.alerts if wanted(alert)]
+        if len(found) > 1:
+            # Alerts that differ in nothing but a label `alertstate` of their own are one series.
+            found = list({labels.pairs: labels for labels in found}.values())
+        return [
+            (ALERTS, labels, 1.0) for labels in found if all(matches(labels.get(label)) for label, matches in tests)
+        ]
+
+    return run
+
+
+def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+    """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
+    tests = [(m.label, m.predicate()) for m in matchers]
+
+    def run(moment: Moment) -> Vector:
+        found = [(moment.alert_series(alert, tells_state=False), alert) for alert in moment.alerts]
+        return [
+            (ALERTS_FOR_STATE, labels, math.floor(alert.active_since.timestamp()) + 0.0)
+            for labels, alert in found
+            if all(matches(labels.get(label)) for label, matches in tests)
+        ]
+
+    return run

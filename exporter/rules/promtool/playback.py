@@ -1,0 +1,125 @@
+"""Given series played through rules, evaluation by evaluation, as promtool plays a test."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from exporter.alerts.lifecycle import evaluate
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Failure, Poll
+from exporter.rules.promql.expression import PARTICIPANT, compile_expression
+from exporter.rules.promql.nodes import Instant, Scalar
+from exporter.rules.promql.series import Labels
+from exporter.rules.promql.sources import GivenSource, Moment, SeriesView
+from exporter.rules.promtool.input_series import LOOKBACK_MS
+from exporter.rules.rule import unexpanded_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
+    from exporter.rules.promql.series import Vector
+    from exporter.rules.promql.sources import Unexpanded
+    from exporter.rules.promtool.input_series import InputSeries
+    from exporter.rules.rule import CompiledRule
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When test time starts, as promtool's does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One evaluation of all rules for all participants: the alerts open after it, the rules that failed."""
+
+    at_ms: int
+    alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]]
+    failures: tuple[RuleFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """What became of the alerts. It ends early, with the evaluation at which a rule failed."""
+
+    series: Mapping[Ispb, Sequence[InputSeries]]
+    steps: Sequence[Step] = field(repr=False)
+    unexpanded: Unexpanded = field(default_factory=dict)
+
+    @property
+    def failed(self) -> Step | None:
+        return next((step for step in self.steps if step.failures), None)
+
+    def alerts(self, at_ms: int) -> list[Alert]:
+        """Returns the open alerts of the last evaluation that is not after the time."""
+        place = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
+        return [a for alerts in self.steps[place - 1].alerts.values() for a in alerts.values()] if place else []
+
+    def query(self, expr: str, at_ms: int) -> Vector:
+        """Returns an expression's series at a time; a number is one series without labels.
+
+        Raises ExpressionRefused, RuleEvaluationFailed.
+        """
+        node = compile_expression(expr, None).node
+        if isinstance(node, Scalar):
+            return [("", Labels(()), node.run(Moment(_source({}, Ispb(""), at_ms), (), at_ms / 1000)))]
+        if not node.carries_participant:
+            return node.run(Moment(_source({}, Ispb(""), at_ms), (), at_ms / 1000))
+        return [sample for participant in self.series for sample in self._asked(node, participant, at_ms)]
+
+    def _asked(self, node: Instant, participant: Ispb, at_ms: int) -> Vector:
+        place = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
+        alerts: list[Alert] = []
+        if place and at_ms - self.steps[place - 1].at_ms <= LOOKBACK_MS:
+            alerts = list(self.steps[place - 1].alerts.get(participant, {}).values())
+        return node.run(Moment(_source(self.series, participant, at_ms), alerts, at_ms / 1000, self.unexpanded))
+
+
+def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_ms: int, interval_ms: int) -> Playback:
+    """Evaluates the rules at 0, at each interval, and last at ``until_ms`` or before it.
+
+    Series without ``participant`` are nobody's: the exporter serves none, and no rule sees them.
+    """
+    by_participant: dict[Ispb, list[InputSeries]] = defaultdict(list)
+    for given in series:
+        if participant := given.labels.get(PARTICIPANT):
+            by_participant[Ispb(participant)].append(given)
+    steps: list[Step] = []
+    open_alerts: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
+    for at_ms in range(0, until_ms + 1, interval_ms):
+        failures: list[RuleFailure] = []
+        after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
+        for participant in by_participant:
+            view = _view(by_participant, participant, at_ms)
+            evaluation = evaluate(rules, view, open_alerts.get(participant, {}))
+            after[participant] = evaluation.alerts
+            failures += evaluation.failures
+        open_alerts = after
+        steps.append(Step(at_ms, after, tuple(dict.fromkeys(failures))))
+        if failures:
+            break
+    return Playback(by_participant, steps, unexpanded_labels(rules))
+
+
+def _source(series: Mapping[Ispb, Sequence[InputSeries]], participant: Ispb, at_ms: int) -> GivenSource:
+    return GivenSource(_view(series, participant, at_ms))
+
+
+def _view(series: Mapping[Ispb, Sequence[InputSeries]], participant: Ispb, at_ms: int) -> SeriesView:
+    given: dict[str, Vector] = defaultdict(list)
+    for one in series.get(participant, ()):
+        value = one.at(at_ms)
+        if value is not None:
+            given[one.name].append((one.name, one.labels, value))
+    poll = Poll(
+        stream_id="",
+        sequence=0,
+        participant=participant,
+        polled_at=EPOCH + timedelta(milliseconds=at_ms),
+        interval_seconds=0.0,
+        staleness_seconds=0.0,
+        result=Failure("TEST", "the series are given"),
+    )
+    return SeriesView(poll, given=given)

@@ -1,0 +1,254 @@
+"""The past as pages show it: a bucket by steps of time, and the alerts that were.
+
+The reader of a page waits for it, and the reconciler must not: these statements have
+connections of their own, end in time, and give so many rows at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import errors as pg
+
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import MISSED_INTERVALS
+from exporter.errors import DatabaseUnavailable, QueryTooSlow
+from exporter.store import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from exporter.store.database import Database
+
+_SQL: Final = queries.load("timeline")
+_PATIENCE_SECONDS: Final = 3.0
+_STATEMENT_SECONDS: Final = 2.0
+_QUIET: Final = timedelta(minutes=15)
+_LATE: Final = 1.5
+"""A state is written at the first poll after a heartbeat, which may come late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A bucket in one step of time: with what it ended, and the extremes in it.
+
+    ``known``: whether polls were answered. Where that is not so, or there was no
+    such bucket, everything is None. Tokens; consumption in tokens per minute.
+    """
+
+    known: bool = False
+    tokens: int | None = None
+    lowest: int | None = None
+    highest: int | None = None
+    capacity: int | None = None
+    refill_per_minute: float | None = None
+    consumed_per_minute: float | None = None
+    most_consumed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Where ``with_extremes`` is false, the database took too long to find them."""
+
+    steps: list[Step]
+    with_extremes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """When an alert about the bucket fired; ``until`` None: it still does."""
+
+    name: str
+    severity: str
+    since: datetime
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An alert's change of state, and the tokens of its bucket then (None: not known)."""
+
+    name: str
+    severity: str
+    state: str
+    at: datetime
+    reason: str | None
+    tokens: int | None
+    capacity: int | None
+    active_since: datetime
+    firing_since: datetime | None
+    keep_firing_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastAlert:
+    """An alert, open or resolved; ``lowest`` are the fewest tokens while it was open, of ``capacity``."""
+
+    fingerprint: str
+    name: str
+    severity: str
+    participant: Ispb
+    policy: PolicyName | None
+    state: str
+    active_since: datetime
+    firing_since: datetime | None
+    resolved_at: datetime | None
+    reason: str | None
+    summary: str | None
+    runbook_url: str | None
+    lowest: int | None = None
+    capacity: int | None = None
+
+    @property
+    def began_at(self) -> datetime:
+        return self.firing_since or self.active_since
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which alerts: those open from ``since`` up to ``until``. ``participant`` is the beginning of an ISPB; empty: any.
+
+    ``sort`` is a key of `ORDERS`, with a ``-`` before it where the greatest comes first.
+    """
+
+    since: datetime
+    until: datetime
+    participant: str = ""
+    policy: str = ""
+    name: str = ""
+    severity: str = ""
+    state: str = ""
+    sort: str = "-began"
+    skip: int = 0
+    limit: int = 50
+
+
+ORDERS: Final = {
+    "began": b"active_since",
+    "duration": b"coalesce(resolved_at, now()) - coalesce(firing_since, active_since)",
+    "severity": b"array_position(ARRAY['info', 'warning', 'critical'], severity)",
+    "alert": b"alertname",
+    "participant": b"participant",
+    "policy": b"policy",
+    "state": b"state",
+    "reason": b"reason",
+}
+
+
+class Record:
+    """Every method raises StoreError; QueryTooSlow where the database takes too long.
+
+    ``heartbeat_seconds``: at least so often a bucket's state is written.
+    """
+
+    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
+        self._database = database
+        self._held = timedelta(seconds=heartbeat_seconds * _LATE)
+
+    async def buckets(self, participant: str) -> list[PolicyName]:
+        """Returns the policies that a participant has or had, sorted."""
+        return [PolicyName(policy) for (policy,) in await self._fetch("buckets", participant=participant)]
+
+    async def participants(self) -> list[Ispb]:
+        """Returns everyone who ever had a bucket, sorted."""
+        return [Ispb(participant) for (participant,) in await self._fetch("participants")]
+
+    async def steps(self, participant: str, policy: str, since: datetime, step: timedelta, steps: int) -> Steps:
+        """Returns the bucket in each step from ``since`` on. A bucket keeps its state until its next row."""
+        asked = {"participant": participant, "policy": policy, "since": since, "step": step, "steps": steps}
+        ends = await self._fetch("steps", **asked, held=self._held, quiet=_QUIET)
+        made: list[Step] = []
+        before = Step()
+        for n, polled_at, interval, observed_at, tokens, capacity, refill, period, rate in ends:
+            begins = since + n * step
+            known = polled_at is not None and (begins - polled_at).total_seconds() < MISSED_INTERVALS * interval
+            if not known or observed_at is None:
+                before = Step(known=known)
+            else:
+                # What held as the step began was true in it, too.
+                both = (tokens, tokens if before.tokens is None else before.tokens)
+                before = Step(known, tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
+            made.append(before)
+        try:
+            extremes = await self._fetch("extremes", **asked)
+        except QueryTooSlow:
+            return Steps(made, with_extremes=False)
+        for n, lowest, highest, most in extremes:
+            if 0 <= n < steps:
+                made[n] = _widened(made[n], lowest, highest, most)
+        return Steps(made, with_extremes=True)
+
+    async def bands(self, participant: str, policy: str, since: datetime, until: datetime, limit: int) -> list[Band]:
+        """Returns when alerts about the bucket fired, the newest first."""
+        found = await self._fetch(
+            "bands", participant=participant, policy=policy, since=since, until=until, limit=limit
+        )
+        return [Band(*row) for row in found]
+
+    async def changes(self, participant: str, policy: str, until: datetime, limit: int) -> list[Change]:
+        """Returns the last changes of alerts about the bucket before ``until``, the last first."""
+        found = await self._fetch("changes", participant=participant, policy=policy, until=until, limit=limit)
+        return [Change(*row) for row in found]
+
+    async def alerts(self, wanted: Wanted) -> list[PastAlert]:
+        """Returns a page of alerts; without their lowest levels where the database takes too long to find these."""
+        column = ORDERS[wanted.sort.removeprefix("-")]
+        direction = b"DESC" if wanted.sort.startswith("-") else b"ASC"
+        order = b" ORDER BY %b %b NULLS LAST, id %b OFFSET %%(skip)s::int LIMIT %%(limit)s::int;"
+        query = _SQL["alerts"].removesuffix(b";") + order % (column, direction, direction)
+        asked = {name: getattr(wanted, name) for name in wanted.__slots__ if name != "sort"}
+        found = [PastAlert(*row) for row in await self._run(query, asked)]
+        try:
+            return await self._with_lowest(found, wanted.until)
+        except QueryTooSlow:
+            return found
+
+    async def _with_lowest(self, alerts: Sequence[PastAlert], until: datetime) -> list[PastAlert]:
+        about = [alert for alert in alerts if alert.policy is not None]
+        found = await self._fetch(
+            "lowest",
+            fingerprints=[alert.fingerprint for alert in about],
+            participants=[alert.participant for alert in about],
+            policies=[alert.policy for alert in about],
+            since=[alert.active_since for alert in about],
+            until=[alert.resolved_at or until for alert in about],
+        )
+        lowest = {id(about[n - 1]): (tokens, capacity) for n, tokens, capacity in found}
+        return [
+            replace(alert, lowest=lowest[id(alert)][0], capacity=lowest[id(alert)][1]) if id(alert) in lowest else alert
+            for alert in alerts
+        ]
+
+    async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        return await self._run(_SQL[name], parameters)
+
+    async def _run(self, query: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        bound = {"milliseconds": str(round(_STATEMENT_SECONDS * 1000))}
+        try:
+            async with (
+                self._database.transaction(patience_seconds=_PATIENCE_SECONDS) as connection,
+                connection.cursor(binary=True) as cursor,
+            ):
+                await cursor.execute(_SQL["bound"], bound)
+                await cursor.execute(query, parameters)
+                return await cursor.fetchall()
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, pg.QueryCanceled):
+                raise QueryTooSlow(f"PostgreSQL took longer than {_STATEMENT_SECONDS:g}s") from error
+            raise
+
+
+def _widened(step: Step, lowest: int, highest: int, most_consumed: float | None) -> Step:
+    """Returns the step with what was written in it, and what held as it began."""
+    if step.lowest is None or step.highest is None:
+        return step
+    rates = [rate for rate in (step.most_consumed, most_consumed) if rate is not None]
+    return replace(
+        step,
+        lowest=min(step.lowest, lowest),
+        highest=max(step.highest, highest),
+        most_consumed=max(rates, default=None),
+    )

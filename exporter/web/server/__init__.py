@@ -1,0 +1,1 @@
+"""The HTTP server: TLS, basic auth, limits, and what a request must be."""

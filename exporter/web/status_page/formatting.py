@@ -1,0 +1,92 @@
+"""Words and figures of the pages. Pure."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PLAIN: Final = re.compile(r"\(*\s*(?:(?:max|min|avg)\s*(?:by|without)?\s*(?:\([\w\s,]*\))?\s*\(\s*)*(\w+)")
+"""What an expression begins with: a metric, perhaps the greatest or least of it."""
+
+_AGE: Final = re.compile(r"\s*time\(\)\s*-\s*")
+_ARITHMETIC: Final = re.compile(r"[*/^%+]|\s-\s")
+_WORD: Final = re.compile(r"[A-Z]+[a-z0-9]*|[^A-Z]+")
+_BREAKS: Final = re.compile(r"(?<=_)(?=.)|(?<=[a-z0-9])(?=[A-Z])")
+
+_MOST_COMPARED: Final = 2_000
+"""Among more names the nearest is not looked for: it would take long."""
+
+UNITS: Final = {
+    "_percent": "%",
+    "_tokens": "tokens",
+    "_capacity": "tokens",
+    "_seconds": "s",
+    "_per_minute": "tokens / min",
+    "_404_rate": "share",
+    "_policies": "policies",
+}
+"""What the values of a metric are, by the end of its name; ``share`` is 0 to 1."""
+
+
+def unit_of(expr: str) -> str | None:
+    """Returns a unit of `UNITS` where the values that an expression gives are a gauge's own; None: nobody knows."""
+    first = _without_filters(re.split(r"\bor\b", expr, maxsplit=1)[0])
+    age = _AGE.match(first)
+    rest = first[age.end() :] if age else first
+    begins = _PLAIN.match(rest)
+    if begins is None or _ARITHMETIC.search(rest):
+        return None
+    name = begins[1]
+    if name.endswith("_timestamp_seconds"):
+        return "s" if age else None
+    return None if age else next((unit for end, unit in UNITS.items() if name.endswith(end)), None)
+
+
+def _without_filters(expr: str) -> str:
+    """Returns what is left without the right sides of ``and`` and ``unless``, which change no value."""
+    kept, depth, filtered_at = [], 0, None
+    for part in re.split(r"([()]|\band\b|\bunless\b)", expr):
+        depth += (part == "(") - (part == ")")
+        if filtered_at is not None and depth < filtered_at:
+            filtered_at = None
+        if filtered_at is None and part in ("and", "unless"):
+            filtered_at = depth
+        if filtered_at is None:
+            kept.append(part)
+    return "".join(kept)
+
+
+def breakable(name: str) -> list[str]:
+    """Returns the parts between which a long name may be broken: after underscores, before capitals."""
+    return _BREAKS.split(name)
+
+
+def shorter(name: str, beside: str) -> str:
+    """Returns what tells a name from one that it stands beside: ``Low`` of ``TokensLow`` beside ``TokensCritical``."""
+    words, others = _WORD.findall(name), _WORD.findall(beside)
+    same = 0
+    while same < min(len(words), len(others)) - 1 and words[same] == others[same]:
+        same += 1
+    return "".join(words[same:]) or name
+
+
+def short_paths(paths: Iterable[str]) -> dict[str, str]:
+    """Returns the end of each path that tells it from the others: mostly the file's name."""
+    known = sorted(set(paths))
+    short: dict[str, str] = {}
+    for path in known:
+        parts = PurePath(path).parts
+        ends = ("/".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        short[path] = next((e for e in ends if sum(("/" + p).endswith("/" + e) for p in known) == 1), path)
+    return short
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a sentence: a hint at the nearest known name, or a full stop."""
+    close = get_close_matches(name, list(known)[:_MOST_COMPARED], n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else "."

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from exporter.cli.main import cli
+from exporter.rules.export import figures
+from tests.support.program import RULES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+WRONG = """\
+groups:
+  - name: g
+    rules:
+      - alert: A
+        expr: dict_rate_limit_utilisation_percent > 80
+        labels: {severity: warning}
+"""
+DOUBTFUL = WRONG.replace("utilisation", "utilization").replace("80", "180")
+TESTS = """\
+rule_files: [{rules}]
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - series: dict_rate_limit_up{{participant="12345678"}}
+        values: 0x8
+    alert_rule_test:
+      - eval_time: 1m
+        alertname: Down
+        exp_alerts: [{expected}]
+"""
+DOWN = """\
+groups:
+  - name: g
+    rules:
+      - alert: Down
+        expr: dict_rate_limit_up == 0
+        for: 30s
+        labels: {severity: critical}
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def rule_file(tmp_path: Path):
+    def write(text: str, name: str = "rules.yml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("form", ["prometheus", "kubernetes"])
+def test_rules_are_exported_with_the_figures_that_notifications_show(rule_file, form):
+    mine = rule_file(DOWN)
+    own = rule_file("groups: [{name: own, rules: [{alert: Gone, expr: absent(up)}]}]", "own.yml")
+
+    result = run("rules", "export", mine, "--also", own, "--format", form)
+
+    document = yaml.safe_load(result.stdout)
+    assert document.get("kind") == (None if form == "prometheus" else "PrometheusRule")
+    down, gone = document.get("spec", document)["groups"]
+    (rule,) = down["rules"]
+    assert rule.pop("annotations") == figures("Down")
+    assert rule == yaml.safe_load(DOWN)["groups"][0]["rules"][0]
+    assert gone == yaml.safe_load(own.read_text())["groups"][0]
+    assert result.stdout.startswith(f"# Made by dict-rate-limit rules export from {mine}, {own}: change these instead.")
+
+
+def test_rules_that_are_wrong_are_not_exported(rule_file):
+    assert str(run("rules", "export", rule_file(WRONG)).exception).startswith(str(rule_file(WRONG)))
+    also = run("rules", "export", rule_file(DOWN), "--also", rule_file("a: 1", "own.yml"))
+    assert "own.yml: is no rule file: it has no list of groups" in str(also.exception)
+
+
+def test_a_good_file_is_a_line_with_its_number_of_rules():
+    result = run("rules", "check", RULES)
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{RULES}: 10 rules found\n"
+
+
+def test_an_error_is_told_with_file_line_group_and_rule(rule_file):
+    path = rule_file(WRONG)
+
+    result = run("rules", "check", path)
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{path}:5: g/A: error: `dict_rate_limit_utilisation_percent`")
+    assert "did you mean dict_rate_limit_utilization_percent?" in result.stdout
+    assert result.stderr.startswith("1 error, ")
+
+
+def test_warnings_fail_only_where_they_are_asked_to(rule_file):
+    path = rule_file(DOUBTFUL)
+
+    lenient, strict = run("rules", "check", path), run("rules", "check", "--lint-fatal", path)
+
+    assert f"{path}:5: g/A: warning: " in lenient.stdout
+    assert f"{path}: 1 rule found" in lenient.stdout
+    assert (lenient.exit_code, strict.exit_code) == (0, 1)
+
+
+def test_findings_as_json(rule_file):
+    path = rule_file(WRONG)
+
+    result = run("rules", "check", "--output", "json", path)
+
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert found["files"] == [{"file": str(path), "rules": 1}]
+    assert (found["findings"][0]["line"], found["findings"][0]["severity"]) == (5, "error")
+
+
+def test_files_named_like_patterns_are_files(rule_file):
+    path = rule_file(DOWN, "rules[1].yml")
+
+    assert f"{path}: 1 rule found" in run("rules", "check", path).stdout
+
+
+@pytest.mark.parametrize("command", ["check", "test"])
+@pytest.mark.parametrize("arguments", [[], ["no-such-file.yml"], ["--output", "xml", str(RULES)]])
+def test_wrong_usage_is_exit_code_2(command, arguments):
+    assert run("rules", command, *arguments).exit_code == 2
+
+
+def test_a_passing_unit_test_is_told_as_promtool_tells_it(rule_file):
+    rules = rule_file(DOWN)
+    path = rule_file(
+        TESTS.format(rules=rules, expected="{exp_labels: {participant: '12345678', severity: critical}}"), "t.yml"
+    )
+
+    result = run("rules", "test", path)
+
+    assert result.exit_code == 0
+    assert result.stdout == f"Unit Testing:  {path}\n  SUCCESS\n\n"
+
+
+def test_a_failing_unit_test_shows_both_sides(rule_file):
+    rules = rule_file(DOWN)
+    path = rule_file(TESTS.format(rules=rules, expected=""), "t.yml")
+
+    result = run("rules", "test", path)
+
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+    assert "got:[" in result.stdout
+
+
+def test_a_failing_unit_test_as_a_diff(rule_file):
+    rules = rule_file(DOWN)
+    path = rule_file(TESTS.format(rules=rules, expected=""), "t.yml")
+
+    result = run("rules", "test", "--diff", path)
+
+    assert "--- exp" in result.stdout
+    assert "+++ got" in result.stdout
+
+
+def test_verdicts_as_json(rule_file):
+    rules = rule_file(DOWN)
+    path = rule_file(TESTS.format(rules=rules, expected=""), "t.yml")
+
+    result = run("rules", "test", "--output", "json", path)
+
+    (told,) = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (told["file"], told["passed"]) == (str(path), False)
+    assert told["failures"][0].startswith("alertname: Down, time: 1m")

@@ -1,0 +1,315 @@
+"""`rules check` finds what keeps a file from loading, and what could be better."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.rules.lint.linter import check
+from tests.support.rules import rule_file
+
+SHIPPED = Path(__file__).parents[4] / "rules" / "dict-rate-limit.yml"
+
+RUNBOOK = "annotations: {runbook_url: http://example/}"
+HELD = """
+expr: |
+  max by (participant, policy) (dict_rate_limit_utilization_percent and on (participant) dict_rate_limit_up == 1) >= 80
+    or
+  max by (participant, policy) (ALERTS{alertname="A", alertstate="firing"} and on (participant) dict_rate_limit_up == 0)
+"""
+
+
+def found(folder: Path, *rules: str) -> list[tuple[int, str, str]]:
+    return [(f.line, f.severity, f.message) for f in check([rule_file(folder, *rules)])]
+
+
+def warnings_of(folder: Path, expr: str, *more: str) -> list[str]:
+    """Messages about a rule that has a runbook, those about outages left out."""
+    lines = "\n".join(more or ("labels: {severity: info}", RUNBOOK))
+    messages = [message for _, _, message in found(folder, f"alert: A\nexpr: {expr}\n{lines}")]
+    return [message for message in messages if not message.startswith(("has no hold", "may begin to fire"))]
+
+
+def test_the_shipped_rules_have_nothing_to_warn_of():
+    assert check([str(SHIPPED)]) == []
+
+
+def test_what_an_expression_holds_twice_is_found_once(tmp_path: Path):
+    rule = "alert: A\nexpr: dict_rate_limit_uo == 0 or dict_rate_limit_uo == 0\nlabels: {severity: info}"
+
+    errors = [message for _, severity, message in found(tmp_path, rule) if severity == "error"]
+
+    assert len(errors) == 1
+
+
+def test_errors_and_warnings_come_by_line(tmp_path: Path):
+    findings = found(
+        tmp_path,
+        "alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info}",
+        "alert: B\nexpr: nonsense\nlabels: {severity: info}",
+    )
+
+    assert findings == [
+        (4, "warning", "has no annotation runbook_url: say what to do when it fires"),
+        (
+            8,
+            "error",
+            "`nonsense` is not a metric of this program, and rules see no others; Prometheus can have its own rules",
+        ),
+    ]
+
+
+def test_a_finding_is_told_with_file_line_group_and_rule(tmp_path: Path):
+    [finding] = check([rule_file(tmp_path, "alert: A\nexpr: dict_rate_limit_up\nlabels: {severity: info}")])
+
+    assert (
+        str(finding)
+        == f"{tmp_path}/rules.yml:4: dict/A: warning: has no annotation runbook_url: say what to do when it fires"
+    )
+
+
+def test_an_alert_that_nothing_holds_through_an_outage_is_warned_of(tmp_path: Path):
+    [(line, severity, message), _] = found(
+        tmp_path, f"alert: A\nexpr: dict_rate_limit_utilization_percent > 80\nlabels: {{severity: info}}\n{RUNBOOK}"
+    )
+
+    assert (line, severity) == (5, "warning")
+    assert message.startswith("has no hold: while the Bridge does not answer it resolves")
+    assert 'max by (participant, policy) (ALERTS{alertname="A", alertstate="firing"}' in message
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        HELD,
+        "expr: dict_rate_limit_up == 0",
+        "expr: time() - dict_rate_limit_last_success_timestamp_seconds > 60",
+        "expr: max by (participant) (dict_rate_limit_capacity) > 5 or on (participant) dict_rate_limit_up == 0",
+        HELD.rstrip() + "\n  and on () hour() > 20",
+    ],
+)
+def test_an_alert_that_something_holds_is_not(tmp_path: Path, expr: str):
+    assert found(tmp_path, f"alert: A\n{expr}\nlabels: {{severity: info}}\n{RUNBOOK}") == []
+
+
+UP = "and on (participant) dict_rate_limit_up == 1"
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "dict_rate_limit_utilization_percent >= 80",
+        'dict_rate_limit_available_tokens{policy="KEYS_CHECK"} == 0',
+        "dict_rate_limit_exhaustion_projection_seconds < 600",
+        "dict_rate_limit_error_404_rate > 0.2",
+        "count by (participant) (dict_rate_limit_utilization_percent >= 80) >= 3",
+        "dict_rate_limit_utilization_percent >= 80 and on () hour() > 20",
+        "dict_rate_limit_utilization_percent >= 80 and on (participant) dict_rate_limit_up >= 0",
+    ],
+)
+def test_an_alert_that_may_begin_on_figures_from_before_an_outage_is_warned_of(tmp_path: Path, expr: str):
+    messages = [m for _, _, m in found(tmp_path, f"alert: A\nexpr: '{expr}'\nlabels: {{severity: info}}\n{RUNBOOK}")]
+
+    assert [m for m in messages if m.startswith("may begin to fire while the Bridge does not answer")]
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        f"dict_rate_limit_utilization_percent >= 80 {UP}",
+        f"(dict_rate_limit_utilization_percent >= 80 and on () hour() > 20) {UP}",
+        "max by (participant) (dict_rate_limit_capacity) > 5 or on (participant) dict_rate_limit_up == 0",
+        "dict_rate_limit_utilization_percent >= 80 and on (participant) dict_rate_limit_up == 0",
+        "dict_rate_limit_participant_info",
+        "dict_rate_limit_up == 0",
+    ],
+)
+def test_an_alert_that_asks_for_an_answer_or_begins_because_there_is_none_is_not(tmp_path: Path, expr: str):
+    messages = [m for _, _, m in found(tmp_path, f"alert: A\nexpr: {expr}\nlabels: {{severity: info}}\n{RUNBOOK}")]
+
+    assert not [m for m in messages if m.startswith("may begin to fire")]
+
+
+@pytest.mark.parametrize(
+    ("expr", "verdict"),
+    [
+        ("dict_rate_limit_utilization_percent > 100", "never"),
+        ("dict_rate_limit_utilization_percent >= 180", "never"),
+        ("dict_rate_limit_utilization_percent >= 0", "always"),
+        ("max by (participant) (dict_rate_limit_error_404_rate) > 20", "never"),
+        ("(dict_rate_limit_error_404_rate > 0) < 5", "always"),
+        ("-1 > dict_rate_limit_capacity", "never"),
+        ("2 == dict_rate_limit_up", "never"),
+        ("dict_rate_limit_up != 2", "always"),
+        ("dict_rate_limit_up > bool 1", "never"),
+        ("(dict_rate_limit_utilization_percent and dict_rate_limit_capacity) > (50 + 60)", "never"),
+    ],
+)
+def test_a_threshold_outside_the_gauges_range_is_warned_of(tmp_path: Path, expr: str, verdict: str):
+    [message] = warnings_of(tmp_path, expr)
+
+    assert f"is {verdict} true: dict_rate_limit_" in message
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "dict_rate_limit_utilization_percent >= 100",
+        "dict_rate_limit_utilization_percent == 0",
+        "dict_rate_limit_capacity > 1e9",
+        "sum by (participant) (dict_rate_limit_up) > 5",
+        "dict_rate_limit_up * 5 > 4",
+        "(dict_rate_limit_up > bool 0) < 3",
+        "dict_rate_limit_capacity > dict_rate_limit_available_tokens",
+        "time() - dict_rate_limit_category_changed_timestamp_seconds < 3600",
+        "dict_rate_limit_poll_interval_seconds < -5",
+    ],
+)
+def test_other_comparisons_are_not(tmp_path: Path, expr: str):
+    assert warnings_of(tmp_path, expr) == []
+
+
+def test_nothing_equals_nan(tmp_path: Path):
+    assert warnings_of(tmp_path, "dict_rate_limit_up == NaN") == [
+        "`dict_rate_limit_up == NaN` compares with NaN, which nothing equals"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        ('dict_rate_limit_capacity{polcy="A"}', "dict_rate_limit_capacity has no label polcy; did you mean policy?"),
+        ('dict_rate_limit_up{policy="A"}', "dict_rate_limit_up has no label policy"),
+        ("max by (participant, polcy) (dict_rate_limit_capacity)", "has a label polcy; did you mean policy?"),
+        ("dict_rate_limit_up and on (participant, cluster) dict_rate_limit_up", "no series here has a label cluster"),
+        ("dict_rate_limit_capacity + on (participant) group_left (category) dict_rate_limit_participant_info",
+         "no series here has a label category"),
+        ('dict_rate_limit_up{job="dict"}', "job is what Prometheus' scrape adds, and no series of this program has it"),
+    ],
+)  # fmt: skip
+def test_a_label_that_no_series_has_is_warned_of(tmp_path: Path, expr: str, message: str):
+    [told] = warnings_of(tmp_path, f"'{expr}'")
+
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        'dict_rate_limit_participant_info{psp_category="A", job!="x"}',
+        'ALERTS{alertname="A", team="x", alertstate="firing", severity="info"}',
+        "max without (job, instance) (dict_rate_limit_up)",
+        "count by (participant, __name__) (dict_rate_limit_up)",
+    ],
+)
+def test_known_labels_are_not(tmp_path: Path, expr: str):
+    assert warnings_of(tmp_path, f"'{expr}'", "labels: {severity: info, team: x}", RUNBOOK) == []
+
+
+def test_a_label_that_depends_on_the_value_is_warned_of(tmp_path: Path):
+    [message] = warnings_of(
+        tmp_path, "dict_rate_limit_up == 0", 'labels: {severity: info, worth: "{{ $value }}"}', RUNBOOK
+    )
+
+    assert message == "label worth: `{{ $value }}` depends on $value, so that another value makes another alert"
+
+
+def test_a_label_that_is_always_empty_in_a_template_is_warned_of(tmp_path: Path):
+    [message] = warnings_of(
+        tmp_path,
+        "dict_rate_limit_capacity == 0",
+        "labels: {severity: info}",
+        'annotations: {runbook_url: "http://x/{{ $labels.polcy }}/{{ $labels.policy }}"}',
+    )
+
+    assert message == "annotation runbook_url: `$labels.polcy` is always empty; did you mean policy?"
+
+
+def test_a_rule_that_is_there_twice_is_warned_of(tmp_path: Path):
+    twice = f"alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {{severity: info}}\n{RUNBOOK}"
+    other = twice.replace("info", "warning")
+    rule_file(tmp_path, twice, other, name="a.yml", group="first")
+    rule_file(tmp_path, twice, name="b.yml", group="second")
+
+    findings = check([str(tmp_path / "*.yml")])
+
+    assert [(Path(f.file).name, f.line, f.group) for f in findings] == [("a.yml", 4, "first"), ("b.yml", 4, "second")]
+    a, b = str(tmp_path / "a.yml"), str(tmp_path / "b.yml")
+    same = "with the same labels: their alerts are one and the same"
+    assert [f.message for f in findings] == [f"is there again in {b}:4, {same}", f"is there again in {a}:4, {same}"]
+
+
+def test_a_rule_that_is_there_twice_in_a_file_is_told_with_the_lines(tmp_path: Path):
+    twice = f"alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {{severity: info}}\n{RUNBOOK}"
+
+    found = [str(one) for one in check([rule_file(tmp_path, twice, twice)])]
+
+    assert [one.partition("rules.yml:")[2].partition(", with")[0] for one in found] == [
+        "4: dict/A: warning: is there again in line 8",
+        "8: dict/A: warning: is there again in line 4",
+    ]
+
+
+SHAPES = {
+    "plain": "  - {{alert: A{n}, expr: dict_rate_limit_utilization_percent >= {n}, labels: {{severity: info}}}}\n",
+    "looking at its own alert": "  - {{alert: A{n}, expr: 'ALERTS{{alertname=\"A{n}\"}} or dict_rate_limit_up == {n}', "
+    "labels: {{severity: info}}}}\n",
+    "in groups of their own": "- name: g{n}\n  rules:\n  - {{alert: A{n}, expr: 'ALERTS{{alertname=\"A{n}\"}}', "
+    "labels: {{severity: info}}}}\n",
+    "with a wrong name": "  - {{alert: A{n}, expr: 'ALERTS{{alertname=\"B{n}\"}}', labels: {{severity: info}}}}\n",
+    "of one expression": "  - {{alert: A{n}, expr: dict_rate_limit_up == 0, labels: {{severity: info}}}}\n",
+    "that do not parse": "  - {{alert: A{n}, expr: dict_rate_limit_up == {n} +, labels: {{severity: info}}}}\n",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_twice_the_rules_take_twice_the_work(tmp_path: Path, shape: str):
+    def calls(rules: int) -> int:
+        file = tmp_path / "rules.yml"
+        head = "groups:\n" if shape.startswith("-") else "groups:\n- name: g\n  rules:\n"
+        file.write_text(head + "".join(shape.format(n=number) for number in range(rules)))
+        counted = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal counted
+            counted += event in {"call", "c_call"}
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            check([str(file)])
+        finally:
+            sys.setprofile(before)
+        return counted
+
+    few, many = calls(300), calls(600)
+
+    assert many < 2.2 * few
+
+
+def test_aliases_of_a_rule_are_checked_once(tmp_path: Path):
+    rule = "{alert: A, expr: dict_rate_limit_utilization_percent > 100, labels: {severity: info}}"
+    file = tmp_path / "rules.yml"
+    file.write_text(f"groups:\n- name: g\n  rules:\n  - &r {rule}\n" + "  - *r\n" * 10)
+
+    found = [str(finding) for finding in check([str(file)])]
+
+    assert len(found) == len(set(found))
+    assert any("is there more than once, through aliases" in finding for finding in found)
+
+
+def test_rules_that_merge_one_another_are_checked_each(tmp_path: Path):
+    file = tmp_path / "rules.yml"
+    file.write_text(
+        "groups:\n- name: g\n  rules:\n"
+        "  - &r {alert: A, expr: dict_rate_limit_up == 0, labels: {severity: info}, annotations: {runbook_url: x}}\n"
+        "  - {<<: *r, labels: {severity: warning, x: '{{ $value }}'}}\n"
+        "  - {<<: *r, labels: {severity: critical}, expr: dict_rate_limit_up == 2}\n"
+    )
+
+    assert [str(finding).removeprefix(f"{file}:") for finding in check([str(file)])] == [
+        "5: g/A: warning: label x: `{{ $value }}` depends on $value, so that another value makes another alert",
+        "6: g/A: warning: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1",
+    ]

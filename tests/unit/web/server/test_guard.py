@@ -1,0 +1,192 @@
+"""Basic auth and configured headers before the app."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+
+import bcrypt
+import httpx
+import msgspec
+import pytest
+from starlette.responses import PlainTextResponse
+
+from exporter.web.server import guard as module
+from exporter.web.server.config_file import GoDuration, Headers, HttpServerConfig, RateLimit, WebConfig
+from exporter.web.server.guard import Guard, Passwords
+from exporter.web.server.headers import SECURITY_HEADERS
+
+USERS = {"prometheus": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()}
+LONG = "x" * 100
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passwords that were really held against a hash."""
+    seen: list[str] = []
+    matches = module._matches
+
+    def counted(password: str, hashed: str) -> bool:
+        seen.append(password)
+        return matches(password, hashed)
+
+    monkeypatch.setattr(module, "_matches", counted)
+    return seen
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+def client(config: WebConfig) -> httpx.AsyncClient:
+    guard = Guard(PlainTextResponse("inside", headers={"X-Frame-Options": "DENY"}))
+    guard.config = config
+    return httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://exporter")
+
+
+async def test_without_users_everybody_is_let_in():
+    async with client(WebConfig()) as http:
+        assert (await http.get("/")).text == "inside"
+
+
+async def test_a_user_is_let_in_with_the_password_only():
+    async with client(WebConfig(basic_auth_users=USERS)) as http:
+        admitted = await http.get("/", auth=("prometheus", "secret"))
+        refused = await http.get("/", auth=("prometheus", "wrong"))
+        anonymous = await http.get("/")
+
+    assert (admitted.status_code, refused.status_code, anonymous.status_code) == (200, 401, 401)
+    assert anonymous.headers["www-authenticate"].startswith("Basic ")
+    assert "inside" not in refused.text
+
+
+async def test_a_refusal_is_as_guarded_as_any_answer():
+    async with client(WebConfig(basic_auth_users=USERS)) as http:
+        refused = await http.get("/")
+
+    assert SECURITY_HEADERS.items() <= {name.title(): value for name, value in refused.headers.items()}.items()
+
+
+async def test_configured_headers_replace_those_of_the_app_and_are_on_refusals_too():
+    headers = msgspec.convert({"X-Frame-Options": "sameorigin", "Strict-Transport-Security": "max-age=1"}, Headers)
+    config = WebConfig(basic_auth_users=USERS, http_server_config=HttpServerConfig(headers=headers))
+    async with client(config) as http:
+        admitted = await http.get("/", auth=("prometheus", "secret"))
+        refused = await http.get("/")
+
+    for answer in (admitted, refused):
+        assert answer.headers.get_list("x-frame-options") == ["sameorigin"]
+        assert answer.headers["strict-transport-security"] == "max-age=1"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Basic",
+        "Basic !!!",
+        "Basic " + b64encode(b"\xff\xfe").decode(),
+        "Bearer token",
+        basic("", ""),
+        basic("prometheus", ""),
+        basic("other", "secret"),
+        basic("", "secret"),
+    ],
+)
+async def test_anything_else_is_refused(authorization: str):
+    assert not await Passwords().admit(USERS, authorization)
+
+
+async def test_a_password_is_verified_once(checks: list[str]):
+    passwords = Passwords()
+
+    answers = await asyncio.gather(*(passwords.admit(USERS, basic("prometheus", "secret")) for _ in range(20)))
+
+    assert all(answers)
+    assert checks == ["secret"]
+
+
+async def test_a_new_hash_is_verified_anew(checks: list[str]):
+    passwords = Passwords()
+    await passwords.admit(USERS, basic("prometheus", "secret"))
+    changed = {"prometheus": bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()}
+
+    assert not await passwords.admit(changed, basic("prometheus", "secret"))
+    assert len(checks) == 2
+
+
+async def test_an_unknown_user_takes_as_long_as_a_known_one(checks: list[str]):
+    assert not await Passwords().admit(USERS, basic("nobody", "secret"))
+
+    assert checks == ["secret"]
+
+
+async def test_many_wrong_passwords_do_not_push_the_right_one_out(checks: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "REMEMBERED", 3)
+    passwords = Passwords()
+    await passwords.admit(USERS, basic("prometheus", "secret"))
+
+    for number in range(10):
+        assert not await passwords.admit(USERS, basic("prometheus", f"wrong {number}"))
+    assert await passwords.admit(USERS, basic("prometheus", "secret"))
+
+    assert checks.count("secret") == 1
+    assert len(passwords._known) == 3
+
+
+async def test_right_passwords_are_forgotten_in_turn(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "REMEMBERED", 1)
+    users = USERS | {"other": USERS["prometheus"]}
+    passwords = Passwords()
+
+    assert await passwords.admit(users, basic("prometheus", "secret"))
+    assert await passwords.admit(users, basic("other", "secret"))
+
+    assert len(passwords._known) == 1
+
+
+async def test_a_password_longer_than_bcrypt_reads_is_cut():
+    users = {"prometheus": bcrypt.hashpw(LONG[:72].encode(), bcrypt.gensalt(4)).decode()}
+
+    assert await Passwords().admit(users, basic("prometheus", LONG))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_beyond_the_rate_limit_requests_are_refused_before_their_passwords_are_verified(checks: list[str]):
+    clock = Clock()
+    guard = Guard(PlainTextResponse("inside"), clock)
+    guard.config = WebConfig(basic_auth_users=USERS, rate_limit=RateLimit(interval=GoDuration(30), burst=1))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://exporter") as http:
+        admitted = await http.get("/", auth=("prometheus", "secret"))
+        refused = await http.get("/", auth=("prometheus", "wrong"))
+        clock.now = 30.0
+        again = await http.get("/", auth=("prometheus", "secret"))
+
+    assert (admitted.status_code, refused.status_code, again.status_code) == (200, 429, 200)
+    assert refused.headers["retry-after"] == "30"
+    assert checks == ["secret"]
+
+
+async def test_a_changed_rate_limit_holds_at_once_and_one_that_did_not_change_is_not_begun_anew():
+    guard = Guard(PlainTextResponse("inside"), Clock())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://exporter") as http:
+
+        async def answered() -> int:
+            return (await http.get("/")).status_code
+
+        guard.config = WebConfig(rate_limit=RateLimit(interval=GoDuration(1), burst=1))
+        codes = [await answered(), await answered()]
+        guard.config = WebConfig(rate_limit=RateLimit(interval=GoDuration(1), burst=1))
+        codes.append(await answered())
+        guard.config = WebConfig(rate_limit=RateLimit(interval=GoDuration(1), burst=2))
+        codes.append(await answered())
+        guard.config = WebConfig()
+        codes += [await answered() for _ in range(5)]
+
+    assert codes == [200, 429, 429, 200, *[200] * 5]

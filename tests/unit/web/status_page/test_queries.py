@@ -1,0 +1,113 @@
+"""What readers of the pages about the past may ask for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from exporter.web.status_page.queries import RANGES, AskedAlerts, AskedBucket, NotUnderstood
+
+NOW = datetime(2026, 3, 10, 12, 0, 7, tzinfo=UTC)
+
+
+def test_every_range_is_as_long_as_its_name_and_its_table_has_whole_rows():
+    lengths = {name: made.length for name, made in RANGES.items()}
+
+    assert lengths == {
+        "1h": timedelta(hours=1),
+        "6h": timedelta(hours=6),
+        "24h": timedelta(days=1),
+        "7d": timedelta(days=7),
+        "30d": timedelta(days=30),
+    }
+    assert all(made.steps % made.row == 0 for made in RANGES.values())
+
+
+def test_a_range_ends_with_the_step_that_it_is_now():
+    since, until = AskedBucket.of({"range": "1h"}, NOW).window(NOW)
+
+    assert until == datetime(2026, 3, 10, 12, 0, 10, tzinfo=UTC)
+    assert until - since == timedelta(hours=1)
+
+
+def test_a_range_lies_around_the_time_asked_for_but_not_ahead():
+    early = AskedBucket.of({"range": "6h", "at": "2026-03-09T12:00:00Z"}, NOW)
+    late = AskedBucket.of({"range": "6h", "at": "2026-03-10T11:00:00Z"}, NOW)
+
+    assert early.window(NOW)[0] == datetime(2026, 3, 9, 9, 0, 30, tzinfo=UTC)
+    assert late.window(NOW) == AskedBucket(RANGES["6h"]).window(NOW)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"range": "9h"}, "range='9h' is none of 1h, 6h, 24h, 7d, 30d."),
+        ({"at": "noon"}, "at='noon' is no time: write 2026-03-10T12:00:00Z."),
+        ({"at": "0001-01-01T00:00:00+14:00"}, "is no time"),
+        ({"at": "9999-01-01"}, "is no time that there is anything about"),
+        ({"at": "2026-03-10T13:00:00Z"}, "lies ahead: it is 2026-03-10 12:00:07 UTC."),
+    ],
+)
+def test_what_makes_no_sense_of_a_bucket_is_refused(query: dict[str, str], words: str):
+    with pytest.raises(NotUnderstood) as refused:
+        AskedBucket.of(query, NOW)
+
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-03-09T12:00:00Z", "2026-03-09 12:00", "2026-03-09T09:00:00-03:00", "2026-03-09T14:00:00 02:00"]
+)
+def test_a_time_is_read_as_people_and_browsers_write_it(text: str):
+    assert AskedBucket.of({"at": text}, NOW).at == datetime(2026, 3, 9, 12, tzinfo=UTC)
+
+
+def test_past_alerts_are_those_of_the_last_week_unless_asked_otherwise():
+    asked = AskedAlerts.of({}, NOW)
+
+    assert (asked.since, asked.until, asked.sort, asked.page) == (NOW - timedelta(days=7), None, "-began", 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"from": "2026-03-11T00:00"}, "must be before to (2026-03-10 12:00 UTC)"),
+        ({"from": "2026-03-09", "to": "2026-03-08"}, "from (2026-03-09 00:00 UTC) must be before"),
+        ({"to": "soon"}, "to='soon' is no time"),
+        ({"severity": "bad"}, "severity='bad' is none of critical, warning, info."),
+        ({"state": "open"}, "state='open' is none of firing, pending, resolved."),
+        ({"sort": "-value"}, "sort='value' is none of began,"),
+        ({"page": "0"}, "page='0' is no number from 1 to 200"),
+        ({"page": "201"}, "page='201' is no number"),
+        ({"page": "\u0662"}, "is no number"),
+        ({"participant": "12a"}, "is not the beginning of an ISPB"),
+        ({"participant": "123456789"}, "is not the beginning of an ISPB"),
+        ({"policy": "A\0"}, "hold no NUL"),
+    ],
+)
+def test_what_makes_no_sense_of_past_alerts_is_refused(query: dict[str, str], words: str):
+    with pytest.raises(NotUnderstood) as refused:
+        AskedAlerts.of(query, NOW)
+
+    assert words in str(refused.value)
+
+
+def test_a_query_is_written_as_it_was_read():
+    query = {
+        "participant": "1234",
+        "policy": "A",
+        "alert": "TokensLow",
+        "severity": "warning",
+        "state": "resolved",
+        "from": "2026-03-01T00:00:00Z",
+        "to": "2026-03-02T00:00:00Z",
+        "sort": "duration",
+        "page": "3",
+    }
+
+    asked = AskedAlerts.of(query, NOW)
+
+    assert asked.query() == query
+    assert asked.query(sort="-began") == {n: v for n, v in query.items() if n not in ("sort", "page")}
+    assert asked.query(page=4)["page"] == "4"
