@@ -39,14 +39,14 @@ def run() -> Iterator[Figure]:
     views = [_view(number, 0) for number in range(PARTICIPANTS)]
     memory_before = _memory()
     metrics = Metrics(monotonic=lambda: 0.0)
-    metrics.announce([(Severity.WARNING, True), (Severity.CRITICAL, True), (Severity.INFO, False)])
+    metrics.declare_alert_counters([(Severity.WARNING, True), (Severity.CRITICAL, True), (Severity.INFO, False)])
     for view in views:
-        metrics.show(view)
+        metrics.publish(view)
     metrics.exposition()
     without_gzip = _memory() - memory_before
     metrics.exposition(gzip=True)
     for view in views:
-        metrics.show(view)
+        metrics.publish(view)
     with_gzip = _memory() - memory_before
 
     gauges = _Prepared(metrics)
@@ -76,7 +76,7 @@ def run() -> Iterator[Figure]:
     yield Figure("ours, gzip, with 130,000 alert counters", full * 1e3, "ms")
 
     turns = cycle((_view(0, 0), _view(1, 15, participant=0)))
-    show = _seconds(lambda: metrics.show(next(turns)), repeat=200)
+    show = _seconds(lambda: metrics.publish(next(turns)), repeat=200)
     share = 100 * show * PARTICIPANTS / POLL_INTERVAL_SECONDS
     yield Figure("rendering and deflating at a poll", show * 1e6, "us")
     yield Figure("the same, of one core at a poll every 15 s", share, "%")

@@ -60,7 +60,7 @@ def _check_seconds(file: Path) -> float:
 
 def _in_force(file: Path, rules: int) -> RulesInForce:
     _written(file, rules)
-    in_force = RulesInForce(RulesSettings(files=(str(file),)), Metrics(), lambda _: None)
+    in_force = RulesInForce(RulesSettings(files=(str(file),)), Metrics())
     gc.collect()
     gc.freeze()
     return in_force

@@ -11,7 +11,7 @@ from exporter.config import PollSettings
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
-from exporter.reconciler.decide import Followed, decide
+from exporter.reconciler.decide import ParticipantState, decide
 from exporter.reconciler.loop import BATCH_POLLS
 from exporter.simulator import scenario
 from exporter.simulator.world import World, ispbs
@@ -58,7 +58,7 @@ async def record(database: DatabaseSettings, rules: Sequence[Rule], *, hours: fl
         Poller(name, client=bridge, settings=settings, retries=0, sink=stream, metrics=metrics, clock=clock)
         for name in names
     ]
-    followed = dict.fromkeys(names, Followed())
+    followed = dict.fromkeys(names, ParticipantState())
     async with Database(database) as connected:
         writer = Writer(connected, heartbeat_seconds=900)
         fence = await Lease(connected, HOLDER, ttl_seconds=86_400).acquire()

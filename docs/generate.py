@@ -253,9 +253,8 @@ def _metric(name: str, kind: str, labels: tuple[str, ...], meaning: str) -> str:
 
 def _own() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """Yields name, type, labels and meaning of what the program says about itself."""
-    program = ProgramMetrics()
-    declared = {id(value): value for value in vars(program).values() if hasattr(value, "_labelnames")}
-    for value in declared.values():
+    collectors = ProgramMetrics().collectors
+    for value in (*collectors.declared, collectors.errors):
         described = value.describe()[0]
         name = described.name + ("_total" if described.type == "counter" else "")
         yield name, described.type, value._labelnames, described.documentation  # noqa: SLF001 - has no public name

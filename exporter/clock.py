@@ -31,8 +31,8 @@ class Clock:
     """UTC time that goes on while the wall clock is behind.
 
     It goes back only where the wall clock was set back by more than
-    ``SUDDEN_SECONDS``, and stayed so for ``BELIEVED_AFTER_SECONDS``: as long it takes
-    to believe a jump ahead. Never behind what `go_on_from` was told.
+    ``SUDDEN_SECONDS``, and stayed so for ``BELIEVED_AFTER_SECONDS``; a jump ahead is
+    followed as late. Never behind the time that `advance_to` was given.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = _since_boot) -> None:
@@ -41,7 +41,7 @@ class Clock:
         self._last = wall()
         self._last_monotonic = monotonic()
         self._floor = -math.inf
-        self._doubted_since: float | None = None
+        self._jumped_since: float | None = None
 
     def now(self) -> datetime:
         wall, monotonic = self._wall(), self._monotonic()
@@ -51,26 +51,25 @@ class Clock:
         steady = self._last + elapsed_seconds
         ahead_seconds = wall - steady
         if abs(ahead_seconds) <= SUDDEN_SECONDS:
-            self._doubted_since = None
+            self._jumped_since = None
             self._last = max(wall, steady)
-        elif self._doubted_since is None or monotonic - self._doubted_since < BELIEVED_AFTER_SECONDS:
-            self._doubted_since = monotonic if self._doubted_since is None else self._doubted_since
+        elif self._jumped_since is None or monotonic - self._jumped_since < BELIEVED_AFTER_SECONDS:
+            self._jumped_since = monotonic if self._jumped_since is None else self._jumped_since
             self._last = steady
         else:
-            self._doubted_since = None
+            self._jumped_since = None
             self._last = max(wall, self._floor)
-            log.warning(
-                "the clock was set by %+.0f s, and has stayed so for %.0f s: it is believed",
-                self._last - steady,
-                BELIEVED_AFTER_SECONDS,
-            )
+            log.warning("clock was set, following it", extra={"by_seconds": round(self._last - steady)})
         return datetime.fromtimestamp(self._last, UTC)
 
-    def go_on_from(self, at: datetime) -> None:
+    def advance_to(self, at: datetime) -> None:
         """Never shows a time before ``at`` again: what happened then must not lie ahead."""
         behind_seconds = (at - self.now()).total_seconds()
         if behind_seconds > 1:
-            log.warning("the clock is %.0f s behind the last poll in the database, and goes on from it", behind_seconds)
+            log.warning(
+                "clock is behind the last poll in the database, going on from there",
+                extra={"behind_seconds": round(behind_seconds)},
+            )
         self._floor = max(self._floor, at.timestamp())
         self._last = max(self._last, self._floor)
 

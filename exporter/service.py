@@ -1,4 +1,4 @@
-"""Composition: builds the parts of a role from the settings, runs them in one TaskGroup, shuts down in order.
+"""Composition: builds the parts of a role from the settings, runs its tasks, shuts down in order.
 
 A task that ends unexpectedly ends the process, with a message and a non-zero
 exit: a supervisor restarts it, and nothing serves old numbers meanwhile.
@@ -15,7 +15,7 @@ import socket
 import threading
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from exporter.errors import first_of
 from exporter.feed.backlog import Backlog, Stream
@@ -27,27 +27,28 @@ from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
+    from exporter.alerts.alert import AlertState, Severity
     from exporter.bridge.client import BridgeClient
     from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
+    from exporter.buckets.observation import Category, View
     from exporter.config import Settings
     from exporter.feed.client import FeedClient
-    from exporter.reconciler.assembly import Reconciling
+    from exporter.reconciler.reconciler import Reconciler
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 6.0
-"""How long parts that are asked to end may take; none of what they finish first takes as long."""
+GRACE_SECONDS: Final = 6.0
+"""How long tasks that are cancelled may take to end; none of what they finish first takes as long."""
 
-END_SECONDS = 20.0
+END_SECONDS: Final = 20.0
 """How long a process that is asked to end may take at most, whatever hangs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that has started: the addresses it listens on, and what it sees."""
+    """A service that has started: the addresses it listens on, and the views of the participants that it watches."""
 
     addresses: Sequence[str]
     views: Callable[[], Mapping[Ispb, View]]
@@ -60,7 +61,6 @@ async def run_exporter(
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         client = await _bridge(settings, stack)
-        backlog: Backlog | None = None
         stream = Stream()
         polling = Polling(settings, metrics, client, lambda: stream)
         if settings.feed.listen_address is not None:
@@ -70,7 +70,7 @@ async def run_exporter(
             stream = Stream(backlog.put)
             feed = FeedServer(
                 backlog,
-                _Heard(metrics, polling),
+                _ExporterReports(metrics, polling),
                 stream_id=stream.stream_id,
                 participants=settings.participants,
                 poll_interval_seconds=settings.poll.interval,
@@ -83,7 +83,7 @@ async def run_exporter(
         sources = Sources(
             metrics=metrics,
             views=lambda: polling.views,
-            readiness=lambda: Readiness(polling.polled_once, _bridge_dependencies(polling.views)),
+            readiness=lambda: Readiness(polling.polled_once, [_bridge_dependency(polling.views)]),
         )
         addresses = await _serve(settings, sources, stack)
         await _until_stopped(stop, started, Running(addresses, sources.views), _await(polling.died))
@@ -93,27 +93,25 @@ async def run_reconciler(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Follows exporters' feeds, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    from exporter.reconciler.assembly import Reconciling
+    from exporter.reconciler.reconciler import Reconciler
 
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, metrics, holder(), stack)
-        for client in _feed_clients(settings, metrics, reconciling):
-            reconciling.follow(client)
-        sources = Sources(
-            metrics=metrics,
-            views=lambda: reconciling.reconciler.views,
-            open_alerts=lambda: reconciling.reconciler.open_alerts,
-            rules=reconciling.rule_groups,
-            readiness=lambda: Readiness(reconciling.ready, reconciling.dependencies()),
-            reload=reconciling.reload,
-            past=reconciling.past,
-            record=reconciling.record,
-            why=reconciling.why,
+        reconciler = await Reconciler.build(settings, metrics, holder(), stack)
+        for client in _feed_clients(settings, metrics, reconciler):
+            reconciler.follow(client)
+        sources = _reconciler_sources(
+            reconciler,
+            views=lambda: reconciler.views,
+            readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
         )
         addresses = await _serve(settings, sources, stack)
         await _until_stopped(
-            stop, started, Running(addresses, sources.views), reconciling.run(None), on_hangup=reconciling.on_hangup
+            stop,
+            started,
+            Running(addresses, sources.views),
+            reconciler.run(None),
+            on_hangup=reconciler.rules.reload_soon,
         )
 
 
@@ -121,50 +119,56 @@ async def run_both(
     settings: Settings, *, stop: asyncio.Event | None = None, started: Callable[[Running], None] | None = None
 ) -> None:
     """Exporter and reconciler in one process, until SIGTERM or SIGINT. Raises DictRateLimitError."""
-    from exporter.reconciler.assembly import Reconciling
+    from exporter.reconciler.reconciler import Reconciler
 
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, metrics, holder(), stack)
+        reconciler = await Reconciler.build(settings, metrics, holder(), stack)
         client = await _bridge(settings, stack)
-        feed = reconciling.follow_own()
-        polling = Polling(settings, metrics, client, feed.stream, reconciling.clock)
-        feed.remember = polling.remember
+        feed = reconciler.follow_own()
+        polling = Polling(settings, metrics, client, feed.stream, reconciler.clock)
+        feed.polling = polling
         stack.push_async_callback(polling.stop)
-        sources = Sources(
-            metrics=metrics,
+        sources = _reconciler_sources(
+            reconciler,
             views=lambda: polling.views,
-            open_alerts=lambda: reconciling.reconciler.open_alerts,
-            rules=reconciling.rule_groups,
             readiness=lambda: Readiness(
-                polling.polled_once and reconciling.ready,
-                [*_bridge_dependencies(polling.views), *reconciling.dependencies()],
+                polling.polled_once and reconciler.ready,
+                [_bridge_dependency(polling.views), *reconciler.dependencies],
             ),
-            reload=reconciling.reload,
-            past=reconciling.past,
-            record=reconciling.record,
-            why=reconciling.why,
         )
         addresses = await _serve(settings, sources, stack)
         await _until_stopped(
             stop,
             started,
             Running(addresses, sources.views),
-            reconciling.run(polling),
+            reconciler.run(polling),
             _await(polling.died),
-            on_hangup=reconciling.on_hangup,
+            on_hangup=reconciler.rules.reload_soon,
         )
 
 
-class _Heard:
-    """What an exporter makes of a reconciler's reports."""
+class _ExporterReports:
+    """What reconcilers report to an exporter (`exporter.feed.server.ReportSink`)."""
 
     def __init__(self, metrics: Metrics, polling: Polling) -> None:
-        self.count_transition = metrics.count_transition
-        self.announce = metrics.announce
-        self.show_outbox = metrics.show_outbox
-        self.withdraw_outbox = metrics.withdraw_outbox
-        self.remember = polling.remember
+        self._metrics = metrics
+        self._polling = polling
+
+    def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None:
+        self._metrics.count_transition(participant, policy, severity, state)
+
+    def declare_alert_counters(self, series: Collection[tuple[Severity, bool]]) -> None:
+        self._metrics.declare_alert_counters(series)
+
+    def set_outbox(self, pending: int, oldest_age_seconds: float | None) -> None:
+        self._metrics.outbox.set(pending, oldest_age_seconds)
+
+    def withdraw_outbox(self) -> None:
+        self._metrics.outbox.withdraw()
+
+    def learn_category(self, participant: Ispb, category: Category) -> None:
+        self._polling.learn_category(participant, category)
 
 
 def holder() -> str:
@@ -180,14 +184,30 @@ async def _bridge(settings: Settings, stack: AsyncExitStack) -> BridgeClient:
     return client
 
 
-def _bridge_dependencies(views: dict[Ispb, View]) -> list[Dependency]:
+def _bridge_dependency(views: Mapping[Ispb, View]) -> Dependency:
     down = sorted(participant for participant, view in views.items() if not view.up)
     if not views:
-        return [Dependency("bridge", ok=True, message="not polled")]
+        return Dependency("bridge", ok=True, message="not polled")
     message = f"{len(views) - len(down)} of {len(views)} participants answered"
     if down:
         message += f"; not answered: {', '.join(down[:5])}{' ...' if len(down) > 5 else ''}"
-    return [Dependency("bridge", ok=not down, message=message)]
+    return Dependency("bridge", ok=not down, message=message)
+
+
+def _reconciler_sources(
+    reconciler: Reconciler, *, views: Callable[[], Mapping[Ispb, View]], readiness: Callable[[], Readiness]
+) -> Sources:
+    return Sources(
+        metrics=reconciler.metrics,
+        views=views,
+        readiness=readiness,
+        open_alerts=lambda: reconciler.open_alerts,
+        rules=lambda: reconciler.rule_groups,
+        reload=reconciler.rules.reload,
+        past=reconciler.utilization,
+        record=reconciler.timeline,
+        why=reconciler.explain,
+    )
 
 
 async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> Sequence[str]:
@@ -209,7 +229,7 @@ async def _until_stopped(
     *work: Coroutine[object, object, None],
     on_hangup: Callable[[], None] | None = None,
 ) -> None:
-    """Runs ``work`` until ``stop``. A part that fails ends the rest; its error is raised.
+    """Runs ``work`` until ``stop``. A task that fails ends the rest; its error is raised.
 
     Without ``stop`` the signals are the service's own: SIGTERM and SIGINT stop it.
     """
@@ -219,10 +239,10 @@ async def _until_stopped(
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, on_hangup or _nothing_to_read_again)
-    # Who reads this may send a signal at once.
+        loop.add_signal_handler(signal.SIGHUP, on_hangup or _ignore_hangup)
+    # The reader of this line may send a signal at once.
     log.info("listening", extra={"addresses": ", ".join(running.addresses)})
-    # What lives for good is not looked at again and again: a full collection would hold the loop up.
+    # A full collection of what lives as long as the process would hold the loop up.
     gc.collect()
     gc.freeze()
     if started is not None:
@@ -230,7 +250,7 @@ async def _until_stopped(
     tasks = [asyncio.create_task(part) for part in work]
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-    log.info("stopping" if stopping in done else "a part of the process ended")
+    log.info("stopping" if stopping in done else "a task ended unexpectedly, stopping")
     if own_signals:
         _end_by_force_after(END_SECONDS)
     await _end({*tasks, stopping})
@@ -249,45 +269,41 @@ async def _end(tasks: set[asyncio.Task[Any]], grace_seconds: float = GRACE_SECON
             task.cancel()
         _, left = await asyncio.wait(left, timeout=grace_seconds)
         if left:
-            log.warning("a part of the process does not end, and is asked again")
+            log.warning("a task does not end, cancelling it again")
 
 
 def _end_by_force_after(seconds: float) -> None:
     def end() -> None:
-        log.critical("the process did not end within %g s: it is ended by force", seconds)
+        log.critical("process did not end in time, ending it by force", extra={"after_seconds": seconds})
         os._exit(1)
 
     timer = threading.Timer(seconds, end)
-    timer.daemon = True  # gone with the process that ends in time
+    timer.daemon = True  # does not outlive a process that ends in time
     timer.start()
 
 
-def _nothing_to_read_again() -> None:
-    """Of an exporter, which has no rules, SIGHUP is no reason to end."""
-    log.info("SIGHUP: nothing to read again; changed certificates are seen")
+def _ignore_hangup() -> None:
+    """An exporter has no rules: SIGHUP is no reason to end."""
+    log.info("SIGHUP ignored: an exporter has no rules to reload; changed certificates are noticed anyway")
 
 
-def _feed_clients(settings: Settings, metrics: Metrics, reconciling: Reconciling) -> list[FeedClient]:
+def _feed_clients(settings: Settings, metrics: Metrics, reconciler: Reconciler) -> list[FeedClient]:
     from exporter.feed.client import FeedClient
-    from exporter.feed.ownership import Claims
+    from exporter.feed.ownership import Ownership
     from exporter.grpc_tls import ChannelSource, read_pem
 
     if not settings.feed.insecure:
-        read_pem(settings.feed.tls)  # said at the start; later a file may be half written
-    claims = Claims(lambda target: metrics.feed_refused.labels(target).inc(), most=settings.limits.participants)
+        read_pem(settings.feed.tls)  # an error is raised at the start; later a file may be half written
+    ownership = Ownership(metrics.feed.refused, most=settings.limits.participants)
     return [
         FeedClient(
             target,
             channels=ChannelSource(target, settings.feed.tls, insecure=settings.feed.insecure),
-            inbox=reconciling.inbox,
-            claims=claims,
-            begins_after=reconciling.reconciler.begins_after,
-            now=reconciling.clock.now,
-            participants=settings.participants,
-            interval_seconds=settings.poll.interval,
-            staleness_seconds=settings.poll.staleness,
-            connected=lambda target, is_so: metrics.feed_connected.labels(target).set(is_so),
-            unreadable=metrics.snapshots_dropped.labels("unreadable").inc,
+            inbox=reconciler.inbox,
+            ownership=ownership,
+            follower=reconciler,
+            settings=settings,
+            metrics=metrics.feed,
         )
         for target in settings.feed.targets
     ]

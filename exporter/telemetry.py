@@ -179,28 +179,28 @@ def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
 
 
 class Reminder:
-    """Says which of messages that come again and again are worth a line in the log: new ones, and one now and then."""
+    """Decides which of repeated messages are worth a line in the log: new ones, and one now and then."""
 
     def __init__(self, every_seconds: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._every_seconds = every_seconds
         self._monotonic = monotonic
         self._message: str | None = None
-        self._said_at = 0.0
+        self._logged_at = 0.0
 
     def is_due(self, message: str) -> bool:
         """Returns whether ``message`` is another one than the last, or was not due for ``every_seconds``."""
         now = self._monotonic()
-        due = message != self._message or now - self._said_at >= self._every_seconds
+        due = message != self._message or now - self._logged_at >= self._every_seconds
         if due:
-            self._message, self._said_at = message, now
+            self._message, self._logged_at = message, now
         return due
 
 
 class Outage:
-    """Tells that something is away: a line when it goes, one a minute, one when it is back.
+    """Logs that something is away: a line when it goes, one a minute, one when it is back.
 
-    All parts of a process that use it share one, so that each line comes once. ``fields`` returns what the lines hold
-    beside the reason.
+    All parts of a process that use it share one, so that each line comes once. ``fields`` returns the lines' fields
+    beside the error.
     """
 
     def __init__(
@@ -216,24 +216,25 @@ class Outage:
         self._every_seconds = every_seconds
         self._monotonic = monotonic
         self._since: float | None = None
-        self._said_at = -math.inf
+        self._logged_at = -math.inf
 
     def noticed(self, error: Exception) -> None:
-        """Hears that it is away, and why; says so where that is due."""
+        """Notes that it is away, and why; logs it where that is due."""
         now = self._monotonic()
         if self._since is None:
             self._since = now
-            log.error("%s unusable: %s", self._what, error, extra=self._fields())
-        elif now - self._said_at >= self._every_seconds:
-            log.error("%s unusable for %.0f s: %s", self._what, now - self._since, error, extra=self._fields())
+            log.error("%s unusable", self._what, extra={"error": str(error), **self._fields()})
+        elif now - self._logged_at >= self._every_seconds:
+            fields = {"error": str(error), "for_seconds": round(now - self._since), **self._fields()}
+            log.error("%s still unusable", self._what, extra=fields)
         else:
             return
-        self._said_at = now
+        self._logged_at = now
 
     def over(self) -> bool:
-        """Hears that it is back. Returns whether it was away: then that is said."""
+        """Notes that it is back, and logs it where it was away; returns whether it was."""
         if self._since is None:
             return False
         away_seconds, self._since = self._monotonic() - self._since, None
-        log.info("%s usable again after %.0f s", self._what, away_seconds, extra=self._fields())
+        log.info("%s usable again", self._what, extra={"after_seconds": round(away_seconds), **self._fields()})
         return True

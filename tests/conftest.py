@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from coverage import Coverage
 from hypothesis import HealthCheck, settings
+from logfmter import Logfmter
 
 from tests.support import servers
 from tests.support.remains import Run
@@ -49,6 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
         # Begun with the process and with pytest-cov; a worker has a third, and while that one pauses these would go on.
         measured.stop()
         measured.save()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # What `caplog.text` holds is what a reader of the log sees: events with their fields.
+    session.config.pluginmanager.get_plugin("logging-plugin").caplog_handler.setFormatter(Logfmter())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

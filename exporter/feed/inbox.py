@@ -3,58 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from exporter.feed.overflow import Overflow
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from prometheus_client import Counter
 
-    from exporter.alerts.alert import Severity, Transition
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Category, Poll
-
-log = logging.getLogger(__name__)
+    from exporter.buckets.observation import Poll
 
 ROOM = 256
 """Polls that may wait here before feeds are held up, which keep what follows in much less memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a reconciler has committed, for the exporter's counters.
-
-    ``sequence`` is the last poll's (0: none of this stream). ``series`` are the
-    (severity, per policy) that loaded rules can produce; None: as told before.
-    ``outbox_oldest_age_seconds`` is None where nothing waits. ``categories`` are those of which the database
-    knows more than the exporter, which has started since.
-    """
-
-    sequence: int = 0
-    transitions: tuple[Transition, ...] = ()
-    series: Collection[tuple[Severity, bool]] | None = None
-    outbox_pending: int | None = None
-    outbox_oldest_age_seconds: float | None = None
-    categories: Mapping[Ispb, Category] = field(default_factory=dict)
-
-
 class Inbox:
-    """Polls in order of arrival. At most ``capacity``; ``dropped`` is told of each poll that had to go.
+    """Polls in order of arrival, at most ``capacity``.
 
     What was taken stays in the queue until ``done``: a commit that failed is
     tried again with the same polls.
     """
 
-    def __init__(self, capacity: int, dropped: Callable[[int], None]) -> None:
+    def __init__(self, capacity: int, dropped: Counter | None = None, *, room: int = ROOM) -> None:
+        self.overflow = Overflow(capacity, dropped)
         self._polls: deque[Poll] = deque()
         self._capacity = capacity
-        self._enough = min(capacity // 2, ROOM)
-        self._dropped = dropped
+        self._enough = min(capacity // 2, room)
         self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._full = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
 
     def __len__(self) -> int:
         return len(self._polls)
@@ -63,13 +40,10 @@ class Inbox:
         self._polls.append(poll)
         self._arrived.set()
         if len(self._polls) > self._enough:
-            self._room.clear()
+            self._has_room.clear()
         if len(self._polls) > self._capacity:
             self._polls.popleft()
-            self._dropped(1)
-            if not self._full:
-                log.error("the queue of polls is full (%d): the oldest are dropped", self._capacity)
-            self._full = True
+            self.overflow.drop()
 
     async def take(self, most: int) -> list[Poll]:
         """Returns the oldest polls, at least one and at most ``most``; they stay queued until ``done``."""
@@ -83,17 +57,18 @@ class Inbox:
         taken = {id(poll) for poll in polls}
         while self._polls and id(self._polls[0]) in taken:
             self._polls.popleft()
-        self._settle()
+        self._update_room()
 
     def clear(self) -> None:
         self._polls.clear()
-        self._settle()
+        self._update_room()
 
     async def room(self) -> None:
         """Waits until no more than half of the queue is used, nor more than ``ROOM``."""
-        await self._room.wait()
+        await self._has_room.wait()
 
-    def _settle(self) -> None:
-        self._full = len(self._polls) >= self._capacity
+    def _update_room(self) -> None:
+        if len(self._polls) < self._capacity:
+            self.overflow.end()
         if len(self._polls) <= self._enough:
-            self._room.set()
+            self._has_room.set()

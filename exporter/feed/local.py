@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from exporter.feed.backlog import Deflation, Stream
 from exporter.feed.inbox import ROOM
+from exporter.feed.overflow import Overflow
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
+
+    from prometheus_client import Counter
 
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Category, Poll
-    from exporter.feed.inbox import Inbox, Report
+    from exporter.feed.inbox import Inbox
+    from exporter.feed.report import Report
     from exporter.store.writer import LastPoll
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -44,37 +45,43 @@ class _Kept:
         return last is None or self.polled_at > last.polled_at
 
 
+class CommittedPolls(Protocol):
+    """The reconciler, as the feed of its own process sees it."""
+
+    async def last_polls(self) -> Mapping[Ispb, LastPoll]:
+        """Returns where the database stood when this process began to lead; waits for that."""
+        ...
+
+
+class CategorySink(Protocol):
+    """Polling, which learns of categories that the database knows and the exporter does not."""
+
+    def learn_category(self, participant: Ispb, category: Category) -> None: ...
+
+
 class LocalFeed:
     """Hands this process's own polls to its reconciler, and keeps the last ``capacity`` of them, committed or not.
 
     While the database is away they wait here. A reconciler that takes up its
-    work goes on from where the database stands (``last_polls`` waits for it), so
-    that what a database lost that became an older copy of itself is written
-    once more. ``dropped`` is told of each poll that had to go before the
-    reconciler had it.
+    work goes on from where the database stands, so that polls that a database
+    lost by becoming an older copy of itself are written once more. ``dropped``
+    counts polls that had to go before the reconciler had them.
     """
 
     stream_id = ""
-    """No sequences are told of it: nobody counts them here."""
+    """No sequences are reported: nothing counts them here."""
 
     def __init__(
-        self,
-        inbox: Inbox,
-        *,
-        capacity: int,
-        last_polls: Callable[[], Awaitable[Mapping[Ispb, LastPoll]]],
-        dropped: Callable[[int], None],
+        self, inbox: Inbox, committed: CommittedPolls, *, capacity: int, dropped: Counter | None = None
     ) -> None:
+        self.polling: CategorySink | None = None
+        self.overflow = Overflow(capacity, dropped)
         self._inbox = inbox
+        self._committed = committed
         self._capacity = capacity
-        self._last_polls = last_polls
-        self._dropped = dropped
-        self.remember: Callable[[Ispb, Category], None] = lambda *_: None
-        """Is told of categories that the database knows, and the exporter does not."""
         self._deflation = Deflation()
         self._polls: deque[_Kept] = deque()
         self._handed = 0
-        self._full = False
         self._arrived = asyncio.Event()
 
     def __len__(self) -> int:
@@ -90,11 +97,12 @@ class LocalFeed:
         return Stream(self.put)
 
     def report(self, report: Report) -> None:
-        """Hears what was committed."""
-        for participant, category in report.categories.items():
-            self.remember(participant, category)
+        """Passes on categories that the exporter does not know."""
+        if self.polling is not None:
+            for participant, category in report.categories.items():
+                self.polling.learn_category(participant, category)
 
-    def carries(self, _participant: str) -> bool:
+    def owns(self, _participant: str) -> bool:
         return True
 
     def put(self, poll: Poll) -> None:
@@ -104,12 +112,12 @@ class LocalFeed:
         self._arrived.set()
         if len(self._polls) > self._capacity:
             self._polls.popleft()
-            self._pass_over()
+            self._skip()
 
     async def run(self) -> None:
         """Hands polls to the inbox, but for those of which the database knows, and whose figures are stale."""
         self._handed = 0
-        last_polls = await self._last_polls()
+        last_polls = await self._committed.last_polls()
         while True:
             await self._inbox.room()
             if self._handed < len(self._polls):
@@ -119,23 +127,20 @@ class LocalFeed:
                 if kept.is_needed(last_polls.get(kept.participant)):
                     self._inbox.put(shared or self._inflated(kept))
             else:
-                self._full = False
+                self.overflow.end()
                 self._arrived.clear()
                 await self._arrived.wait()
 
-    def forget(self, last_polls: Mapping[Ispb, LastPoll]) -> None:
-        """Keeps only what another reconciler, of whose doing the database tells, has not gone past."""
+    def trim(self, last_polls: Mapping[Ispb, LastPoll]) -> None:
+        """Keeps only the polls after those that another reconciler has committed."""
         self._polls = deque(kept for kept in self._polls if kept.is_ahead_of(last_polls.get(kept.participant)))
         self._handed = 0
 
-    def _pass_over(self) -> None:
+    def _skip(self) -> None:
         if self._handed:
             self._handed -= 1
             return
-        self._dropped(1)
-        if not self._full:
-            log.error("the queue of polls is full (%d): the oldest are dropped", self._capacity)
-        self._full = True
+        self.overflow.drop()
 
     def _inflated(self, kept: _Kept) -> Poll:
         message = feed_pb2.FromExporter.FromString(self._deflation.inflated(kept.deflated))

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OUTBOX_STALE_SECONDS = 20.0
-"""A reconciler tells of its outbox each five seconds; what is older is not known any more."""
+"""A reconciler reports its outbox every five seconds; what is older is no longer known."""
 
 
 class ReportSink(Protocol):
-    """What hears a reconciler's reports: the metrics, and who polls."""
+    """What a reconciler's reports go to: the metrics, and polling."""
 
     def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None: ...
-    def announce(self, series: Collection[tuple[Severity, bool]]) -> None: ...
-    def show_outbox(self, pending: int, oldest_age_seconds: float | None) -> None: ...
+    def declare_alert_counters(self, series: Collection[tuple[Severity, bool]]) -> None: ...
+    def set_outbox(self, pending: int, oldest_age_seconds: float | None) -> None: ...
     def withdraw_outbox(self) -> None: ...
-    def remember(self, participant: Ispb, category: Category) -> None: ...
+    def learn_category(self, participant: Ispb, category: Category) -> None: ...
 
 
 class FeedServer:
@@ -61,7 +61,7 @@ class FeedServer:
         self._poll_interval_seconds = poll_interval_seconds
         self._settings = settings
         self._counted_sequence = 0
-        self._outbox_told_at: float | None = None
+        self._outbox_reported_at: float | None = None
         self._outbox_stale_seconds = outbox_stale_seconds
         self._followers = 0
         self._server: grpc.aio.Server | None = None
@@ -89,7 +89,7 @@ class FeedServer:
             raise ConfigurationError(f"feed.listen_address: cannot listen on {address}: {why_not(address)}") from error
         await server.start()
         self._server = server
-        log.info("the feed listens", extra={"address": address, "port": self.port})
+        log.info("feed listening", extra={"address": address, "port": self.port})
 
     def _credentials(self) -> grpc.ServerCredentials:
         try:
@@ -109,73 +109,77 @@ class FeedServer:
         first = await anext(aiter(requests), None)
         if first is None or first.WhichOneof("message") != "open":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a feed begins with Open")
-        asked = frozenset(first.open.participants) or self._participants
-        unknown = asked - self._participants
+        requested = frozenset(first.open.participants) or self._participants
+        unknown = requested - self._participants
         if unknown:
-            names = ", ".join(sorted(unknown))
-            log.warning("a reconciler asks for participants that are not polled here: %s", names)
-        wanted = asked & self._participants
+            log.warning(
+                "a reconciler asks for participants that are not polled here",
+                extra={"participants": ", ".join(sorted(unknown))},
+            )
+        participants = requested & self._participants
         after = first.open.after_sequence if first.open.stream_id == self._stream_id else 0
         peer = context.peer()  # asked now: of a call that has ended, it crashes the interpreter
-        log.info("a reconciler follows", extra={"peer": peer, "after_sequence": after})
-        hearing = asyncio.create_task(self._hear(requests))
+        log.info("reconciler connected", extra={"peer": peer, "after_sequence": after})
+        receiving = asyncio.create_task(self._receive(requests))
         self._followers += 1
         try:
             yield feed_pb2.FromExporter(
                 opened=feed_pb2.Opened(
                     stream_id=self._stream_id,
-                    participants=sorted(wanted),
+                    participants=sorted(participants),
                     poll_interval_seconds=self._poll_interval_seconds,
                 )
             ).SerializeToString()
             loop = asyncio.get_running_loop()
-            said_at = loop.time()
+            sent_at = loop.time()
             while True:
-                self._forget_old_outbox()
+                self._withdraw_stale_outbox()
                 gap = self._backlog.gap_after(after)
                 if gap is not None:
                     yield feed_pb2.FromExporter(gap=feed_pb2.Gap(**{"from": gap[0], "to": gap[1]})).SerializeToString()
                     after = gap[1]
-                found = self._backlog.after(after)
-                for sequence, participant, deflated in found:
+                polls = self._backlog.after(after)
+                for sequence, participant, deflated in polls:
                     after = sequence
-                    if participant in wanted:
+                    if participant in participants:
                         yield self._backlog.inflated(deflated)
-                        said_at = loop.time()
-                quiet_seconds = loop.time() - said_at
-                # Where some were found, more may have come while they were sent.
+                        sent_at = loop.time()
+                quiet_seconds = loop.time() - sent_at
+                # Where some were sent, more may have come meanwhile.
                 if quiet_seconds < self._poll_interval_seconds and (
-                    found or await self._backlog.wait(self._poll_interval_seconds - quiet_seconds)
+                    polls or await self._backlog.wait(self._poll_interval_seconds - quiet_seconds)
                 ):
                     continue
-                said_at = loop.time()
+                sent_at = loop.time()
                 yield feed_pb2.FromExporter(alive=feed_pb2.Alive()).SerializeToString()
         finally:
-            hearing.cancel()
+            receiving.cancel()
             self._followers -= 1
             if not self._followers:
-                self._reports.withdraw_outbox()  # what the last one said grows old
-            log.info("a reconciler no longer follows", extra={"peer": peer})
+                self._reports.withdraw_outbox()  # what the last one reported grows old
+            log.info("reconciler disconnected", extra={"peer": peer})
 
-    def _forget_old_outbox(self) -> None:
+    def _withdraw_stale_outbox(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._outbox_told_at is not None and now - self._outbox_told_at > self._outbox_stale_seconds:
+        if self._outbox_reported_at is not None and now - self._outbox_reported_at > self._outbox_stale_seconds:
             self._reports.withdraw_outbox()
-            self._outbox_told_at = None
+            self._outbox_reported_at = None
 
-    async def _hear(self, requests: AsyncIterator[feed_pb2.FromReconciler]) -> None:
+    async def _receive(self, requests: AsyncIterator[feed_pb2.FromReconciler]) -> None:
         async for request in requests:
             if request.WhichOneof("message") == "report":
                 try:
                     self._count(request.report)
                 except ValueError as error:
-                    log.warning("a reconciler's report is passed over; is it of another release? %s", error)
+                    log.warning(
+                        "report ignored: it is not valid, perhaps of another release", extra={"error": str(error)}
+                    )
 
     def _count(self, report: feed_pb2.Report) -> None:
         transitions = [
-            (told.participant, told.policy or None, Severity(told.severity), AlertState(told.state))
-            for told in report.transitions
-            if told.participant in self._participants
+            (message.participant, message.policy or None, Severity(message.severity), AlertState(message.state))
+            for message in report.transitions
+            if message.participant in self._participants
         ]
         series = [(Severity(s.severity), s.per_policy) for s in report.series]
         categories = categories_of(report)
@@ -185,10 +189,10 @@ class FeedServer:
                 self._reports.count_transition(*transition)
         self._counted_sequence = max(self._counted_sequence, report.sequence)
         if series:
-            self._reports.announce(series)
+            self._reports.declare_alert_counters(series)
         for participant, category in categories.items():
-            self._reports.remember(participant, category)
+            self._reports.learn_category(participant, category)
         if report.HasField("outbox_pending"):
             age = report.outbox_oldest_age_seconds if report.HasField("outbox_oldest_age_seconds") else None
-            self._reports.show_outbox(report.outbox_pending, age)
-            self._outbox_told_at = asyncio.get_running_loop().time()
+            self._reports.set_outbox(report.outbox_pending, age)
+            self._outbox_reported_at = asyncio.get_running_loop().time()

@@ -12,7 +12,7 @@ from exporter.buckets.observation import BucketObservation, Category, Failure, O
 from exporter.feed.stubs import feed_pb2
 
 if TYPE_CHECKING:
-    from exporter.feed.inbox import Report
+    from exporter.feed.report import Report
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

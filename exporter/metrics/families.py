@@ -27,7 +27,7 @@ class Labels:
 
 
 @dataclass(slots=True)
-class Watched:
+class WatchedParticipant:
     """What is known of one participant.
 
     ``view`` is None where it isn't polled here. ``policies`` are those that were
@@ -41,16 +41,16 @@ class Watched:
     series: Collection[tuple[Severity, bool]] = ()
     counts: dict[tuple[AlertState, str, Severity], int] = field(default_factory=dict)
 
-    def forget_policies(self, before: float) -> bool:
-        """Drops policies that were last seen before that time, and their counts; returns whether there were any."""
-        gone = {policy for policy, seen_at in self.policies.items() if seen_at < before}
-        if gone:
-            self.policies = {policy: seen_at for policy, seen_at in self.policies.items() if policy not in gone}
-            self.counts = {key: count for key, count in self.counts.items() if key[1] not in gone}
-        return bool(gone)
+    def remove_policies(self, before: float) -> bool:
+        """Drops policies that were last seen before that time, and their counts; returns whether any were dropped."""
+        removed = {policy for policy, seen_at in self.policies.items() if seen_at < before}
+        if removed:
+            self.policies = {policy: seen_at for policy, seen_at in self.policies.items() if policy not in removed}
+            self.counts = {key: count for key, count in self.counts.items() if key[1] not in removed}
+        return bool(removed)
 
     def buckets(self) -> list[tuple[Labels, BucketObservation]]:
-        """Returns the buckets that are shown, with their labels."""
+        """Returns the buckets that are served, with their labels."""
         if self.view is None:
             return []
         return [
@@ -60,11 +60,11 @@ class Watched:
 
     def counters(self, state: AlertState) -> Iterator[tuple[Labels, float]]:
         """Yields the counter of ``state`` for every label set that is possible, or that happened."""
-        known: dict[tuple[str, Severity], None] = {}
+        label_sets: dict[tuple[str, Severity], None] = {}
         for severity, per_policy in self.series:
-            known |= dict.fromkeys((policy, severity) for policy in (self.policies if per_policy else ("",)))
-        known |= dict.fromkeys((policy, severity) for counted, policy, severity in self.counts if counted is state)
-        for policy, severity in sorted(known):
+            label_sets |= dict.fromkeys((policy, severity) for policy in (self.policies if per_policy else ("",)))
+        label_sets |= dict.fromkeys((policy, severity) for counted, policy, severity in self.counts if counted is state)
+        for policy, severity in sorted(label_sets):
             labels = Labels(participant=self.participant, policy=policy, severity=severity)
             yield labels, self.counts.get((state, policy, severity), 0)
 
@@ -83,26 +83,26 @@ class Family:
     kind: Literal["gauge", "counter"]
     help: str
     label_names: tuple[str, ...]
-    samples: Callable[[Watched, Buckets], Iterable[tuple[Labels, float]]]
+    samples: Callable[[WatchedParticipant, Buckets], Iterable[tuple[Labels, float]]]
     outlives_polling: bool = False
 
 
 def _bucket_family(gauge: BucketGauge) -> Family:
     value = gauge.value
 
-    def samples(_watched: Watched, buckets: Buckets) -> list[tuple[Labels, float]]:
-        return [(labels, found) for labels, bucket in buckets if (found := value(bucket)) is not None]
+    def samples(_watched: WatchedParticipant, buckets: Buckets) -> list[tuple[Labels, float]]:
+        return [(labels, number) for labels, bucket in buckets if (number := value(bucket)) is not None]
 
     return Family(gauge.name, "gauge", gauge.help, ("participant", "policy"), samples)
 
 
 def _participant_family(gauge: ParticipantGauge) -> Family:
-    def samples(watched: Watched, _buckets: Buckets) -> Iterator[tuple[Labels, float]]:
+    def samples(watched: WatchedParticipant, _buckets: Buckets) -> Iterator[tuple[Labels, float]]:
         view = watched.view
-        if view is None or (found := gauge.value(view)) is None:
+        if view is None or (number := gauge.value(view)) is None:
             return
         own = dict(zip(gauge.label_names, gauge.labels(view), strict=True))
-        yield Labels(participant=watched.participant, **own), found
+        yield Labels(participant=watched.participant, **own), number
 
     return Family(
         gauge.name,

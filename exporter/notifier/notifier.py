@@ -1,4 +1,4 @@
-"""Looks at what is committed, and hands it to each Alertmanager's own task."""
+"""Reads what is committed, and hands it to each Alertmanager's own task."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
     from exporter.alerts.alert import Alert, Fingerprint
     from exporter.config import Settings
-    from exporter.metrics import Metrics
+    from exporter.metrics.program import NotifierMetrics
     from exporter.notifier.notice import Notice
-    from exporter.notifier.target import Right
+    from exporter.notifier.target import SendPermission
     from exporter.store.notifications import Bucket, Level, Notifications
 
 log = logging.getLogger(__name__)
 
 RESOLVED_SECONDS: Final = 900.0
-"""For how long a resolution is told, as with Prometheus."""
+"""For how long a resolution is sent, as with Prometheus."""
 
 RETRY_SECONDS: Final = 1.0
-"""How soon the database is looked at again that did not answer."""
+"""How soon a database that did not answer is asked again."""
 
-LAST_WORD_SECONDS: Final = 3.0
-"""A lease that ends within this is not being renewed: what fires is told to go on."""
+LEASE_ENDING_SECONDS: Final = 3.0
+"""A lease that ends within this is not being renewed: what fires is extended."""
 
-LEASE_LOOK_SECONDS: Final = 0.25
+LEASE_CHECK_SECONDS: Final = 0.25
 LOWEST_SECONDS: Final = 1.0
-"""How long the lowest levels may keep a look waiting; those that are left are found at the next one."""
+"""How long the lowest levels may delay a refresh; those that are left are found at the next one."""
 LOWEST_SPANS: Final = 32
 
 
 class Notifier:
-    """Tells every Alertmanager of the settings what fires, for the lease's holder. ``wake``: something was committed.
+    """Sends every configured Alertmanager what fires, for the lease's holder. ``wake``: something was committed.
 
     ``external_url`` is what an alert's link begins with; None: it has none.
     """
@@ -56,30 +56,34 @@ class Notifier:
         settings: Settings,
         notifications: Notifications,
         *,
-        metrics: Metrics,
+        metrics: NotifierMetrics,
         wake: asyncio.Event,
-        right: Right,
+        permission: SendPermission,
         external_url: str | None,
     ) -> None:
         self.targets = [
             Target(
-                url, settings.alertmanager, metrics=metrics, right=right, interval_seconds=float(settings.poll.interval)
+                url,
+                settings.alertmanager,
+                metrics=metrics,
+                permission=permission,
+                interval_seconds=float(settings.poll.interval),
             )
             for url in settings.alertmanager.targets
         ]
-        self._look_seconds = float(settings.alertmanager.resend_interval)
+        self._refresh_seconds = float(settings.alertmanager.resend_interval)
         self._zone = ZoneInfo(settings.alertmanager.timezone)
         self._external_labels = settings.external_labels
         self._external_url = external_url
         self._notifications = notifications
         self._wake = wake
-        self._right = right
+        self._permission = permission
         self._lowest: dict[tuple[Fingerprint, datetime], tuple[int, datetime]] = {}
-        self._ended: set[tuple[Fingerprint, datetime]] = set()
+        self._resolved: set[tuple[Fingerprint, datetime]] = set()
         self._reminder = telemetry.Reminder()
 
     async def run(self) -> None:
-        """Tells until cancelled."""
+        """Sends until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
             group.create_task(self._watch_lease())
@@ -89,26 +93,28 @@ class Notifier:
     async def _watch(self) -> None:
         while True:
             self._wake.clear()
-            wait_seconds = self._look_seconds
+            wait_seconds = self._refresh_seconds
             try:
-                await self._look()
+                await self._refresh()
             except DatabaseUnusable as error:
-                # What was seen last is told again: nothing else is known to have happened.
+                # What was read last is sent again: nothing else is known to have happened.
                 wait_seconds = RETRY_SECONDS
                 if self._reminder.is_due(str(error)):
-                    log.warning("Alertmanager is told what was last seen, the database is away: %s", error)
+                    log.warning(
+                        "database unusable, sending Alertmanager what was last read", extra={"error": str(error)}
+                    )
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds):
                     await self._wake.wait()
 
     async def _watch_lease(self) -> None:
         while True:
-            ending = 0 < self._right.left_seconds < LAST_WORD_SECONDS
+            ending = 0 < self._permission.left_seconds < LEASE_ENDING_SECONDS
             for target in self.targets:
-                target.hold(ending)
-            await asyncio.sleep(LEASE_LOOK_SECONDS)
+                target.extend(extend=ending)
+            await asyncio.sleep(LEASE_CHECK_SECONDS)
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         """Hands on what the database holds. Raises DatabaseUnusable."""
         alerts = await self._notifications.alerts(RESOLVED_SECONDS)
         levels = await self._levels(alerts)
@@ -118,15 +124,15 @@ class Notifier:
             target.offer(notices)
 
     def _notice(self, alert: Alert, levels: dict[Bucket, Level]) -> Notice:
-        shown: dict[str, str] = {}
+        annotations: dict[str, str] = {}
         if alert.policy is not None:
-            found = self._lowest.get((alert.fingerprint, alert.active_since))
+            lowest = self._lowest.get((alert.fingerprint, alert.active_since))
             level = levels.get((alert.participant, alert.policy))
-            shown = figures(alert, level, None if found is None else found[0], self._zone)
-        return notice_of(alert, shown, external_labels=self._external_labels, external_url=self._external_url)
+            annotations = figures(alert, level, None if lowest is None else lowest[0], self._zone)
+        return notice_of(alert, annotations, external_labels=self._external_labels, external_url=self._external_url)
 
     async def _levels(self, alerts: Sequence[Alert]) -> dict[Bucket, Level]:
-        """Returns nothing where the database is too slow to say: an alert waits for no figure."""
+        """Returns nothing where the database is too slow to answer: an alert waits for no figure."""
         buckets = {(alert.participant, alert.policy) for alert in alerts if alert.policy is not None}
         if not buckets:
             return {}
@@ -135,12 +141,12 @@ class Notifier:
         return {}
 
     async def _find_lowest(self, alerts: Sequence[Alert]) -> None:
-        """Notes the lowest level since each alert began to fire, from the states that came since the last look."""
+        """Notes the lowest level since each alert began to fire, from the states since the last refresh."""
         keys = {(alert.fingerprint, alert.active_since) for alert in alerts}
-        self._lowest = {key: found for key, found in self._lowest.items() if key in keys}
-        self._ended &= keys
-        left = [a for a in alerts if a.policy is not None and (a.fingerprint, a.active_since) not in self._ended]
-        # Short ones first: what has lasted for weeks takes longer to look through, once.
+        self._lowest = {key: lowest for key, lowest in self._lowest.items() if key in keys}
+        self._resolved &= keys
+        left = [a for a in alerts if a.policy is not None and (a.fingerprint, a.active_since) not in self._resolved]
+        # Short ones first: an alert that has fired for weeks takes longer to look through, once.
         left.sort(key=lambda alert: alert.active_since, reverse=True)
         until = time.monotonic() + LOWEST_SECONDS
         while left and time.monotonic() < until:
@@ -149,16 +155,16 @@ class Notifier:
                 self._note_lowest(some, await self._notifications.lowest([self._span(alert) for alert in some]))
 
     def _span(self, alert: Alert) -> Span:
-        known = self._lowest.get((alert.fingerprint, alert.active_since))
-        since = known[1] if known is not None else alert.firing_since or alert.active_since
+        before = self._lowest.get((alert.fingerprint, alert.active_since))
+        since = before[1] if before is not None else alert.firing_since or alert.active_since
         return Span(alert.participant, alert.policy or "", since, alert.resolved_at)
 
-    def _note_lowest(self, alerts: Sequence[Alert], found: Sequence[tuple[int, datetime] | None]) -> None:
-        for alert, lowest in zip(alerts, found, strict=True):
+    def _note_lowest(self, alerts: Sequence[Alert], lowest_levels: Sequence[tuple[int, datetime] | None]) -> None:
+        for alert, lowest in zip(alerts, lowest_levels, strict=True):
             key = alert.fingerprint, alert.active_since
             if lowest is not None:
-                known = self._lowest.get(key)
-                tokens = lowest[0] if known is None else min(known[0], lowest[0])
+                before = self._lowest.get(key)
+                tokens = lowest[0] if before is None else min(before[0], lowest[0])
                 self._lowest[key] = tokens, lowest[1]
             if alert.state is AlertState.RESOLVED:
-                self._ended.add(key)
+                self._resolved.add(key)

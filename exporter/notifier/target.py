@@ -1,4 +1,4 @@
-"""What one Alertmanager has been told, and what it is to be told next."""
+"""What one Alertmanager has been sent, and what it is to be sent next."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.backoff import Backoff
 from exporter.errors import AlertmanagerUnavailable, AlertsRefused
 from exporter.notifier.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from exporter.alerts.alert import Fingerprint
     from exporter.config import AlertmanagerSettings
-    from exporter.metrics import Metrics
+    from exporter.metrics.program import NotifierMetrics
     from exporter.notifier.notice import Instance, Notice
 
 log = logging.getLogger(__name__)
@@ -29,65 +29,77 @@ BATCH_ALERTS: Final = 64
 """Alerts in one request at most, as Prometheus has them."""
 
 VALID_INTERVALS: Final = 4
-"""For so many intervals an alert fires without being told again, as with Prometheus: three may fail."""
+"""For this many intervals an alert fires without being sent again, as with Prometheus: three may fail."""
 
-HELD_SECONDS: Final = 86_400.0
-"""For so long an alert fires, without being told again, that was told last while the database was away."""
+EXTENDED_SECONDS: Final = 86_400.0
+"""How long an alert fires, without being sent again, that was last sent while the database was away."""
 
 BACKOFF: Final = Backoff(first_seconds=0.25, longest_seconds=5.0)
 
 NO_LEASE_SECONDS: Final = 0.2
-"""How often who may not send looks whether it may."""
+"""How often a process that may not send checks whether it may."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What an Alertmanager was last told of an alert, when (monotonic), and whether to hold on to it."""
+class Sent:
+    """What an Alertmanager was last sent of an alert, when (monotonic seconds), and whether for an extended time."""
 
     instance: Instance
     at: float
-    held: bool
+    extended: bool
 
 
-class Right:
-    """Until when this process may send: as long as its lease is its own, by its own clock.
+class Held(Protocol):
+    """The lease."""
 
-    ``until`` returns that (monotonic seconds), ``now`` the time by the clock that all processes share.
-    """
+    held_until: float
 
-    def __init__(self, until: Callable[[], float], now: Callable[[], datetime]) -> None:
-        self._until = until
-        self.now = now
+
+class SharedClock(Protocol):
+    """The clock that all processes share: the database's."""
+
+    def now(self) -> datetime: ...
+
+
+class SendPermission:
+    """How long this process may send: as long as the lease is surely its own, by its own clock."""
+
+    def __init__(self, lease: Held, clock: SharedClock) -> None:
+        self._lease = lease
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now()
 
     @property
     def left_seconds(self) -> float:
-        return self._until() - time.monotonic()
+        return self._lease.held_until - time.monotonic()
 
 
 def due(
-    notices: Iterable[Notice], told: dict[Fingerprint, Told], *, at: float, resend_seconds: float, hold: bool
+    notices: Iterable[Notice], sent: dict[Fingerprint, Sent], *, at: float, resend_seconds: float, extend: bool
 ) -> list[Notice]:
-    """Returns what is to be told, in order: what is new, the most severe first; then what was told longest ago.
+    """Returns what is to be sent, in order: what is new, the most severe first; then what was sent longest ago.
 
-    With ``hold`` everything that fires is, once.
+    With ``extend`` everything that fires is, once.
     """
     new: list[Notice] = []
     again: list[Notice] = []
     for notice in notices:
-        before = told.get(notice.fingerprint)
+        before = sent.get(notice.fingerprint)
         if before is None or before.instance != notice.instance:
             new.append(notice)
-        elif at - before.at >= resend_seconds or (hold and notice.fires and not before.held):
+        elif at - before.at >= resend_seconds or (extend and notice.fires and not before.extended):
             again.append(notice)
     new.sort(key=lambda notice: (notice.urgency, notice.starts_at))
-    again.sort(key=lambda notice: told[notice.fingerprint].at)
+    again.sort(key=lambda notice: sent[notice.fingerprint].at)
     return new + again
 
 
 class Target:
     """The Alertmanager at ``url``. ``message`` says why it takes nothing right now; None: it does.
 
-    An alert that it refuses is left alone until it would be told again; the others go on.
+    An alert that it refuses is left alone until it would be sent again; the others go on.
     """
 
     def __init__(
@@ -95,8 +107,8 @@ class Target:
         url: str,
         settings: AlertmanagerSettings,
         *,
-        metrics: Metrics,
-        right: Right,
+        metrics: NotifierMetrics,
+        permission: SendPermission,
         interval_seconds: float,
     ) -> None:
         self.url = url
@@ -106,44 +118,44 @@ class Target:
         self._resend_seconds = float(settings.resend_interval)
         self._valid_seconds = VALID_INTERVALS * max(self._resend_seconds, interval_seconds)
         self._metrics = metrics
-        self._right = right
+        self._permission = permission
         self._notices: Sequence[Notice] = ()
-        self._told: dict[Fingerprint, Told] = {}
+        self._sent: dict[Fingerprint, Sent] = {}
         self._refused: dict[Fingerprint, Instance] = {}
-        self._hold = False
+        self._extend = False
         self._changed = asyncio.Event()
-        self._asked_at = -self._resend_seconds
+        self._sent_at = -self._resend_seconds
         self._failures = 0
         metrics.notifications.labels(url)
-        metrics.notification_errors.labels(url)
+        metrics.errors.labels(url)
 
     def offer(self, notices: Sequence[Notice]) -> None:
-        """Hears what is to be told from now on, in place of what was."""
+        """Takes the notices that are to be sent from now on, in place of those before."""
         self._notices = notices
-        known = {notice.fingerprint for notice in notices}
-        self._told = {fingerprint: told for fingerprint, told in self._told.items() if fingerprint in known}
-        self._refused = {fingerprint: seen for fingerprint, seen in self._refused.items() if fingerprint in known}
+        fingerprints = {notice.fingerprint for notice in notices}
+        self._sent = {key: sent for key, sent in self._sent.items() if key in fingerprints}
+        self._refused = {key: instance for key, instance in self._refused.items() if key in fingerprints}
         self._changed.set()
 
-    def hold(self, hold: bool) -> None:  # noqa: FBT001 - on or off
-        """Hears whether what fires is to go on firing though nothing more may be said."""
-        if hold and not self._hold:
+    def extend(self, *, extend: bool) -> None:
+        """Sets whether what fires is to go on firing for long, because soon nothing more may be sent."""
+        if extend and not self._extend:
             self._changed.set()
-        self._hold = hold
+        self._extend = extend
 
     async def run(self) -> None:
-        """Tells until cancelled."""
+        """Sends until cancelled."""
         try:
             while True:
                 self._changed.clear()
-                if self._right.left_seconds <= 0:
+                if self._permission.left_seconds <= 0:
                     self._pause()
                     await asyncio.sleep(NO_LEASE_SECONDS)
                     continue
                 now = time.monotonic()
                 batch = self._due(now)[:BATCH_ALERTS]
-                if batch or now - self._asked_at >= self._resend_seconds:
-                    await self._turn(batch)
+                if batch or now - self._sent_at >= self._resend_seconds:
+                    await self._try(batch)
                 else:
                     await self._idle(now)
         finally:
@@ -151,12 +163,12 @@ class Target:
             await asyncio.shield(self._client.close())
 
     def _due(self, now: float) -> list[Notice]:
-        return due(self._notices, self._told, at=now, resend_seconds=self._resend_seconds, hold=self._hold)
+        return due(self._notices, self._sent, at=now, resend_seconds=self._resend_seconds, extend=self._extend)
 
-    async def _turn(self, batch: Sequence[Notice]) -> None:
-        """Tells ``batch``; nothing, where there is nothing to tell: whether it would be taken is worth knowing."""
+    async def _try(self, batch: Sequence[Notice]) -> None:
+        """Sends ``batch``, which may be empty: whether it would be taken is worth knowing."""
         try:
-            taken = await self._tell(batch)
+            taken = await self._send(batch)
         except AlertmanagerUnavailable as error:
             self._in_trouble(str(error))
             self._failures += 1
@@ -168,52 +180,56 @@ class Target:
             wait_seconds = BACKOFF.seconds(self._failures)
             await asyncio.sleep(min(wait_seconds, self._resend_seconds))
 
-    async def _tell(self, batch: Sequence[Notice]) -> int:
+    async def _send(self, batch: Sequence[Notice]) -> int:
         """Returns how many were taken; those that it refuses are found by halves. Raises AlertmanagerUnavailable."""
-        left_seconds = self._right.left_seconds
+        left_seconds = self._permission.left_seconds
         if left_seconds <= 0:
             raise AlertmanagerUnavailable("the lease ended meanwhile")
-        held, now, at = self._hold, self._right.now(), time.monotonic()
-        self._asked_at = at
-        valid_until = now + timedelta(seconds=HELD_SECONDS if held else self._valid_seconds)
+        extended, now, at = self._extend, self._permission.now(), time.monotonic()
+        self._sent_at = at
+        valid_until = now + timedelta(seconds=EXTENDED_SECONDS if extended else self._valid_seconds)
         try:
-            with self._metrics.notification_duration.labels(self.url).time():
+            with self._metrics.duration.labels(self.url).time():
                 await self._client.post(
                     [notice.body(valid_until) for notice in batch], min(self._timeout_seconds, left_seconds)
                 )
         except AlertsRefused as error:
             if len(batch) > 1:
                 half = len(batch) // 2
-                return await self._tell(batch[:half]) + await self._tell(batch[half:])
+                return await self._send(batch[:half]) + await self._send(batch[half:])
             if not batch:
                 raise AlertmanagerUnavailable(str(error)) from error
-            self._refuse(batch[0], str(error), Told(batch[0].instance, at, held))
+            self._refuse(batch[0], str(error), Sent(batch[0].instance, at, extended))
             return 0
         except AlertmanagerUnavailable:
-            self._metrics.notification_errors.labels(self.url).inc(len(batch))
+            self._metrics.errors.labels(self.url).inc(len(batch))
             raise
         self._metrics.notifications.labels(self.url).inc(len(batch))
         for notice in batch:
-            self._told[notice.fingerprint] = Told(notice.instance, at, held)
+            self._sent[notice.fingerprint] = Sent(notice.instance, at, extended)
             self._refused.pop(notice.fingerprint, None)
         return len(batch)
 
-    def _refuse(self, notice: Notice, why: str, told: Told) -> None:
-        self._metrics.notification_errors.labels(self.url).inc()
-        self._told[notice.fingerprint] = told
+    def _refuse(self, notice: Notice, why: str, sent: Sent) -> None:
+        self._metrics.errors.labels(self.url).inc()
+        self._sent[notice.fingerprint] = sent
         if self._refused.get(notice.fingerprint) != notice.instance:
             log.error(
-                "an Alertmanager refuses an alert: %s",
-                why,
-                extra={"target": self.url, "alertname": notice.name, "fingerprint": notice.fingerprint},
+                "Alertmanager refused an alert",
+                extra={
+                    "target": self.url,
+                    "alertname": notice.name,
+                    "fingerprint": notice.fingerprint,
+                    "error": why,
+                },
             )
         self._refused[notice.fingerprint] = notice.instance
 
     async def _idle(self, now: float) -> None:
-        last = min((told.at for told in self._told.values()), default=now)
-        next_at = min(last, self._asked_at) + self._resend_seconds
+        last = min((sent.at for sent in self._sent.values()), default=now)
+        next_at = min(last, self._sent_at) + self._resend_seconds
         # The lease may end before.
-        wait_seconds = min(max(next_at - now, 0.0), max(self._right.left_seconds, 0.0)) + 0.01
+        wait_seconds = min(max(next_at - now, 0.0), max(self._permission.left_seconds, 0.0)) + 0.01
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):
                 await self._changed.wait()
@@ -221,7 +237,7 @@ class Target:
     def _pause(self) -> None:
         if self.message != _WITHOUT_LEASE:
             log.warning(
-                "nothing is sent to an Alertmanager: the database is away, and the lease has ended",
+                "sending to Alertmanager paused: the database is away, and the lease has ended",
                 extra={"target": self.url},
             )
         self.message = _WITHOUT_LEASE
@@ -232,13 +248,13 @@ class Target:
 
     def _in_trouble(self, message: str) -> None:
         if message != self.message:
-            log.error("alerts wait for an Alertmanager: %s", message, extra={"target": self.url})
+            log.error("Alertmanager unusable, alerts wait", extra={"target": self.url, "error": message})
         self.message = message
         self._metrics.alertmanager_up.labels(self.url).set(0)
 
     def _out_of_trouble(self) -> None:
         if self.message is not None:
-            log.info("an Alertmanager takes alerts", extra={"target": self.url})
+            log.info("Alertmanager usable", extra={"target": self.url})
         self.message = None
         self._metrics.alertmanager_up.labels(self.url).set(1)
 

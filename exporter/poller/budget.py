@@ -41,39 +41,39 @@ class Budget:
     def seconds_per_token(self) -> float:
         return self.refill_period_seconds / self.refill_tokens
 
-    def interval_seconds(self, wanted_seconds: float) -> float:
-        """Returns the interval to poll at: ``wanted_seconds``, or longer while tokens are short.
+    def interval_seconds(self, configured_seconds: float) -> float:
+        """Returns the interval to poll at: ``configured_seconds``, or longer while tokens are short.
 
-        Half a bucket or more: as wanted. Below, the interval grows towards one
+        Half a bucket or more: as configured. Below, the interval grows towards one
         that gives others (a second poller, people) room to refill: at the
-        reserve, two refill times a poll. A whole multiple of ``wanted_seconds``,
+        reserve, two refill times a poll. A whole multiple of ``configured_seconds``,
         so that an estimate's window stays a whole number of polls.
         """
         if self.tokens is None or self.capacity is None:
-            return wanted_seconds
+            return configured_seconds
         comfortable = max(self.capacity / 2, RESERVE_TOKENS + 1)
-        if self.tokens >= comfortable or wanted_seconds >= 2 * self.seconds_per_token:
-            return wanted_seconds
+        if self.tokens >= comfortable or configured_seconds >= 2 * self.seconds_per_token:
+            return configured_seconds
         shortage = min(1.0, (comfortable - self.tokens) / (comfortable - RESERVE_TOKENS))
-        longest = max(wanted_seconds, min(2 * self.seconds_per_token, LONGEST_WAIT_SECONDS))
-        stretched = wanted_seconds + shortage * (longest - wanted_seconds)
-        return wanted_seconds * math.ceil(stretched / wanted_seconds - 1e-9)
+        longest = max(configured_seconds, min(2 * self.seconds_per_token, LONGEST_WAIT_SECONDS))
+        stretched = configured_seconds + shortage * (longest - configured_seconds)
+        return configured_seconds * math.ceil(stretched / configured_seconds - 1e-9)
 
-    def retries(self, wanted: int) -> int:
-        """Returns how many of ``wanted`` retries leave a token for the next poll."""
+    def retries(self, configured: int) -> int:
+        """Returns how many of the ``configured`` retries leave a token for the next poll."""
         if self.tokens is None:
-            return min(wanted, 1)
-        return max(0, min(wanted, self.tokens - RESERVE_TOKENS))
+            return min(configured, 1)
+        return max(0, min(configured, self.tokens - RESERVE_TOKENS))
 
     def less(self, spent: int) -> Budget:
-        """Returns the budget after calls whose answer told nothing of it."""
+        """Returns the budget after calls whose answer said nothing about it."""
         if self.tokens is None or self.capacity is None:
             return self
         left = max(min(0, self.tokens), self.tokens - spent)
         return Budget(left, self.capacity, self.refill_tokens, self.refill_period_seconds)
 
     def dry(self, since_seconds: float = 0.0) -> Budget:
-        """Returns the budget after DICT's 429, so many seconds after what was last known of it.
+        """Returns the budget after DICT's 429, ``since_seconds`` after what was last known of it.
 
         Where tokens were left by then, it is not known any more how they refill.
         """

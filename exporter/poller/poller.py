@@ -88,7 +88,7 @@ class Poller:
         self._began_at = clock.now()
         self._last_success_at: datetime | None = None
         self._clock_skew_seconds: float | None = None
-        self._warned: dict[PolicyName, str] = {}
+        self._logged_differences: dict[PolicyName, str] = {}
         self._defects: frozenset[tuple[str, str | None]] = frozenset()
         self._was_up: bool | None = None
 
@@ -104,13 +104,13 @@ class Poller:
             steps = max(1, math.ceil((max(loop.time(), due + wait_seconds) - due) / interval_seconds - 1e-9))
             due += steps * interval_seconds
 
-    def remember(self, category: Category) -> None:
-        """Hears what is known of the time before this process began."""
-        mine = self._category
-        if mine is None or (
-            mine.name == category.name
+    def learn_category(self, category: Category) -> None:
+        """Takes over what is known of the time before this process began."""
+        own = self._category
+        if own is None or (
+            own.name == category.name
             and category.changed_at is not None
-            and (mine.changed_at is None or mine.changed_at < category.changed_at)
+            and (own.changed_at is None or own.changed_at < category.changed_at)
         ):
             self._category = category
 
@@ -124,7 +124,7 @@ class Poller:
         return (phase_seconds - self._clock.now().timestamp()) % cycle_seconds
 
     async def poll(self, time_limit_seconds: float) -> float:
-        """Makes one poll, shows and publishes it; returns the seconds to wait until the next."""
+        """Makes one poll and publishes it; returns the seconds to wait until the next."""
         with telemetry.span("poll", participant=self.participant):
             started = time.monotonic()
             result, answered_at, retry_after_seconds = await self._observe(time_limit_seconds)
@@ -148,8 +148,8 @@ class Poller:
                 traceparent=telemetry.traceparent(),
             )
             self.view = view_after(self.view, poll)
-            self._metrics.show(self.view)
-            self._metrics.monitoring_duration.labels("poll").observe(duration_seconds)
+            self._metrics.publish(self.view)
+            self._metrics.polls.duration.observe(duration_seconds)
             self._sink.publish(poll)
         return max(interval_seconds, retry_after_seconds)
 
@@ -163,7 +163,7 @@ class Poller:
             )
             attempts = fetched.attempts
             received_at = self._clock.now()
-            self._forget_the_future(received_at)
+            self._drop_future(received_at)
             answer = read(
                 fetched.response,
                 participant=self.participant,
@@ -174,7 +174,7 @@ class Poller:
                 known=self.view.buckets.keys() | set(self.view.refused) if self.view is not None else (),
                 max_policies=self._max_policies,
             )
-            self._refuse_old_news(answer, received_at)
+            self._refuse_stale_repeat(answer, received_at)
         except BadAnswer as error:
             error.attempts = max(error.attempts, attempts)
             return self._failed(error)
@@ -182,7 +182,7 @@ class Poller:
             return self._failed(error)
         return self._answered(answer, received_at, attempts), received_at, 0.0
 
-    def _refuse_old_news(self, answer: Answer, received_at: datetime) -> None:
+    def _refuse_stale_repeat(self, answer: Answer, received_at: datetime) -> None:
         """Raises BadAnswer where answers repeat one for the staleness: a cache in between that never asks again."""
         if answer.is_news or self._news_at is None:
             return
@@ -196,14 +196,14 @@ class Poller:
             )
 
     def _failed(self, error: BridgeError) -> tuple[Failure, datetime, float]:
-        self._metrics.poll_errors.labels(self.participant, error.code).inc()
+        self._metrics.polls.errors.labels(self.participant, error.code).inc()
         if isinstance(error, BadAnswer):
             self._count_defects(error.defects)
-        fields = {"participant": self.participant, "code": error.code}
+        fields = {"participant": self.participant, "code": error.code, "error": str(error)}
         if self._was_up is False:
-            log.info("poll failed again: %s", error, extra=fields)
+            log.info("poll failed again", extra=fields)
         else:
-            log.warning("poll failed: %s", error, extra=fields)
+            log.warning("poll failed", extra=fields)
         self._was_up = False
         retry_after_seconds = 0.0
         if isinstance(error, BridgeBudgetExhausted):
@@ -223,7 +223,7 @@ class Poller:
         self._was_up = True
         self._last_success_at = received_at
         if not answer.is_news:
-            # It may have cost a token, and tells nothing of how many are left.
+            # It may have cost a token, and does not say how many are left.
             self._budget = self._budget.less(attempts)
             return self._estimator.observe(snapshot)
         self._observed_at = snapshot.observed_at
@@ -232,20 +232,24 @@ class Poller:
             self._response_times.append(answer.response_time)
         self._clock_skew_seconds = answer.clock_skew_seconds
         self._note_category(snapshot)
-        self._warned = {b.policy: self._warned[b.policy] for b in snapshot.buckets if b.policy in self._warned}
+        self._logged_differences = {
+            b.policy: self._logged_differences[b.policy]
+            for b in snapshot.buckets
+            if b.policy in self._logged_differences
+        }
         for bucket in snapshot.buckets:
             if bucket.policy == POLICIES_LIST:
                 self._budget = Budget.of(bucket)
                 self._budget_known_at = time.monotonic()
-            self._warn_of_difference(bucket, snapshot.category)
+            self._log_difference(bucket, snapshot.category)
         return self._estimator.observe(snapshot)
 
-    def _forget_the_future(self, now: datetime) -> None:
-        """What was stamped by a clock that was wrong must not stand against what comes now that it is right."""
+    def _drop_future(self, now: datetime) -> None:
+        """Drops what a wrong clock stamped: it must not hide what comes now that the clock is right."""
         latest = now + timedelta(seconds=float(self._settings.max_clock_skew))
         if self._observed_at is not None and self._observed_at > latest:
             log.warning(
-                "the last observation lies ahead of the clock, which was set back: estimates begin anew",
+                "last observation is ahead of the clock, which was set back: estimates begin again",
                 extra={"participant": self.participant, "observed_at": self._observed_at.isoformat()},
             )
             self._observed_at = self._news_at = None
@@ -262,32 +266,37 @@ class Poller:
             self._category = Category(snapshot.category)
         elif snapshot.category != self._category.name:
             log.warning(
-                "category changed from %s to %s",
-                self._category.name,
-                snapshot.category,
-                extra={"participant": self.participant},
+                "category changed",
+                extra={
+                    "participant": self.participant,
+                    "previous": self._category.name,
+                    "category": snapshot.category,
+                },
             )
             self._category = Category(snapshot.category, snapshot.observed_at, self._category.name)
 
-    def _warn_of_difference(self, bucket: Bucket, category: str | None) -> None:
-        found = difference(bucket, category)
-        if found is not None and self._warned.get(bucket.policy) != found:
-            self._warned[bucket.policy] = found
+    def _log_difference(self, bucket: Bucket, category: str | None) -> None:
+        differs = difference(bucket, category)
+        if differs is not None and self._logged_differences.get(bucket.policy) != differs:
+            self._logged_differences[bucket.policy] = differs
             log.info(
-                "the Bridge's answer differs from DICT's published table; the answer is used: %s",
-                found,
-                extra={"participant": self.participant, "policy": bucket.policy},
+                "policy differs from DICT's published table, the Bridge's answer is used",
+                extra={"participant": self.participant, "policy": bucket.policy, "difference": differs},
             )
 
     def _count_defects(self, defects: tuple[Defect, ...]) -> None:
         """Counts defects, and logs those that the answer before did not have."""
-        told, self._defects = self._defects, frozenset((defect.reason, defect.policy) for defect in defects)
+        logged, self._defects = self._defects, frozenset((defect.reason, defect.policy) for defect in defects)
         for defect in defects:
-            self._metrics.answer_defects.labels(self.participant, defect.reason).inc()
-            if (defect.reason, defect.policy) in told:
+            self._metrics.polls.answer_defects.labels(self.participant, defect.reason).inc()
+            if (defect.reason, defect.policy) in logged:
                 continue
             log.warning(
-                "defect in the Bridge's answer: %s",
-                defect.reason,
-                extra={"participant": self.participant, "policy": defect.policy, "value": defect.value},
+                "defect in the Bridge's answer",
+                extra={
+                    "participant": self.participant,
+                    "policy": defect.policy,
+                    "reason": defect.reason,
+                    "value": defect.value,
+                },
             )

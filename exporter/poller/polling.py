@@ -42,10 +42,10 @@ class Polling:
         self.pollers: dict[Ispb, Poller] = {}
         self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def remember(self, participant: Ispb, category: Category) -> None:
-        """Hears what is known of a participant's category from before this process polled."""
+    def learn_category(self, participant: Ispb, category: Category) -> None:
+        """Takes over what is known of a participant's category from before this process polled."""
         if participant in self.pollers:
-            self.pollers[participant].remember(category)
+            self.pollers[participant].learn_category(category)
 
     @property
     def views(self) -> dict[Ispb, View]:
@@ -75,7 +75,9 @@ class Polling:
             task = asyncio.create_task(poller.run(), name=f"poller {participant}")
             task.add_done_callback(self._ended)
             self._tasks.append(task)
-        log.info("polling", extra={"participants": len(self.pollers), "interval": str(self._settings.poll.interval)})
+        log.info(
+            "polling started", extra={"participants": len(self.pollers), "interval": str(self._settings.poll.interval)}
+        )
 
     async def stop(self) -> None:
         tasks, self._tasks = self._tasks, []
@@ -83,7 +85,7 @@ class Polling:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for participant in self.pollers:
-            self._metrics.forget(participant)
+            self._metrics.withdraw_gauges(participant)
         self.pollers = {}
 
     def _ended(self, task: asyncio.Task[None]) -> None:

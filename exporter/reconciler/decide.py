@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class ParticipantState:
     """What is known of one participant after its last reconciled poll.
 
     ``polled_at`` is that poll's; ``stream_id`` and ``sequence`` the last that an
@@ -36,67 +36,68 @@ class Followed:
     rules: Sequence[Rule] | None = None
 
 
-def category_after(known: Category | None, poll: Poll) -> Category | None:
-    """Returns what is known of a participant's category after ``poll``, given what was ``known`` before it.
+def category_after(before: Category | None, poll: Poll) -> Category | None:
+    """Returns what is known of a participant's category after ``poll``, given what was known ``before`` it.
 
     An exporter that has started since the category changed knows of no change.
     """
-    told = poll.category
-    if told is None and isinstance(poll.result, Observation) and poll.result.category is not None:
-        told = Category(poll.result.category)  # an exporter of the release before does not tell
-    if told is None or known is None:
-        return told or known
-    if told.changed_at is not None and (known.changed_at is None or told.changed_at >= known.changed_at):
-        return told
-    if told.name == known.name:
-        return known
+    category = poll.category
+    if category is None and isinstance(poll.result, Observation) and poll.result.category is not None:
+        category = Category(poll.result.category)  # an exporter of the previous release does not send it
+    if category is None or before is None:
+        return category or before
+    if category.changed_at is not None and (before.changed_at is None or category.changed_at >= before.changed_at):
+        return category
+    if category.name == before.name:
+        return before
     changed_at = poll.result.observed_at if isinstance(poll.result, Observation) else poll.polled_at
-    return Category(told.name, changed_at, known.name)
+    return Category(category.name, changed_at, before.name)
 
 
-def decide(followed: Followed, poll: Poll, rules: Sequence[Rule]) -> tuple[Followed, Reconciliation | None]:
+def decide(
+    state: ParticipantState, poll: Poll, rules: Sequence[Rule]
+) -> tuple[ParticipantState, Reconciliation | None]:
     """Returns what is known after ``poll``, and what to commit (None: it was reconciled before).
 
-    A poll that comes late, behind one that was already evaluated (the feed was
-    lost meanwhile), is kept as history and not evaluated: alerts never go back
+    A poll that comes out of order, behind one that was already evaluated (the feed
+    was lost meanwhile), is kept as history and not evaluated: alerts never go back
     in time.
     """
     made_by_exporter = poll.sequence > 0
-    behind = followed.polled_at is not None and poll.polled_at <= followed.polled_at
-    repeated = made_by_exporter and poll.stream_id == followed.stream_id and poll.sequence <= followed.sequence
-    if behind and not made_by_exporter:
-        return followed, None
-    if not behind:
-        poll = replace(poll, category=category_after(followed.category, poll))
-        followed = replace(followed, category=poll.category)
-    view = view_after(followed.view, poll)
+    out_of_order = state.polled_at is not None and poll.polled_at <= state.polled_at
+    repeated = made_by_exporter and poll.stream_id == state.stream_id and poll.sequence <= state.sequence
+    if out_of_order and not made_by_exporter:
+        return state, None
+    if not out_of_order:
+        poll = replace(poll, category=category_after(state.category, poll))
+        state = replace(state, category=poll.category)
+    view = view_after(state.view, poll)
     if repeated:
-        return replace(followed, view=view), None
+        return replace(state, view=view), None
     if made_by_exporter:
-        followed = replace(followed, stream_id=poll.stream_id, sequence=poll.sequence)
-    if behind:
-        late = Reconciliation(poll, evaluated=False, alerts_before=followed.alerts, alerts_after=followed.alerts)
-        return replace(followed, view=view), late
-    before: RulesBefore = "unknown" if followed.rules is None else "same" if followed.rules is rules else "other"
-    evaluation = evaluate(rules, view, followed.alerts, before=before)
+        state = replace(state, stream_id=poll.stream_id, sequence=poll.sequence)
+    if out_of_order:
+        late = Reconciliation(poll, evaluated=False, alerts_before=state.alerts, alerts_after=state.alerts)
+        return replace(state, view=view), late
+    rules_before: RulesBefore = "unknown" if state.rules is None else "same" if state.rules is rules else "other"
+    evaluation = evaluate(rules, view, state.alerts, before=rules_before)
     decided = Reconciliation(
         poll,
         evaluated=True,
-        alerts_before=followed.alerts,
+        alerts_before=state.alerts,
         alerts_after=evaluation.alerts,
         transitions=evaluation.transitions,
         failures=evaluation.failures,
     )
-    known = replace(followed, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at, rules=rules)
-    return known, decided
+    return replace(state, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at, rules=rules), decided
 
 
 def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | None) -> Poll:
     """Returns ``poll`` as if its clock were right where it is further than ``tolerated`` ahead of ``now``.
 
     Then it takes that time (or the next after ``last``, the participant's last
-    poll), and so does what else lies as far ahead: else it, and each poll after
-    it, would stand against all that come until then.
+    poll), and so do its other times that lie as far ahead: else it would hide
+    every poll that comes until then.
     """
     latest = now + tolerated
     if poll.polled_at <= latest:

@@ -1,8 +1,16 @@
-"""One reconciler works, others wait.
+"""One reconciler leads, others wait.
+
+::
+
+    STARTING ──► WAITING ◄──► LEADING
+        │           │            │
+        └───────────┴─────┬──────┘
+                          ▼
+        UNREACHABLE, SCHEMA_MISMATCH, ACCESS_DENIED: the database cannot be used
 
 A waiting process neither reconciles nor polls (two pollers would drain
-POLICIES_LIST). One that cannot reach the database polls: nobody can tell it
-that another does, and blindness is worse.
+POLICIES_LIST). One that cannot use the database polls: it cannot learn
+whether another does, and blindness is worse.
 """
 
 from __future__ import annotations
@@ -14,30 +22,30 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMismatch, first_of
-from exporter.telemetry import Outage
+from exporter.store.outage import DatabaseOutage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from exporter.metrics import Metrics
+    from exporter.metrics.program import ReconcilerMetrics
     from exporter.store.lease import Fence, Lease
 
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS: Final = 2.0
-RETRY_SECONDS: Final = 1.0
+"""How often the lease is renewed, which expires after `Lease.ttl_seconds`."""
+
 RELEASE_SECONDS: Final = 1.0
+"""How long a process that ends tries to release the lease; after that it expires."""
 
 
-class Standing(StrEnum):
+class LeadershipState(StrEnum):
     """What this process is among its peers."""
 
     STARTING = "starting"
     WAITING = "waiting"
     LEADING = "leading"
     UNREACHABLE = "database unusable"
-    MISMATCH = "schema mismatch"
-    DENIED = "access denied"
+    SCHEMA_MISMATCH = "schema mismatch"
+    ACCESS_DENIED = "access denied"
 
 
 class Polling(Protocol):
@@ -47,41 +55,52 @@ class Polling(Protocol):
     async def stop(self) -> None: ...
 
 
-class Leadership:
-    """Takes the lease, works while it holds, and gives it back.
+class Candidate(Protocol):
+    """The reconciler that wants to lead."""
 
-    ``check`` is called before the lease is taken and raises DatabaseUnusable;
-    ``work`` does everything a leader does, until cancelled or LeaseLost;
-    ``reset`` is called when it lost the lease: nothing that it knew counts any more;
-    ``waiting`` is called again and again while another leads. It may raise DatabaseUnusable.
-    """
+    async def check_schema(self) -> None:
+        """Is called before the lease is taken. Raises DatabaseUnusable."""
+        ...
+
+    async def lead(self, fence: Fence) -> None:
+        """Does everything that a leader does, until cancelled. Raises LeaseLost."""
+        ...
+
+    async def stand_by(self) -> None:
+        """Is called again and again while another leads. Raises DatabaseUnusable."""
+        ...
+
+    def reset(self) -> None:
+        """Is called when the lease was lost: nothing that the leader knew counts any more."""
+        ...
+
+
+class Leadership:
+    """Takes the lease, leads while it holds, and releases it."""
 
     def __init__(
         self,
         lease: Lease,
+        candidate: Candidate,
         *,
-        check: Callable[[], Awaitable[None]],
-        work: Callable[[Fence], Awaitable[None]],
-        polling: Polling | None,
-        reset: Callable[[], None],
-        waiting: Callable[[], Awaitable[None]],
-        metrics: Metrics,
-        outage: Outage | None = None,
+        metrics: ReconcilerMetrics,
+        outage: DatabaseOutage | None = None,
+        renew_seconds: float = RENEW_SECONDS,
+        retry_seconds: float = 1.0,
     ) -> None:
-        self.standing = Standing.STARTING
-        self.trouble: str | None = None
+        self.state = LeadershipState.STARTING
+        self.error: str | None = None
         """Why the database cannot be used; None: it can, or that is not known yet."""
-        self.checked = False
+        self.schema_checked = False
         """Whether the schema was ever found to be the one that this version needs."""
         self._lease = lease
-        self._check = check
-        self._work = work
-        self._polling = polling
-        self._reset = reset
-        self._waiting = waiting
+        self._candidate = candidate
+        self._polling: Polling | None = None
         self._metrics = metrics
-        self._outage = outage or Outage("database")
-        self._told = ""
+        self._outage = outage or DatabaseOutage()
+        self._renew_seconds = renew_seconds
+        self._retry_seconds = retry_seconds
+        self._logged: dict[str, object] = {}
         metrics.lease_held.set(0)
 
     @property
@@ -89,16 +108,17 @@ class Leadership:
         """Who leads, as far as is known."""
         return self._lease.leader
 
-    async def run(self) -> None:
-        """Leads or waits until cancelled, then gives the lease back."""
+    async def run(self, polling: Polling | None = None) -> None:
+        """Leads or waits until cancelled, then releases the lease. ``polling`` is that of this process, if it polls."""
+        self._polling = polling
         try:
             while True:
                 fence = await self._acquire()
                 if fence is not None:
                     await self._lead(fence)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
         finally:
-            # Whoever cannot give it back lets it expire.
+            # Where it cannot be released it expires.
             with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
                 await asyncio.shield(self._release())
 
@@ -108,79 +128,77 @@ class Leadership:
 
     async def _acquire(self) -> Fence | None:
         try:
-            await self._check()
-            self.checked = True
+            await self._candidate.check_schema()
+            self.schema_checked = True
             fence = await self._lease.acquire()
             if fence is None:
-                self._stand(Standing.WAITING, f"{self._lease.leader or 'another process'} leads")
+                self._set_state(LeadershipState.WAITING, leader=self._lease.leader or "another process")
                 if self._polling is not None:
                     await self._polling.stop()
-                await self._waiting()
+                await self._candidate.stand_by()
         except DatabaseUnusable as error:
             self._metrics.database_up.set(0)
-            self._stand_without(error)
+            self._set_unusable(error)
             self._poll()
             return None
         self._metrics.database_up.set(1)
         return fence
 
     async def _lead(self, fence: Fence) -> None:
-        self._stand(Standing.LEADING, f"epoch {fence.epoch}")
+        self._set_state(LeadershipState.LEADING, epoch=fence.epoch)
         self._metrics.lease_held.set(1)
         self._poll()
         try:
             async with asyncio.TaskGroup() as group:
-                work = group.create_task(self._do(fence))
+                work = group.create_task(self._candidate.lead(fence))
                 group.create_task(self._renew(work, fence.epoch))
         except* LeaseLost as lost:
-            log.error("%s", first_of(lost))  # noqa: TRY400 - the sentence is enough
-            self._reset()
+            log.error("lease lost", extra={"error": str(first_of(lost))})  # noqa: TRY400 - the sentence is enough
+            self._candidate.reset()
         finally:
             self._metrics.lease_held.set(0)
-
-    async def _do(self, fence: Fence) -> None:
-        await self._work(fence)
 
     async def _renew(self, work: asyncio.Task[None], epoch: int) -> None:
         loop = asyncio.get_running_loop()
         held_until = loop.time() + self._lease.ttl_seconds
         while not work.done():
-            await asyncio.sleep(RENEW_SECONDS)
-            asked_at = loop.time()
+            await asyncio.sleep(self._renew_seconds)
+            began_at = loop.time()
             try:
                 await self._lease.renew()
             except DatabaseUnusable as error:
-                # Nobody else can lead either; the epoch fences what was missed.
+                # No other can lead either; the epoch fences what was missed.
                 self._metrics.database_up.set(0)
-                self._stand_without(error)
+                self._set_unusable(error)
                 if loop.time() >= held_until:
                     self._metrics.lease_held.set(0)
             else:
-                held_until = asked_at + self._lease.ttl_seconds
+                held_until = began_at + self._lease.ttl_seconds
                 self._metrics.database_up.set(1)
                 self._metrics.lease_held.set(1)
-                self._stand(Standing.LEADING, f"epoch {epoch}")
+                self._set_state(LeadershipState.LEADING, epoch=epoch)
 
     def _poll(self) -> None:
         if self._polling is not None:
             self._polling.start()
 
-    def _stand(self, standing: Standing, why: str) -> None:
+    def _set_state(self, state: LeadershipState, **fields: object) -> None:
         """The database can be used."""
-        self.trouble = None
+        self.error = None
         was_away = self._outage.over()
-        if standing is not self.standing and not (was_away and why == self._told):
-            log.info("%s: %s", standing, why)
-        self.standing, self._told = standing, why
+        if state is not self.state and not (was_away and fields == self._logged):
+            log.info(state.value, extra=fields)
+        self.state, self._logged = state, fields
 
-    def _stand_without(self, error: DatabaseUnusable) -> None:
-        """It cannot: who still leads by the lease, and who does not, says so alike."""
-        self.trouble = str(error)
+    def _set_unusable(self, error: DatabaseUnusable) -> None:
+        """It cannot: the process that holds the lease and one that does not log the same."""
+        self.error = str(error)
         if isinstance(error, (SchemaMismatch, AccessDenied)):
-            standing = Standing.MISMATCH if isinstance(error, SchemaMismatch) else Standing.DENIED
-            if standing is not self.standing:
-                log.error("%s: %s", standing, error)
+            denied = isinstance(error, AccessDenied)
+            state = LeadershipState.ACCESS_DENIED if denied else LeadershipState.SCHEMA_MISMATCH
+            if state is not self.state:
+                log.error(state.value, extra={"error": str(error)})
         else:
-            standing = Standing.UNREACHABLE
+            state = LeadershipState.UNREACHABLE
             self._outage.noticed(error)
-        self.standing = standing
+        self.state = state

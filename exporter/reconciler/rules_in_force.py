@@ -7,16 +7,15 @@ import gc
 import logging
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from exporter.errors import RuleFileInvalid
-from exporter.reconciler.loop import series_of
 from exporter.rules.files import loading
 from exporter.rules.lint import linter
 from exporter.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from exporter.alerts.alert import Rule, Severity
     from exporter.config import RulesSettings
@@ -32,8 +31,16 @@ LOOK_AGAIN_SECONDS: Final = 1.0
 """How soon files are looked at again that changed and do not stand still yet."""
 
 
+class RulesObserver(Protocol):
+    """Hears when other rules are in force."""
+
+    def on_rules_changed(self, series: Collection[tuple[Severity, bool]]) -> None:
+        """``series`` are the (severity, per policy) label sets that the alert counters can have."""
+        ...
+
+
 class RulesInForce:
-    """Holds one rule set at a time. ``changed`` hears the series that the rules can produce.
+    """Holds one rule set at a time.
 
     Raises RuleFileInvalid when made with files that do not load.
     """
@@ -42,21 +49,22 @@ class RulesInForce:
         self,
         settings: RulesSettings,
         metrics: Metrics,
-        changed: Callable[[Collection[tuple[Severity, bool]]], None],
+        observer: RulesObserver | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._changed = changed
+        self._observer = observer
         self._watched = WatchedFiles()
         self._look()
         self._checked: RuleSet | None = None
         self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
         self.rule_set = loading.load(settings.files, allow_none=settings.allow_none)
         self.rules: Sequence[Rule] = ()
         self._took_over()
         log.info("rules loaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
 
-    async def reload(self) -> RuleSet:
+    async def reload(self) -> None:
         """Loads the files again, and swaps the rules at once when that is done: polls go on meanwhile.
 
         One at a time: what was asked for last is loaded last. Raises RuleFileInvalid, and leaves the running
@@ -65,7 +73,17 @@ class RulesInForce:
         async with self._reloading:
             await asyncio.to_thread(self._look)
             loaded = await self._loaded()
-            return self._swapped(loaded)
+            self._swap(loaded)
+
+    def reload_soon(self) -> None:
+        """Begins to reload; what is wrong is logged."""
+        task = asyncio.create_task(self._try_reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _try_reload(self) -> None:
+        with suppress(RuleFileInvalid):
+            await self.reload()
 
     async def _loaded(self) -> RuleSet:
         settings = self._settings
@@ -73,14 +91,14 @@ class RulesInForce:
             with _without_collections():
                 return await asyncio.to_thread(loading.load, settings.files, allow_none=settings.allow_none)
         except RuleFileInvalid as error:
-            self._metrics.config_last_reload_successful.set(0)
+            self._metrics.rules.last_reload_successful.set(0)
             for finding in error.findings[:MOST_NAMED]:
                 log.error("rules not reloaded, the running ones stay: %s", finding)  # noqa: TRY400 - it says enough
             if len(error.findings) > MOST_NAMED:
                 log.error("rules not reloaded: %d more errors", len(error.findings) - MOST_NAMED)  # noqa: TRY400
             raise
 
-    def _swapped(self, loaded: RuleSet) -> RuleSet:
+    def _swap(self, loaded: RuleSet) -> None:
         before, self.rule_set = self.rule_set, loaded
         self._took_over()
         log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
@@ -90,7 +108,6 @@ class RulesInForce:
             log.warning("a rule is gone: its alerts resolve", extra={"group": group, "rule": name})
         if len(gone) > MOST_NAMED:
             log.warning("%d more rules are gone: their alerts resolve", len(gone) - MOST_NAMED)
-        return self.rule_set
 
     async def watch(self) -> None:
         """Reloads when files changed and stand still; looks every ``reload_interval``. Ends by cancellation."""
@@ -101,8 +118,7 @@ class RulesInForce:
             await asyncio.sleep(min(LOOK_AGAIN_SECONDS, interval_seconds) if restless else interval_seconds)
             if not await asyncio.to_thread(self._differ):
                 continue
-            with suppress(RuleFileInvalid):
-                await self.reload()
+            await self._try_reload()
 
     def _differ(self) -> bool:
         """Returns whether the files hold something else than what was last tried."""
@@ -132,11 +148,17 @@ class RulesInForce:
 
     def _took_over(self) -> None:
         self.rules = self.rule_set.rules
-        self._metrics.config_last_reload_successful.set(1)
-        self._metrics.config_last_reload_success_timestamp_seconds.set(time.time())
-        series = series_of(self.rules)
-        self._metrics.announce(series)
-        self._changed(series)
+        self._metrics.rules.last_reload_successful.set(1)
+        self._metrics.rules.last_reload_success_timestamp_seconds.set(time.time())
+        series = alert_series(self.rules)
+        self._metrics.declare_alert_counters(series)
+        if self._observer is not None:
+            self._observer.on_rules_changed(series)
+
+
+def alert_series(rules: Sequence[Rule]) -> frozenset[tuple[Severity, bool]]:
+    """Returns the (severity, per policy) label sets that the alert counters can have."""
+    return frozenset((rule.severity, rule.per_policy) for rule in rules)
 
 
 @contextmanager

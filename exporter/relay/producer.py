@@ -61,10 +61,10 @@ class Producer:
         """Whether the token has been renewed since: the client would go on showing the old one."""
         return self._token is not None and self._token.reveal() != self._shown
 
-    async def send(self, row: OutboxRow, *, traceparent: str | None, patience_seconds: float) -> Receipt:
+    async def send(self, row: OutboxRow, *, traceparent: str | None, timeout_seconds: float) -> Receipt:
         """Sends ``row``. Raises EventRefused, NoReceipt, BrokerUnavailable.
 
-        The client connects again by itself and sends again what was not
+        The client reconnects on its own and sends again what was not
         acknowledged. A caller that is cancelled meanwhile still gets the receipt
         if it comes at once.
         """
@@ -78,10 +78,10 @@ class Producer:
             )
         )
         try:
-            async with asyncio.timeout(patience_seconds):
+            async with asyncio.timeout(timeout_seconds):
                 message_id = await sending
         except TimeoutError as error:
-            raise NoReceipt(f"no receipt within {patience_seconds:g}s") from error
+            raise NoReceipt(f"no receipt within {timeout_seconds:g}s") from error
         except pulsar.asyncio.PulsarException as error:
             if error.error().name in _REFUSALS:
                 raise EventRefused(f"{_said(error)} ({len(row.body)} characters)") from error

@@ -56,7 +56,7 @@ class Refused:
 
 
 @dataclass(slots=True)
-class Outcome:
+class DeliveryResults:
     """What became of rows that were taken: ids of those that the broker has, and of those not sent, and the refused.
 
     Unsent rows get other sequence ids when they are taken again. A row may be first
@@ -70,14 +70,17 @@ class Outcome:
     def __bool__(self) -> bool:
         return bool(self.published or self.refused or self.unsent)
 
-    def __add__(self, later: Outcome) -> Outcome:
-        return Outcome(self.published + later.published, self.refused + later.refused, self.unsent + later.unsent)
+    def __add__(self, later: DeliveryResults) -> DeliveryResults:
+        return DeliveryResults(
+            self.published + later.published, self.refused + later.refused, self.unsent + later.unsent
+        )
 
 
 class Outbox:
     """Every method raises DatabaseUnavailable; those that change rows raise LeaseLost, and nothing is changed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, prune_rows: int = PRUNE_ROWS) -> None:
+        self.prune_rows = prune_rows
         self._database = database
 
     async def installation_id(self) -> UUID:
@@ -95,30 +98,32 @@ class Outbox:
         value: int = await self._value("highest_sequence_id")
         return value
 
-    async def take(self, limit: int, fence: Fence, *, producer: str, held: Collection[str] = ()) -> list[OutboxRow]:
+    async def take(
+        self, limit: int, fence: Fence, *, producer: str, quarantined: Collection[str] = ()
+    ) -> list[OutboxRow]:
         """Returns the next rows to send, in the order in which they must be sent.
 
         Those that ``producer`` may have sent before come first, with their ids. The
         others get ids, which are above every id given so far, in the order in
         which they were written, so that the order of each alert's events is kept;
-        of the alerts (fingerprints) that are ``held`` none is given.
+        none is of an alert (fingerprint) that is ``quarantined``.
         """
-        parameters = {"limit": limit, "producer": producer, "held": list(held)}
+        parameters = {"limit": limit, "producer": producer, "quarantined": list(quarantined)}
         async with fence.transaction("relay") as connection, connection.cursor(binary=True) as cursor:
             await cursor.execute(_SQL["take"], parameters)
             return [OutboxRow(*row) for row in await cursor.fetchall()]
 
-    async def settle(self, outcome: Outcome, fence: Fence) -> None:
+    async def commit_receipts(self, results: DeliveryResults, fence: Fence) -> None:
         """Commits what became of the rows. Doing it twice changes nothing but ``attempts``."""
-        refused = outcome.refused
+        refused = results.refused
         statements: dict[str, dict[str, list[Any]]] = {
-            "mark_unsent": {"ids": outcome.unsent},
+            "mark_unsent": {"ids": results.unsent},
             "mark_refused": {
                 "ids": [r.id for r in refused],
                 "errors": [r.error for r in refused],
                 "dead": [r.dead for r in refused],
             },
-            "mark_published": {"ids": outcome.published},
+            "mark_published": {"ids": results.published},
         }
         async with fence.transaction("relay") as connection, connection.pipeline():
             for name, parameters in statements.items():
@@ -126,8 +131,8 @@ class Outbox:
                     await connection.execute(_SQL[name], parameters)
 
     async def prune(self, older_than_seconds: float, fence: Fence) -> int:
-        """Deletes rows published longer ago than that, and returns how many: at most ``PRUNE_ROWS``."""
-        parameters = {"older_than_seconds": older_than_seconds, "limit": PRUNE_ROWS}
+        """Deletes rows published longer ago than that, and returns how many: at most ``prune_rows``."""
+        parameters = {"older_than_seconds": older_than_seconds, "limit": self.prune_rows}
         async with fence.transaction("relay") as connection:
             row = await (await connection.execute(_SQL["prune"], parameters)).fetchone()
         return int(row[0]) if row else 0

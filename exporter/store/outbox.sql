@@ -15,7 +15,7 @@ WITH again AS (
          FROM dict_rate_limit_outbox
         WHERE state = 'pending'
           AND (sequence_id IS NULL OR producer IS DISTINCT FROM %(producer)s::text)
-          AND fingerprint <> ALL (%(held)s::text[])
+          AND fingerprint <> ALL (%(quarantined)s::text[])
         ORDER BY id
         LIMIT %(limit)s::int - (SELECT count(*) FROM again)),
      highest AS (

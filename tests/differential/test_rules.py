@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import promtool
-from tests.support.random_rules import Case, Outcome, random_case
+from tests.support.random_rules import Case, DeliveryResults, random_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_random_rules_reach_the_same_verdict_as_promtool(tmp_path: Path) -> None
     assert failed < judged / 3, "too many cases end in an evaluation that fails"
 
 
-def agrees(outcome: Outcome, verdict: promtool.Verdict) -> bool:
+def agrees(outcome: DeliveryResults, verdict: promtool.Verdict) -> bool:
     failed = outcome.playback.failed
     if not outcome.comparable and "many-to-many matching not allowed" in verdict.told:
         return True
@@ -65,10 +65,10 @@ def agrees(outcome: Outcome, verdict: promtool.Verdict) -> bool:
     return sorted(set(expected)) == sorted(set(got)) and "alertname:" not in verdict.told
 
 
-def _batches(seed: str, wanted: int, folder: Path) -> Iterator[list[tuple[Case, Outcome]]]:
+def _batches(seed: str, wanted: int, folder: Path) -> Iterator[list[tuple[Case, DeliveryResults]]]:
     number, left = 0, wanted
     while left:
-        batch: list[tuple[Case, Outcome]] = []
+        batch: list[tuple[Case, DeliveryResults]] = []
         while len(batch) < min(BATCH, left):
             number += 1
             case = random_case(Random(f"{seed}/{number}"))
@@ -79,7 +79,7 @@ def _batches(seed: str, wanted: int, folder: Path) -> Iterator[list[tuple[Case, 
         yield batch
 
 
-def _agrees_at_last(outcome: Outcome) -> bool:
+def _agrees_at_last(outcome: DeliveryResults) -> bool:
     return any(agrees(outcome, promtool.run_tests([outcome.test_file])[0]) for _ in range(ORDERS))
 
 

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from exporter.buckets.observation import Failure, view_after
-from exporter.config import DatabaseSettings, FeedSettings, Secret, TlsSettings
+from exporter.config import DatabaseSettings, FeedSettings, Secret, Settings, TlsSettings
 from exporter.durations import Duration
 from exporter.feed.backlog import Backlog
-from exporter.feed.client import FeedClient
-from exporter.feed.inbox import Inbox, Report
-from exporter.feed.ownership import Claims
+from exporter.feed.inbox import Inbox
+from exporter.feed.ownership import Ownership
+from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_message
-from exporter.grpc_tls import ChannelSource
 from exporter.metrics import Metrics
-from exporter.reconciler.loop import Reconciler, series_of
+from exporter.reconciler.feeds import Feeds
+from exporter.reconciler.loop import ReconcileLoop
+from exporter.reconciler.rules_in_force import alert_series
 from exporter.rules.files import loading
 from exporter.store.database import Database
 from exporter.store.lease import Lease
@@ -30,6 +31,8 @@ from exporter.store.writer import Writer
 from tests.support import truth
 from tests.support.certificates import Authority
 from tests.support.conditions import until
+from tests.support.feeds import FAST_SECONDS, INSECURE, client, following
+from tests.support.metrics import Increments
 from tests.support.postgres import cloned, dsn_as
 from tests.support.program import RULES
 from tests.support.simulated import Simulation
@@ -74,36 +77,40 @@ def others(tmp_path) -> TlsSettings:
     return Authority(_folder(tmp_path / "theirs")).tls("peer", "localhost")
 
 
-INSECURE = FeedSettings(listen_address="localhost:0", insecure=True)
-FAST_SECONDS = 1.0
-"""A feed is lost after three intervals of silence: a busy machine is not silent for that long."""
-
-
 class Following:
     """A reconciler of the test's own, with the database and an inbox."""
 
-    def __init__(self, dsn: str, participants, listeners=()) -> None:
+    def __init__(self, dsn: str, participants, feeds: Feeds | None = None) -> None:
         self.metrics = Metrics()
-        self.inbox = Inbox(1000, lambda _: None)
+        self.inbox = Inbox(1000)
         self.database = Database(DatabaseSettings(dsn=Secret(dsn)))
-        self.rules = loading.load([str(RULES)]).rules
-        self.reconciler = Reconciler(
-            writer=Writer(self.database, 900),
-            inbox=self.inbox,
+        self.rules = loading.load([str(RULES)])
+        self.loop = ReconcileLoop(
+            self.inbox,
+            Writer(self.database, 900),
+            feeds=feeds or Feeds(),
+            rules=self.rules,
+            observer=self,
+            settings=Settings(participants=tuple(participants)),
             metrics=self.metrics,
-            rules=lambda: self.rules,
-            participants=participants,
-            max_clock_skew_seconds=300,
-            wake=lambda: None,
-            listeners=listeners,
         )
+
+    def on_restored(self, last_polled_at: datetime | None) -> None: ...
+    def on_transitions_committed(self) -> None: ...
+    def on_database_unusable(self, error: Exception) -> None: ...
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def resume_after(self, stream_id: str, participants) -> int:
+        return await self.loop.resume_after(stream_id, participants)
 
     async def __aenter__(self) -> Self:
         await self.database.open()
         await until_connected(self.database)
         fence = await Lease(self.database, "test").acquire()
         assert fence is not None
-        self.task = asyncio.create_task(self.reconciler.run(fence))
+        self.task = asyncio.create_task(self.loop.run(fence))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -152,37 +159,6 @@ async def serving(simulation: Simulation, settings: FeedSettings = INSECURE, kee
         await server.stop()
 
 
-@asynccontextmanager
-async def following(*clients: FeedClient):
-    tasks = [asyncio.create_task(client.run()) for client in clients]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def the_beginning(_stream_id: str, _participants: object) -> int:
-    return 0
-
-
-def client(port: int, inbox: Inbox, settings: FeedSettings, claims: Claims | None = None, **given) -> FeedClient:
-    return FeedClient(
-        f"localhost:{port}",
-        channels=ChannelSource(f"localhost:{port}", settings.tls, insecure=settings.insecure),
-        inbox=inbox,
-        claims=claims or Claims(lambda _: None),
-        begins_after=given.pop("begins_after", the_beginning),
-        now=given.pop("now", lambda: datetime.now(UTC)),
-        participants=given.pop("participants", ()),
-        interval_seconds=given.pop("interval_seconds", 10),
-        staleness_seconds=300,
-        connected=given.pop("connected", lambda _target, _is_so: None),
-        unreadable=given.pop("unreadable", lambda: None),
-    )
-
-
 async def test_no_host_means_every_interface_of_both_families(simulation) -> None:
     async with serving(simulation, FeedSettings(listen_address=":0", insecure=True)) as (_, server):
         for host in ("127.0.0.1", "::1"):
@@ -200,15 +176,15 @@ async def test_two_processes_give_the_same_rows_and_events_as_one(
         await until(lambda: not len(alone.inbox))
 
     settings = FeedSettings(listen_address="localhost:0", tls=certificates)
-    clients: list[FeedClient] = []
+    feeds = Feeds()
     with cloned(postgres_admin_dsn, postgres_template) as name:
         other_dsn = dsn_as("writer", postgres_admin_dsn, name)
         async with (
             serving(simulation, settings) as (backlog, server),
-            Following(other_dsn, participants, clients) as two,
+            Following(other_dsn, participants, feeds) as two,
         ):
-            clients.append(client(server.port, two.inbox, settings))
-            async with following(*clients):
+            feeds.clients.append(client(server.port, two.inbox, settings))
+            async with following(*feeds.clients):
                 for poll in simulation.polls:
                     backlog.put(poll)
                 await until(lambda: truth.count(other_dsn, "dict_rate_limit_reconciliations") == len(simulation.polls))
@@ -221,12 +197,12 @@ async def test_two_processes_give_the_same_rows_and_events_as_one(
 
 
 async def test_what_was_committed_is_reported_back_and_counted(simulation, database_dsn) -> None:
-    clients: list[FeedClient] = []
-    async with serving(simulation) as (backlog, server), Following(database_dsn, [], clients) as split:
-        clients.append(client(server.port, split.inbox, INSECURE))
-        clients[0].report(Report(series=series_of(split.rules)))
-        clients[0].report(Report(outbox_pending=3, outbox_oldest_age_seconds=12.5))
-        async with following(*clients):
+    feeds = Feeds()
+    async with serving(simulation) as (backlog, server), Following(database_dsn, [], feeds) as split:
+        feeds.clients.append(client(server.port, split.inbox, INSECURE))
+        feeds.report_series(alert_series(split.rules.rules))
+        feeds.report_outbox(3, 12.5)
+        async with following(*feeds.clients):
             for poll in simulation.polls:
                 backlog.put(poll)
             await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == len(simulation.polls))
@@ -287,8 +263,8 @@ async def test_a_reconciler_that_takes_over_hears_only_what_was_not_reconciled_o
         for poll in simulation.polls:
             backlog.put(poll)
         heard = Heard(split.inbox)
-        async with following(client(server.port, heard, INSECURE, begins_after=split.reconciler.begins_after)):
-            await until(lambda: split.reconciler.views == seen)
+        async with following(client(server.port, heard, INSECURE, follower=split)):
+            await until(lambda: split.loop.views == seen)
 
     staleness = {poll.staleness_seconds for poll in simulation.polls}.pop()
     needed = [
@@ -302,7 +278,7 @@ async def test_a_reconciler_that_takes_over_hears_only_what_was_not_reconciled_o
 
 
 async def test_what_the_backlog_no_longer_holds_is_told_as_a_gap(simulation, caplog) -> None:
-    inbox = Inbox(1000, lambda _: None)
+    inbox = Inbox(1000)
     async with serving(simulation, keep_seconds=60) as (backlog, server):
         for poll in simulation.polls:
             backlog.put(poll)
@@ -311,12 +287,13 @@ async def test_what_the_backlog_no_longer_holds_is_told_as_a_gap(simulation, cap
 
     first = (await inbox.take(1))[0].sequence
     assert first > 100
-    assert f"polls 1 to {first - 1} are no longer in the exporter's backlog" in caplog.text
+    assert "polls are no longer in the exporter's backlog" in caplog.text
+    assert f"first_sequence=1 last_sequence={first - 1}" in caplog.text
 
 
 async def test_a_feed_that_is_lost_is_a_failed_poll_of_each_participant(simulation) -> None:
-    inbox = Inbox(1000, lambda _: None)
-    connected: list[bool] = []
+    inbox = Inbox(1000)
+    metrics = Metrics()
     async with serving(simulation, interval_seconds=FAST_SECONDS) as (backlog, server):
         backlog.put(simulation.polls[0])
         backlog.put(simulation.polls[1])
@@ -325,10 +302,11 @@ async def test_a_feed_that_is_lost_is_a_failed_poll_of_each_participant(simulati
             inbox,
             INSECURE,
             interval_seconds=FAST_SECONDS,
-            connected=lambda _target, is_so: connected.append(is_so),
+            metrics=metrics.feed,
         )
         async with following(follower):
             await until(lambda: len(inbox) == 2)
+            while_followed = metrics.feed.connected.labels(follower.target)._value.get()
             await server.stop()
             await until(lambda: len(inbox) >= 4)
 
@@ -336,32 +314,32 @@ async def test_a_feed_that_is_lost_is_a_failed_poll_of_each_participant(simulati
     assert {poll.result.code for poll in polls[2:]} == {"FEED_LOST"}
     assert {poll.participant for poll in polls[2:]} == {poll.participant for poll in polls[:2]}
     assert all(poll.sequence == 0 for poll in polls[2:])
-    assert True in connected
-    assert connected[-1] is False
+    assert while_followed == 1
+    assert metrics.feed.connected.labels(follower.target)._value.get() == 0
 
 
 async def test_a_quiet_feed_is_kept_alive(simulation) -> None:
-    inbox = Inbox(1000, lambda _: None)
+    inbox = Inbox(1000)
     async with serving(simulation, interval_seconds=FAST_SECONDS) as (backlog, server):
         backlog.put(simulation.polls[0])
         follower = client(server.port, inbox, INSECURE, interval_seconds=FAST_SECONDS)
         async with following(follower):
             await until(lambda: len(inbox) == 1)
             heard: set[float] = set()
-            await until(lambda: heard.add(follower._heard_at) or len(heard) > 4)
+            await until(lambda: heard.add(follower._silence._heard_at) or len(heard) > 4)
 
     assert len(inbox) == 1
 
 
 async def test_a_second_exporter_of_a_participant_is_refused(simulation, caplog) -> None:
-    refused: list[str] = []
-    claims = Claims(refused.append)
-    inbox = Inbox(1000, lambda _: None)
+    refused = Increments()
+    ownership = Ownership(refused)
+    inbox = Inbox(1000)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             backlog, server = await stack.enter_async_context(serving(simulation))
             backlog.put(simulation.polls[0])
-            await stack.enter_async_context(following(client(server.port, inbox, INSECURE, claims)))
+            await stack.enter_async_context(following(client(server.port, inbox, INSECURE, ownership)))
             await until(lambda: len(inbox) == 1)
         await until(lambda: len(refused) >= 2)
 
@@ -374,7 +352,7 @@ async def test_a_feed_with_tls_refuses_strangers(simulation, certificates, other
     tls = TlsSettings(ca_file=certificates.ca_file)
     if wrong == "another authority":
         tls = TlsSettings(ca_file=certificates.ca_file, cert_file=others.cert_file, key_file=others.key_file)
-    inbox = Inbox(1000, lambda _: None)
+    inbox = Inbox(1000)
     async with serving(simulation, FeedSettings(listen_address="localhost:0", tls=certificates)) as (backlog, server):
         backlog.put(simulation.polls[0])
         follower = client(

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from exporter.store.outbox import Outcome, Refused
+from exporter.store.outbox import DeliveryResults, Refused
 from tests.support.relaying import Stage, staged
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def take(stage: Stage, producer: str = "this", **given: object) -> list[Ou
     return await stage.outbox.take(50, stage.fence, producer=producer, **given)
 
 
-async def settle(stage: Stage, outcome: Outcome) -> None:
+async def settle(stage: Stage, outcome: DeliveryResults) -> None:
     await stage.outbox.settle(outcome, stage.fence)
 
 
@@ -37,7 +37,9 @@ async def test_a_sequence_id_is_never_given_to_another_event(stage: Stage) -> No
     stage.write(1, 2, 3)
     first, second, third = await take(stage)
 
-    await settle(stage, Outcome(refused=[Refused(first.id, "no receipt", dead=False)], unsent=[second.id, third.id]))
+    await settle(
+        stage, DeliveryResults(refused=[Refused(first.id, "no receipt", dead=False)], unsent=[second.id, third.id])
+    )
     others = await take(stage, held=[first.fingerprint])
 
     # The broker may have been slow only: an event with a reused id would be dropped as a repeat of the other.
@@ -84,7 +86,7 @@ async def test_what_is_published_is_not_given_again_and_goes_when_it_is_old(stag
     stage.write(1, 2, 3)
     ids = [row.id for row in await take(stage)]
 
-    await settle(stage, Outcome(published=ids))
+    await settle(stage, DeliveryResults(published=ids))
 
     assert await take(stage) == []
     assert await stage.outbox.prune(3600, stage.fence) == 0

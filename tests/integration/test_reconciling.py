@@ -16,8 +16,8 @@ from exporter.buckets.observation import Category, Observation
 from exporter.config import DatabaseSettings, RulesSettings, Secret, Settings
 from exporter.durations import Duration
 from exporter.metrics import Metrics
-from exporter.reconciler.assembly import Reconciling
-from exporter.reconciler.leadership import Standing
+from exporter.reconciler.leadership import RENEW_SECONDS, LeadershipState
+from exporter.reconciler.reconciler import Reconciler
 from exporter.store import migrations
 from tests.support import truth
 from tests.support.builders import bucket, poll
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from exporter.buckets.observation import Poll
-    from exporter.feed.inbox import Report
     from exporter.feed.local import LocalFeed
+    from exporter.feed.report import Report
 
 pytestmark = pytest.mark.postgres
 
@@ -42,30 +42,29 @@ def low_now(ahead_seconds: float = 0, tokens: int = 100) -> Poll:
     return poll(bucket(tokens), seconds=(now - poll().polled_at).total_seconds(), sequence=1)
 
 
-async def test_who_no_longer_leads_shows_nothing_of_what_was(monkeypatch, database_dsn, superuser_dsn) -> None:
-    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 0.05)
+async def test_who_no_longer_leads_shows_nothing_of_what_was(database_dsn, superuser_dsn) -> None:
     settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, metrics, "this", stack)
+        reconciling = await Reconciler.build(settings, metrics, "this", stack, renew_seconds=0.05)
         task = asyncio.create_task(reconciling.run(None))
         reconciling.inbox.put(low_now())
-        await until(lambda: reconciling.reconciler.open_alerts)
+        await until(lambda: reconciling.open_alerts)
         await until(lambda: b"\ndict_rate_limit_outbox_pending " in metrics.exposition())
         await until(lambda: b"\ndict_rate_limit_partitions_ready_months " in metrics.exposition())
-        metrics.feed_connected.labels("exporter:9863").set(0)
+        metrics.feed.connected.labels("exporter:9863").set(0)
 
         with psycopg.connect(superuser_dsn) as connection:
             connection.execute(
                 "UPDATE dict_rate_limit_lease SET holder = 'other', epoch = epoch + 1, expires_at = now() + '1 hour'"
             )
-        await until(lambda: reconciling.leadership.standing is Standing.WAITING)
+        await until(lambda: reconciling.leadership.state is LeadershipState.WAITING)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    assert not reconciling.reconciler.open_alerts
-    assert not reconciling.reconciler.views
-    assert {rule.health for group in reconciling.rule_groups() for rule in group.rules} == {"unknown"}
+    assert not reconciling.open_alerts
+    assert not reconciling.views
+    assert {rule.health for group in reconciling.rule_groups for rule in group.rules} == {"unknown"}
     assert b"\ndict_rate_limit_outbox_" not in metrics.exposition()
     assert b"\ndict_rate_limit_partitions_" not in metrics.exposition()
     assert b"\ndict_rate_limit_feed_connected{" not in metrics.exposition()
@@ -75,9 +74,9 @@ async def test_a_commit_in_hand_is_finished_when_the_process_is_asked_to_end(dat
     settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
     waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        reconciling = await Reconciler.build(settings, Metrics(), "this", stack)
         task = asyncio.create_task(reconciling.run(None))
-        await until(lambda: reconciling.leadership and reconciling.leadership.standing is Standing.LEADING)
+        await until(lambda: reconciling.leadership and reconciling.leadership.state is LeadershipState.LEADING)
         with psycopg.connect(superuser_dsn) as other:
             other.execute("LOCK TABLE dict_rate_limit_alerts IN SHARE MODE")
             reconciling.inbox.put(low_now())
@@ -98,18 +97,18 @@ def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
 
 
 @asynccontextmanager
-async def leading(dsn: str) -> AsyncIterator[tuple[Reconciling, LocalFeed]]:
+async def leading(dsn: str, renew_seconds: float = RENEW_SECONDS) -> AsyncIterator[tuple[Reconciler, LocalFeed]]:
     """A process that leads, and the feed of its own polls."""
     settings = Settings(
         database=DatabaseSettings(dsn=Secret(dsn), connect_timeout=Duration(1)),
         rules=RulesSettings(files=(str(RULES),)),
     )
     async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        reconciling = await Reconciler.build(settings, Metrics(), "this", stack, renew_seconds=renew_seconds)
         feed = reconciling.follow_own()
         task = asyncio.create_task(reconciling.run(None))
         try:
-            await until(lambda: reconciling.leadership and reconciling.leadership.standing is Standing.LEADING)
+            await until(lambda: reconciling.leadership and reconciling.leadership.state is LeadershipState.LEADING)
             yield reconciling, feed
         finally:
             task.cancel()
@@ -117,15 +116,14 @@ async def leading(dsn: str) -> AsyncIterator[tuple[Reconciling, LocalFeed]]:
 
 
 async def test_a_lease_that_the_database_lost_makes_the_leader_give_it_again_what_it_lost(
-    monkeypatch, outage_postgres, tmp_path
+    outage_postgres, tmp_path
 ) -> None:
-    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 0.05)
     dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
     outage_postgres.stop("fast")
     outage_postgres.put_away(copy)
     outage_postgres.start()
 
-    async with leading(dsn) as (_, feed):
+    async with leading(dsn, renew_seconds=0.05) as (_, feed):
         feed.put(low_now())
         await until(lambda: truth.count(dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
         before = rows(dsn, EVENTS)
@@ -140,13 +138,12 @@ async def test_a_lease_that_the_database_lost_makes_the_leader_give_it_again_wha
 
 
 async def test_a_commit_that_the_database_lost_between_two_renewals_is_made_again(
-    monkeypatch, outage_postgres, tmp_path, caplog
+    outage_postgres, tmp_path, caplog
 ) -> None:
-    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 3600)
     dsn, copy = outage_postgres.database_dsn, tmp_path / "copy"
     one, two, three = (replace(low_now(seconds), sequence=number) for number, seconds in ((1, 0), (2, 1), (3, 2)))
 
-    async with leading(dsn) as (_, feed):
+    async with leading(dsn, renew_seconds=3600) as (_, feed):
         feed.put(one)
         await until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations") == 1)
         outage_postgres.stop("fast")
@@ -174,9 +171,9 @@ async def test_a_leader_that_cannot_make_partitions_says_why_and_works_all_the_s
     with psycopg.connect(superuser_dsn) as other:
         other.execute("SELECT pg_advisory_lock(hashtext('dict_rate_limit_maintain_partitions'))")
         async with leading(database_dsn) as (reconciling, feed):
-            await until(lambda: "partitions wait for the database" in caplog.text)
+            await until(lambda: "waiting=partitions" in caplog.text)
             feed.put(low_now())
-            await until(lambda: reconciling.reconciler.open_alerts)
+            await until(lambda: reconciling.open_alerts)
 
     assert "lock timeout" in caplog.text
 
@@ -209,7 +206,8 @@ async def test_a_missing_partition_that_cannot_be_made_is_told_and_waited_for(
             await asyncio.to_thread(connection.execute, f"DROP TABLE {month}")
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
 
-    assert "polls wait for the database: a partition is missing" in caplog.text
+    assert "waiting=polls" in caplog.text
+    assert "a partition is missing" in caplog.text
 
 
 TABLES = ("policies", "states", "alerts", "alert_transitions", "reconciliations", "outbox", "lease", "commits")
@@ -249,10 +247,9 @@ BREAKS = [
 
 @pytest.mark.parametrize(("breaks", "mends", "said"), BREAKS)
 async def test_whatever_is_taken_from_a_leader_is_told_and_waited_for(
-    monkeypatch, database_dsn, superuser_dsn, caplog, breaks, mends, said
+    database_dsn, superuser_dsn, caplog, breaks, mends, said
 ) -> None:
-    monkeypatch.setattr("exporter.reconciler.leadership.RENEW_SECONDS", 0.05)
-    async with leading(database_dsn) as (_, feed):
+    async with leading(database_dsn, renew_seconds=0.05) as (_, feed):
         with psycopg.connect(superuser_dsn, autocommit=True) as connection:
             # In a thread: the reconciler may hold what these wait for.
             await asyncio.to_thread(connection.execute, breaks)
@@ -277,10 +274,10 @@ class Listener:
     def report(self, report: Report) -> None:
         self.reports.append(report)
 
-    def carries(self, _participant: str) -> bool:
+    def owns(self, _participant: str) -> bool:
         return True
 
-    def forget(self) -> None: ...
+    def reset(self) -> None: ...
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -290,11 +287,11 @@ async def test_the_sequences_of_a_stream_that_ended_are_not_told_to_the_next(dat
     settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
     listener = Listener()
     async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+        reconciling = await Reconciler.build(settings, Metrics(), "this", stack)
         reconciling.follow(listener)  # type: ignore[arg-type]
         reconciling.inbox.put(replace(low_now(), stream_id="old", sequence=5000))
         task = asyncio.create_task(reconciling.run(None))
-        await until(lambda: reconciling.reconciler.open_alerts)
+        await until(lambda: reconciling.open_alerts)
         reconciling.inbox.put(replace(low_now(), stream_id="new", sequence=7))
         await until(lambda: any(report.sequence for report in listener.reports))
         task.cancel()
@@ -311,14 +308,14 @@ async def test_a_leader_names_the_exporter_that_it_cannot_follow(database_dsn) -
     seen: list[tuple[bool, str]] = []
 
     def feed_is() -> str:
-        (feed,) = [needed for needed in reconciling.dependencies() if needed.name == "feed"]
+        (feed,) = [needed for needed in reconciling.dependencies if needed.name == "feed"]
         if (feed.ok, feed.message) not in seen[-1:]:
             seen.append((feed.ok, feed.message))
         return feed.message
 
     async with AsyncExitStack() as stack:
-        reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
-        reconciling.clients.append(listener)  # type: ignore[arg-type]
+        reconciling = await Reconciler.build(settings, Metrics(), "this", stack)
+        reconciling.feeds.clients.append(listener)  # type: ignore[arg-type]
         feed_is()
         task = asyncio.create_task(reconciling.run(None))
         await until(lambda: feed_is().startswith("0 of 1"))
@@ -342,7 +339,7 @@ async def test_alerts_of_a_removed_participant_resolve_though_the_clock_is_behin
     ):
         settings = Settings(participants=participants, database=database, rules=rules)
         async with AsyncExitStack() as stack:
-            reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+            reconciling = await Reconciler.build(settings, Metrics(), "this", stack)
             if not participants:
                 reconciling.inbox.put(low_now(ahead_seconds=60))
             task = asyncio.create_task(reconciling.run(None))
@@ -359,9 +356,9 @@ async def test_a_clock_that_is_behind_the_last_poll_does_not_keep_rules_from_bei
     settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
     for firing in (2, 0):
         async with AsyncExitStack() as stack:
-            reconciling = await Reconciling.build(settings, Metrics(), "this", stack)
+            reconciling = await Reconciler.build(settings, Metrics(), "this", stack)
             task = asyncio.create_task(reconciling.run(None))
-            await until(lambda made=reconciling: made.leadership and made.leadership.standing is Standing.LEADING)
+            await until(lambda made=reconciling: made.leadership and made.leadership.state is LeadershipState.LEADING)
             if firing:
                 reconciling.inbox.put(low_now(ahead_seconds=60))
             else:
@@ -395,7 +392,7 @@ async def test_a_clock_that_is_months_ahead_costs_nothing_and_leaves_nothing_beh
     assert b"polls_late_total{" not in shown
     assert not re.search(rb"snapshots_dropped_total\{.*\} [^0]", shown)
     assert rows(database_dsn, states) == [(0,)]
-    assert "polls lie ahead of the database's clock, and take its time" in caplog.text
+    assert "polls are ahead of the database's clock, and take its time" in caplog.text
 
 
 async def test_a_last_poll_that_lies_weeks_ahead_in_the_database_does_not_stand_against_those_of_now(
@@ -411,7 +408,7 @@ async def test_a_last_poll_that_lies_weeks_ahead_in_the_database_does_not_stand_
         feed.put(replace(low_now(tokens=36_000), stream_id="of the clock that was set right"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "reason = 'recovered'") == 2)
 
-    assert "the last poll in the database lies ahead of the database's clock" in caplog.text
+    assert "last poll in the database is ahead of the database's clock" in caplog.text
 
 
 def of_category(name: str, stream_id: str) -> Poll:
@@ -420,14 +417,24 @@ def of_category(name: str, stream_id: str) -> Poll:
     return replace(made, result=replace(made.result, category=name))
 
 
+class Learner:
+    """Polling that learns of categories."""
+
+    def __init__(self, learned: list[Category]) -> None:
+        self._learned = learned
+
+    def learn_category(self, _participant: str, category: Category) -> None:
+        self._learned.append(category)
+
+
 async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to_who_polls(database_dsn) -> None:
-    told: list[Category] = []
+    learned: list[Category] = []
     async with leading(database_dsn) as (_, feed):
         feed.put(of_category("E", "before"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 1)
 
     async with leading(database_dsn) as (_, feed):
-        feed.remember = lambda _, category: told.append(category)
+        feed.polling = Learner(learned)
         feed.put(of_category("F", "after"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1)
 
@@ -444,7 +451,7 @@ async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to
         "psp_category": "F",
         "previous_psp_category": "E",
     }
-    assert (told[-1].name, told[-1].previous) == ("F", "E")
+    assert (learned[-1].name, learned[-1].previous) == ("F", "E")
 
 
 async def test_an_open_alert_about_a_change_of_category_outlives_a_restart(database_dsn) -> None:
@@ -456,8 +463,8 @@ async def test_an_open_alert_about_a_change_of_category_outlives_a_restart(datab
     async with leading(database_dsn) as (reconciling, feed):
         feed.put(of_category("F", "after"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 2)
-        await until(lambda: reconciling.reconciler.views)  # after the commit
-        (view,) = reconciling.reconciler.views.values()
+        await until(lambda: reconciling.views)  # after the commit
+        (view,) = reconciling.views.values()
 
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1
     assert view.poll.category == Category("F", changed, "E")

@@ -12,12 +12,14 @@ import psycopg
 import pytest
 
 from exporter import telemetry
+from exporter.backoff import Backoff
 from exporter.durations import Duration
 from exporter.errors import ConfigurationError, LeaseLost
-from exporter.relay import quarantine, relay
+from exporter.relay.relay import Timing
 from exporter.store.lease import Lease
-from exporter.store.outbox import Outbox, Outcome
+from exporter.store.outbox import DeliveryResults, Outbox
 from tests.support.conditions import until
+from tests.support.logs import logged
 from tests.support.relaying import Stage, running, staged
 from tests.support.topic import Arrived, arrived, client, subscribe
 from tests.support.wire import Wire
@@ -74,7 +76,7 @@ class Killed(BaseException):
 class DyingOutbox(Outbox):
     """Lets the process die after the broker's receipt and before the row is marked."""
 
-    async def settle(self, outcome: Outcome, fence: Fence) -> None:
+    async def settle(self, outcome: DeliveryResults, fence: Fence) -> None:
         raise Killed
 
 
@@ -120,13 +122,10 @@ async def test_events_arrive_in_order_with_their_attributes(stage: Stage, broker
     assert stage.metrics.registry.get_sample_value("dict_rate_limit_monitoring_duration_seconds_count", duration) == 120
 
 
-async def test_events_that_come_later_are_sent_when_the_relay_is_woken(
-    stage: Stage, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay, "IDLE_SECONDS", 3600)  # it does not look by itself
+async def test_events_that_come_later_are_sent_when_the_relay_is_woken(stage: Stage, broker: Broker) -> None:
     topic = broker.topic()
 
-    async with stage.relaying(broker.url, topic) as made:
+    async with stage.relaying(broker.url, topic, timing=Timing(idle_seconds=3600)) as made:
         await until(lambda: made.message is None)
         for number in (1, 2, 3):
             stage.write(number)
@@ -302,11 +301,10 @@ async def test_an_event_that_was_put_aside_can_be_sent_again(stage: Stage, broke
 
 @pytest.mark.pulsar
 async def test_an_event_that_the_topic_forbids_does_not_block_the_rest(
-    stage: Stage, pulsar_server: PulsarServer, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, pulsar_server: PulsarServer
 ) -> None:
-    monkeypatch.setattr(quarantine, "PATIENCE_SECONDS", 0.5)
     topic = pulsar_server.topic()
-    async with stage.relaying(pulsar_server.url, topic) as relay:
+    async with stage.relaying(pulsar_server.url, topic, timing=Timing(receipt_seconds=0.5)) as relay:
         await until(lambda: relay.message is None)
         pulsar_server.admin("POST", f"persistent/{topic.removeprefix('persistent://')}/maxMessageSize", 2_000)
         await until_large_messages_are_refused(pulsar_server.url, topic)
@@ -326,17 +324,20 @@ async def test_an_event_that_the_topic_forbids_does_not_block_the_rest(
 
 @pytest.mark.pulsar
 async def test_a_namespace_that_is_missing_is_reported_once_and_costs_no_event(
-    stage: Stage, pulsar_server: PulsarServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, pulsar_server: PulsarServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(relay, "backoff_seconds", lambda _failures, _chance: 0.05)
     topic = "persistent://public/not-yet/alerts"
     stage.write(1)
 
-    async with stage.relaying(pulsar_server.url, topic) as made:
+    async with stage.relaying(pulsar_server.url, topic, timing=Timing(backoff=Backoff(0.05, 0.05))) as made:
         await until(lambda: made.message is not None and "Namespace not found" in made.message)
         await until(lambda: made._failures > 5)
-        assert [r.message for r in caplog.records if r.levelname == "ERROR"] == [
-            f"events wait for the broker: {pulsar_server.url} {topic}: 29 TopicNotFound: Namespace not found"
+        assert [line for line in logged(caplog, "levelname", "error") if line[1] == "ERROR"] == [
+            (
+                "broker unusable, events wait",
+                "ERROR",
+                f"{pulsar_server.url} {topic}: 29 TopicNotFound: Namespace not found",
+            )
         ]
         pulsar_server.admin("PUT", "namespaces/public/not-yet")
         await stage.until_all_published()
@@ -400,15 +401,12 @@ async def test_published_rows_are_pruned_and_ids_go_on(stage: Stage, broker: Bro
     assert [m.body["sequence"] for m in await look(broker.url, topic)] == [1, 2, 3, 4]
 
 
-async def test_pruning_goes_on_until_nothing_old_is_left(
-    stage: Stage, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("exporter.store.outbox.PRUNE_ROWS", 2)
-    monkeypatch.setattr(relay, "IDLE_SECONDS", 0.05)
+async def test_pruning_goes_on_until_nothing_old_is_left(stage: Stage, broker: Broker) -> None:
+    stage.outbox.prune_rows = 2
     topic = broker.topic()
     stage.write(*range(1, 8))
 
-    async with stage.relaying(broker.url, topic, keep_published=Duration(0)):
+    async with stage.relaying(broker.url, topic, timing=Timing(idle_seconds=0.05), keep_published=Duration(0)):
         await until(lambda: len(stage.rows("published")) == 1)
 
 

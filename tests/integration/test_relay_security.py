@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter import watched_files
+from exporter.backoff import Backoff
 from exporter.config import PulsarTlsSettings, Secret, SecretFile
 from exporter.durations import Duration
-from exporter.relay import relay
+from exporter.relay.relay import Timing
 from tests.support.conditions import until
 from tests.support.guarded import Guarded, guarded_pulsar, signed_token
 from tests.support.relaying import Stage, staged
@@ -85,13 +86,12 @@ async def test_a_token_that_the_broker_refuses_is_reported_and_never_shown(
 
 
 async def test_a_role_that_may_not_produce_is_reported_once_until_it_may(
-    stage: Stage, guarded: Guarded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, guarded: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(relay, "backoff_seconds", lambda _failures, _chance: 0.05)
-    topic = guarded.server.topic()
+    topic, often = guarded.server.topic(), Timing(backoff=Backoff(0.05, 0.05))
     stage.write(1)
 
-    async with stage.relaying(guarded.server.url, topic, token=Secret(guarded.token("newcomer"))) as made:
+    async with stage.relaying(guarded.server.url, topic, timing=often, token=Secret(guarded.token("newcomer"))) as made:
         await until(lambda: "not authorized" in (made.message or ""))
         await until(lambda: made._failures > 5)
         assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 1

@@ -46,7 +46,7 @@ def big_metrics(participants: int) -> Metrics:
     metrics = Metrics()
     buckets = [bucket(7, policy=f"SOME_POLICY_{number:02d}", capacity=10) for number in range(30)]
     for number in range(participants):
-        metrics.show(view(poll(*buckets, participant=f"{number:08d}")))
+        metrics.publish(view(poll(*buckets, participant=f"{number:08d}")))
     return metrics
 
 

@@ -36,7 +36,7 @@ class Reloads:
 async def serving(*allowed_hosts: str, reload: Reloads | None = None) -> AsyncIterator[WebServer]:
     settings = WebSettings(listen_address="127.0.0.1:0", allowed_hosts=allowed_hosts, enable_lifecycle=True)
     metrics = Metrics()
-    metrics.show(view())
+    metrics.publish(view())
     sources = Sources(
         metrics, lambda: {PARTICIPANT: view()}, lambda: Readiness(ready=True, dependencies=[]), reload=reload
     )

@@ -74,7 +74,7 @@ def app(participants: int = 1) -> ASGIApp:
     metrics = Metrics()
     buckets = [bucket(policy=f"SOME_POLICY_{number:02d}") for number in range(30)]
     for number in range(participants):
-        metrics.show(view(poll(*buckets, participant=f"{number:08d}")))
+        metrics.publish(view(poll(*buckets, participant=f"{number:08d}")))
     return create_app(Sources(metrics, dict, lambda: Readiness(ready=True, dependencies=[])), WebSettings())
 
 

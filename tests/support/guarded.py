@@ -84,6 +84,6 @@ def signed_token(key: bytes, role: str, *, expires: float | None = None) -> str:
     def encoded(data: bytes) -> bytes:
         return base64.urlsafe_b64encode(data).rstrip(b"=")
 
-    claims = {"sub": role} if expires is None else {"sub": role, "exp": int(expires)}
-    said = encoded(b'{"alg":"HS256"}') + b"." + encoded(json.dumps(claims).encode())
+    ownership = {"sub": role} if expires is None else {"sub": role, "exp": int(expires)}
+    said = encoded(b'{"alg":"HS256"}') + b"." + encoded(json.dumps(ownership).encode())
     return (said + b"." + encoded(hmac.new(key, said, hashlib.sha256).digest())).decode()

@@ -17,3 +17,19 @@ THE_TEN = (
 
 TEN_SAMPLES = frozenset({*THE_TEN[:-1], f"{THE_TEN[-1]}_bucket"})
 """What a page shows of them."""
+
+
+class Increments(list[str]):
+    """A counter with one label that keeps the label of each increment, in order."""
+
+    def labels(self, label: str) -> Increment:
+        return Increment(self, label)
+
+
+class Increment:
+    def __init__(self, increments: Increments, label: str) -> None:
+        self._increments = increments
+        self._label = label
+
+    def inc(self) -> None:
+        self._increments.append(self._label)

@@ -21,7 +21,7 @@ def free_port() -> int:
 
 def _own_ports() -> Iterator[int]:
     """Yields the ports of one block after the other, each claimed from all other processes of tests."""
-    claims = []
+    ownership = []
     for first in _ALL[::_BLOCK]:
         claim = socket.socket(socket.AF_UNIX)
         try:
@@ -30,7 +30,7 @@ def _own_ports() -> Iterator[int]:
         except OSError:
             claim.close()
         else:
-            claims.append(claim)
+            ownership.append(claim)
             yield from range(first, first + _BLOCK)
     raise RuntimeError(f"all ports of {_ALL} are claimed: do other test runs hang?")
 

@@ -97,7 +97,7 @@ class Case:
                     self, series=(*self.series[:place], (name, values[: len(values) // 2]), *self.series[place + 1 :])
                 )
 
-    def write(self, folder: Path, name: str) -> Outcome | None:
+    def write(self, folder: Path, name: str) -> DeliveryResults | None:
         """Writes the case's rule file and its test file, expectations filled in by our engine.
 
         Returns None where our engine refuses the rules.
@@ -117,7 +117,7 @@ class Case:
         )
         test_file = folder / f"{name}.test.yml"
         test_file.write_text(_yaml(self._test_file(rule_file.name, playback)))
-        return Outcome(test_file, playback)
+        return DeliveryResults(test_file, playback)
 
     def _test_file(self, rule_file: str, playback: Playback) -> dict[str, Any]:
         alert_tests, expression_tests = [], []
@@ -144,7 +144,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeliveryResults:
     """``comparable``: whether the engines must agree where Prometheus finds several series in place of one.
 
     With more than one participant it does so as soon as any of them has

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.reconciler.decide import Followed, decide
+from exporter.reconciler.decide import ParticipantState, decide
 from exporter.reconciler.loop import BATCH_POLLS
 from exporter.rules.files import loading
 from exporter.store import partitions
@@ -48,14 +48,14 @@ class Recorder:
         self._writer = Writer(database, heartbeat_seconds=900)
         self._lease = Lease(database, _HOLDER, ttl_seconds=600)
         self._fence: Fence | None = None
-        self._followed: dict[Ispb, Followed] = {}
+        self._followed: dict[Ispb, ParticipantState] = {}
         self._batch: list[Reconciliation] = []
         self._month: tuple[int, int] | None = None
         self._commits = 0
 
     async def take(self, polls: Iterable[Poll]) -> None:
         for poll in polls:
-            followed = self._followed.get(poll.participant, Followed())
+            followed = self._followed.get(poll.participant, ParticipantState())
             self._followed[poll.participant], decided = decide(followed, poll, self.rules)
             await self._room_for(poll)
             if decided is not None:

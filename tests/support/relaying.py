@@ -16,7 +16,7 @@ import psycopg
 from exporter.config import PulsarSettings
 from exporter.metrics import Metrics
 from exporter.relay import Relay
-from exporter.relay.relay import BACKOFF
+from exporter.relay.relay import TIMING, Timing
 from exporter.store.lease import Lease
 from exporter.store.outbox import Outbox
 from tests.support.conditions import until
@@ -25,7 +25,6 @@ from tests.support.stored import connected
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from exporter.backoff import Backoff
     from exporter.store.lease import Fence
 
 
@@ -66,22 +65,22 @@ class Stage:
             connection.execute("UPDATE dict_rate_limit_lease SET expires_at = '-infinity'")
 
     def relay(
-        self, url: str | None, topic: str, outbox: Outbox | None = None, backoff: Backoff = BACKOFF, **settings: Any
+        self, url: str | None, topic: str, outbox: Outbox | None = None, timing: Timing = TIMING, **settings: Any
     ) -> Relay:
         return Relay(
             PulsarSettings(service_url=url, topic=topic, **settings),
             outbox or self.outbox,
-            metrics=self.metrics,
+            metrics=self.metrics.relay,
             wake=self.wake,
             fence=self.fence,
-            backoff=backoff,
+            timing=timing,
         )
 
     @asynccontextmanager
     async def relaying(
-        self, url: str, topic: str, outbox: Outbox | None = None, backoff: Backoff = BACKOFF, **settings: Any
+        self, url: str, topic: str, outbox: Outbox | None = None, timing: Timing = TIMING, **settings: Any
     ) -> AsyncIterator[Relay]:
-        made = self.relay(url, topic, outbox, backoff, **settings)
+        made = self.relay(url, topic, outbox, timing, **settings)
         async with running(made):
             yield made
 

@@ -91,7 +91,7 @@ def test_a_clock_that_was_ahead_at_the_start_is_right_five_minutes_after_it_was_
 def test_the_clock_never_goes_back_behind_the_last_poll_of_another_process() -> None:
     hands = Hands()
 
-    hands.clock.go_on_from(datetime.fromtimestamp(1_003_600, UTC))
+    hands.clock.advance_to(datetime.fromtimestamp(1_003_600, UTC))
 
     assert hands.pass_(1_000) == 4_600
 
@@ -100,6 +100,6 @@ def test_the_clock_goes_on_from_the_last_poll_of_another_process() -> None:
     wall, monotonic = iter([100.0, 100.0, 101.0, 200.0]), iter([0.0, 0.0, 1.0, 2.0])
     clock = Clock(wall=lambda: next(wall), monotonic=lambda: next(monotonic))
 
-    clock.go_on_from(datetime.fromtimestamp(160, UTC))
+    clock.advance_to(datetime.fromtimestamp(160, UTC))
 
     assert [clock.now().timestamp() for _ in range(2)] == [161, 200]

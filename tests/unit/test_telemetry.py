@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exporter.errors import DatabaseUnavailable
 from exporter.telemetry import Outage, Reminder
+from tests.support.logs import logged
 
 
 class Clock:
@@ -48,11 +49,11 @@ def test_an_outage_is_told_when_it_begins_once_a_minute_and_when_it_is_over(capl
     over = [outage.over(), outage.over()]
 
     assert over == [True, False]
-    assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("ERROR", "database unusable: connection refused"),
-        ("ERROR", "database unusable for 60 s: connection refused"),
-        ("ERROR", "database unusable for 120 s: connection refused"),
-        ("INFO", "database usable again after 185 s"),
+    assert logged(caplog, "levelname", "error", "for_seconds", "after_seconds") == [
+        ("database unusable", "ERROR", "connection refused", "", ""),
+        ("database still unusable", "ERROR", "connection refused", 60, ""),
+        ("database still unusable", "ERROR", "connection refused", 120, ""),
+        ("database usable again", "INFO", "", "", 185),
     ]
     assert {record.polls_waiting for record in caplog.records} == {7}
 

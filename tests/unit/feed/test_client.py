@@ -9,15 +9,22 @@ import pytest
 
 from exporter.alerts.alert import Severity, Transition
 from exporter.buckets.observation import Failure
+from exporter.config import PollSettings, Settings
+from exporter.durations import Duration
 from exporter.feed.client import FeedClient
-from exporter.feed.inbox import Inbox, Report
-from exporter.feed.ownership import Claims
+from exporter.feed.inbox import Inbox
+from exporter.feed.ownership import Ownership
+from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_message
+from exporter.metrics import Metrics
 from tests.support.builders import PARTICIPANT, alert, at, bucket, poll
 from tests.support.conditions import until
+from tests.support.logs import logged
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from exporter.buckets.observation import Poll
 
 OTHER = "87654321"
@@ -41,37 +48,37 @@ class Call:
 class Follower:
     """A client that no exporter has answered yet, and what it did."""
 
-    def __init__(self, claims: Claims | None = None, target: str = "a", **given: Any) -> None:
-        self.inbox = Inbox(100, lambda _: None)
-        self.claims = claims or Claims(lambda _: None)
-        self.unreadable = 0
+    def __init__(self, ownership: Ownership | None = None, target: str = "a", **given: Any) -> None:
+        self.inbox = Inbox(100)
+        self.ownership = ownership or Ownership()
+        self.metrics = Metrics().feed
         self.asked: list[tuple[str, list[str]]] = []
-        self.begins_after = given.pop("begins_after", 0)
+        self.after_sequence = given.pop("resume_after", 0)
+        self.seconds = given.get("now", 0)
         self.client = FeedClient(
             target,
             channels=None,
             inbox=self.inbox,
-            claims=self.claims,
-            begins_after=self._begins_after,
-            now=lambda: at(given.get("now", 0)),
-            participants=given.get("participants", ()),
-            interval_seconds=10,
-            staleness_seconds=300,
-            connected=lambda _target, _is_so: None,
-            unreadable=self._count,
+            ownership=self.ownership,
+            follower=self,
+            settings=Settings(
+                participants=tuple(given.get("participants", ())),
+                poll=PollSettings(interval=Duration(10), staleness=Duration(300)),
+            ),
+            metrics=self.metrics,
         )
 
     async def open(self, *participants: str, stream_id: str = "s") -> bool:
         """Hears that a feed opens; returns whether it is to be opened again at another poll."""
         opened = feed_pb2.Opened(stream_id=stream_id, participants=participants, poll_interval_seconds=15)
-        again = await self.client._began_before(opened)
+        again = await self.client._resumes(opened)
         if not again:
-            self.client._hear(feed_pb2.FromExporter(opened=opened))
+            self.client._receive(feed_pb2.FromExporter(opened=opened))
         return again
 
     def hear(self, *polls: Poll) -> None:
         for made in polls:
-            self.client._hear(feed_pb2.FromExporter(poll=poll_message(made)))
+            self.client._receive(feed_pb2.FromExporter(poll=poll_message(made)))
 
     async def inbox_polls(self) -> list[Poll]:
         return await self.inbox.take(100) if len(self.inbox) else []
@@ -85,12 +92,19 @@ class Follower:
         await asyncio.gather(sending, return_exceptions=True)
         return call
 
-    async def _begins_after(self, stream_id: str, participants) -> int:
-        self.asked.append((stream_id, list(participants)))
-        return self.begins_after
+    @property
+    def unreadable(self) -> float:
+        return self.metrics.dropped.labels("unreadable")._value.get()
 
-    def _count(self) -> None:
-        self.unreadable += 1
+    def lost(self, participant: str) -> Poll:
+        return self.client._silence.failed_poll(participant, self.client.stream_id, self.now())
+
+    def now(self) -> datetime:
+        return at(self.seconds)
+
+    async def resume_after(self, stream_id: str, participants) -> int:
+        self.asked.append((stream_id, list(participants)))
+        return self.after_sequence
 
 
 async def test_polls_are_heard_in_order_as_those_of_the_stream_that_was_opened() -> None:
@@ -106,7 +120,7 @@ async def test_a_feed_that_breaks_off_is_opened_again_after_the_last_poll_or_gap
     follower = Follower(participants=[PARTICIPANT])
     await follower.open(PARTICIPANT)
     follower.hear(poll(sequence=1))
-    follower.client._hear(feed_pb2.FromExporter(gap=feed_pb2.Gap(**{"from": 2, "to": 7})))
+    follower.client._receive(feed_pb2.FromExporter(gap=feed_pb2.Gap(**{"from": 2, "to": 7})))
     opening = feed_pb2.Open(participants=[PARTICIPANT], stream_id="s", after_sequence=7)
 
     assert (await follower.sends(1)).opened == [opening]
@@ -118,13 +132,15 @@ async def test_a_feed_that_breaks_off_is_opened_again_after_the_last_poll_or_gap
 async def test_a_gap_is_told_with_both_ends(caplog) -> None:
     follower = Follower()
 
-    follower.client._hear(feed_pb2.FromExporter(gap=feed_pb2.Gap(**{"from": 2, "to": 7})))
+    follower.client._receive(feed_pb2.FromExporter(gap=feed_pb2.Gap(**{"from": 2, "to": 7})))
 
-    assert "polls 2 to 7 are no longer in the exporter's backlog" in caplog.text
+    [(message, first, last)] = logged(caplog, "first_sequence", "last_sequence")
+    assert "no longer in the exporter's backlog" in message
+    assert (first, last) == (2, 7)
 
 
 async def test_a_stream_that_the_database_knows_is_opened_again_from_there() -> None:
-    follower = Follower(begins_after=41)
+    follower = Follower(resume_after=41)
 
     assert await follower.open(PARTICIPANT)
 
@@ -136,7 +152,7 @@ async def test_a_stream_that_the_database_knows_is_opened_again_from_there() -> 
 
 async def test_the_database_is_asked_of_those_whom_no_other_exporter_owns() -> None:
     follower = Follower()
-    follower.claims.claim(OTHER, "b")
+    follower.ownership.acquire(OTHER, "b")
 
     await follower.open(PARTICIPANT, OTHER)
 
@@ -145,15 +161,15 @@ async def test_the_database_is_asked_of_those_whom_no_other_exporter_owns() -> N
 
 async def test_polls_of_a_participant_that_another_exporter_owns_are_passed_over_and_not_asked_for_again() -> None:
     follower = Follower()
-    follower.claims.claim(OTHER, "b")
+    follower.ownership.acquire(OTHER, "b")
     await follower.open(PARTICIPANT, OTHER)
 
     follower.hear(poll(sequence=1), poll(sequence=2, participant=OTHER))
 
     assert [made.sequence for made in await follower.inbox_polls()] == [1]
     assert follower.client._after_sequence == 2
-    assert not follower.client.carries(OTHER)
-    assert follower.client.carries(PARTICIPANT)
+    assert not follower.client.owns(OTHER)
+    assert follower.client.owns(PARTICIPANT)
 
 
 async def test_a_poll_that_cannot_be_is_counted_passed_over_and_not_asked_for_again() -> None:
@@ -164,7 +180,7 @@ async def test_a_poll_that_cannot_be_is_counted_passed_over_and_not_asked_for_ag
     beyond_time.polled_at.seconds = 10**15
 
     for message in (impossible, beyond_time):
-        follower.client._hear(feed_pb2.FromExporter(poll=message))
+        follower.client._receive(feed_pb2.FromExporter(poll=message))
     follower.hear(poll(sequence=3))
 
     assert [made.sequence for made in await follower.inbox_polls()] == [3]
@@ -173,15 +189,15 @@ async def test_a_poll_that_cannot_be_is_counted_passed_over_and_not_asked_for_ag
 
 
 async def test_a_participant_that_a_feed_no_longer_carries_is_free_for_another() -> None:
-    claims = Claims(lambda _: None)
-    one, two = Follower(claims, "a"), Follower(claims, "b")
+    ownership = Ownership()
+    one, two = Follower(ownership, "a"), Follower(ownership, "b")
     await one.open(PARTICIPANT, OTHER)
 
     await one.open(PARTICIPANT)
     await two.open(OTHER)
 
     assert one.client.participants == {PARTICIPANT}
-    assert two.client.carries(OTHER)
+    assert two.client.owns(OTHER)
 
 
 async def test_what_was_committed_while_the_exporter_was_away_is_told_when_it_is_back() -> None:
@@ -230,9 +246,9 @@ async def test_when_another_reconciler_led_meanwhile_only_what_rules_can_produce
         Report(sequence=5, transitions=(FIRED,), series=[(Severity.WARNING, True)], outbox_pending=3)
     )
 
-    follower.client.forget()
+    follower.client.reset()
 
-    assert follower.client._lost(PARTICIPANT).last_success_at is None
+    assert follower.lost(PARTICIPANT).last_success_at is None
     call = await follower.sends(1)
     assert (call.opened[0].stream_id, call.opened[0].after_sequence) == ("", 0)
     (latest,) = call.reports
@@ -245,9 +261,9 @@ async def test_a_lost_feed_is_a_failed_poll_after_the_last_one(now: float, secon
     follower = Follower(now=now)
     await follower.open(PARTICIPANT)
     follower.hear(poll(seconds=60, traceparent="00-a-b-01", duration_seconds=1.0))
-    follower.client._heard_at = asyncio.get_running_loop().time() - 30
+    follower.client._silence._heard_at = asyncio.get_running_loop().time() - 30
 
-    lost = follower.client._lost(PARTICIPANT)
+    lost = follower.lost(PARTICIPANT)
 
     assert isinstance(lost.result, Failure)
     assert lost.result.code == "FEED_LOST"
@@ -259,8 +275,8 @@ async def test_a_lost_feed_is_a_failed_poll_after_the_last_one(now: float, secon
 async def test_a_feed_that_never_answered_is_a_failed_poll_of_those_asked_for() -> None:
     follower = Follower(participants=[PARTICIPANT], now=7)
 
-    lost = follower.client._lost(PARTICIPANT)
+    lost = follower.lost(PARTICIPANT)
 
-    assert follower.client.carries(PARTICIPANT)
+    assert follower.client.owns(PARTICIPANT)
     assert (lost.stream_id, lost.sequence, lost.polled_at) == ("", 0, at(7))
     assert (lost.interval_seconds, lost.staleness_seconds) == (10, 300)

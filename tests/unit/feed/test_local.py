@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.buckets.observation import Category
-from exporter.feed.inbox import ROOM, Inbox, Report
+from exporter.feed.inbox import ROOM, Inbox
 from exporter.feed.local import LocalFeed
+from exporter.feed.report import Report
 from exporter.store.writer import LastPoll
 from tests.support.builders import PARTICIPANT, at, bucket, failed, poll
 from tests.support.conditions import until
+from tests.support.logs import logged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,12 +31,15 @@ def last(sequence: int, stream_id: str = "stream", *, stale: int = 0, seconds: f
 class Fed:
     """A feed with these polls put, by their numbers, one each 15 seconds, and where the database stands."""
 
-    def __init__(self, *numbers: int, capacity: int = 100, known: LastPoll | None = None) -> None:
-        self.dropped = 0
+    def __init__(self, *numbers: int, capacity: int = 100, known: LastPoll | None = None, room: int = ROOM) -> None:
         self.known = known
-        self.inbox = Inbox(1000, lambda _: None)
-        self.feed = LocalFeed(self.inbox, capacity=capacity, last_polls=self._last_polls, dropped=self._drop)
+        self.inbox = Inbox(1000, room=room)
+        self.feed = LocalFeed(self.inbox, self, capacity=capacity)
         self.put(*numbers)
+
+    @property
+    def dropped(self) -> int:
+        return self.feed.overflow.polls
 
     def put(self, *numbers: int, stream_id: str = "stream") -> None:
         for number in numbers:
@@ -62,11 +67,8 @@ class Fed:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _last_polls(self) -> dict:
+    async def last_polls(self) -> dict:
         return {PARTICIPANT: self.known} if self.known else {}
-
-    def _drop(self, polls: int) -> None:
-        self.dropped += polls
 
 
 async def test_polls_arrive_as_they_were_made_and_in_order() -> None:
@@ -129,7 +131,7 @@ async def test_a_database_that_knows_nothing_of_a_stream_is_handed_all_of_it() -
 async def test_what_another_has_gone_past_is_forgotten_and_what_follows_is_kept() -> None:
     fed = Fed(1, 2, 3)
 
-    fed.feed.forget({PARTICIPANT: last(9, "another", seconds=30)})
+    fed.feed.trim({PARTICIPANT: last(9, "another", seconds=30)})
 
     async with fed.led(1):
         assert await fed.numbers() == [3]
@@ -138,7 +140,7 @@ async def test_what_another_has_gone_past_is_forgotten_and_what_follows_is_kept(
 async def test_what_no_other_has_gone_past_waits_until_this_process_leads_again() -> None:
     fed = Fed(1, 2)
 
-    fed.feed.forget({PARTICIPANT: last(9, "another", seconds=14)})
+    fed.feed.trim({PARTICIPANT: last(9, "another", seconds=14)})
 
     fed.put(1, stream_id="next")
     async with fed.led(3):
@@ -149,7 +151,7 @@ async def test_beyond_its_capacity_the_oldest_are_dropped_and_counted_and_told_o
     fed = Fed(1, 2, 3, 4, 5, capacity=3)
 
     assert fed.dropped == 2
-    assert [record.message for record in caplog.records] == ["the queue of polls is full (3): the oldest are dropped"]
+    assert logged(caplog, "capacity") == [("poll queue is full, dropping the oldest", 3)]
     async with fed.led(3):
         assert await fed.numbers() == [3, 4, 5]
 
@@ -165,9 +167,8 @@ async def test_what_the_reconciler_had_is_not_counted_when_it_goes() -> None:
     assert (len(fed.feed), fed.feed.waiting) == (3, 2)
 
 
-async def test_a_full_inbox_holds_the_feed_up_and_loses_nothing(monkeypatch) -> None:
-    monkeypatch.setattr("exporter.feed.inbox.ROOM", 2)
-    fed = Fed(*range(1, 11))
+async def test_a_full_inbox_holds_the_feed_up_and_loses_nothing() -> None:
+    fed = Fed(*range(1, 11), room=2)
 
     async with fed.led(3):
         seen = []
@@ -187,11 +188,16 @@ def test_what_waits_is_what_the_reconciler_did_not_have(polls: int) -> None:
 
 
 def test_what_the_database_knows_of_a_category_is_handed_on() -> None:
-    told: list[object] = []
+    learned: list[object] = []
+
+    class Polling:
+        def learn_category(self, *category: object) -> None:
+            learned.append(category)
+
     feed = Fed().feed
-    feed.remember = lambda *known: told.append(known)
+    feed.polling = Polling()
 
     feed.report(Report(sequence=3, categories={PARTICIPANT: Category("A")}))
     feed.report(Report(sequence=4))
 
-    assert told == [(PARTICIPANT, Category("A"))]
+    assert learned == [(PARTICIPANT, Category("A"))]

@@ -15,12 +15,13 @@ from exporter.alerts.alert import AlertState, Severity, Transition
 from exporter.buckets.observation import Category
 from exporter.config import FeedSettings
 from exporter.feed.backlog import Backlog
-from exporter.feed.inbox import Report
+from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, poll
 from tests.support.conditions import until
+from tests.support.logs import logged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,16 +42,16 @@ class Counted:
     def count_transition(self, *transition) -> None:
         self.calls.append(("transition", *transition))
 
-    def announce(self, series) -> None:
+    def declare_alert_counters(self, series) -> None:
         self.calls.append(("series", list(series)))
 
-    def show_outbox(self, pending, oldest_age_seconds) -> None:
+    def set_outbox(self, pending, oldest_age_seconds) -> None:
         self.calls.append(("outbox", pending, oldest_age_seconds))
 
     def withdraw_outbox(self) -> None:
         self.calls.append(("outbox withdrawn",))
 
-    def remember(self, participant, category) -> None:
+    def learn_category(self, participant, category) -> None:
         self.calls.append(("remember", participant, category))
 
 
@@ -102,7 +103,7 @@ class Exporter:
                 message = report_message(made) if isinstance(made, Report) else made
                 yield feed_pb2.FromReconciler(report=message)
 
-        await self.server._hear(requests())
+        await self.server._receive(requests())
         return self.counted.calls
 
 
@@ -155,7 +156,7 @@ async def test_a_follower_is_sent_the_participants_that_it_asks_for_and_that_are
         assert list((await feed.next()).opened.participants) == [OTHER]
         assert await feed.until_quiet() == [2]
 
-    assert "a reconciler asks for participants that are not polled here: 00000000" in caplog.messages
+    assert ("a reconciler asks for participants that are not polled here", "00000000") in logged(caplog, "participants")
 
 
 async def test_a_gap_is_told_once_and_before_the_polls_that_follow_it() -> None:
@@ -289,7 +290,7 @@ async def test_a_report_of_another_release_is_passed_over_whole_and_the_next_cou
     calls = await Exporter().hear(strange, Report(sequence=1, transitions=(FIRED,)))
 
     assert calls == [("transition", PARTICIPANT, POLICY, Severity.WARNING, AlertState.FIRING)]
-    assert "'apocalyptic' is not a valid Severity" in caplog.text
+    assert [error for _, error in logged(caplog, "error")] == ["'apocalyptic' is not a valid Severity"]
 
 
 async def test_what_no_reconciler_tells_of_the_outbox_any_more_is_withdrawn() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from exporter.alerts.alert import AlertState, Severity, Transition
 from exporter.buckets.observation import Failure
-from exporter.feed.inbox import Report
+from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_message, poll_of, report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, observed, poll

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.alerts.alert import AlertState, Severity
 from exporter.metrics import Metrics
+from exporter.metrics.collectors import Guarded
 from exporter.metrics.exposition import DEFLATED_ALONE_BYTES, SLICE_BYTES
-from exporter.metrics.program import Guarded
-from exporter.metrics.registry import FORGET_SECONDS
+from exporter.metrics.registry import KEEP_REMOVED_SECONDS
 from tests.support.builders import PARTICIPANT, POLICY, bucket, counts, failed, observed, poll, view
 from tests.support.metrics import THE_TEN
 
@@ -73,13 +73,13 @@ def rich_view(participant: str = PARTICIPANT) -> View:
 def busy_metrics() -> Metrics:
     metrics = Metrics()
     for number in range(60):
-        metrics.show(rich_view(f"{number:08d}"))
-    metrics.show(view(failed(participant="99999999")))
-    metrics.announce([(Severity.WARNING, True), (Severity.CRITICAL, False)])
+        metrics.publish(rich_view(f"{number:08d}"))
+    metrics.publish(view(failed(participant="99999999")))
+    metrics.declare_alert_counters([(Severity.WARNING, True), (Severity.CRITICAL, False)])
     metrics.count_transition("00000003", POLICY, Severity.WARNING, AlertState.FIRING)
-    metrics.poll_errors.labels("99999999", "UNAVAILABLE").inc()
-    metrics.monitoring_duration.labels("poll").observe(0.02)
-    metrics.show_outbox(3, 12.0)
+    metrics.polls.errors.labels("99999999", "UNAVAILABLE").inc()
+    metrics.polls.duration.observe(0.02)
+    metrics.outbox.set(3, 12.0)
     return metrics
 
 
@@ -130,7 +130,7 @@ def test_the_lines_of_a_family_stand_together():
 def test_gzip_is_one_member_and_says_the_same(openmetrics: bool):  # noqa: FBT001
     metrics = busy_metrics()
     metrics.exposition(gzip=True)
-    metrics.show(rich_view("00000001"))
+    metrics.publish(rich_view("00000001"))
 
     packed = metrics.exposition(openmetrics=openmetrics, gzip=True)
 
@@ -142,7 +142,7 @@ def test_lines_are_deflated_at_the_poll_once_a_scrape_asked_for_gzip(monkeypatch
     many = [bucket(5, policy=f"POLICY_{number}", capacity=10) for number in range(40)]
     metrics = Metrics()
     metrics.exposition(gzip=True)
-    metrics.show(view(poll(*many)))
+    metrics.publish(view(poll(*many)))
     deflated: list[int] = []
     monkeypatch.setattr("exporter.metrics.exposition._deflated", lambda text: deflated.append(len(text)) or b"\x03\x00")
 
@@ -158,7 +158,7 @@ def test_lines_are_deflated_at_the_poll_once_a_scrape_asked_for_gzip(monkeypatch
 def test_a_big_page_comes_in_slices():
     metrics = Metrics()
     for number in range(400):
-        metrics.show(rich_view(f"{number:08d}"))
+        metrics.publish(rich_view(f"{number:08d}"))
 
     page = list(metrics.page())
 
@@ -169,12 +169,12 @@ def test_a_big_page_comes_in_slices():
 def test_a_page_shows_the_gauges_of_one_instant_however_slowly_it_is_read():
     metrics = Metrics()
     for number in range(400):
-        metrics.show(view(poll(bucket(7, capacity=10), participant=f"{number:08d}")))
+        metrics.publish(view(poll(bucket(7, capacity=10), participant=f"{number:08d}")))
     page = metrics.page()
     read = next(page)
 
     for number in range(400):
-        metrics.show(view(poll(bucket(1, capacity=10), participant=f"{number:08d}")))
+        metrics.publish(view(poll(bucket(1, capacity=10), participant=f"{number:08d}")))
     read += b"".join(page)
 
     tokens = {v for (name, _), v in samples(read).items() if name == "dict_rate_limit_available_tokens"}
@@ -183,8 +183,8 @@ def test_a_page_shows_the_gauges_of_one_instant_however_slowly_it_is_read():
 
 def test_all_ten_names_are_on_the_page_with_the_first_poll():
     metrics = Metrics()
-    metrics.announce([(Severity.WARNING, True)])
-    metrics.show(rich_view())
+    metrics.declare_alert_counters([(Severity.WARNING, True)])
+    metrics.publish(rich_view())
 
     page = metrics.exposition().decode()
 
@@ -196,7 +196,7 @@ def test_all_ten_names_are_on_the_page_with_the_first_poll():
 def test_a_figure_that_is_not_known_is_absent():
     metrics = Metrics()
 
-    metrics.show(view(poll(bucket(10, capacity=20))))
+    metrics.publish(view(poll(bucket(10, capacity=20))))
 
     absent = {
         "dict_rate_limit_consumption_rate_per_minute",
@@ -221,8 +221,8 @@ def test_what_a_role_does_not_know_is_absent_until_it_is_set():
     }
     assert not late & names(metrics)
 
-    metrics.lease_held.set(0)
-    metrics.show_outbox(0, None)
+    metrics.reconciler.lease_held.set(0)
+    metrics.outbox.set(0, None)
 
     assert late & names(metrics) == {
         "dict_rate_limit_lease_held",
@@ -234,7 +234,7 @@ def test_what_a_role_does_not_know_is_absent_until_it_is_set():
 def test_the_category_is_on_the_info_metric_only():
     metrics = Metrics()
 
-    metrics.show(view(poll(category="F")))
+    metrics.publish(view(poll(category="F")))
 
     assert value(metrics, "dict_rate_limit_participant_info", participant=PARTICIPANT, psp_category="F") == 1.0
     labelled = {name for name, labels in samples(metrics.exposition()) if "psp_category" in dict(labels)}
@@ -244,9 +244,9 @@ def test_the_category_is_on_the_info_metric_only():
 def test_a_bucket_that_no_answer_confirmed_for_the_staleness_loses_its_gauges():
     metrics = Metrics()
 
-    metrics.show(view(poll(), *(failed(seconds) for seconds in range(15, 300, 15))))
+    metrics.publish(view(poll(), *(failed(seconds) for seconds in range(15, 300, 15))))
     before = names(metrics)
-    metrics.show(view(poll(), *(failed(seconds) for seconds in range(15, 315, 15))))
+    metrics.publish(view(poll(), *(failed(seconds) for seconds in range(15, 315, 15))))
 
     assert "dict_rate_limit_available_tokens" in before
     assert not names(metrics) & {"dict_rate_limit_available_tokens", "dict_rate_limit_participant_info"}
@@ -256,8 +256,8 @@ def test_a_bucket_that_no_answer_confirmed_for_the_staleness_loses_its_gauges():
 def test_a_participant_whose_polls_stop_coming_loses_its_gauges_but_not_its_last_success_or_its_counters():
     clock = Clock()
     metrics = Metrics(monotonic=clock)
-    metrics.announce([(Severity.WARNING, True)])
-    metrics.show(rich_view())
+    metrics.declare_alert_counters([(Severity.WARNING, True)])
+    metrics.publish(rich_view())
 
     clock.seconds += 300 + 3 * 15 - 1
     still = names(metrics)
@@ -277,11 +277,11 @@ def test_a_participant_whose_polls_stop_coming_loses_its_gauges_but_not_its_last
 
 def test_a_forgotten_participant_keeps_its_counters_only():
     metrics = Metrics()
-    metrics.announce([(Severity.WARNING, True)])
-    metrics.show(rich_view())
+    metrics.declare_alert_counters([(Severity.WARNING, True)])
+    metrics.publish(rich_view())
 
-    metrics.forget(PARTICIPANT)
-    metrics.forget("00000000")
+    metrics.withdraw_gauges(PARTICIPANT)
+    metrics.withdraw_gauges("00000000")
 
     left = {name for name, labels in samples(metrics.exposition()) if ("participant", PARTICIPANT) in labels}
     assert left == {"dict_rate_limit_alerts_created_total", "dict_rate_limit_alerts_resolved_total"}
@@ -289,9 +289,9 @@ def test_a_forgotten_participant_keeps_its_counters_only():
 
 def test_alert_counters_are_0_before_the_first_alert_for_what_the_rules_can_produce():
     metrics = Metrics()
-    metrics.show(view(poll(bucket(policy="A"), bucket(policy="B"))))
+    metrics.publish(view(poll(bucket(policy="A"), bucket(policy="B"))))
 
-    metrics.announce([(Severity.WARNING, True), (Severity.INFO, False)])
+    metrics.declare_alert_counters([(Severity.WARNING, True), (Severity.INFO, False)])
 
     made = {
         (dict(labels)["policy"], dict(labels)["severity"])
@@ -303,9 +303,9 @@ def test_alert_counters_are_0_before_the_first_alert_for_what_the_rules_can_prod
 
 def test_alert_counters_of_what_is_seen_later_are_0_at_once():
     metrics = Metrics()
-    metrics.announce([(Severity.WARNING, True)])
+    metrics.declare_alert_counters([(Severity.WARNING, True)])
 
-    metrics.show(view(poll(bucket(policy="LATER"))))
+    metrics.publish(view(poll(bucket(policy="LATER"))))
 
     labels = {"participant": PARTICIPANT, "policy": "LATER", "severity": "warning"}
     assert value(metrics, "dict_rate_limit_alerts_created_total", **labels) == 0.0
@@ -314,10 +314,10 @@ def test_alert_counters_of_what_is_seen_later_are_0_at_once():
 
 def test_alert_counters_of_a_policy_that_went_stay():
     metrics = Metrics()
-    metrics.announce([(Severity.WARNING, True)])
-    metrics.show(view(poll(bucket(policy="A"), bucket(policy="B"))))
+    metrics.declare_alert_counters([(Severity.WARNING, True)])
+    metrics.publish(view(poll(bucket(policy="A"), bucket(policy="B"))))
 
-    metrics.show(view(poll(bucket(policy="A"), seconds=600)))
+    metrics.publish(view(poll(bucket(policy="A"), seconds=600)))
 
     labels = {"participant": PARTICIPANT, "policy": "B", "severity": "warning"}
     assert value(metrics, "dict_rate_limit_alerts_created_total", **labels) == 0.0
@@ -326,13 +326,13 @@ def test_alert_counters_of_a_policy_that_went_stay():
 def test_a_policy_that_is_gone_for_an_hour_leaves_nothing_behind():
     clock = Clock()
     metrics = Metrics(monotonic=clock)
-    metrics.announce([(Severity.WARNING, True)])
-    metrics.show(view(poll(bucket(policy="A"), bucket(policy="B"))))
+    metrics.declare_alert_counters([(Severity.WARNING, True)])
+    metrics.publish(view(poll(bucket(policy="A"), bucket(policy="B"))))
     metrics.count_transition(PARTICIPANT, "B", Severity.WARNING, AlertState.FIRING)
     metrics.count_transition(PARTICIPANT, "C", Severity.WARNING, AlertState.FIRING)
     for _ in range(2):
-        clock.seconds += FORGET_SECONDS - 1
-        metrics.show(view(poll(bucket(policy="A"), seconds=600)))
+        clock.seconds += KEEP_REMOVED_SECONDS - 1
+        metrics.publish(view(poll(bucket(policy="A"), seconds=600)))
         page = metrics.exposition().decode()
 
     assert 'policy="A"' in page
@@ -345,12 +345,12 @@ def test_a_participant_that_is_gone_for_an_hour_leaves_nothing_behind():
     metrics = Metrics(monotonic=clock)
     gone = "87654321"
     for participant in (PARTICIPANT, gone):
-        metrics.show(view(poll(participant=participant)))
-        metrics.poll_errors.labels(participant, "UNAVAILABLE").inc()
-        metrics.polls_late.labels(participant).inc()
+        metrics.publish(view(poll(participant=participant)))
+        metrics.polls.errors.labels(participant, "UNAVAILABLE").inc()
+        metrics.reconciler.polls_late.labels(participant).inc()
     for _ in range(3):
-        clock.seconds += FORGET_SECONDS - 1
-        metrics.show(view(poll()))
+        clock.seconds += KEEP_REMOVED_SECONDS - 1
+        metrics.publish(view(poll()))
 
     page = metrics.exposition().decode()
     assert PARTICIPANT in page
@@ -360,20 +360,20 @@ def test_a_participant_that_is_gone_for_an_hour_leaves_nothing_behind():
 def test_ten_thousand_policies_leave_nothing_behind():
     clock = Clock()
     metrics = Metrics(monotonic=clock)
-    metrics.announce([(Severity.WARNING, True), (Severity.CRITICAL, True)])
-    metrics.show(view(poll()))
+    metrics.declare_alert_counters([(Severity.WARNING, True), (Severity.CRITICAL, True)])
+    metrics.publish(view(poll()))
     before = len(metrics.exposition())
     for first in range(0, 10_000, 250):
-        metrics.show(view(poll(*(bucket(policy=f"P{first + number}") for number in range(250)))))
-    clock.seconds += FORGET_SECONDS + 1
-    metrics.show(view(poll()))
+        metrics.publish(view(poll(*(bucket(policy=f"P{first + number}") for number in range(250)))))
+    clock.seconds += KEEP_REMOVED_SECONDS + 1
+    metrics.publish(view(poll()))
 
     assert abs(len(metrics.exposition()) - before) < 100
 
 
 def test_transitions_are_counted_by_state():
     metrics = Metrics()
-    metrics.show(view())
+    metrics.publish(view())
     created, resolved = "dict_rate_limit_alerts_created_total", "dict_rate_limit_alerts_resolved_total"
     labels = {"participant": PARTICIPANT, "policy": POLICY, "severity": "critical"}
 
@@ -417,8 +417,8 @@ class Broken:
 
 def test_a_collector_that_fails_costs_its_own_metrics_only():
     metrics = Metrics()
-    metrics.show(view())
-    metrics.collectors.insert(0, Guarded(Broken(), "broken", metrics.collector_errors))
+    metrics.publish(view())
+    metrics.collectors.guarded.insert(0, Guarded(Broken(), "broken", metrics.collectors.errors))
 
     page = metrics.exposition()
 
@@ -430,7 +430,7 @@ def test_a_family_that_fails_for_a_participant_is_left_out_and_counted(monkeypat
     metrics = Metrics()
     monkeypatch.setattr("exporter.buckets.bucket.Bucket.utilization_percent", property(lambda _: 1 / 0), raising=True)
 
-    metrics.show(view())
+    metrics.publish(view())
 
     assert "dict_rate_limit_utilization_percent" not in names(metrics)
     assert value(metrics, "dict_rate_limit_up", participant=PARTICIPANT) == 1.0
@@ -440,11 +440,11 @@ def test_a_family_that_fails_for_a_participant_is_left_out_and_counted(monkeypat
 
 def test_an_unchanged_family_is_not_rendered_anew():
     metrics = Metrics()
-    metrics.show(view(poll(bucket(10, capacity=20))))
-    shown = metrics._shown[PARTICIPANT]
+    metrics.publish(view(poll(bucket(10, capacity=20))))
+    shown = metrics._participants[PARTICIPANT]
     before = list(shown.gauge_parts)
 
-    metrics.show(view(poll(bucket(9, capacity=20), seconds=15)))
+    metrics.publish(view(poll(bucket(9, capacity=20), seconds=15)))
 
     assert shown.gauge_parts[1] is before[1]
     assert shown.gauge_parts[0] is not before[0]

@@ -23,6 +23,7 @@ from exporter.metrics import Metrics
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
 from exporter.poller.poller import Poller
 from tests.support.builders import PARTICIPANT
+from tests.support.logs import logged
 from tests.support.simulated import Simulation
 from tests.support.virtual_time import VirtualTimeLoop
 
@@ -310,7 +311,7 @@ async def test_a_defect_that_stays_is_told_once_and_counted_each_time(caplog) ->
         await made.poll(15)
 
     assert value(metrics, defects("unknown_category")) == 4
-    assert [r.message for r in caplog.records].count("defect in the Bridge's answer: unknown_category") == 2
+    assert logged(caplog, "reason").count(("defect in the Bridge's answer", "unknown_category")) == 2
 
 
 async def test_policies_that_never_come_again_leave_nothing_behind() -> None:
@@ -331,7 +332,7 @@ async def test_policies_that_never_come_again_leave_nothing_behind() -> None:
     assert made.view is not None
     assert len(made.view.buckets) == 256
     assert {"POLICIES_LIST", "ENTRIES_WRITE"} < made.view.buckets.keys()
-    assert len(made._warned) <= 256
+    assert len(made._logged_differences) <= 256
     assert value(metrics, defects("too_many_policies")) == 20
 
 
@@ -344,14 +345,14 @@ async def test_a_failure_is_a_warning_once_and_its_end_is_told(caplog) -> None:
     for _ in range(5):
         before = len(caplog.records)
         await made.poll(15)
-        told.append([(r.levelname, r.getMessage()) for r in caplog.records[before:]])
+        told.append(logged(caplog, "levelname", "error")[before:])
 
     assert told == [
-        [("WARNING", "poll failed: no")],
-        [("INFO", "poll failed again: no")],
-        [("INFO", "poll answered again")],
+        [("poll failed", "WARNING", "no")],
+        [("poll failed again", "INFO", "no")],
+        [("poll answered again", "INFO", "")],
         [],
-        [("WARNING", "poll failed: no")],
+        [("poll failed", "WARNING", "no")],
     ]
     assert {(r.participant, getattr(r, "code", None)) for r in caplog.records} == {
         (PARTICIPANT, "UNAVAILABLE"),
@@ -437,7 +438,7 @@ async def test_a_change_of_category_is_remembered_and_logged(caplog) -> None:
 
     assert polls[0].category == Category("A")
     assert polls[1].category == Category("B", polls[1].result.observed_at, "A")
-    assert "category changed from A to B" in caplog.text
+    assert logged(caplog, "previous", "category") == [("category changed", "A", "B")]
 
 
 async def test_an_answer_without_a_category_changes_none() -> None:
@@ -458,7 +459,7 @@ async def test_what_was_known_of_the_category_before_the_start_is_remembered() -
     made, polls, _, metrics = poller(answer, failing(BridgeUnavailable, "UNAVAILABLE"))
 
     await made.poll(15)
-    made.remember(KNOWN)
+    made.learn_category(KNOWN)
     await made.poll(15)
 
     assert [poll.category for poll in polls] == [Category("A"), KNOWN]
@@ -470,11 +471,11 @@ async def test_what_was_known_of_the_category_before_the_start_is_remembered() -
 async def test_a_category_that_was_known_before_the_first_answer_is_what_it_is_compared_with(caplog) -> None:
     made, polls, _, _ = poller(lambda: answer(category="C"))
 
-    made.remember(KNOWN)
+    made.learn_category(KNOWN)
     await made.poll(15)
 
     assert polls[0].category == Category("C", polls[0].result.observed_at, "A")
-    assert "category changed from A to C" in caplog.text
+    assert logged(caplog, "previous", "category") == [("category changed", "A", "C")]
 
 
 async def test_a_change_that_was_seen_outweighs_what_was_known_before() -> None:
@@ -482,7 +483,7 @@ async def test_a_change_that_was_seen_outweighs_what_was_known_before() -> None:
 
     for _ in range(2):
         await made.poll(15)
-    made.remember(KNOWN)
+    made.learn_category(KNOWN)
     await made.poll(15)
 
     assert polls[2].category == Category("A", polls[1].result.observed_at, "B")
@@ -512,7 +513,7 @@ async def test_a_bucket_is_compared_with_what_is_published_for_the_participants_
 
     await made.poll(15)
 
-    assert "ENTRIES_READ_PARTICIPANT_ANTISCAN holds 50000" in caplog.text
+    assert any("ENTRIES_READ_PARTICIPANT_ANTISCAN holds 50000" in line[1] for line in logged(caplog, "difference"))
 
 
 async def test_another_difference_of_the_same_policy_is_told_too(caplog) -> None:

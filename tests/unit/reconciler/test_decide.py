@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.alerts.alert import AlertState
 from exporter.buckets.observation import Category
-from exporter.reconciler.decide import Followed, decide, not_ahead
+from exporter.reconciler.decide import ParticipantState, decide, not_ahead
 from exporter.rules.files import loading
 from tests.support.builders import at, bucket, failed, poll
 from tests.support.program import RULES
@@ -19,9 +19,9 @@ from tests.support.program import RULES
 RULE_SET = loading.load([str(RULES)])
 
 
-def after(*polls, followed: Followed | None = None):
+def after(*polls, followed: ParticipantState | None = None):
     """What is known after these polls, and the decisions that they led to."""
-    known, decisions = followed or Followed(), []
+    known, decisions = followed or ParticipantState(), []
     for made in polls:
         known, decided = decide(known, made, RULE_SET.rules)
         decisions.append(decided)
@@ -40,7 +40,7 @@ def test_a_poll_is_decided_once() -> None:
 
 
 def test_a_repeated_poll_still_shows_what_it_saw() -> None:
-    restored = Followed(polled_at=at(0), stream_id="stream", sequence=1)
+    restored = ParticipantState(polled_at=at(0), stream_id="stream", sequence=1)
 
     known, (decided,) = after(low(0), followed=restored)
 
@@ -137,7 +137,7 @@ def test_a_failed_poll_of_a_clock_that_is_ahead_takes_the_databases_time() -> No
 
 
 def test_each_poll_of_a_clock_that_is_ahead_comes_after_the_one_before() -> None:
-    known, times = Followed(), []
+    known, times = ParticipantState(), []
     for made in (low(10_000), low(10_015), low(10_030)):
         known, decided = decide(known, not_ahead(made, at(0), MINUTES_5, known.polled_at), RULE_SET.rules)
         times.append(decided.poll.polled_at)
@@ -170,7 +170,7 @@ A, B = Category("A"), Category("B")
 def test_what_is_known_of_a_category_outlives_the_exporter(known, told, answered, then) -> None:
     made = poll(seconds=15, category=answered, known=told)
 
-    after_it, decided = decide(Followed(category=known), made, RULE_SET.rules)
+    after_it, decided = decide(ParticipantState(category=known), made, RULE_SET.rules)
 
     assert decided.poll.category == after_it.category == then
     assert after_it.view.poll.category == then
@@ -183,14 +183,16 @@ def test_a_failed_poll_knows_what_the_one_before_it_knew() -> None:
 
 
 def test_a_change_of_category_while_nobody_looked_raises_the_alert_that_says_so() -> None:
-    _, (decided,) = after(poll(seconds=0, category="F", known=Category("F")), followed=Followed(category=Category("E")))
+    _, (decided,) = after(
+        poll(seconds=0, category="F", known=Category("F")), followed=ParticipantState(category=Category("E"))
+    )
 
     (changed,) = [t.alert for t in decided.transitions if t.alert.name == "DictRateLimitCategoryChanged"]
     assert changed.annotations["summary"] == f"{changed.participant}: BACEN changed the category from E to F"
 
 
 def test_a_second_change_within_the_hour_raises_another_alert() -> None:
-    first = Followed(category=Category("E"))
+    first = ParticipantState(category=Category("E"))
     _, decisions = after(
         poll(seconds=0, category="F", known=Category("F", at(0), "E")),
         poll(seconds=15, category="G", known=Category("G", at(15), "F")),

@@ -40,7 +40,7 @@ class Held:
         self.file.write_text(text)
         self.metrics = Metrics()
         settings = RulesSettings(files=(str(folder / pattern),), reload_interval=Duration(0.01), allow_none=allow_none)
-        self.rules = RulesInForce(settings, self.metrics, lambda _: None)
+        self.rules = RulesInForce(settings, self.metrics)
 
     @property
     def names(self) -> list[str]:
@@ -81,7 +81,7 @@ async def test_rules_of_a_config_map_are_taken_up_when_the_kubelet_swaps_them(tm
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "mine.yml").symlink_to("..data/mine.yml")
     settings = RulesSettings(files=(str(tmp_path / "*.yml"),), reload_interval=Duration(0.01))
-    in_force = RulesInForce(settings, Metrics(), lambda _: None)
+    in_force = RulesInForce(settings, Metrics())
 
     task = asyncio.create_task(in_force.watch())
     (tmp_path / "..new").symlink_to("..2")

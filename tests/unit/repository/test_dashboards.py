@@ -58,7 +58,7 @@ def test_every_metric_of_a_query_exists() -> None:
     program |= {f"{m.name}_total" for m in Metrics().registry.collect() if m.type == "counter"}
     program |= {m.name for m in Metrics().registry.collect()}
     program |= {f.name for f in (*BUCKET_GAUGES, *PARTICIPANT_GAUGES, *COUNTER_FAMILIES)}
-    program |= {m._name for m in vars(Metrics()).values() if hasattr(m, "_name")}
+    program |= {metric._name for metric in Metrics().collectors.declared}
 
     used = {name for expr in every_expression() for name in re.findall(r"\bdict_rate_limit_\w+", expr)}
 

@@ -26,8 +26,8 @@ from exporter.config import ENVIRONMENT_PREFIX, Secret, Settings, WebSettings, k
 from exporter.durations import parse_duration
 from exporter.health import Readiness
 from exporter.metrics import Metrics
-from exporter.reconciler.assembly import DROPPED
-from exporter.reconciler.leadership import Standing
+from exporter.reconciler.leadership import LeadershipState
+from exporter.reconciler.reconciler import DROPPED
 from exporter.simulator import scenario
 from exporter.store.migrations import migrations
 from exporter.web.api import buckets_json
@@ -323,7 +323,7 @@ def test_the_reconcilers_runbook_explains_each_standing() -> None:
 
     explained = re.findall(r"^\| `([a-z ]+)[:`]", text, re.MULTILINE)
 
-    assert sorted(explained) == sorted(standing.value for standing in Standing)
+    assert sorted(explained) == sorted(standing.value for standing in LeadershipState)
 
 
 def test_the_bridges_runbook_explains_each_code_that_the_client_tells_apart() -> None:

@@ -31,7 +31,7 @@ import pytest
             },
         ),
         (
-            "exporter.cli.main, exporter.service, exporter.reconciler.assembly, exporter.feed.client",
+            "exporter.cli.main, exporter.service, exporter.reconciler.reconciler, exporter.feed.client",
             {"httpcore", "jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo.run"},
         ),
     ],

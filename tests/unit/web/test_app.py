@@ -25,7 +25,7 @@ PATHS = ["/metrics", "/-/healthy", "/-/ready", "/api/v1/alerts", "/api/v1/rules"
 
 def sources(**given: Any) -> Sources:
     metrics = Metrics()
-    metrics.show(view())
+    metrics.publish(view())
     given.setdefault("metrics", metrics)
     given.setdefault("views", lambda: {PARTICIPANT: view()})
     given.setdefault("readiness", lambda: Readiness(ready=True, dependencies=[]))

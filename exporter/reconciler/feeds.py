@@ -1,0 +1,87 @@
+"""The feeds that a reconciler follows, and what it reports to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from exporter.feed.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from exporter.alerts.alert import Severity
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import Category
+    from exporter.feed.client import FeedClient
+    from exporter.feed.local import LocalFeed
+    from exporter.store.reconciliation import Reconciliation
+    from exporter.store.writer import LastPoll
+
+
+class Feed(Protocol):
+    """Where polls come from and reports go to. Sequences are reported of the stream ``stream_id`` only."""
+
+    @property
+    def stream_id(self) -> str: ...
+    def report(self, report: Report) -> None: ...
+    def owns(self, participant: str) -> bool: ...
+    async def run(self) -> None: ...
+
+
+class Feeds:
+    """Those of other processes (``clients``), and that of this one (``local``)."""
+
+    def __init__(self) -> None:
+        self.clients: list[FeedClient] = []
+        self.local: LocalFeed | None = None
+
+    @property
+    def all(self) -> list[Feed]:
+        return [*self.clients, *([] if self.local is None else [self.local])]
+
+    @property
+    def participants(self) -> Collection[str]:
+        """Those that the exporters poll; none while an exporter is away: it may poll others."""
+        if not all(client.connected for client in self.clients):
+            return ()
+        return {participant for client in self.clients for participant in client.participants}
+
+    def report_restored(self, last_polls: Mapping[Ispb, LastPoll]) -> None:
+        """Reports the categories that the database knows."""
+        for feed in self.all:
+            categories = {
+                participant: last.category
+                for participant, last in last_polls.items()
+                if last.category is not None and feed.owns(participant)
+            }
+            if categories:
+                feed.report(Report(categories=categories))
+
+    def report_committed(
+        self, reconciliations: Sequence[Reconciliation], categories: Mapping[Ispb, Category] | None = None
+    ) -> None:
+        """Reports to each feed what came of its polls, and categories that its exporter does not know."""
+        for feed in self.all:
+            own = [r for r in reconciliations if feed.owns(r.poll.participant)]
+            if own:
+                sequences = (r.poll.sequence for r in own if r.poll.stream_id == feed.stream_id)
+                feed.report(
+                    Report(
+                        sequence=max(sequences, default=0),
+                        transitions=tuple(t for r in own for t in r.transitions),
+                        categories={p: c for p, c in (categories or {}).items() if feed.owns(p)},
+                    )
+                )
+
+    def report_series(self, series: Collection[tuple[Severity, bool]]) -> None:
+        """Reports the (severity, per policy) that the rules can produce."""
+        for client in self.clients:
+            client.report(Report(series=series))
+
+    def report_outbox(self, pending: int, oldest_age_seconds: float | None) -> None:
+        for client in self.clients:
+            client.report(Report(outbox_pending=pending, outbox_oldest_age_seconds=oldest_age_seconds))
+
+    def reset(self) -> None:
+        for client in self.clients:
+            client.reset()

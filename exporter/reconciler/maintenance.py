@@ -1,0 +1,100 @@
+"""Background jobs of the process that leads. Each runs until cancelled; what fails is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from exporter.errors import DatabaseUnusable
+from exporter.store.partitions import maintain, readiness
+
+if TYPE_CHECKING:
+    from exporter.metrics.program import OutboxMetrics, ReconcilerMetrics
+    from exporter.reconciler.feeds import Feeds
+    from exporter.store.database import Database
+    from exporter.store.outage import DatabaseOutage
+    from exporter.store.reader import Reader
+
+log = logging.getLogger(__name__)
+
+
+class PartitionJob:
+    """Creates partitions ahead of the clock, and drops those past their retention."""
+
+    def __init__(
+        self,
+        database: Database,
+        retention_months: int,
+        metrics: ReconcilerMetrics,
+        outage: DatabaseOutage,
+        *,
+        interval_seconds: float = 600.0,
+        retry_seconds: float = 30.0,
+    ) -> None:
+        self._database = database
+        self._retention_months = retention_months
+        self._metrics = metrics
+        self._outage = outage
+        self._interval_seconds = interval_seconds
+        self._retry_seconds = retry_seconds
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Lets the job run at once: polls wait for a partition."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        while True:
+            self._woken.clear()
+            complete = await self._run_once()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_seconds if complete else self._retry_seconds):
+                    await self._woken.wait()
+
+    async def _run_once(self) -> bool:
+        """Returns whether nothing is left for the next time."""
+        complete = False
+        try:
+            done = await maintain(self._database, self._retention_months)
+        except DatabaseUnusable as error:
+            self._outage.report(error, waiting="partitions")
+        else:
+            complete = done.complete
+            if done.created or done.dropped:
+                fields = {"created": len(done.created), "dropped": len(done.dropped)}
+                log.info("partitions created and dropped", extra=fields)
+        try:
+            ready = await readiness(self._database)
+        except DatabaseUnusable:
+            self._metrics.partitions_ready_months.withdraw()
+            return False
+        self._metrics.partitions_ready_months.set(ready.months)
+        for table in ready.detached:
+            log.error(
+                "table with a partition's name is no partition: attach it, or rename it and another one is created",
+                extra={"table": table},
+            )
+        return complete and not ready.detached
+
+
+class OutboxStatsJob:
+    """Counts what waits in the outbox, for this process's metrics and those of its exporters."""
+
+    def __init__(self, reader: Reader, metrics: OutboxMetrics, feeds: Feeds, *, interval_seconds: float = 5.0) -> None:
+        self._reader = reader
+        self._metrics = metrics
+        self._feeds = feeds
+        self._interval_seconds = interval_seconds
+
+    async def run(self) -> None:
+        while True:
+            try:
+                stats = await self._reader.outbox_stats()
+            except DatabaseUnusable:
+                self._metrics.withdraw()
+            else:
+                self._metrics.set(stats.pending, stats.oldest_age_seconds)
+                self._feeds.report_outbox(stats.pending, stats.oldest_age_seconds)
+            await asyncio.sleep(self._interval_seconds)

@@ -1,0 +1,268 @@
+"""The reconciler: its parts, put together; what happens in one and concerns another passes through here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from exporter.clock import Clock
+from exporter.errors import PartitionMissing
+from exporter.feed.inbox import Inbox
+from exporter.feed.local import LocalFeed
+from exporter.reconciler import status
+from exporter.reconciler.feeds import Feeds
+from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState
+from exporter.reconciler.loop import ReconcileLoop
+from exporter.reconciler.maintenance import OutboxStatsJob, PartitionJob
+from exporter.reconciler.rules_in_force import RulesInForce, alert_series
+from exporter.relay import Relay
+from exporter.store.database import Database
+from exporter.store.lease import PATIENCE_SECONDS, Lease
+from exporter.store.migrations import check
+from exporter.store.outage import DatabaseOutage
+from exporter.store.outbox import Outbox
+from exporter.store.reader import Reader
+from exporter.store.timeline import Record
+from exporter.store.writer import Writer
+from exporter.web.server.config_reload import own_url
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from contextlib import AsyncExitStack
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert, Severity
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import View
+    from exporter.config import Settings
+    from exporter.errors import DatabaseUnusable
+    from exporter.feed.client import FeedClient
+    from exporter.health import Dependency
+    from exporter.metrics import Metrics
+    from exporter.notifier import Notifier
+    from exporter.reconciler.leadership import Polling
+    from exporter.store.lease import Fence
+    from exporter.store.writer import LastPoll
+    from exporter.web.sources import RuleGroupStatus
+
+log = logging.getLogger(__name__)
+
+PAGE_CONNECTIONS: Final = 1
+"""To the database, for the pages about the past; opened when a page is asked for."""
+
+DROPPED: Final = ("queue_full", "refused", "unreadable")
+"""Why polls may be lost permanently: counted from 0 on, so that the first is seen to come."""
+
+
+class Reconciler:
+    """Reconciles the polls of the feeds that it follows. ``build`` makes one; ``run`` works until cancelled.
+
+    It is what its parts report to: `LoopObserver` of the loop, `Candidate` of
+    leadership, `RulesObserver` of the rules in force, `Follower` and `CommittedPolls` of the feeds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        database: Database,
+        pages: Database,
+        holder: str,
+        *,
+        renew_seconds: float = RENEW_SECONDS,
+    ) -> None:
+        self.metrics = metrics
+        for reason in DROPPED:
+            metrics.feed.dropped.labels(reason)
+        self.clock = Clock()
+        self.inbox = Inbox(settings.database.queue, metrics.feed.dropped)
+        self.feeds = Feeds()
+        self.rules = RulesInForce(settings.rules, metrics, self)
+        self._settings = settings
+        self._database = database
+        self._reader = Reader(database)
+        self._writer = Writer(database, settings.database.heartbeat)
+        self._outbox = Outbox(database)
+        self._outage = DatabaseOutage(fields=lambda: {"polls_waiting": len(self.inbox)})
+        self._lease = Lease(database, holder)
+        self.leadership = Leadership(
+            self._lease, self, metrics=metrics.reconciler, outage=self._outage, renew_seconds=renew_seconds
+        )
+        self._relay_wake = asyncio.Event()
+        self._notifier_wake = asyncio.Event()
+        self._partitions = PartitionJob(database, settings.database.retention_months, metrics.reconciler, self._outage)
+        self._relay: Relay | None = None
+        self._notifier: Notifier | None = None
+        self._loop = ReconcileLoop(
+            self.inbox,
+            self._writer,
+            feeds=self.feeds,
+            rules=self.rules,
+            observer=self,
+            settings=settings,
+            metrics=metrics,
+        )
+        self.explain = status.Explainer(self.rules)
+        self.utilization = status.UtilizationHistory(self._reader, settings.database.heartbeat)
+        self.timeline = Record(pages, settings.database.heartbeat)
+
+    @classmethod
+    async def build(
+        cls,
+        settings: Settings,
+        metrics: Metrics,
+        holder: str,
+        stack: AsyncExitStack,
+        *,
+        renew_seconds: float = RENEW_SECONDS,
+    ) -> Reconciler:
+        """Raises RuleFileInvalid, ConfigurationError."""
+        database = Database(settings.database)
+        # Pages wait for each other, and never take a connection that a commit needs.
+        pages = Database(replace(settings.database, min_size=0, max_size=PAGE_CONNECTIONS), writes=False)
+        built = cls(settings, metrics, database, pages, holder, renew_seconds=renew_seconds)
+        for opened in (database, pages):
+            await opened.open()
+            stack.push_async_callback(opened.close)
+        return built
+
+    def follow_own(self) -> LocalFeed:
+        """Returns the feed of this process's own exporter."""
+        queue = self._settings.database.queue
+        self.feeds.local = LocalFeed(self.inbox, self, capacity=queue, dropped=self.metrics.feed.dropped)
+        return self.feeds.local
+
+    def follow(self, client: FeedClient) -> None:
+        self.feeds.clients.append(client)
+        self.feeds.report_series(alert_series(self.rules.rules))
+
+    async def run(self, polling: Polling | None) -> None:
+        """Leads or waits until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.leadership.run(polling))
+            group.create_task(self.rules.watch())
+
+    # For pages and probes.
+
+    @property
+    def views(self) -> Mapping[Ispb, View]:
+        return self._loop.views
+
+    @property
+    def open_alerts(self) -> list[Alert]:
+        return self._loop.open_alerts
+
+    @property
+    def rule_groups(self) -> list[RuleGroupStatus]:
+        return status.rule_groups(self.rules.rule_set, self._loop.health)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the schema was once the right one, or the database is away.
+
+        What is wrong with a database is named among the dependencies and takes no process out of service.
+        """
+        return self.leadership.schema_checked or self.leadership.state is LeadershipState.UNREACHABLE
+
+    @property
+    def dependencies(self) -> list[Dependency]:
+        """How the exporters that are followed are, and everything else that the reconciler uses."""
+        settings, clients = self._settings, self.feeds.clients
+        return [
+            *([status.feed(clients, self.leadership)] if clients else []),
+            status.database(self.leadership),
+            status.broker(self._relay, configured=settings.pulsar.service_url is not None),
+            *([status.alertmanagers(self._notifier)] if settings.alertmanager.targets else []),
+        ]
+
+    # What the parts report.
+
+    def on_rules_changed(self, series: Collection[tuple[Severity, bool]]) -> None:
+        self.feeds.report_series(series)
+
+    def on_restored(self, last_polled_at: datetime | None) -> None:
+        if last_polled_at is not None:
+            self.clock.advance_to(last_polled_at)
+
+    def on_transitions_committed(self) -> None:
+        """Wakes what hands on transitions: the relay and the notifier."""
+        self._relay_wake.set()
+        self._notifier_wake.set()
+
+    def on_database_unusable(self, error: DatabaseUnusable) -> None:
+        self._outage.report(error, waiting="polls", polls_waiting=len(self.inbox))
+        if isinstance(error, PartitionMissing):
+            self._partitions.wake()
+
+    # For the feeds.
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    async def resume_after(self, stream_id: str, participants: Collection[str]) -> int:
+        return await self._loop.resume_after(stream_id, participants)
+
+    async def last_polls(self) -> Mapping[Ispb, LastPoll]:
+        return await self._loop.last_polls()
+
+    # For leadership.
+
+    async def check_schema(self) -> None:
+        await check(self._database, patience_seconds=PATIENCE_SECONDS)
+
+    async def lead(self, fence: Fence) -> None:
+        """Runs everything that only the leader does."""
+        relay = Relay(
+            self._settings.pulsar,
+            self._outbox,
+            metrics=self.metrics.relay,
+            wake=self._relay_wake,
+            fence=fence,
+            outage=self._outage,
+        )
+        async with asyncio.TaskGroup() as group:
+            if self._settings.alertmanager.targets:
+                self._notifier = self._new_notifier(fence)
+                group.create_task(self._notifier.run())
+            group.create_task(self._loop.run(fence))
+            group.create_task(self._partitions.run())
+            group.create_task(OutboxStatsJob(self._reader, self.metrics.outbox, self.feeds).run())
+            if self._settings.pulsar.service_url is not None:
+                self._relay = relay
+                group.create_task(relay.run())
+            for feed in self.feeds.all:
+                group.create_task(feed.run())
+
+    async def stand_by(self) -> None:
+        """Drops polls that another reconciler has committed."""
+        local = self.feeds.local
+        if local is not None and len(local):
+            local.trim(await self._writer.last_polls(patience_seconds=PATIENCE_SECONDS))
+
+    def reset(self) -> None:
+        """Drops all that is known: the database says where to go on, and the exporters have the polls."""
+        self._relay = None
+        self._notifier = None
+        self.inbox.clear()
+        self._loop.reset()
+        self.feeds.reset()
+        self.metrics.outbox.withdraw()
+        self.metrics.reconciler.partitions_ready_months.withdraw()
+        self.metrics.feed.connected.clear()
+
+    def _new_notifier(self, fence: Fence) -> Notifier:
+        from exporter.notifier import Notifier
+        from exporter.notifier.target import SendPermission
+        from exporter.store.notifications import Notifications
+
+        return Notifier(
+            self._settings,
+            Notifications(self._database),
+            metrics=self.metrics.notifier,
+            wake=self._notifier_wake,
+            permission=SendPermission(self._lease, fence),
+            external_url=self._settings.alertmanager.external_url or own_url(self._settings.web),
+        )

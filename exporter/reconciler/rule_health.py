@@ -1,0 +1,107 @@
+"""How each rule in force last went."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from exporter.alerts.alert import Rule, RuleFailure
+    from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import View
+    from exporter.metrics.program import RuleMetrics
+    from exporter.store.reconciliation import Reconciliation
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""A rule's group and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleHealth:
+    """How one rule last went.
+
+    ``evaluated_at`` is None for a rule that was never evaluated; ``error`` is None where it went well;
+    ``matched_series``: some participant has had a series that it looks at, since it was loaded.
+    """
+
+    evaluated_at: datetime | None = None
+    duration_seconds: float = 0.0
+    error: str | None = None
+    matched_series: bool = False
+
+
+class RulesHealth:
+    """The health of all rules in force."""
+
+    def __init__(self, metrics: RuleMetrics) -> None:
+        self._metrics = metrics
+        self._rules: Sequence[Rule] = ()
+        self._evaluated: dict[Key, tuple[datetime, float]] = {}
+        self._errors: dict[Key, dict[Ispb, str]] = {}
+        self._unmatched: list[Rule] = []
+
+    def of(self, rule: Rule) -> RuleHealth:
+        key = rule.group, rule.name
+        evaluated = self._evaluated.get(key)
+        if evaluated is None:
+            return RuleHealth()
+        return RuleHealth(
+            *evaluated,
+            error=next(iter(self._errors.get(key, {}).values()), None),
+            matched_series=all(other is not rule for other in self._unmatched),
+        )
+
+    def reset(self) -> None:
+        """Drops what is known of evaluations: another process evaluates now."""
+        self._evaluated, self._errors = {}, {}
+
+    def note(
+        self, rules: Sequence[Rule], reconciliations: Sequence[Reconciliation], views: Sequence[View], seconds: float
+    ) -> None:
+        """Notes how a batch went; ``seconds`` is what one poll's evaluation of all rules took."""
+        if rules is not self._rules:
+            self._load(rules)
+        for reconciliation in reconciliations:
+            if reconciliation.evaluated:
+                self._note_failures(reconciliation.poll.participant, reconciliation.failures)
+        evaluated = reconciliations[-1].poll.polled_at, seconds / max(1, len(rules))
+        self._evaluated = {(rule.group, rule.name): evaluated for rule in rules}
+        for rule in list(self._unmatched):
+            if any(rule.has_data(view, None) for view in views):
+                self._unmatched.remove(rule)
+                self._metrics.never_had_series.labels(rule.group, rule.name).set(0)
+
+    def _load(self, rules: Sequence[Rule]) -> None:
+        """Begins with other rules; drops what is known of those that were removed."""
+        keys = {(rule.group, rule.name) for rule in rules}
+        self._errors = {key: errors for key, errors in self._errors.items() if key in keys}
+        for group in {rule.group for rule in self._rules} - {rule.group for rule in rules}:
+            self._metrics.evaluation_failures.remove_by_labels({"rule_group": group})
+        self._rules, self._unmatched = rules, list(rules)
+        self._metrics.never_had_series.clear()
+        for rule in rules:
+            self._metrics.never_had_series.labels(rule.group, rule.name).set(1)
+
+    def _note_failures(self, participant: Ispb, failures: Sequence[RuleFailure]) -> None:
+        failed = {(failure.group, failure.name): failure for failure in failures}
+        for key, failure in failed.items():
+            errors = self._errors.setdefault(key, {})
+            if errors.get(participant) != failure.message:
+                log.error(
+                    "rule evaluation failed, its alerts stay as they are",
+                    extra={
+                        "group": failure.group,
+                        "rule": failure.name,
+                        "participant": participant,
+                        "error": failure.message,
+                    },
+                )
+            errors[participant] = failure.message
+        for key in self._errors.keys() - failed.keys():
+            self._errors[key].pop(participant, None)

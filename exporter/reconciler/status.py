@@ -1,0 +1,137 @@
+"""What a reconciler answers to probes and pages: its dependencies, its rules, and why alerts are as they are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from exporter.config import without_secrets
+from exporter.explain.current import standing
+from exporter.explain.render import state
+from exporter.explain.sentences import sentences
+from exporter.health import Dependency
+from exporter.reconciler.leadership import LeadershipState
+from exporter.web.sources import Explained, RuleGroupStatus, RuleStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert
+    from exporter.buckets.bucket import Ispb, PolicyName
+    from exporter.buckets.observation import View
+    from exporter.feed.client import FeedClient
+    from exporter.notifier import Notifier
+    from exporter.reconciler.leadership import Leadership
+    from exporter.reconciler.rule_health import RulesHealth
+    from exporter.reconciler.rules_in_force import RulesInForce
+    from exporter.relay import Relay
+    from exporter.rules.files.loading import RuleSet
+    from exporter.rules.rule import CompiledRule
+    from exporter.store.reader import Reader
+
+
+def database(leadership: Leadership) -> Dependency:
+    """Returns whether the database can be used, and what this process is among its peers."""
+    reached = leadership.state in (LeadershipState.LEADING, LeadershipState.WAITING)
+    message = leadership.state.value
+    if leadership.state is LeadershipState.WAITING and leadership.leader:
+        message += f": {leadership.leader} leads"
+    if leadership.error is not None:
+        message += f": {leadership.error}"
+    return Dependency("database", ok=reached, message=message)
+
+
+def feed(clients: Sequence[FeedClient], leadership: Leadership) -> Dependency:
+    """Returns whether all exporters are followed."""
+    if leadership.state not in (LeadershipState.LEADING, LeadershipState.UNREACHABLE):
+        return Dependency("feed", ok=True, message="another process follows, or none does yet")
+    away = [client.target for client in clients if not client.connected]
+    message = f"{len(clients) - len(away)} of {len(clients)} exporters followed"
+    if away:
+        message += f"; not followed: {', '.join(away)}"
+    return Dependency("feed", ok=not away, message=message)
+
+
+def broker(relay: Relay | None, *, configured: bool) -> Dependency:
+    """Returns whether Pulsar can be used, as far as this process relays."""
+    if not configured:
+        return Dependency("broker", ok=True, message="none configured: events stay in the outbox")
+    if relay is None:
+        return Dependency("broker", ok=True, message="another process relays, or none does yet")
+    return Dependency("broker", ok=relay.message is None, message=relay.message or "ok")
+
+
+def alertmanagers(notifier: Notifier | None) -> Dependency:
+    """Returns whether every Alertmanager takes alerts, as far as this process sends any."""
+    if notifier is None:
+        return Dependency("alertmanager", ok=True, message="another process sends, or none does yet")
+    targets = notifier.targets
+    away = [f"{without_secrets(target.url)}: {target.message}" for target in targets if target.message is not None]
+    if not away:
+        return Dependency("alertmanager", ok=True, message="ok")
+    message = f"{len(targets) - len(away)} of {len(targets)} take alerts; {'; '.join(away)}"
+    return Dependency("alertmanager", ok=False, message=message)
+
+
+def rule_groups(rule_set: RuleSet, health: RulesHealth) -> list[RuleGroupStatus]:
+    """Returns the rules in force with how each last went."""
+    return [
+        RuleGroupStatus(
+            group.name, group.file, group.interval_seconds or 0.0, [_rule(rule, health) for rule in group.rules]
+        )
+        for group in rule_set.groups
+    ]
+
+
+def _rule(rule: CompiledRule, healths: RulesHealth) -> RuleStatus:
+    health = healths.of(rule)
+    evaluated = health.evaluated_at is not None
+    return RuleStatus(
+        name=rule.name,
+        expr=rule.expr,
+        for_seconds=rule.for_seconds,
+        keep_firing_for_seconds=rule.keep_firing_for_seconds,
+        labels={name: template.text for name, template in rule.labels.items()},
+        annotations={name: template.text for name, template in rule.annotations.items()},
+        health="unknown" if not evaluated else "ok" if health.error is None else "err",
+        last_error=health.error or "",
+        evaluated_at=health.evaluated_at,
+        duration_seconds=health.duration_seconds,
+        had_series=health.matched_series if evaluated and not rule.looks_at_an_event else None,
+    )
+
+
+class Explainer:
+    """Explains to the pages why alerts are as they are (`exporter.web.sources.Why`)."""
+
+    def __init__(self, rules: RulesInForce) -> None:
+        self._rules = rules
+
+    def __call__(
+        self,
+        view: View,
+        alerts: Sequence[Alert],
+        policy: PolicyName,
+        failing: Mapping[tuple[str, str], str],
+        now: datetime,
+    ) -> list[Explained]:
+        """Explains each rule that looks at a bucket."""
+        return [
+            Explained(found.rule.name, found.rule.severity, state(found), list(sentences(found, now)))
+            for found in standing(self._rules.rule_set.rules, view, alerts, policy, failing)
+        ]
+
+
+class UtilizationHistory:
+    """The past of buckets as the database has it (`exporter.web.sources.Past`)."""
+
+    def __init__(self, reader: Reader, heartbeat_seconds: float) -> None:
+        self._reader = reader
+        self._heartbeat = timedelta(seconds=heartbeat_seconds)
+
+    async def __call__(
+        self, participant: Ispb, since: datetime, step: timedelta
+    ) -> dict[PolicyName, dict[datetime, float]]:
+        """Returns the highest utilization of each bucket in each step of time. Raises StoreError."""
+        return await self._reader.utilization(participant, since, step, self._heartbeat)
