@@ -35,8 +35,8 @@ def generated() -> dict[Path, str]:
     alerts = export.rule_file(patterns)
     with_meta = export.custom_resource(export.rule_file(patterns, [META_ALERTS]))
     return {
-        ALERTS: _HEADER.format(names) + export.written(alerts),
-        PROMETHEUS_RULE: _HEADER.format(f"{names} and alertmanager/{META_ALERTS.name}") + export.written(with_meta),
+        ALERTS: _HEADER.format(names) + export.to_yaml(alerts),
+        PROMETHEUS_RULE: _HEADER.format(f"{names} and alertmanager/{META_ALERTS.name}") + export.to_yaml(with_meta),
         **{KUBERNETES / "rules" / path.name: path.read_text() for path in shipped},
     }
 

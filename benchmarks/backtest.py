@@ -19,6 +19,7 @@ from benchmarks.figure import Figure
 from benchmarks.processes import RULES, server
 from benchmarks.recording import BEGAN, record
 from exporter.backtest import workers
+from exporter.backtest.backtest import Coverage
 from exporter.config import DatabaseSettings, Secret
 from exporter.demo.servers import start_postgres
 from exporter.history.participants import find_participants
@@ -29,7 +30,7 @@ from exporter.store import migrations
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from exporter.backtest.backtest import Past
+    from exporter.backtest.backtest import BacktestResult
     from exporter.buckets.bucket import Ispb
 
 HOURS = float(os.environ.get("BENCH_HOURS", "48"))
@@ -61,10 +62,11 @@ def _figures(database: DatabaseSettings) -> Iterator[Figure]:
 
 def _measured(name: str, job: workers.Job, participants: Sequence[Ispb], processes: int | None) -> Iterator[Figure]:
     started = time.perf_counter()
-    pasts: list[Past] = workers.run(job, participants, _silent, processes=processes)
+    results: list[BacktestResult] = workers.run(job, participants, _silent, processes=processes)
     taken = time.perf_counter() - started
-    yield Figure(f"{name}: bucket observations", sum(past.observations for past in pasts) / taken, "per s")
-    yield Figure(f"{name}: polls", sum(past.polls for past in pasts) / taken, "per s")
+    coverage = sum((result.coverage for result in results), Coverage())
+    yield Figure(f"{name}: bucket observations", coverage.observations / taken, "per s")
+    yield Figure(f"{name}: polls", coverage.polls / taken, "per s")
 
 
 def _silent(*_: object) -> None:

@@ -15,6 +15,7 @@ from benchmarks.figure import Figure
 from exporter.config import RulesSettings
 from exporter.metrics import Metrics
 from exporter.reconciler.rules_in_force import RulesInForce
+from exporter.rules.files.loading import attempt
 from exporter.rules.lint import linter
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _check_seconds(file: Path) -> float:
     taken = []
     for _ in range(3):
         started = time.perf_counter()
-        linter.check([str(file)])
+        linter.findings(attempt([str(file)]))
         taken.append(time.perf_counter() - started)
     return min(taken)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bridge.client import Fetched
 from exporter.clock import Clock
-from exporter.config import PollSettings
+from exporter.config import BridgeSettings, Settings
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
@@ -52,11 +52,11 @@ async def record(database: DatabaseSettings, rules: Sequence[Rule], *, hours: fl
     names = ispbs(participants)
     bridge = _Bridge(names)
     polls: list[Poll] = []
-    settings, stream, metrics = PollSettings(), Stream(polls.append), Metrics()
+    settings = Settings(bridge=BridgeSettings(target="bridge:1", retries=0))
+    stream, metrics = Stream(polls.append), Metrics()
     clock = Clock(bridge.time, bridge.time)
     pollers = [
-        Poller(name, client=bridge, settings=settings, retries=0, sink=stream, metrics=metrics, clock=clock)
-        for name in names
+        Poller(name, client=bridge, settings=settings, sink=stream, metrics=metrics, clock=clock) for name in names
     ]
     followed = dict.fromkeys(names, ParticipantState())
     async with Database(database) as connected:

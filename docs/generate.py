@@ -22,7 +22,7 @@ from exporter.cli.main import cli
 from exporter.config import ENVIRONMENT_PREFIX, Secret, keys
 from exporter.durations import Duration
 from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES
-from exporter.metrics.program import ProgramMetrics
+from exporter.metrics.own_metrics import ProgramMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

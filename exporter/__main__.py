@@ -8,8 +8,8 @@ import signal
 def main() -> None:
     """Runs the command line.
 
-    Until a command asks for Ctrl-C itself it ends the process outright: in the middle of an import, Python would show
-    where it was.
+    Ctrl-C ends the process at once until a command handles it: in the middle of an import, Python would print a
+    traceback.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Addresses, URLs and topics as they are configured: what can never work is refused before anything starts.
+"""Configured addresses, URLs and topics: those that can never work are refused before anything starts.
 
 Every check takes the key that names the value in its error, and raises
 ConfigurationError saying what to write instead. Secrets in a URL are masked.
@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from exporter.config import MASK, Problem, PulsarTlsSettings, without_secrets
+from exporter.config import MASK, Problem, PulsarTlsSettings, value_of, without_secrets
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,35 +26,33 @@ _NAME: Final = re.compile(r"[-=:.\w]+", re.ASCII)
 
 
 def address_problems(settings: Settings) -> Iterator[Problem]:
-    """Yields what is wrong with whatever is configured."""
-    for key, check, value in _configured(settings):
-        try:
-            check(key, value)
-        except ConfigurationError as error:
-            yield Problem(key, str(error).removeprefix(f"{key}: "))
+    """Yields what is wrong with the addresses that are configured."""
+    for key, check in _checks().items():
+        value = value_of(settings, key)
+        for text in value if isinstance(value, tuple) else (value,):
+            try:
+                if text is not None and (text or key != "bridge.target"):
+                    check(key, text)
+            except ConfigurationError as error:
+                yield Problem(key, str(error).removeprefix(f"{key}: "))
     url, tls = settings.pulsar.service_url, settings.pulsar.tls
     if url is not None and url.startswith("pulsar://") and tls != PulsarTlsSettings():
         message = f"{_safe(url)!r} is plaintext, and pulsar.tls is set; write pulsar+ssl://"
         yield Problem("pulsar.service_url", message, ("pulsar.tls",))
 
 
-def _configured(settings: Settings) -> Iterator[tuple[str, Callable[[str, str], object], str]]:
-    if settings.bridge.target:
-        yield "bridge.target", check_grpc_target, settings.bridge.target
-    for target in settings.feed.targets:
-        yield "feed.targets", check_grpc_target, target
-    if settings.feed.listen_address is not None:
-        yield "feed.listen_address", grpc_listen_address, settings.feed.listen_address
-    yield "web.listen_address", listen_addresses, settings.web.listen_address
-    if settings.pulsar.service_url is not None:
-        yield "pulsar.service_url", check_pulsar_url, settings.pulsar.service_url
-    yield "pulsar.topic", check_topic, settings.pulsar.topic
-    for target in settings.alertmanager.targets:
-        yield "alertmanager.targets", check_http_url, target
-    if settings.alertmanager.external_url is not None:
-        yield "alertmanager.external_url", check_http_url, settings.alertmanager.external_url
-    if settings.tracing.otlp_endpoint is not None:
-        yield "tracing.otlp_endpoint", check_otlp_endpoint, settings.tracing.otlp_endpoint
+def _checks() -> dict[str, Callable[[str, str], object]]:
+    return {
+        "bridge.target": check_grpc_target,
+        "feed.targets": check_grpc_target,
+        "feed.listen_address": grpc_listen_address,
+        "web.listen_address": listen_addresses,
+        "pulsar.service_url": check_pulsar_url,
+        "pulsar.topic": check_topic,
+        "alertmanager.targets": check_http_url,
+        "alertmanager.external_url": check_http_url,
+        "tracing.otlp_endpoint": check_otlp_endpoint,
+    }
 
 
 def check_grpc_target(key: str, text: str) -> None:
@@ -67,7 +65,7 @@ def check_grpc_target(key: str, text: str) -> None:
         return
     scheme = _SCHEME.match(text)
     if scheme is not None:
-        _refuse(key, text, f"is no target of gRPC; write host:port, without {scheme[1]}://")
+        _refuse(key, text, f"is not a gRPC target; write host:port, without {scheme[1]}://")
     _check_host_and_port(key, text, text, "host:port")
 
 
@@ -85,21 +83,21 @@ def listen_addresses(key: str, text: str) -> list[tuple[str, int]]:
 
     No host, as in ``:9862``, means every interface; port 0 means any port.
     """
-    found = [_listen_address(key, part.strip(), "0.0.0.0:9862 or [::]:9862") for part in text.split(",")]
-    fixed = [address for address in found if address[1]]
+    addresses = [_listen_address(key, part.strip(), "0.0.0.0:9862 or [::]:9862") for part in text.split(",")]
+    fixed = [address for address in addresses if address[1]]
     if len(set(fixed)) < len(fixed):
         _refuse(key, text, "names an address twice")
-    return found
+    return addresses
 
 
 def check_pulsar_url(key: str, text: str) -> None:
-    """Refuses what is no service URL: ``pulsar://`` or ``pulsar+ssl://``, and hosts separated by commas."""
+    """Refuses what is not a service URL: ``pulsar://`` or ``pulsar+ssl://``, and hosts separated by commas."""
     form = "pulsar://host:6650 or pulsar+ssl://host:6651"
     scheme, separator, hosts = text.partition("://")
     if scheme in ("http", "https") and separator:
         _refuse(key, text, f"is the address of the broker's HTTP service; write {form}")
     if scheme not in ("pulsar", "pulsar+ssl") or not separator:
-        _refuse(key, text, f"is no service URL; write {form}")
+        _refuse(key, text, f"is not a service URL; write {form}")
     if "@" in hosts:
         _refuse(key, text, f"holds a user; write {form}, and set pulsar.token")
     hosts = hosts.removesuffix("/")
@@ -112,20 +110,20 @@ def check_pulsar_url(key: str, text: str) -> None:
 
 
 def check_topic(key: str, text: str) -> None:
-    """Refuses what is no full name of a topic that keeps its messages."""
+    """Refuses what is not the full name of a topic that keeps its messages."""
     form = "persistent://tenant/namespace/topic"
     if text.startswith("non-persistent://"):
-        _refuse(key, text, f"keeps nothing: who does not listen loses events; write {form}")
+        _refuse(key, text, f"keeps nothing: a consumer that is not connected loses events; write {form}")
     scheme, separator, path = text.partition("://")
     if not separator:
-        _refuse(key, text, f"is no full name of a topic; write {form}")
+        _refuse(key, text, f"is not the full name of a topic; write {form}")
     if scheme != "persistent":
-        _refuse(key, text, f"is no topic; write {form}")
+        _refuse(key, text, f"is not a topic; write {form}")
     parts = path.split("/")
     if len(parts) == 4 and all(parts):
         _refuse(key, text, f"names a cluster, as Pulsar 1 did; write {form}")
     if len(parts) != 3 or not all(parts):
-        _refuse(key, text, f"is no full name of a topic; write {form}")
+        _refuse(key, text, f"is not the full name of a topic; write {form}")
     if not all(_NAME.fullmatch(name) for name in parts[:2]):
         _refuse(key, text, "has a tenant or namespace of other characters than letters, digits and - = : . _")
     if not parts[2].isprintable() or re.search(r"\s", parts[2]):
@@ -142,7 +140,7 @@ def check_http_url(key: str, text: str) -> None:
         _refuse(key, text, f"holds white space or what cannot be printed; write {form}")
     scheme, separator, rest = text.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
-        _refuse(key, text, f"is no URL of HTTP; write {form}")
+        _refuse(key, text, f"is not an HTTP URL; write {form}")
     authority, _, path = rest.partition("/")
     if "@" in authority:
         _refuse(key, text, f"holds a user; write {form}{instead}")
@@ -188,7 +186,7 @@ def _check_resolved(key: str, text: str, scheme: str, rest: str) -> None:
         for address in rest.removeprefix("///").replace("%5B", "[").replace("%5D", "]").split(","):
             host, port = _check_host_and_port(key, text, address, form)
             if port is None or _version(host) != scheme:
-                _refuse(key, text, f"is no {scheme} address and port; write {form}")
+                _refuse(key, text, f"is not an {scheme} address and port; write {form}")
 
 
 def _check_name_server(key: str, text: str, server: str) -> None:
@@ -231,7 +229,7 @@ def _check_host_and_port(key: str, text: str, address: str, form: str) -> tuple[
 def _is_host(host: str) -> bool:
     if host.startswith("[") and host.endswith("]"):
         return _version(host) == "ipv6"
-    # What ends in a number can only be an address: no name does.
+    # No host name ends in a number.
     return _HOST.fullmatch(host) is not None and (
         not re.search(r"(?:^|\.)[0-9]+\.?$", host) or _version(host) == "ipv4"
     )
@@ -253,5 +251,5 @@ def _refuse(key: str, text: str, why: str) -> NoReturn:
 
 
 def _safe(text: str) -> str:
-    # Whatever stands before an @ may be a password, of a URL or not.
+    # Text before an @ may be a password, in a URL or not.
     return re.sub(r"[^/\s]*@", f"{MASK}@", without_secrets(text))

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 MOST_DOUBLINGS = 30
-"""A wait has long reached its limit by then."""
+"""By then a wait has long reached its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Backoff:
     longest_seconds: float
 
     def seconds(self, failures: int, jitter: float | None = None) -> float:
-        """Returns the seconds to wait after so many failures in a row: between half and all of the longest.
+        """Returns the seconds to wait after that many failures in a row: between half and all of the longest.
 
         ``jitter`` is between 0 and 1, by default random: those that failed together come back spread out.
         """

@@ -1,4 +1,4 @@
-"""What is wrong with certificates and keys in PEM, in words for who has to put it right: OpenSSL's name no file."""
+"""What is wrong with certificates and keys in PEM, in words for operators: OpenSSL's errors name no file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY: Final = b"PRIVATE KEY-----"
 
 
 def tls_problems(tls: TlsSettings | PulsarTlsSettings) -> Iterator[tuple[str, str]]:
-    """Yields key (``ca_file``, ...) and sentence of what is wrong with the files; they are read as they are now."""
+    """Yields the keys (``ca_file``, ...) of files that cannot be used, each with a sentence that says why."""
     if tls.ca_file:
         message = file_problem(tls.ca_file, CERTIFICATE) or authorities_problem(_content(tls.ca_file))
         if message:
@@ -27,14 +27,14 @@ def tls_problems(tls: TlsSettings | PulsarTlsSettings) -> Iterator[tuple[str, st
     unread = [(key, f"{file} {why}") for file, kind, key in pair if file and (why := file_problem(file, kind))]
     yield from unread
     if tls.cert_file and tls.key_file and not unread:
-        found = pair_problem(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls.cert_file, tls.key_file)
-        if found is not None:
-            key, message = found
+        problem = pair_problem(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls.cert_file, tls.key_file)
+        if problem is not None:
+            key, message = problem
             yield f"{key}_file", f"{tls.cert_file if key == 'cert' else tls.key_file} {message}"
 
 
 def file_problem(file: str, kind: bytes) -> str:
-    """Returns why a file is none that holds PEM of a kind, or nothing."""
+    """Returns why a file does not hold PEM of this kind, or nothing."""
     try:
         content = files.read(file)
     except OSError as error:
@@ -61,7 +61,7 @@ def pair_problem(context: ssl.SSLContext, cert_file: str, key_file: str) -> tupl
 
 
 def _content(file: str) -> bytes:
-    """Returns nothing where the file is gone meanwhile."""
+    """Returns nothing where the file was removed meanwhile."""
     with suppress(OSError):
         return files.read(file)
     return b""
@@ -72,7 +72,7 @@ def _fault(cert: bytes, key: bytes, reason: str | None) -> tuple[str, str]:
         if kind not in content:
             return part, f"is not PEM: it holds no '{kind.decode()}' line"
     if b"ENCRYPTED" in key:
-        return "key", "is protected by a password, and nobody is there to type it: `openssl pkey` writes it without"
+        return "key", "is protected by a password, which no one can type here: `openssl pkey` writes it without"
     if reason == "KEY_VALUES_MISMATCH":
         return "key", "is not the key of the certificate"
     if authorities_problem(cert):

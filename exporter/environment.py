@@ -1,6 +1,6 @@
-"""Variables by which libraries would do other things than the program says: dealt with before they are imported.
+"""Environment variables that would change what libraries do: removed before these are imported.
 
-The table in docs/configuration.md names them, and those that are left to the libraries, with the reasons.
+The table in docs/configuration.md lists them, and those that are left to the libraries, with the reasons.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ IGNORED: Final = (
     "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION",
     "SSLKEYLOGFILE",
 )
-"""Taken away at the start, so that child processes do not see them either."""
+"""Removed at the start, so that child processes do not see them either."""
 
 PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
-"""Where gRPC's connections go, those to the loopback, too."""
+"""gRPC sends all its connections there, even those to the loopback interface."""
 
 
 def prepare(environment: MutableMapping[str, str] = os.environ, *, optimize: int = sys.flags.optimize) -> list[str]:
-    """Takes away the variables in ``IGNORED``; returns the names of those that were set.
+    """Removes the variables in ``IGNORED``; returns the names of those that were set.
 
-    Raises ConfigurationError where Python itself has taken away the texts of ``--help`` and of errors.
+    Raises ConfigurationError where Python removes docstrings, which are the texts of ``--help`` and of errors.
     """
     if optimize > 1:
         raise ConfigurationError(
-            "PYTHONOPTIMIZE=2 (or python -OO) takes away the texts of --help, of errors and of the configuration's "
+            "PYTHONOPTIMIZE=2 (or python -OO) removes the texts of --help, of errors and of the configuration's "
             "schema; unset it, or use 1"
         )
     return [name for name in IGNORED if environment.pop(name, "")]
 
 
 def forget_other_servers(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Takes away proxies and libpq's variables: for who uses the servers that it started itself, and no other."""
+    """Removes proxies and libpq's variables, for a program that uses only the servers that it has started."""
     for name in [name for name in environment if name in PROXIES or name.startswith("PG")]:
         del environment[name]

@@ -5,6 +5,7 @@
     DictRateLimitError
     ├── ConfigurationError          exit code 2
     │   └── SimulatorError
+    ├── YamlInvalid                 its callers add the file
     ├── BridgeError
     │   ├── BridgeUnavailable       retried
     │   ├── BridgeRefused           not retried
@@ -12,7 +13,10 @@
     │   └── BadAnswer               not retried
     ├── RuleError
     │   ├── RuleFileInvalid
-    │   └── RuleEvaluationFailed
+    │   ├── RuleEvaluationFailed
+    │   ├── ExpressionRefused       rules.promql
+    │   ├── TemplateRefused         rules.templates
+    │   └── TestFileInvalid         rules.promtool
     ├── StoreError
     │   ├── DatabaseUnusable        retried
     │   │   ├── DatabaseUnavailable
@@ -22,36 +26,40 @@
     │   ├── QueryTooSlow
     │   ├── MigrationFailed
     │   ├── LeaseLost
-    │   │   └── DatabaseWentBack
+    │   │   └── DatabaseReverted
     │   └── ReconciliationRefused
     ├── BrokerError
     │   ├── BrokerUnavailable       retried
+    │   │   └── NoReceipt           relay
     │   └── EventRefused
     ├── AlertmanagerError
     │   ├── AlertmanagerUnavailable retried
     │   └── AlertsRefused
-    └── FeedError
-        ├── FeedLost                retried
-        └── FeedRefused
+    └── NothingToExplain            explain
 
 The first line of a class's docstring is its message where none is given.
+Classes with a room beside them are defined there: they carry that room's types,
+or only its callers handle them.
+
+Signals that never leave their room are not errors of the program, and not in the
+tree: `FunctionFailed` and `ExpansionFailed` (rules.templates), `ParseError` (rules.promql),
+`InvalidQuery` and `HistoryUnavailable` (web.status_page), `Refusal` (simulator). Nor is
+`DurationOutOfRange`, the ValueError of a parser.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-from typing import Any, Final
 
 LONGEST_SENTENCE: Final = 2_000
 """Characters: an error may quote what is wrong, and that may be of any length."""
 
 
 def sentence(text: str) -> str:
-    """Returns ``text``, without its middle where it is longer than anybody reads."""
+    """Returns ``text``, without its middle where it is too long to read."""
     if len(text) <= LONGEST_SENTENCE:
         return text
     half = LONGEST_SENTENCE // 2
@@ -74,6 +82,26 @@ class ConfigurationError(DictRateLimitError):
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(sentence(problem) for problem in problems)
         super().__init__("; ".join(self.problems))
+
+
+class YamlInvalid(DictRateLimitError):
+    """A text is not YAML, or not of the kind that is accepted.
+
+    No value is in the message: it may be a secret. ``line`` and ``column`` count
+    from 1 (0: unknown); ``problem`` is what is wrong there.
+    """
+
+    def __init__(self, problem: str, line: int = 1, *, column: int = 0, message: str = "") -> None:
+        super().__init__(message or f"line {line}: {problem}")
+        self.problem = problem
+        self.line = line
+        self.column = column
+
+    @property
+    def after_file_name(self) -> str:
+        """Line and problem, to follow a file's name and a colon."""
+        column = f", column {self.column}" if self.column else ""
+        return f"{self.line}: is not YAML{column}: {self.problem}"
 
 
 class BridgeError(DictRateLimitError):
@@ -141,21 +169,21 @@ class RuleEvaluationFailed(RuleError):
 
 
 class StoreError(DictRateLimitError):
-    """PostgreSQL did not do what was asked."""
+    """PostgreSQL could not do this."""
 
 
 class DatabaseUnusable(StoreError):
-    """PostgreSQL cannot do what was asked as things are; somebody may mend that, and the same will go well then."""
+    """PostgreSQL cannot do this at present; the same will succeed once an operator has put that right."""
 
 
 class QueryTooSlow(StoreError):
-    """PostgreSQL took too long for what somebody waits for."""
+    """PostgreSQL took too long for a page that someone waits for."""
 
 
 class DatabaseUnavailable(DatabaseUnusable):
     """PostgreSQL does not answer.
 
-    ``is_away`` is False where it answered that it could not do this one thing now, such as wait for a lock any longer.
+    ``is_away`` is False where it answered, and could not do this one thing now, such as wait for a lock any longer.
     """
 
     def __init__(self, message: str | None = None, *, is_away: bool = True) -> None:
@@ -172,7 +200,7 @@ class AccessDenied(DatabaseUnusable):
 
 
 class PartitionMissing(DatabaseUnusable):
-    """No partition is there for the month of a poll."""
+    """There is no partition for the month of a poll."""
 
 
 class MigrationFailed(StoreError):
@@ -183,7 +211,7 @@ class LeaseLost(StoreError):
     """Another reconciler holds the lease; nothing was committed."""
 
 
-class DatabaseWentBack(LeaseLost):
+class DatabaseReverted(LeaseLost):
     """The database has become an older copy of itself; nothing was committed."""
 
 
@@ -192,7 +220,7 @@ class ReconciliationRefused(StoreError):
 
 
 class BrokerError(DictRateLimitError):
-    """Pulsar did not do what was asked."""
+    """Pulsar could not do this."""
 
 
 class BrokerUnavailable(BrokerError):
@@ -204,35 +232,23 @@ class EventRefused(BrokerError):
 
 
 class AlertmanagerError(DictRateLimitError):
-    """Alertmanager did not do what was asked."""
+    """Alertmanager could not do this."""
 
 
 class AlertmanagerUnavailable(AlertmanagerError):
-    """Alertmanager does not answer, or lets nobody in."""
+    """Alertmanager does not answer, or does not let this client in."""
 
 
 class AlertsRefused(AlertmanagerError):
-    """Alertmanager will never take what was sent, as it is."""
-
-
-class FeedError(DictRateLimitError):
-    """The poll feed failed."""
-
-
-class FeedLost(FeedError):
-    """The exporter's feed does not answer."""
-
-
-class FeedRefused(FeedError):
-    """The feed was refused."""
+    """Alertmanager will never accept what was sent, as it is."""
 
 
 class SimulatorError(ConfigurationError):
-    """The Bridge simulator cannot do what the scenario asks."""
+    """The Bridge simulator cannot play the scenario."""
 
 
 def first_of(group: ExceptionGroup) -> Exception:
-    """Returns the first error within a group: the one to tell."""
+    """Returns the first error within a group: the one to report."""
     error: Exception = group
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]

@@ -1,4 +1,4 @@
-"""Files that people name: read whole where they are regular files of sane size, and refused unread otherwise."""
+"""Files named in the configuration: read whole where they are regular files of sane size, otherwise refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def read(file: str | Path, most_bytes: int = MOST_BYTES) -> bytes:
     where it is a device, a pipe or a folder, or holds more than ``most_bytes``.
     """
     path = Path(file)
-    there = path.stat()
-    if not stat.S_ISREG(there.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
-    if there.st_size <= most_bytes:
-        with path.open("rb") as content:
-            found = content.read(most_bytes + 1)  # what the kernel makes up says 0 of its size
-        if len(found) <= most_bytes:
-            return found
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    if status.st_size <= most_bytes:
+        with path.open("rb") as file_object:
+            content = file_object.read(most_bytes + 1)  # the size of files in /proc is 0
+        if len(content) <= most_bytes:
+            return content
     raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
-    # gRPC waits up to two minutes before it connects again: too long to be blind.
+    # By default gRPC waits up to two minutes before it reconnects: too long to be blind.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # A name is resolved anew at each attempt to connect, and not twice a minute: its address may be another by then.
+    # A name is resolved at each attempt to connect, not only twice a minute: its address may have changed.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # A new channel is a new connection: channels would share one otherwise.
     ("grpc.use_local_subchannel_pool", 1),
@@ -40,9 +40,9 @@ class Pem:
 
 
 class ChannelSource:
-    """Makes channels to ``target`` with the certificates as they are now.
+    """Makes channels to ``target`` with the current certificates.
 
-    Raises ConfigurationError where ``insecure`` and TLS are both asked for.
+    Raises ConfigurationError where ``insecure`` and TLS are both configured.
     """
 
     def __init__(self, target: str, tls: TlsSettings, *, insecure: bool) -> None:
@@ -66,12 +66,12 @@ class ChannelSource:
         return grpc.aio.secure_channel(self.target, credentials, options=options)
 
     def changed(self) -> bool:
-        """Returns whether a file differs from what ``channel`` last read, or tried to, and stands still."""
+        """Returns whether a file differs from what ``channel`` last read, or tried to, and is stable."""
         return self._watched.changed()
 
 
 def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grpc.ServerCredentials:
-    """Returns credentials that follow the files; ``client_required``: clients must show a certificate of ``ca_file``.
+    """Returns credentials that follow the files; ``client_required``: clients need a certificate of ``ca_file``.
 
     A handshake reads files that changed; where these cannot be used, the last
     good ones stay. Raises ConfigurationError where the first ones cannot.
@@ -85,21 +85,21 @@ def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grp
     first = _server_configuration(read_pem(tls))
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        # Called in gRPC's own thread at each handshake; None: as before.
+        # Called in gRPC's own thread at each handshake; None: no change.
         if not watched.changed():
             return None
         watched.take(_names(tls))
         try:
             configuration = _server_configuration(read_pem(tls))
         except ConfigurationError as error:
-            log.warning("changed certificates are not used, the last ones stay: %s", error)
+            log.warning("changed certificates are unusable, keeping the last ones", extra={"error": str(error)})
             return None
-        log.info("certificates were read again", extra={"cert_file": tls.cert_file})
+        log.info("certificates reloaded", extra={"cert_file": tls.cert_file})
         return configuration
 
     return grpc.dynamic_ssl_server_credentials(
         first,
-        fetch,  # type: ignore[arg-type] # None is allowed, and means: as before
+        fetch,  # type: ignore[arg-type] # None is allowed, and means no change
         require_client_authentication=client_required,
     )
 

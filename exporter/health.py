@@ -1,4 +1,4 @@
-"""How a process and what it depends on are, for probes and people."""
+"""The state of a process and of its dependencies, for probes and people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests should come here, and how the dependencies are."""
+    """Whether requests should be sent here, and the state of the dependencies."""
 
     ready: bool
     dependencies: list[Dependency]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """Returns ``1 bucket``, ``1,200 buckets``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def not_finite(value: float) -> str:

@@ -6,28 +6,24 @@ exit: a supervisor restarts it, and nothing serves old numbers meanwhile.
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import logging
 import os
-import signal
 import socket
-import threading
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from exporter.errors import first_of
 from exporter.feed.backlog import Backlog, Stream
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.poller.polling import Polling
+from exporter.runner import Running, run_until_stopped
 from exporter.web.app import create_app
 from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+    import asyncio
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from exporter.alerts.alert import AlertState, Severity
     from exporter.bridge.client import BridgeClient
@@ -38,20 +34,6 @@ if TYPE_CHECKING:
     from exporter.reconciler.reconciler import Reconciler
 
 log = logging.getLogger(__name__)
-
-GRACE_SECONDS: Final = 6.0
-"""How long tasks that are cancelled may take to end; none of what they finish first takes as long."""
-
-END_SECONDS: Final = 20.0
-"""How long a process that is asked to end may take at most, whatever hangs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A service that has started: the addresses it listens on, and the views of the participants that it watches."""
-
-    addresses: Sequence[str]
-    views: Callable[[], Mapping[Ispb, View]]
 
 
 async def run_exporter(
@@ -70,7 +52,7 @@ async def run_exporter(
             stream = Stream(backlog.put)
             feed = FeedServer(
                 backlog,
-                _ExporterReports(metrics, polling),
+                ExporterReports(metrics, polling),
                 stream_id=stream.stream_id,
                 participants=settings.participants,
                 poll_interval_seconds=settings.poll.interval,
@@ -86,7 +68,7 @@ async def run_exporter(
             readiness=lambda: Readiness(polling.polled_once, [_bridge_dependency(polling.views)]),
         )
         addresses = await _serve(settings, sources, stack)
-        await _until_stopped(stop, started, Running(addresses, sources.views), _await(polling.died))
+        await run_until_stopped(stop, started, Running(addresses, sources.views), _await(polling.died))
 
 
 async def run_reconciler(
@@ -106,7 +88,7 @@ async def run_reconciler(
             readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
         )
         addresses = await _serve(settings, sources, stack)
-        await _until_stopped(
+        await run_until_stopped(
             stop,
             started,
             Running(addresses, sources.views),
@@ -138,7 +120,7 @@ async def run_both(
             ),
         )
         addresses = await _serve(settings, sources, stack)
-        await _until_stopped(
+        await run_until_stopped(
             stop,
             started,
             Running(addresses, sources.views),
@@ -148,7 +130,7 @@ async def run_both(
         )
 
 
-class _ExporterReports:
+class ExporterReports:
     """What reconcilers report to an exporter (`exporter.feed.server.ReportSink`)."""
 
     def __init__(self, metrics: Metrics, polling: Polling) -> None:
@@ -204,7 +186,7 @@ def _reconciler_sources(
         open_alerts=lambda: reconciler.open_alerts,
         rules=lambda: reconciler.rule_groups,
         reload=reconciler.rules.reload,
-        past=reconciler.utilization,
+        utilization=reconciler.utilization,
         record=reconciler.timeline,
         why=reconciler.explain,
     )
@@ -220,71 +202,6 @@ async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) ->
 
 async def _await(future: asyncio.Future[None]) -> None:
     await future
-
-
-async def _until_stopped(
-    stop: asyncio.Event | None,
-    started: Callable[[Running], None] | None,
-    running: Running,
-    *work: Coroutine[object, object, None],
-    on_hangup: Callable[[], None] | None = None,
-) -> None:
-    """Runs ``work`` until ``stop``. A task that fails ends the rest; its error is raised.
-
-    Without ``stop`` the signals are the service's own: SIGTERM and SIGINT stop it.
-    """
-    loop = asyncio.get_running_loop()
-    own_signals = stop is None
-    if stop is None:
-        stop = asyncio.Event()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, on_hangup or _ignore_hangup)
-    # The reader of this line may send a signal at once.
-    log.info("listening", extra={"addresses": ", ".join(running.addresses)})
-    # A full collection of what lives as long as the process would hold the loop up.
-    gc.collect()
-    gc.freeze()
-    if started is not None:
-        started(running)
-    tasks = [asyncio.create_task(part) for part in work]
-    stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-    log.info("stopping" if stopping in done else "a task ended unexpectedly, stopping")
-    if own_signals:
-        _end_by_force_after(END_SECONDS)
-    await _end({*tasks, stopping})
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, ExceptionGroup):
-            raise first_of(result)
-        if isinstance(result, Exception):
-            raise result
-
-
-async def _end(tasks: set[asyncio.Task[Any]], grace_seconds: float = GRACE_SECONDS) -> None:
-    """Cancels ``tasks``, and those that go on after ``grace_seconds`` again: libraries may lose a cancellation."""
-    left = tasks
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=grace_seconds)
-        if left:
-            log.warning("a task does not end, cancelling it again")
-
-
-def _end_by_force_after(seconds: float) -> None:
-    def end() -> None:
-        log.critical("process did not end in time, ending it by force", extra={"after_seconds": seconds})
-        os._exit(1)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True  # does not outlive a process that ends in time
-    timer.start()
-
-
-def _ignore_hangup() -> None:
-    """An exporter has no rules: SIGHUP is no reason to end."""
-    log.info("SIGHUP ignored: an exporter has no rules to reload; changed certificates are noticed anyway")
 
 
 def _feed_clients(settings: Settings, metrics: Metrics, reconciler: Reconciler) -> list[FeedClient]:

@@ -1,4 +1,4 @@
-"""Why it is not possible to listen, in words."""
+"""Why a socket cannot listen, in words."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def reason(error: OSError) -> str:
     return words[:1].lower() + words[1:]
 
 
-def why_not(address: str) -> str:
-    """Returns why gRPC could not listen on ``host:port`` or ``unix:path``: it does not tell."""
+def listen_failure(address: str) -> str:
+    """Returns why gRPC, which does not say, could not listen on ``host:port`` or ``unix:path``."""
     if address.startswith("unix:"):
         path = address.removeprefix("unix:")
         folder = os.path.dirname(path) or "."  # noqa: PTH120 - as it is written
-        return "there is something already" if os.path.exists(path) else f"{folder} cannot be written to"  # noqa: PTH110
+        return "a file of that name exists already" if os.path.exists(path) else f"{folder} cannot be written to"  # noqa: PTH110
     host, _, port = address.rpartition(":")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, (name, *_) in found:
+        addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, (name, *_) in addresses:
             socket.create_server((name, int(port)), family=family).close()
     except OSError as error:
         return reason(error)

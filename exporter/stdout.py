@@ -1,4 +1,4 @@
-"""Standard output whose reader has left."""
+"""Standard output after its reader has left."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ STDOUT: Final = 1
 
 
 def discard() -> None:
-    """Lets what is still written go nowhere. Python would try again at its end to write what is left, and complain."""
+    """Discards further output: at exit, Python would try to write what is buffered, and print an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)

@@ -1,4 +1,4 @@
-"""Plain values, as YAML has them, made into structs: everything that is wrong is told, in words for who wrote it."""
+"""Plain values, as YAML has them, converted to structs: every mistake is reported, in words for the file's author."""
 
 from __future__ import annotations
 
@@ -13,179 +13,178 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T", bound=msgspec.Struct)
+Path = tuple[str | int, ...]
+"""Names of keys, and indexes of items."""
 
-_NEAR: Final = 0.75
-"""How alike two names are, of 1, where the one may be meant by the other."""
+_SIMILARITY: Final = 0.75
+"""How similar two names are, of 1, where one may be meant by the other."""
 
-_LEAST: Final = 3
+_MIN_PREFIX: Final = 3
 """Characters that a shortened name has at least."""
 
-_MOST_LISTED: Final = 12
-_LONGEST_SHOWN: Final = 60
-_STANDS: Final = {
+_MAX_NAMES: Final = 12
+_MAX_QUOTED: Final = 60
+_TYPES: Final = {
     bool: "true or false",
     int: "a number",
     float: "a number",
     str: "text",
     list: "a list",
     dict: "a section",
+    NoneType: "empty",
+}
+_EXPECTED: Final = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "keys with values",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
-    """What is wrong with the value at ``path``: names of keys, numbers of items. Empty: with the whole."""
+class Mistake:
+    """What is wrong with the value at ``path``. Empty: with the whole."""
 
-    path: tuple[str | int, ...]
+    path: Path
     message: str
 
     @property
     def key(self) -> str:
-        """The path as people write it: ``feed.targets[0]``."""
-        written = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in self.path)
-        return written.removeprefix(".")
+        return key_of(self.path)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns the known name that is meant by a misspelt or shortened one, or nothing."""
-    known = list(known)
-    longer = [one for one in known if len(name) >= _LEAST and one.lower().startswith(name.lower())]
+def key_of(path: Iterable[str | int]) -> str:
+    """Returns a path as people write it: ``feed.targets[0]``."""
+    return "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in path).removeprefix(".")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns which of ``names`` is meant by a misspelt or shortened one, or nothing."""
+    names = list(names)
+    longer = [one for one in names if len(name) >= _MIN_PREFIX and one.lower().startswith(name.lower())]
     if len(longer) == 1:
         return longer[0]
-    close = get_close_matches(name.lower(), {one.lower(): one for one in known}, n=1, cutoff=_NEAR)
-    return next((one for one in known if one.lower() == close[0]), "") if close else ""
+    by_lower_case = {one.lower(): one for one in reversed(names)}
+    close = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=_SIMILARITY)
+    return by_lower_case[close[0]] if close else ""
 
 
-def stands(raw: Any, form: str) -> str:
-    """Returns a sentence on a value of the wrong kind, that does not show it."""
-    return f"{_standing(raw)} stands here; write {form}"
+def wrong_type(raw: Any, expected: str) -> str:
+    """Returns a sentence on a value of the wrong type, without the value."""
+    return f"is {_TYPES.get(type(raw), 'a date')}; write {expected}"
 
 
 class Reader:
-    """Makes structs. ``wrong`` are the mistakes found so far; where one is, the struct has the default.
+    """Builds structs. ``mistakes`` are those found so far; where one is, the struct has the default.
 
-    ``decode`` makes values of other types; it raises ValueError, a sentence that does not name the key.
-    ``written`` tells that values are text, as the environment has them.
+    ``decode`` converts values to other types; it raises ValueError, a sentence that does not name the key.
+    ``from_text``: values are text, as in the environment.
     """
 
-    def __init__(self, decode: Callable[[type, Any], Any], *, written: bool = False) -> None:
-        self.wrong: list[Wrong] = []
+    def __init__(self, decode: Callable[[type, Any], Any], *, from_text: bool = False) -> None:
+        self.mistakes: list[Mistake] = []
         self._decode = decode
-        self._written = written
+        self._from_text = from_text
 
-    def struct(self, kind: type[T], raw: Any, path: tuple[str | int, ...] = ()) -> T:
+    def struct(self, kind: type[T], raw: Any, path: Path = ()) -> T:
         if not isinstance(raw, dict):
-            self._refuse(path, _no_section(raw) if path else f"{_standing(raw)} stands here; write keys with values")
+            self._refuse(path, _no_section(raw) if path else wrong_type(raw, "keys with values"))
             return kind()
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         hints = get_type_hints(kind, include_extras=True)
-        given: dict[str, Any] = {}
-        for name, value in raw.items():
+        values: dict[str, Any] = {}
+        for name, raw_value in raw.items():
             if name not in fields:
-                self._refuse((*path, name if isinstance(name, str) else str(name)), _no_such_key(name, fields, path))
+                self._refuse((*path, str(name)), _no_such_key(str(name), fields, path))
                 continue
-            field = fields[name]
-            before = len(self.wrong)
-            made = self.value(hints[field.name], value, (*path, name))
-            if len(self.wrong) == before or isinstance(made, msgspec.Struct):
-                given[field.name] = made
-        return kind(**given)
+            field = fields[name].name
+            before = len(self.mistakes)
+            value = self.value(hints[field], raw_value, (*path, name))
+            if len(self.mistakes) == before or isinstance(value, msgspec.Struct):
+                values[field] = value
+        return kind(**values)
 
-    def value(self, kind: Any, raw: Any, path: tuple[str | int, ...]) -> Any:
+    def value(self, kind: Any, raw: Any, path: Path) -> Any:
         """Returns the value, None where it is wrong."""
         section = _section_of(kind)
         if section is not None:
             return self.struct(section, raw, path)
         if get_origin(kind) is tuple and isinstance(raw, (list, tuple)):
-            (item, _) = get_args(kind)
-            return tuple(self.value(item, one, (*path, number)) for number, one in enumerate(raw))
+            (item_kind, _) = get_args(kind)
+            return tuple(self.value(item_kind, item, (*path, index)) for index, item in enumerate(raw))
         if get_origin(kind) is dict and isinstance(raw, dict):
-            (_, value) = get_args(kind)
-            return {str(name): self.value(value, one, (*path, str(name))) for name, one in raw.items()}
-        return self._leaf(kind, raw, path)
-
-    def _leaf(self, kind: Any, raw: Any, path: tuple[str | int, ...]) -> Any:
+            (_, value_kind) = get_args(kind)
+            return {str(name): self.value(value_kind, value, (*path, str(name))) for name, value in raw.items()}
         try:
-            return msgspec.convert(raw, kind, strict=not self._written, dec_hook=self._decode)
+            return msgspec.convert(raw, kind, strict=not self._from_text, dec_hook=self._decode)
         except msgspec.ValidationError as error:
             own = error.__cause__
-            self._refuse(path, str(own) if isinstance(own, ValueError) else self._explained(kind, raw))
+            self._refuse(path, str(own) if isinstance(own, ValueError) else self._message(kind, raw))
             return None
 
-    def _explained(self, kind: Any, raw: Any) -> str:
-        kind, meta = _bare(kind)
+    def _message(self, kind: Any, raw: Any) -> str:
+        kind, meta = _unwrapped(kind)
+        is_number = isinstance(raw, (int, float))
         if get_origin(kind) is Literal:
-            return _none_of([choice for choice in get_args(kind) if choice], raw)
+            return _not_among([choice for choice in get_args(kind) if choice], raw)
         if get_origin(kind) is tuple:
-            many = meta is not None and isinstance(raw, list)
-            return f"at most {meta.max_length} can stand here" if meta and many else stands(raw, "a list, as in [a, b]")
-        form, number = _form(kind, meta), isinstance(raw, (int, float))
+            too_long = meta is not None and isinstance(raw, list)
+            return f"takes at most {meta.max_length}" if meta and too_long else wrong_type(raw, "a list, as in [a, b]")
+        expected = _expected(kind, meta)
         if isinstance(raw, str):
-            quoted = "" if self._written or kind is str or get_origin(kind) is dict else ", without quotes"
-            return f"{_shown(raw)} is not {form}{quoted}"
-        if number and kind in (int, float) and not isinstance(raw, bool):
-            return f"{raw} is not {form}"
-        return stands(raw, f"{form}, in quotes" if number and kind is str else form)
+            quotes = "" if self._from_text or kind is str or get_origin(kind) is dict else ", without quotes"
+            return f"{_quoted(raw)} is not {expected}{quotes}"
+        if is_number and kind in (int, float) and not isinstance(raw, bool):
+            return f"{raw} is not {expected}"
+        return wrong_type(raw, f"{expected}, in quotes" if is_number and kind is str else expected)
 
-    def _refuse(self, path: tuple[str | int, ...], message: str) -> None:
-        self.wrong.append(Wrong(path, message))
+    def _refuse(self, path: Path, message: str) -> None:
+        self.mistakes.append(Mistake(path, message))
 
 
 def _no_section(raw: Any) -> str:
     if raw is None:
         return "is empty; write its keys below it, indented, or take it out"
-    return f"{_standing(raw)} stands here; it is a section: write its keys below it, indented"
+    return f"is {_TYPES.get(type(raw), 'a date')}, not a section; write its keys below it, indented"
 
 
-def _no_such_key(name: object, known: Iterable[str], path: tuple[str | int, ...]) -> str:
-    meant = nearest(str(name), known)
-    if meant:
-        return f"no such key; did you mean {Wrong((*path, meant), '').key}?"
-    return f"no such key; there are {_listed(known)}"
+def _no_such_key(name: str, names: Iterable[str], path: Path) -> str:
+    if meant := nearest(name, names):
+        return f"no such key; did you mean {key_of((*path, meant))}?"
+    names = list(names)
+    return f"no such key; there are {', '.join(names[:_MAX_NAMES])}" + (", ..." if len(names) > _MAX_NAMES else "")
 
 
-def _none_of(choices: list[Any], raw: Any) -> str:
+def _not_among(choices: list[Any], raw: Any) -> str:
     if not isinstance(raw, str):
-        return stands(raw, "one of " + ", ".join(choices))
+        return wrong_type(raw, "one of " + ", ".join(choices))
     meant = nearest(raw, choices)
-    return f"{_shown(raw)} is none of {', '.join(choices)}" + (f"; did you mean {meant}?" if meant else "")
-
-
-def _listed(names: Iterable[str]) -> str:
-    known = list(names)
-    return ", ".join(known[:_MOST_LISTED]) + (", ..." if len(known) > _MOST_LISTED else "")
+    return f"{_quoted(raw)} is none of {', '.join(choices)}" + (f"; did you mean {meant}?" if meant else "")
 
 
 def _section_of(kind: Any) -> type[msgspec.Struct] | None:
-    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    return next((part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)), None)
+    alternatives = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return next((one for one in alternatives if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
 
 
-def _bare(kind: Any) -> tuple[Any, msgspec.Meta | None]:
-    """Returns the type without what may be absent, and what is said of it."""
+def _unwrapped(kind: Any) -> tuple[Any, msgspec.Meta | None]:
+    """Returns the type without ``| None`` and `Annotated`, and its annotation."""
     if get_origin(kind) in (Union, UnionType):
-        kind = next(part for part in get_args(kind) if part is not NoneType)
+        kind = next(one for one in get_args(kind) if one is not NoneType)
     if get_origin(kind) is Annotated:
-        kind, *said = get_args(kind)
-        return kind, next((one for one in said if isinstance(one, msgspec.Meta)), None)
+        kind, *annotations = get_args(kind)
+        return kind, next((one for one in annotations if isinstance(one, msgspec.Meta)), None)
     return kind, None
 
 
-def _form(kind: Any, meta: msgspec.Meta | None) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys with values"}
+def _expected(kind: Any, meta: msgspec.Meta | None) -> str:
     bounds = ""
-    if meta is not None and meta.ge is not None:
-        bounds = f" from {meta.ge}" if meta.le is None else f" from {meta.ge} to {meta.le}"
     if meta is not None and meta.description:
         return meta.description
-    return names.get(get_origin(kind) or kind, "text") + bounds
+    if meta is not None and meta.ge is not None:
+        bounds = f" from {meta.ge}" if meta.le is None else f" from {meta.ge} to {meta.le}"
+    return _EXPECTED.get(get_origin(kind) or kind, "text") + bounds
 
 
-def _standing(raw: Any) -> str:
-    return "nothing" if raw is None else _STANDS.get(type(raw), "a date")
-
-
-def _shown(raw: Any) -> str:
-    if not isinstance(raw, str):
-        return _standing(raw)
-    return repr(raw if len(raw) <= _LONGEST_SHOWN else f"{raw[:_LONGEST_SHOWN]}...")
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")

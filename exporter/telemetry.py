@@ -79,9 +79,10 @@ def configure_tracing(endpoint: str | None, sample_ratio: float, *, role: str, v
     try:
         provider = _provider(endpoint, sample_ratio, role=role, version=version)
     except Exception as error:
-        given = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_"))) or "none"
+        variables = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_"))) or "none"
         raise ConfigurationError(
-            f"tracing: OpenTelemetry cannot start: {type(error).__name__}: {error}; its variables that are set: {given}"
+            f"tracing: OpenTelemetry cannot start: {type(error).__name__}: {error}; "
+            f"its variables that are set: {variables}"
         ) from error
     _tracer = provider.get_tracer("exporter", version)
 
@@ -130,8 +131,8 @@ def span(
     parent = _traceparent.get()
     context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
     kinds = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER}
-    with _tracer.start_as_current_span(name, context=context, kind=kinds[kind], attributes=attributes) as made:
-        here = made.get_span_context()
+    with _tracer.start_as_current_span(name, context=context, kind=kinds[kind], attributes=attributes) as started:
+        here = started.get_span_context()
         value = f"00-{format_trace_id(here.trace_id)}-{format_span_id(here.span_id)}-{here.trace_flags:02x}"
         with carrying(value):
             yield

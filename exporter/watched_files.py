@@ -1,7 +1,7 @@
-"""Files that are read again when they change: one way to see it, for rules, certificates, web configuration, secrets.
+"""Files that are read again when they change: rules, certificates, web configuration, secrets.
 
-A change is believed when the files stand still: an editor, or a deployment, may
-be at them, and a file that was just emptied is not an empty file.
+A change counts once the files are stable: an editor, or a deployment, may still be
+writing them, and a file that was just truncated is not an empty file.
 """
 
 from __future__ import annotations
@@ -13,51 +13,51 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STANDS_STILL_SECONDS: Final = 3.0
-"""How long nobody may have written to a file before it is read again."""
+STABLE_SECONDS: Final = 3.0
+"""How long a file must be unchanged before it is read again."""
 
 Stamp = tuple[int, int, int]
 """Time of the last change (nanoseconds since 1970), size in bytes, and inode."""
 
 
 class WatchedFiles:
-    """Tells whether files were written, exchanged, removed or added since they were last read.
+    """Says whether files were written, replaced, removed or added since they were last read.
 
-    Links are followed, so that a folder which is exchanged behind one
+    Links are followed, so that a folder which is replaced behind one
     (Kubernetes) is a change of the files in it.
     """
 
     def __init__(self) -> None:
-        self._taken: dict[str, Stamp | None] = {}
+        self._noted: dict[str, Stamp | None] = {}
         self._seen: dict[str, Stamp | None] | None = None
         self._seen_at = 0.0
 
     def take(self, names: Iterable[str]) -> None:
-        """Notes how the files are. Called before they are read, so that no change in between goes unseen."""
-        self._taken = _stamps(names)
+        """Notes the state of the files. To be called before they are read, so that no change in between is missed."""
+        self._noted = _stamps(names)
         self._seen = None
 
     def add(self, names: Iterable[str]) -> None:
         """Notes further files."""
-        self._taken |= _stamps(names)
+        self._noted |= _stamps(names)
 
     def changed(self, names: Iterable[str] | None = None) -> bool:
-        """Returns whether the files differ from those that were taken, and have stood still since last looked at.
+        """Returns whether the files differ from how they were noted, and have been stable since the last call.
 
-        ``names``: which files there are now, where that may have changed.
+        ``names``: the files that exist now, where that may have changed.
         """
-        now = _stamps(self._taken if names is None else names)
-        if now == self._taken:
+        now = _stamps(self._noted if names is None else names)
+        if now == self._noted:
             self._seen = None
             return False
         if now != self._seen:
             self._seen, self._seen_at = now, time.monotonic()
-        # By our own clock: a file's time is another's, or may be as old as whoever copied it wants.
-        return time.monotonic() - self._seen_at >= STANDS_STILL_SECONDS
+        # By our own clock: a file's time may come from another host, or be kept by a copy.
+        return time.monotonic() - self._seen_at >= STABLE_SECONDS
 
     @property
     def is_restless(self) -> bool:
-        """Whether something differs that did not stand still yet when last looked at."""
+        """Whether something differs that was not yet stable at the last call."""
         return self._seen is not None
 
 

@@ -54,10 +54,10 @@ class Alert:
     ``labels`` hold ``alertname`` and ``severity``; ``policy`` is None for an alert
     about the participant. ``active_since`` is when the condition became true
     (``pending`` since), ``firing_since`` when it began firing,
-    ``keep_firing_since`` when the condition ended while ``keep_firing_for`` holds
-    it. ``value`` may be NaN or infinite. All times are polls' UTC times.
-    ``named_by`` tells rules that share its name and severity apart: the number of
-    the one whose condition it last was (None: there is one, or a restart forgot).
+    ``keep_firing_since`` when the condition ended while ``keep_firing_for``
+    keeps it. ``value`` may be NaN or infinite. All times are polls' UTC times.
+    ``rule_id`` distinguishes rules that share its name and severity: the index of
+    the one that raised it last (None: there is only one, or the process restarted).
     """
 
     fingerprint: Fingerprint
@@ -75,7 +75,7 @@ class Alert:
     keep_firing_since: datetime | None = None
     resolved_at: datetime | None = None
     reason: Reason | None = None
-    named_by: int | None = field(default=None, compare=False)
+    rule_id: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What consumers are told of a transition: one event, the same however often it is made."""
+"""A transition as consumers receive it: one event, the same however often it is made."""
 
 from __future__ import annotations
 

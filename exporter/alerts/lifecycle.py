@@ -30,7 +30,7 @@ RulesBefore = Literal["same", "other", "unknown"]
 """The rules of the evaluation before: the same, others, or (after a start) one or the other."""
 
 LONGEST_WINDOW: Final = timedelta(minutes=16)
-"""Figures of any bucket are known when an exporter has polled for so long: whole refill periods of up to 15 minutes."""
+"""An exporter that has polled for this long knows the figures of any bucket: refill periods of up to 15 minutes."""
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -45,32 +45,32 @@ def evaluate(
 ) -> Evaluation:
     """Returns what the view's poll makes of its participant's open alerts.
 
-    ``before`` tells of which rules the evaluation before was.
+    ``before`` says which rules the evaluation before was of.
     An alert that did not change is the same object afterwards. A rule that fails
     leaves its alerts as they are; the others go on.
     """
     step = _Step(view, dict(open_alerts))
-    owners = _Owners(rules, open_alerts.values())
-    step.end(owners.orphans, Reason.RULE_REMOVED)
-    for place, rule in enumerate(rules):
+    resolution = _RuleResolution(rules, open_alerts.values())
+    step.end(resolution.without_rule, Reason.RULE_REMOVED)
+    for index, rule in enumerate(rules):
         try:
             samples = rule.evaluate(view, [a for a in step.alerts.values() if a.group == rule.group])
-            made = _by_identity(samples)
+            active = _by_fingerprint(samples)
         except RuleEvaluationFailed as error:
             step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
-            owners.failed(place, rule)
+            resolution.note_failed(index, rule)
         else:
-            number = owners.number(place, rule)
-            for identity, sample in made.items():
-                step.hold(rule, identity, sample, number)
-            owners.named(rule, made.keys())
-        for alert in owners.ended(place, rule):
-            if before != "same" and step.goes_on_as_another(alert, rules, before):
+            rule_id = resolution.rule_id(index, rule)
+            for identity, sample in active.items():
+                step.activate(rule, identity, sample, rule_id)
+            resolution.note_active(rule, active.keys())
+        for alert in resolution.inactive(index, rule):
+            if before != "same" and step.is_replaced(alert, rules, before):
                 step.end([alert], Reason.RULE_CHANGED)
             else:
-                step.release(owners.owner(alert), alert)
+                step.deactivate(resolution.rule_of(alert), alert)
     if before != "same":
-        step.transitions = [step.told(transition, rules, before) for transition in step.transitions]
+        step.transitions = [step.with_rule_changed(transition, rules, before) for transition in step.transitions]
     return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
 
 
@@ -90,33 +90,33 @@ class _Step:
         self.alerts = alerts
         self.transitions: list[Transition] = []
         self.failures: list[RuleFailure] = []
-        self._begun: dict[str, list[Alert]] = defaultdict(list)
+        self._new: dict[str, list[Alert]] = defaultdict(list)
         self._view = view
         self._at = view.at
 
-    def hold(self, rule: Rule, identity: Fingerprint, sample: RuleSample, named_by: int | None) -> None:
+    def activate(self, rule: Rule, identity: Fingerprint, sample: RuleSample, rule_id: int | None) -> None:
         """The condition is true."""
-        was = self.alerts.get(identity)
-        if was is not None and was.state is AlertState.PENDING and was.active_since > self._at:
-            was = None  # begun by a clock that was wrong: it would wait for that time
-        if was is None:
-            alert = _begun(rule, identity, sample, self._at)
-            self._begun[alert.name].append(alert)
+        before = self.alerts.get(identity)
+        if before is not None and before.state is AlertState.PENDING and before.active_since > self._at:
+            before = None  # its clock was wrong, and it would wait for that time
+        if before is None:
+            alert = _pending(rule, identity, sample, self._at)
+            self._new[alert.name].append(alert)
         else:
-            alert = _continued(was, rule, sample)
-        if alert.named_by != named_by:
-            alert = replace(alert, named_by=named_by)
+            alert = _updated(before, rule, sample)
+        if alert.rule_id != rule_id:
+            alert = replace(alert, rule_id=rule_id)
         waited_seconds = (self._at - alert.active_since).total_seconds()
         if alert.state is AlertState.PENDING and waited_seconds >= rule.for_seconds:
             alert = replace(alert, state=AlertState.FIRING, firing_since=self._at)
-            self._tell(alert)
+            self._add_transition(alert)
         self.alerts[identity] = alert
 
-    def release(self, rule: Rule, alert: Alert) -> None:
+    def deactivate(self, rule: Rule, alert: Alert) -> None:
         """The condition is no longer true: ``keep_firing_for`` begins, goes on, or is over.
 
-        It may be true, for all that an exporter knows which has started since the alert began, and has no data yet,
-        or one whose answers hold figures of the bucket that cannot be.
+        It may still be true where an exporter, which has started since the alert began, has no data yet,
+        or where the answer's figures of the bucket were refused.
         """
         reason = self._reason(rule, alert.policy)
         if reason is Reason.NO_DATA and (self._is_older_than_memory(alert) or self._is_refused(alert)):
@@ -134,30 +134,30 @@ class _Step:
         for alert in alerts:
             del self.alerts[alert.fingerprint]
             if alert.state is AlertState.FIRING:
-                self._tell(_resolved(alert, self._at, reason))
+                self._add_transition(_resolved(alert, self._at, reason))
 
-    def told(self, transition: Transition, rules: Sequence[Rule], before: RulesBefore) -> Transition:
-        """Returns a resolution that says so where the alert goes on as another one, by what its rule says now."""
+    def with_rule_changed(self, transition: Transition, rules: Sequence[Rule], before: RulesBefore) -> Transition:
+        """Returns a resolution with the reason that its rule changed, where another alert has taken its place."""
         ended = transition.alert
-        if ended.state is AlertState.RESOLVED and self.goes_on_as_another(ended, rules, before):
+        if ended.state is AlertState.RESOLVED and self.is_replaced(ended, rules, before):
             return replace(transition, alert=replace(ended, reason=Reason.RULE_CHANGED))
         return transition
 
-    def goes_on_as_another(self, ended: Alert, rules: Sequence[Rule], before: RulesBefore) -> bool:
-        """Whether an alert of its name has just begun for its bucket that only its rule's change can have made."""
-        begun = [
+    def is_replaced(self, ended: Alert, rules: Sequence[Rule], before: RulesBefore) -> bool:
+        """Whether an alert of its name has just begun for its bucket that only a change of its rule can explain."""
+        new = [
             alert
-            for alert in self._begun.get(ended.name, ())
+            for alert in self._new.get(ended.name, ())
             if alert.policy == ended.policy or None in (alert.policy, ended.policy)
         ]
-        if not begun:
+        if not new:
             return False
-        if before == "other" and any(alert.severity == ended.severity for alert in begun):
+        if before == "other" and any(alert.severity == ended.severity for alert in new):
             return True
         is_ruled_out = not any(
             rule.name == ended.name and rule.fixed_labels.items() <= ended.labels.items() for rule in rules
         )
-        return is_ruled_out or any(alert.labels.keys() != ended.labels.keys() for alert in begun)
+        return is_ruled_out or any(alert.labels.keys() != ended.labels.keys() for alert in new)
 
     def _is_refused(self, alert: Alert) -> bool:
         return alert.state is AlertState.FIRING and alert.policy in self._view.refused
@@ -174,7 +174,7 @@ class _Step:
             return Reason.RECOVERED if rule.has_data(view, policy) else Reason.NO_DATA
         return Reason.POLICY_GONE if view.up and policy not in view.refused else Reason.NO_DATA
 
-    def _tell(self, alert: Alert) -> None:
+    def _add_transition(self, alert: Alert) -> None:
         visible = self._view.buckets.get(alert.policy) if alert.policy is not None else None
         self.transitions.append(
             Transition(
@@ -187,62 +187,62 @@ class _Step:
         )
 
 
-class _Owners:
-    """Which rule answers for which open alert: the one of its name and severity, in its group or else elsewhere.
+class _RuleResolution:
+    """Which rule an open alert belongs to: the one of its name and severity, in its group or else elsewhere.
 
-    Where several are of one name and severity, an alert has ended when the last of
-    them has not named it either, and goes by the one that named it last.
+    Where several have one name and severity, an alert is inactive when the last of
+    them has not raised it either, and belongs to the one that raised it last.
     """
 
     def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert]) -> None:
         self._rules = rules
-        self._places: dict[tuple[str, Severity], list[int]] = defaultdict(list)
-        for place, rule in enumerate(rules):
-            self._places[rule.name, rule.severity].append(place)
-        self.orphans: list[Alert] = []
+        self._indexes: dict[tuple[str, Severity], list[int]] = defaultdict(list)
+        for index, rule in enumerate(rules):
+            self._indexes[rule.name, rule.severity].append(index)
+        self.without_rule: list[Alert] = []
         self._left: dict[tuple[str, Severity], dict[Fingerprint, Alert]] = defaultdict(dict)
         for alert in alerts:
-            if (alert.name, alert.severity) in self._places:
+            if (alert.name, alert.severity) in self._indexes:
                 self._left[alert.name, alert.severity][alert.fingerprint] = alert
             else:
-                self.orphans.append(alert)
+                self.without_rule.append(alert)
 
-    def number(self, place: int, rule: Rule) -> int | None:
-        """Returns the rule's number among those of its name and severity; None where it is the only one."""
-        places = self._places[rule.name, rule.severity]
-        return places.index(place) if len(places) > 1 else None
+    def rule_id(self, index: int, rule: Rule) -> int | None:
+        """Returns the rule's position among those of its name and severity; None where it is the only one."""
+        indexes = self._indexes[rule.name, rule.severity]
+        return indexes.index(index) if len(indexes) > 1 else None
 
-    def owner(self, alert: Alert) -> Rule:
-        """Returns the rule that named the alert last; the last one where that is not known."""
-        places = self._places[alert.name, alert.severity]
-        number = alert.named_by
-        return self._rules[places[number if number is not None and number < len(places) else -1]]
+    def rule_of(self, alert: Alert) -> Rule:
+        """Returns the rule that raised the alert last; the last one where that is not known."""
+        indexes = self._indexes[alert.name, alert.severity]
+        rule_id = alert.rule_id
+        return self._rules[indexes[rule_id if rule_id is not None and rule_id < len(indexes) else -1]]
 
-    def named(self, rule: Rule, identities: Collection[Fingerprint]) -> None:
-        """What the rule has just named has not ended."""
+    def note_active(self, rule: Rule, identities: Collection[Fingerprint]) -> None:
         left = self._left.get((rule.name, rule.severity), {})
         for identity in identities:
             left.pop(identity, None)
 
-    def failed(self, place: int, rule: Rule) -> None:
-        """The alerts of a rule that failed stay as they are, and those that may be its own."""
-        left, number = self._left.get((rule.name, rule.severity), {}), self.number(place, rule)
-        self.named(rule, [a.fingerprint for a in left.values() if number is None or a.named_by in (number, None)])
+    def note_failed(self, index: int, rule: Rule) -> None:
+        """The alerts of a rule that failed stay as they are, and so do those that may be its own."""
+        left, rule_id = self._left.get((rule.name, rule.severity), {}), self.rule_id(index, rule)
+        own = [a.fingerprint for a in left.values() if rule_id is None or a.rule_id in (rule_id, None)]
+        self.note_active(rule, own)
 
-    def ended(self, place: int, rule: Rule) -> Sequence[Alert]:
-        """Returns what none of the rules of this name and severity has named, once the last of them was asked."""
+    def inactive(self, index: int, rule: Rule) -> Sequence[Alert]:
+        """Returns the alerts that no rule of this name and severity has raised, after the last of them."""
         key = rule.name, rule.severity
-        return tuple(self._left.get(key, {}).values()) if self._places[key][-1] == place else ()
+        return tuple(self._left.get(key, {}).values()) if self._indexes[key][-1] == index else ()
 
 
-def _by_identity(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:
-    made = {fingerprint(sample.labels): sample for sample in samples}
-    if len(made) < len(samples):
+def _by_fingerprint(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:
+    by_fingerprint = {fingerprint(sample.labels): sample for sample in samples}
+    if len(by_fingerprint) < len(samples):
         raise RuleEvaluationFailed("two samples give one label set after applying the alert's labels")
-    return made
+    return by_fingerprint
 
 
-def _begun(rule: Rule, identity: Fingerprint, sample: RuleSample, at: datetime) -> Alert:
+def _pending(rule: Rule, identity: Fingerprint, sample: RuleSample, at: datetime) -> Alert:
     return Alert(
         fingerprint=identity,
         group=rule.group,
@@ -258,7 +258,7 @@ def _begun(rule: Rule, identity: Fingerprint, sample: RuleSample, at: datetime) 
     )
 
 
-def _continued(alert: Alert, rule: Rule, sample: RuleSample) -> Alert:
+def _updated(alert: Alert, rule: Rule, sample: RuleSample) -> Alert:
     same_value = alert.value == sample.value or (alert.value != alert.value and sample.value != sample.value)
     if (
         same_value
@@ -271,6 +271,6 @@ def _continued(alert: Alert, rule: Rule, sample: RuleSample) -> Alert:
 
 
 def _resolved(alert: Alert, at: datetime, reason: Reason) -> Alert:
-    # A firing that a wrong clock began ends no earlier than it began.
+    # An alert that began by a wrong clock ends no earlier than it began.
     ended_at = at if alert.firing_since is None else max(at, alert.firing_since)
     return replace(alert, state=AlertState.RESOLVED, resolved_at=ended_at, reason=reason)

@@ -1,13 +1,12 @@
-"""What rules would have raised over a participant's stored polls, and what really was raised."""
+"""What rules would have raised over a participant's stored polls, and what was raised."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from exporter.buckets.observation import Observation, view_after
-from exporter.history.episodes import Episode, Episodes, firing_at, raised
+from exporter.history.episodes import Episode, episodes_within, firing_at
 from exporter.history.gaps import Gap, Gaps
 from exporter.history.replay import Period, Replay, warm_up
 
@@ -15,17 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from exporter.alerts.alert import Alert, Fingerprint, Rule, RuleFailure
+    from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll, View
     from exporter.store.reader import Reader
+
+Progress: TypeAlias = "Callable[[int, float], None]"
+"""Is called with the polls replayed since the last call, and with the seconds that they cover."""
 
 _REPORT_EVERY_POLLS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Failing:
-    """A rule that failed, at so many polls, and what it said last."""
+class FailedRule:
+    """A rule that could not be evaluated at a number of polls, and the last error."""
 
     group: str
     name: str
@@ -34,181 +36,156 @@ class Failing:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one rule file would have raised for a participant."""
+class RuleSetResult:
+    """What one set of rules would have raised for a participant."""
 
     episodes: tuple[Episode, ...]
-    failing: tuple[Failing, ...]
+    failed: tuple[FailedRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """One participant's history in a period.
+class Coverage:
+    """How much of a period was polled. ``observations`` counts buckets."""
 
-    ``outcomes`` are those of the rule files, in their order; ``raised`` is what the
-    database says was raised. ``observations`` counts buckets seen. ``gaps`` are the
-    longest of ``gap_count``, which last ``gap_seconds`` together.
-    """
+    polls: int = 0
+    failed_polls: int = 0
+    observations: int = 0
+    gap_count: int = 0
+    gap_seconds: float = 0.0
+
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage(
+            self.polls + other.polls,
+            self.failed_polls + other.failed_polls,
+            self.observations + other.observations,
+            self.gap_count + other.gap_count,
+            round(self.gap_seconds + other.gap_seconds, 6),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestResult:
+    """One participant's result. ``gaps`` are the longest ones; ``raised`` is what the database has."""
 
     participant: Ispb
-    polls: int
-    failed_polls: int
-    observations: int
-    first_poll_at: datetime | None
-    last_poll_at: datetime | None
-    gap_count: int
-    gap_seconds: float
+    coverage: Coverage
     gaps: tuple[Gap, ...]
     raised: tuple[Episode, ...]
-    outcomes: tuple[Outcome, ...]
+    rule_sets: tuple[RuleSetResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """All that the polls to come depend on: what is shown, and the open alerts of each set of rules."""
+class ReplayState:
+    """All that the polls to come depend on: the last view, and the open alerts of each set of rules."""
 
     view: View | None
     alerts: tuple[Mapping[Fingerprint, Alert], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """The past of a part of a period, how things stood when it began, and when it ended."""
+class ChunkResult:
+    """The result of a chunk of a period, and the states at its beginning and at its end."""
 
-    past: Past
-    begun: Standing
-    ended: Standing
-
-
-async def backtest(
-    reader: Reader,
-    participant: Ispb,
-    rule_sets: Sequence[Sequence[Rule]],
-    period: Period,
-    progress: Callable[[int, float], None] = lambda _polls, _seconds: None,
-) -> Past:
-    """Replays a participant's polls of the period through each set of rules, all in one reading.
-
-    ``progress`` hears of polls done since it last did, and of the seconds that they cover.
-    Raises DatabaseUnavailable.
-    """
-    return (await replayed(reader, participant, rule_sets, period=period, part=period, progress=progress)).past
+    result: BacktestResult
+    initial_state: ReplayState
+    final_state: ReplayState
 
 
-async def replayed(
+async def replay_chunk(
     reader: Reader,
     participant: Ispb,
     rule_sets: Sequence[Sequence[Rule]],
     *,
     period: Period,
-    part: Period,
-    begin: Standing | None = None,
-    progress: Callable[[int, float], None],
-) -> Piece:
-    """Replays a part of the period, from how things stood when it began.
+    chunk: Period,
+    initial_state: ReplayState | None = None,
+    progress: Progress = lambda _polls, _seconds: None,
+) -> ChunkResult:
+    """Replays a participant's polls of a chunk of the period through each set of rules, reading them once.
 
-    Where that is not known (``begin`` None), it is found out: the replay begins a while before, with the
-    alerts that fired then, so that what counts up (``for``) and what holds (hysteresis) has begun in time.
+    Where the state at its beginning is not known, the replay begins earlier by the rules' warm-up, with the alerts that
+    were firing then: so ``for`` and hysteresis are in their state by the time the chunk begins. Raises
+    DatabaseUnavailable.
     """
-    begins_at = part.since if begin is not None else part.since - warm_up(rule_sets)
+    begins_at = chunk.since if initial_state is not None else chunk.since - warm_up(rule_sets)
     alerts = await reader.alerts(include_resolved=True, participant=participant, since=begins_at)
     firing = list(firing_at(alerts, begins_at))
-    runs = [
-        _Run(rules, firing if begin is None else begin.alerts[place].values(), part.since)
-        for place, rules in enumerate(rule_sets)
+    replays = [
+        _RuleSetReplay(rules, firing if initial_state is None else initial_state.alerts[index].values(), chunk.since)
+        for index, rules in enumerate(rule_sets)
     ]
     gaps = Gaps(period.since, period.until)
-    view = begin.view if begin is not None else None
+    view = initial_state.view if initial_state is not None else None
     if view is not None:
-        gaps.go_on_after(view.poll)
-    begun = begin
-    tally = _Tally(part.since, progress)
-    async for poll in reader.polls(participant, begins_at, part.until, evaluated_only=True):
-        if begun is None and poll.polled_at >= part.since:
-            begun = Standing(view, tuple(run.alerts for run in runs))
+        gaps.resume_after(view.poll)
+    counter = _PollCounter(chunk.since, progress)
+    async for poll in reader.polls(participant, begins_at, chunk.until, evaluated_only=True):
+        if initial_state is None and poll.polled_at >= chunk.since:
+            initial_state = ReplayState(view, tuple(replay.alerts for replay in replays))
         view = view_after(view, poll)
-        for run in runs:
-            run.step(view)
-        if poll.polled_at < part.since:
-            gaps.go_on_after(poll)
+        for replay in replays:
+            replay.step_to(view)
+        if poll.polled_at < chunk.since:
+            gaps.resume_after(poll)
         else:
-            gaps.take(poll)
-            tally.take(poll)
-    if part.until == period.until:
-        gaps.end()
-    tally.end(part.until)
-    ended = Standing(view, tuple(run.alerts for run in runs))
-    past = Past(
+            gaps.add(poll)
+            counter.add(poll)
+    if chunk.until == period.until:
+        gaps.finish()
+    counter.report_progress(chunk.until)
+    final_state = ReplayState(view, tuple(replay.alerts for replay in replays))
+    result = BacktestResult(
         participant=participant,
-        polls=tally.polls,
-        failed_polls=tally.failed,
-        observations=tally.observations,
-        first_poll_at=tally.first,
-        last_poll_at=tally.last,
-        gap_count=gaps.count,
-        gap_seconds=gaps.seconds,
+        coverage=Coverage(counter.polls, counter.failed_polls, counter.observations, gaps.count, gaps.seconds),
         gaps=gaps.longest(),
-        raised=raised(alerts, period.since, period.until),
-        outcomes=tuple(run.outcome() for run in runs),
+        raised=episodes_within(alerts, period.since, period.until),
+        rule_sets=tuple(replay.result() for replay in replays),
     )
-    return Piece(past, begun or ended, ended)
+    return ChunkResult(result, initial_state or final_state, final_state)
 
 
-class _Tally:
-    """Counts polls, and tells of it now and then."""
-
-    def __init__(self, since: datetime, progress: Callable[[int, float], None]) -> None:
-        self.polls = self.failed = self.observations = 0
-        self.first: datetime | None = None
-        self.last: datetime | None = None
-        self._told, self._told_to = 0, since
+class _PollCounter:
+    def __init__(self, since: datetime, progress: Progress) -> None:
+        self.polls = self.failed_polls = self.observations = 0
+        self._reported_polls, self._reported_until = 0, since
         self._progress = progress
 
-    def take(self, poll: Poll) -> None:
+    def add(self, poll: Poll) -> None:
         self.polls += 1
-        self.first = self.first or poll.polled_at
-        self.last = poll.polled_at
         if isinstance(poll.result, Observation):
             self.observations += len(poll.result.buckets)
         else:
-            self.failed += 1
-        if self.polls - self._told == _REPORT_EVERY_POLLS:
-            self.end(poll.polled_at)
+            self.failed_polls += 1
+        if self.polls - self._reported_polls == _REPORT_EVERY_POLLS:
+            self.report_progress(poll.polled_at)
 
-    def end(self, at: datetime) -> None:
-        self._progress(self.polls - self._told, (at - self._told_to).total_seconds())
-        self._told, self._told_to = self.polls, at
+    def report_progress(self, until: datetime) -> None:
+        self._progress(self.polls - self._reported_polls, (until - self._reported_until).total_seconds())
+        self._reported_polls, self._reported_until = self.polls, until
 
 
-class _Run:
-    """One set of rules on its way through the polls."""
+class _RuleSetReplay(Replay):
+    """Counts the failures of rules, too, from ``since`` on."""
 
     def __init__(self, rules: Sequence[Rule], open_alerts: Iterable[Alert], since: datetime) -> None:
-        known = {(rule.name, rule.severity) for rule in rules}
-        begun = [alert for alert in open_alerts if (alert.name, alert.severity) in known]
-        self._replay = Replay(rules, begun)
-        self._episodes = Episodes(since)
-        self._episodes.go_on_with(begun)
+        names = {(rule.name, rule.severity) for rule in rules}
+        super().__init__(rules, [alert for alert in open_alerts if (alert.name, alert.severity) in names], since)
         self._since = since
-        self._failed: Counter[tuple[str, str]] = Counter()
-        self._said: dict[tuple[str, str], str] = {}
+        self._failed: dict[tuple[str, str], FailedRule] = {}
 
-    @property
-    def alerts(self) -> Mapping[Fingerprint, Alert]:
-        return self._replay.alerts
+    def step_to(self, view: View) -> Evaluation:
+        evaluation = super().step_to(view)
+        if view.at >= self._since:
+            for failure in evaluation.failures:
+                add_failure(self._failed, FailedRule(failure.group, failure.name, 1, failure.message))
+        return evaluation
 
-    def step(self, view: View) -> None:
-        evaluation = self._replay.step_to(view)
-        if evaluation.transitions:
-            self._episodes.take(evaluation.transitions)
-        if evaluation.failures and view.at >= self._since:
-            self._note(evaluation.failures)
+    def result(self) -> RuleSetResult:
+        return RuleSetResult(self.episodes.all(), tuple(self._failed[key] for key in sorted(self._failed)))
 
-    def _note(self, failures: Sequence[RuleFailure]) -> None:
-        for failure in failures:
-            self._failed[failure.group, failure.name] += 1
-            self._said[failure.group, failure.name] = failure.message
 
-    def outcome(self) -> Outcome:
-        failing = tuple(Failing(*key, polls, self._said[key]) for key, polls in sorted(self._failed.items()))
-        return Outcome(self._episodes.all(), failing)
+def add_failure(failed: dict[tuple[str, str], FailedRule], failure: FailedRule) -> None:
+    """Adds a later failure to those by group and name: polls are added up, the last error is kept."""
+    key = failure.group, failure.name
+    polls = failed[key].polls + failure.polls if key in failed else failure.polls
+    failed[key] = FailedRule(*key, polls, failure.message)

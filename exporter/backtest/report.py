@@ -1,41 +1,53 @@
-"""What a backtest found, ready to be shown; and the sentences that every form of it shares."""
+"""A backtest's report, and the sentences and cells that its formats share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from exporter.backtest.comparison import Change, Line, Pair, Side, lines, pairs, side
+from exporter.backtest.backtest import Coverage
+from exporter.backtest.comparison import (
+    Change,
+    Pair,
+    SideTotal,
+    Total,
+    count_changes,
+    pair_episodes,
+    side_total,
+    totals,
+)
 from exporter.durations import short
+from exporter.history.replay import utc
 from exporter.numbers import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from exporter.backtest.backtest import Failing, Past
+    from exporter.backtest.backtest import BacktestResult, FailedRule
     from exporter.buckets.bucket import Ispb
     from exporter.history.episodes import Episode
     from exporter.history.gaps import Gap
     from exporter.history.replay import Period
 
 RAISED: Final = "what was raised"
-
-
-@dataclass(frozen=True, slots=True)
-class GapShown:
-    participant: Ispb
-    gap: Gap
+CHANGE_WORDS: Final = {
+    Change.NEW: "new",
+    Change.REMOVED: "gone",
+    Change.CHANGED: "at other times",
+    Change.SAME: "the same",
+}
+MOST_FAILURES: Final = 10
+"""A rule that fails mostly does so for each participant, and there may be a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A backtest of ``mine`` (rule files), beside ``other`` (rule files, or what was raised).
+    """A backtest of ``mine`` (rule files), compared with ``other`` (rule files, or what was raised).
 
-    ``by_rule`` and ``by_policy`` are totals, the noisiest first; ``failing`` are
-    rules of either side that could not be evaluated at some polls, with the side's name.
-    ``replayed_since`` is where the replay began, if a rule looks at ``ALERTS``: what
-    these hold may have begun before.
+    ``by_rule`` and ``by_policy`` are totals, those with most alerts first; ``gaps`` are the longest ones, the longest
+    first; ``failed`` are rules of either side that could not be evaluated at some polls, with the side's name.
+    ``replayed_since`` is where the replay began, if a rule selects ``ALERTS``: hysteresis may have begun before.
     """
 
     mine: str
@@ -43,27 +55,20 @@ class Report:
     period: Period
     policy: str | None
     participants: tuple[Ispb, ...]
-    polls: int
-    failed_polls: int
-    observations: int
-    gap_count: int
-    gap_seconds: float
-    gaps: tuple[GapShown, ...]
+    coverage: Coverage
+    gaps: tuple[tuple[Ispb, Gap], ...]
     pairs: tuple[Pair, ...]
-    mine_total: Side
-    other_total: Side
-    by_rule: tuple[Line, ...]
-    by_policy: tuple[Line, ...]
-    failing: tuple[tuple[str, Ispb, Failing], ...]
+    changes: dict[str, int]
+    mine_total: SideTotal
+    other_total: SideTotal
+    by_rule: tuple[Total, ...]
+    by_policy: tuple[Total, ...]
+    failed: tuple[tuple[str, Ispb, FailedRule], ...]
     replayed_since: datetime | None
 
-    @property
-    def changes(self) -> dict[str, int]:
-        return {change: sum(pair.change is change for pair in self.pairs) for change in Change}
 
-
-def report(
-    pasts: Sequence[Past],
+def build_report(
+    results: Sequence[BacktestResult],
     *,
     mine: str,
     other: str | None,
@@ -71,93 +76,108 @@ def report(
     policy: str | None,
     replayed_since: datetime | None = None,
 ) -> Report:
-    """Puts the first rule file's outcomes beside the second's, or (``other`` None) beside what was raised.
+    """Compares the first set of rules with the second, or (``other`` None) with what was raised.
 
-    ``policy`` leaves out alerts of others, and those about a participant.
+    ``policy`` leaves out alerts of other policies, and those about a participant.
     """
-    found: list[Pair] = []
-    failing: list[tuple[str, Ispb, Failing]] = []
-    for past in pasts:
-        outcomes = past.outcomes
-        theirs = past.raised if other is None else outcomes[1].episodes
-        found += pairs(_about(outcomes[0].episodes, policy), _about(theirs, policy), period.until)
-        names = (mine, other or RAISED)
-        failing += [
-            (name, past.participant, f) for name, outcome in zip(names, outcomes, strict=False) for f in outcome.failing
-        ]
-    found.sort(key=lambda pair: pair.episode.began_at)
+    pairs: list[Pair] = []
+    for result in results:
+        theirs = result.raised if other is None else result.rule_sets[1].episodes
+        pairs += pair_episodes(
+            _of_policy(result.rule_sets[0].episodes, policy), _of_policy(theirs, policy), period.until
+        )
+    pairs.sort(key=lambda pair: pair.episode.began_at)
+    gaps = [(result.participant, gap) for result in results for gap in result.gaps]
     return Report(
         mine=mine,
         other=other or RAISED,
         period=period,
         policy=policy,
-        participants=tuple(past.participant for past in pasts),
-        polls=sum(past.polls for past in pasts),
-        failed_polls=sum(past.failed_polls for past in pasts),
-        observations=sum(past.observations for past in pasts),
-        gap_count=sum(past.gap_count for past in pasts),
-        gap_seconds=sum(past.gap_seconds for past in pasts),
-        gaps=tuple(sorted((GapShown(p.participant, g) for p in pasts for g in p.gaps), key=lambda s: -s.gap.seconds)),
-        pairs=tuple(found),
-        mine_total=side((p.mine for p in found), period),
-        other_total=side((p.other for p in found), period),
-        by_rule=tuple(lines(found, period, lambda e: (e.name, e.severity, ""))),
-        by_policy=tuple(lines(found, period, lambda e: (e.name, e.severity, e.policy or "(participant)"))),
-        failing=tuple(failing),
+        participants=tuple(result.participant for result in results),
+        coverage=sum((result.coverage for result in results), Coverage()),
+        gaps=tuple(sorted(gaps, key=lambda gap: -gap[1].seconds)),
+        pairs=tuple(pairs),
+        changes=count_changes(pairs),
+        mine_total=side_total((p.mine for p in pairs), period),
+        other_total=side_total((p.other for p in pairs), period),
+        by_rule=tuple(totals(pairs, period, lambda e: (e.name, e.severity, ""))),
+        by_policy=tuple(totals(pairs, period, lambda e: (e.name, e.severity, e.policy or "(participant)"))),
+        failed=tuple(
+            (name, result.participant, failed)
+            for result in results
+            for name, rule_set in zip((mine, other or RAISED), result.rule_sets, strict=False)
+            for failed in rule_set.failed
+        ),
         replayed_since=replayed_since,
     )
 
 
-def _about(episodes: Sequence[Episode], policy: str | None) -> list[Episode]:
+def _of_policy(episodes: Sequence[Episode], policy: str | None) -> list[Episode]:
     return [episode for episode in episodes if policy is None or episode.policy == policy]
 
 
-def verdict(shown: Report) -> str:
+def verdict(report: Report) -> str:
     """Returns the comparison as a sentence."""
-    mine, other, changes = shown.mine_total.alerts, shown.other_total.alerts, shown.changes
-    if not shown.pairs:
-        return f"No alert, neither from {shown.mine} nor in {shown.other}."
-    if changes[Change.SAME] == len(shown.pairs):
+    mine, other, changes = report.mine_total.alerts, report.other_total.alerts, report.changes
+    if not report.pairs:
+        return f"No alert, neither from {report.mine} nor in {report.other}."
+    if changes[Change.SAME] == len(report.pairs):
         return f"The same {counted(mine, 'alert')}, begun and ended at the same polls."
-    told = {Change.NEW: "new", Change.GONE: "gone", Change.CHANGED: "at other times", Change.SAME: "the same"}
-    parts = ", ".join(f"{changes[change]:,} {text}" for change, text in told.items() if changes[change])
-    return f"{counted(mine, 'alert')} instead of {other:,}{_noisier(mine, other)}: {parts}."
+    percent = f" ({100 * (mine - other) / other:+.0f} %)" if other and mine != other else ""
+    details = ", ".join(f"{changes[change]:,} {words}" for change, words in CHANGE_WORDS.items() if changes[change])
+    return f"{counted(mine, 'alert')} instead of {other:,}{percent}: {details}."
 
 
-def _noisier(mine: int, other: int) -> str:
-    if not other or mine == other:
-        return ""
-    percent = 100 * (mine - other) / other
-    return f" ({percent:+.0f} %)"
-
-
-def scope(shown: Report) -> str:
-    """Returns what was looked at, as a line."""
-    period = shown.period
-    failed = f" ({shown.failed_polls:,} not answered)" if shown.failed_polls else ""
-    of_policy = f", policy {shown.policy} only" if shown.policy else ""
+def scope(report: Report) -> str:
+    """Returns what was replayed, as a line."""
+    coverage = report.coverage
+    failed = f" ({coverage.failed_polls:,} not answered)" if coverage.failed_polls else ""
+    of_policy = f", policy {report.policy} only" if report.policy else ""
     return (
-        f"{period.since:%Y-%m-%d %H:%M:%S} to {period.until:%Y-%m-%d %H:%M:%S} UTC ({short(period.seconds)}), "
-        f"{counted(len(shown.participants), 'participant')}{of_policy}, {counted(shown.polls, 'poll')}{failed}, "
-        f"{counted(shown.observations, 'bucket observation')}"
+        f"{report.period} ({short(report.period.seconds)}), "
+        f"{counted(len(report.participants), 'participant')}{of_policy}, {counted(coverage.polls, 'poll')}{failed}, "
+        f"{counted(coverage.observations, 'bucket observation')}"
     )
 
 
-def gaps_told(shown: Report) -> str:
-    """Returns what is missing from the history, as a sentence."""
-    if not shown.gap_count:
+def gap_summary(report: Report) -> str:
+    """Returns how much of the history is missing, as a sentence."""
+    coverage = report.coverage
+    if not coverage.gap_count:
         return "No gaps in the history."
     return (
-        f"{counted(shown.gap_count, 'gap')} in the history, {short(shown.gap_seconds)} in all: "
-        "nobody polled then, and rules are silent about it."
+        f"{counted(coverage.gap_count, 'gap')} in the history, {short(coverage.gap_seconds)} in all: "
+        "nothing was polled then, so no rule was evaluated."
     )
 
 
-def beginning_told(shown: Report) -> str:
-    """Returns what is not known of the beginning, as a sentence; empty where all is."""
-    if shown.replayed_since is None:
+def warm_up_note(report: Report) -> str:
+    """Returns what is not known about the beginning, as a sentence; empty where all is."""
+    if report.replayed_since is None:
         return ""
     return (
-        f"Replayed from {shown.replayed_since:%Y-%m-%d %H:%M:%S} on, with the alerts that fired then: one that was "
-        "never raised, and that hysteresis (ALERTS) would have held since before, is not known."
+        f"Replayed from {utc(report.replayed_since)} on, with the alerts that were firing then. Not known: an alert "
+        "that was never raised, and that hysteresis (ALERTS) would have kept firing since before."
+    )
+
+
+def select_pairs(pairs: Sequence[Pair], limit: int) -> tuple[Sequence[Pair], int]:
+    """Returns the alerts to list, and how many are left out: those that are the same are left out first."""
+    if len(pairs) <= limit:
+        return pairs, 0
+    differing = [pair for pair in pairs if pair.change is not Change.SAME]
+    selected = (differing or pairs)[:limit]
+    return selected, len(pairs) - len(selected)
+
+
+def figures(total: Total) -> tuple[str, ...]:
+    """Returns a total's cells: alerts and firing time of both sides, its own longest alert, and the changes."""
+    mine, other, changes = total.mine, total.other, total.changes
+    return (
+        f"{mine.alerts:,}",
+        f"{other.alerts:,}",
+        short(mine.firing_seconds),
+        short(other.firing_seconds),
+        short(mine.longest_seconds),
+        *(f"{changes[c]:,}" if changes[c] else "" for c in (Change.NEW, Change.REMOVED, Change.CHANGED)),
     )

@@ -1,216 +1,192 @@
-"""A backtest's report for a terminal, for a pull request, and for programs."""
+"""A backtest's report as tables for a terminal, as Markdown for a pull request, as JSON for programs, as HTML."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.backtest.comparison import Change, Line, Side
-from exporter.backtest.report import Report, beginning_told, gaps_told, scope, verdict
+from exporter.backtest.comparison import Change
+from exporter.backtest.report import MOST_FAILURES, figures, gap_summary, scope, select_pairs, verdict, warm_up_note
 from exporter.durations import short
+from exporter.errors import DictRateLimitError
+from exporter.history.replay import utc
 from exporter.numbers import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exporter.backtest.comparison import Pair
+    from exporter.backtest.comparison import Pair, Total
+    from exporter.backtest.report import Report
     from exporter.history.episodes import Episode
 
-MARKS: Final = {Change.NEW: "+", Change.GONE: "-", Change.CHANGED: "~", Change.SAME: " "}
-FAILING_TOLD: Final = 10
-"""A rule that fails mostly does so for each participant, and these may be a thousand."""
-_LONGEST_GAPS: Final = 5
-_RULES_HEADER: Final = ("ALERT", "SEVERITY", "ALERTS", "was", "FIRING", "was", "LONGEST", "NEW", "GONE", "OTHERWISE")
+_MARKS: Final = {Change.NEW: "+", Change.REMOVED: "-", Change.CHANGED: "~", Change.SAME: " "}
+_MOST_GAPS: Final = 5
+_FIGURES_HEADER: Final = ("ALERTS", "was", "FIRING", "was", "LONGEST", "NEW", "GONE", "OTHERWISE")
+_RULES_HEADER: Final = ("ALERT", "SEVERITY", *_FIGURES_HEADER)
+_POLICIES_HEADER: Final = ("ALERT", "POLICY", *_FIGURES_HEADER)
 _ALERTS_HEADER: Final = ("", "BEGAN (UTC)", "FIRED FOR", "ALERT", "SEVERITY", "PARTICIPANT", "POLICY", "HOW IT ENDED")
 
 
-def text(shown: Report, limit: int) -> str:
-    """Returns tables for a terminal; at most ``limit`` alerts are listed."""
-    parts = [f"Backtest of {shown.mine}, beside {shown.other}", scope(shown), "", verdict(shown), *_doubts(shown)]
-    if shown.pairs:
-        parts += ["", _table(_RULES_HEADER, [_rule_cells(line) for line in shown.by_rule])]
-        policy_header = ("ALERT", "POLICY", *_RULES_HEADER[2:])
-        parts += ["", _table(policy_header, [_policy_cells(line) for line in shown.by_policy])]
-        shown_pairs, left = listed(shown.pairs, limit)
-        parts += ["", _table(_ALERTS_HEADER, [_alert_cells(shown, pair) for pair in shown_pairs])]
-        parts += [_left_out(left)] if left else []
-        if len({pair.change for pair in shown.pairs}) > 1 or shown.changes[Change.SAME] == 0:
-            parts += ["", "+ new   - gone   ~ at other times"]
-    return "\n".join(parts)
+def render(report: Report, output: str, limit: int) -> str:
+    """Returns the report as ``table``, ``json``, ``markdown`` or ``html``; lists at most ``limit`` alerts.
+
+    Raises DictRateLimitError where nothing was polled.
+    """
+    if not report.coverage.polls:
+        raise DictRateLimitError(f"the database holds no poll from {report.period}")
+    if output == "html":
+        from exporter.backtest.html import html
+
+        return html(report, limit)
+    if output == "json":
+        return as_json(report)
+    return _markdown(report, limit) if output == "markdown" else _text(report, limit)
 
 
-def markdown(shown: Report, limit: int) -> str:
-    """Returns the report for a pull request's comment; at most ``limit`` alerts are listed."""
-    parts = [f"### Backtest of `{shown.mine}`, beside {_named(shown.other)}", "", f"**{verdict(shown)}**"]
-    parts += [
-        "",
-        scope(shown),
-        *(f"\n{doubt}" if not doubt.startswith(" ") else f"-{doubt}" for doubt in _doubts(shown)),
-    ]
-    if shown.pairs:
-        parts += ["", *_pipes(_RULES_HEADER, [_rule_cells(line) for line in shown.by_rule])]
-        shown_pairs, left = listed(shown.pairs, limit)
-        parts += ["", f"<details><summary>{counted(len(shown.pairs), 'alert')}</summary>", ""]
-        parts += _pipes(("", *_ALERTS_HEADER[1:]), [_alert_cells(shown, pair) for pair in shown_pairs])
-        parts += ["", _left_out(left)] if left else []
-        parts += ["", "`+` new, `-` gone, `~` at other times", "", "</details>", ""]
-        parts += ["<details><summary>By policy</summary>", ""]
-        parts += _pipes(("ALERT", "POLICY", *_RULES_HEADER[2:]), [_policy_cells(line) for line in shown.by_policy])
-        parts += ["", "</details>"]
-    return "\n".join(parts)
+def _text(report: Report, limit: int) -> str:
+    lines = [f"Backtest of {report.mine}, beside {report.other}", scope(report), "", verdict(report), *_caveats(report)]
+    if report.pairs:
+        lines += ["", *_text_table(_RULES_HEADER, _rule_rows(report))]
+        lines += ["", *_text_table(_POLICIES_HEADER, _policy_rows(report))]
+        pairs, left_out = select_pairs(report.pairs, limit)
+        lines += ["", *_text_table(_ALERTS_HEADER, [_alert_row(report, pair) for pair in pairs])]
+        lines += _left_out(left_out)
+        if len({pair.change for pair in report.pairs}) > 1 or report.changes[Change.SAME] == 0:
+            lines += ["", "+ new   - gone   ~ at other times"]
+    return "\n".join(lines)
 
 
-def as_json(shown: Report) -> str:
-    """Returns everything, every alert included. Times are ISO 8601 in UTC, durations seconds."""
-    period = shown.period
-    return json.dumps(
-        {
-            "rules": shown.mine,
-            "against": shown.other,
-            "since": period.since.isoformat(),
-            "until": period.until.isoformat(),
-            "replayed_since": shown.replayed_since.isoformat() if shown.replayed_since else None,
-            "participants": shown.participants,
-            "policy": shown.policy,
-            "polls": shown.polls,
-            "polls_not_answered": shown.failed_polls,
-            "bucket_observations": shown.observations,
-            "gaps": {
-                "count": shown.gap_count,
-                "seconds": shown.gap_seconds,
-                "longest": [
-                    {"participant": g.participant, "begin": g.gap.begin.isoformat(), "end": g.gap.end.isoformat()}
-                    for g in shown.gaps
-                ],
-            },
-            "failing_rules": [
-                {
-                    "rules": name,
-                    "participant": p,
-                    "group": f.group,
-                    "rule": f.name,
-                    "polls": f.polls,
-                    "error": f.message,
-                }
-                for name, p, f in shown.failing
-            ],
-            "totals": {"rules": _side(shown.mine_total), "against": _side(shown.other_total), **shown.changes},
-            "by_rule": [_line(line) for line in shown.by_rule],
-            "by_policy": [_line(line) | {"policy": line.policy} for line in shown.by_policy],
-            "alerts": [
-                {"change": pair.change, "rules": _episode(pair.mine), "against": _episode(pair.other)}
-                for pair in shown.pairs
-            ],
-        },
-        indent=2,
-    )
+def _markdown(report: Report, limit: int) -> str:
+    other = f"`{report.other}`" if report.other.endswith((".yml", ".yaml")) else report.other
+    lines = [f"### Backtest of `{report.mine}`, beside {other}", "", f"**{verdict(report)}**", "", scope(report)]
+    lines += [f"\n{line}" if not line.startswith(" ") else f"-{line}" for line in _caveats(report)]
+    if report.pairs:
+        lines += ["", *_markdown_table(_RULES_HEADER, _rule_rows(report))]
+        pairs, left_out = select_pairs(report.pairs, limit)
+        lines += ["", f"<details><summary>{counted(len(report.pairs), 'alert')}</summary>", ""]
+        lines += _markdown_table(_ALERTS_HEADER, [_alert_row(report, pair) for pair in pairs])
+        lines += ["", *_left_out(left_out)] if left_out else []
+        lines += ["", "`+` new, `-` gone, `~` at other times", "", "</details>", ""]
+        lines += ["<details><summary>By policy</summary>", ""]
+        lines += [*_markdown_table(_POLICIES_HEADER, _policy_rows(report)), "", "</details>"]
+    return "\n".join(lines)
 
 
-def _doubts(shown: Report) -> list[str]:
+def _caveats(report: Report) -> list[str]:
     """Returns what makes the verdict less than certain."""
-    told = [gaps_told(shown)]
-    for g in shown.gaps[:_LONGEST_GAPS]:
-        begin, end = f"{g.gap.begin:%Y-%m-%d %H:%M:%S}", f"{g.gap.end:%Y-%m-%d %H:%M:%S}"
-        told.append(f"  {g.participant}  {begin} to {end}  {short(g.gap.seconds)}")
-    if shown.gap_count > _LONGEST_GAPS:
-        told.append(f"  and {shown.gap_count - _LONGEST_GAPS:,} shorter ones")
-    told += filter(None, [beginning_told(shown)])
-    for name, participant, failing in shown.failing[:FAILING_TOLD]:
-        polls = counted(failing.polls, "poll")
-        told.append(f"{failing.group}/{failing.name} of {name} failed at {polls} of {participant}: {failing.message}")
-    if len(shown.failing) > FAILING_TOLD:
-        told.append(f"and {len(shown.failing) - FAILING_TOLD:,} more that failed; --output json has all of them")
-    return told
+    lines = [gap_summary(report)]
+    for participant, gap in report.gaps[:_MOST_GAPS]:
+        lines.append(f"  {participant}  {utc(gap.begin)} to {utc(gap.end)}  {short(gap.seconds)}")
+    if report.coverage.gap_count > _MOST_GAPS:
+        lines.append(f"  and {report.coverage.gap_count - _MOST_GAPS:,} shorter ones")
+    lines += filter(None, [warm_up_note(report)])
+    for name, participant, failed in report.failed[:MOST_FAILURES]:
+        polls = counted(failed.polls, "poll")
+        lines.append(f"{failed.group}/{failed.name} of {name} failed at {polls} of {participant}: {failed.message}")
+    if len(report.failed) > MOST_FAILURES:
+        lines.append(f"and {len(report.failed) - MOST_FAILURES:,} more that failed; --output json has all of them")
+    return lines
 
 
-def listed(pairs: Sequence[Pair], limit: int) -> tuple[Sequence[Pair], int]:
-    """Returns the alerts to list, and how many are left out: those that are the same go first."""
-    if len(pairs) <= limit:
-        return pairs, 0
-    differing = [pair for pair in pairs if pair.change is not Change.SAME]
-    kept = differing[:limit] if differing else list(pairs[:limit])
-    return kept, len(pairs) - len(kept)
+def _left_out(count: int) -> list[str]:
+    return [f"... and {count:,} more; --limit lists more, --output json all of them"] if count else []
 
 
-def _left_out(left: int) -> str:
-    return f"... and {left:,} more; --limit lists more, --output json all of them"
+def _rule_rows(report: Report) -> list[tuple[str, ...]]:
+    return [(total.name, total.severity, *figures(total)) for total in report.by_rule]
 
 
-def _rule_cells(line: Line) -> tuple[str, ...]:
-    return line.name, line.severity, *_figures(line)
+def _policy_rows(report: Report) -> list[tuple[str, ...]]:
+    return [(total.name, total.policy, *figures(total)) for total in report.by_policy]
 
 
-def _policy_cells(line: Line) -> tuple[str, ...]:
-    return line.name, line.policy, *_figures(line)
-
-
-def _figures(line: Line) -> tuple[str, ...]:
-    mine, other, changes = line.mine, line.other, line.changes
+def _alert_row(report: Report, pair: Pair) -> tuple[str, ...]:
+    episode, until = pair.episode, report.period.until
+    ending: str = episode.reason or "still fires"
+    if pair.change is Change.CHANGED and pair.other is not None:
+        ending += f"; was {pair.other.began_at:%m-%d %H:%M:%S} for {short(pair.other.seconds(until))}"
     return (
-        f"{mine.alerts:,}",
-        f"{other.alerts:,}",
-        short(mine.seconds),
-        short(other.seconds),
-        short(mine.longest_seconds),
-        *(f"{changes[c]:,}" if changes[c] else "" for c in (Change.NEW, Change.GONE, Change.CHANGED)),
-    )
-
-
-def _alert_cells(shown: Report, pair: Pair) -> tuple[str, ...]:
-    episode = pair.episode
-    return (
-        MARKS[pair.change],
-        f"{episode.began_at:%Y-%m-%d %H:%M:%S}",
-        short(episode.seconds(shown.period.until)),
+        _MARKS[pair.change],
+        utc(episode.began_at),
+        short(episode.seconds(until)),
         episode.name,
         episode.severity,
         episode.participant,
         episode.policy or "",
-        _ending(shown, pair),
+        ending,
     )
 
 
-def _ending(shown: Report, pair: Pair) -> str:
-    ended = pair.episode.reason or "still fires"
-    if pair.change is not Change.CHANGED or pair.other is None:
-        return ended
-    other = pair.other
-    return f"{ended}; was {other.began_at:%m-%d %H:%M:%S} for {short(other.seconds(shown.period.until))}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[place]) for row in (header, *rows)) for place in range(len(header))]
-    numeric = [all(not row[p] or row[p][0].isdigit() for row in rows) and p > 1 for p in range(len(header))]
-    lines = [
+def _text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [
+        index > 1 and all(not cell or cell[0].isdigit() for cell in column[1:]) for index, column in enumerate(columns)
+    ]
+    return [
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
-        )
+        ).rstrip()
         for row in (header, *rows)
     ]
-    return "\n".join(line.rstrip() for line in lines)
 
 
-def _pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-def _named(name: str) -> str:
-    return f"`{name}`" if name.endswith((".yml", ".yaml")) else name
+def as_json(report: Report) -> str:
+    """Returns everything, every alert included. Times are ISO 8601 in UTC, durations seconds."""
+    coverage = report.coverage
+    document = {
+        "rules": report.mine,
+        "against": report.other,
+        "since": report.period.since,
+        "until": report.period.until,
+        "replayed_since": report.replayed_since,
+        "participants": report.participants,
+        "policy": report.policy,
+        "polls": coverage.polls,
+        "polls_not_answered": coverage.failed_polls,
+        "bucket_observations": coverage.observations,
+        "gaps": {
+            "count": coverage.gap_count,
+            "seconds": coverage.gap_seconds,
+            "longest": [{"participant": participant} | asdict(gap) for participant, gap in report.gaps],
+        },
+        "failing_rules": [
+            {
+                "rules": name,
+                "participant": participant,
+                "group": failed.group,
+                "rule": failed.name,
+                "polls": failed.polls,
+                "error": failed.message,
+            }
+            for name, participant, failed in report.failed
+        ],
+        "totals": {"rules": asdict(report.mine_total), "against": asdict(report.other_total), **report.changes},
+        "by_rule": [_total(total) for total in report.by_rule],
+        "by_policy": [_total(total) | {"policy": total.policy} for total in report.by_policy],
+        "alerts": [
+            {"change": pair.change, "rules": _episode(pair.mine), "against": _episode(pair.other)}
+            for pair in report.pairs
+        ],
+    }
+    return json.dumps(document, indent=2, default=datetime.isoformat)
 
 
-def _side(total: Side) -> dict[str, Any]:
-    return {"alerts": total.alerts, "firing_seconds": total.seconds, "longest_seconds": total.longest_seconds}
-
-
-def _line(line: Line) -> dict[str, Any]:
+def _total(total: Total) -> dict[str, Any]:
     return {
-        "alertname": line.name,
-        "severity": line.severity,
-        "rules": _side(line.mine),
-        "against": _side(line.other),
-        **line.changes,
+        "alertname": total.name,
+        "severity": total.severity,
+        "rules": asdict(total.mine),
+        "against": asdict(total.other),
+        **total.changes,
     }
 
 
@@ -224,7 +200,7 @@ def _episode(episode: Episode | None) -> dict[str, Any] | None:
         "policy": episode.policy,
         "labels": dict(episode.labels),
         "fingerprint": episode.fingerprint,
-        "starts_at": episode.began_at.isoformat(),
-        "ends_at": episode.resolved_at.isoformat() if episode.resolved_at else None,
+        "starts_at": episode.began_at,
+        "ends_at": episode.resolved_at,
         "reason": episode.reason,
     }

@@ -1,7 +1,7 @@
-"""A backtest spread over processes, one per core.
+"""A backtest in parallel processes, one per core.
 
-A participant at a time each; where there are fewer participants than processes,
-a participant's period is cut into pieces.
+Each replays a participant at a time; where there are fewer participants than processes, a participant's period is split
+into chunks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exporter.backtest.backtest import replayed
-from exporter.backtest.time_chunks import cut, joined
+from exporter.backtest.backtest import replay_chunk
+from exporter.backtest.time_chunks import merge, split
 from exporter.errors import DictRateLimitError
 from exporter.history.replay import Period, warm_up
 from exporter.rules.files.loading import load
@@ -30,131 +30,140 @@ from exporter.store.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exporter.backtest.backtest import Past, Piece, Standing
+    from exporter.backtest.backtest import BacktestResult, ChunkResult, Progress, ReplayState
     from exporter.buckets.bucket import Ispb
     from exporter.config import DatabaseSettings
     from exporter.rules.rule import CompiledRule
 
-_LOOK_EVERY_SECONDS: Final = 0.1
-
-
-class Progress(Protocol):
-    """Hears of polls done since it last did, and of the seconds that they cover."""
-
-    def __call__(self, polls: int, seconds: float, /) -> None: ...
+_REPORT_EVERY_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked. ``rule_files`` are lists of files, each list one set of rules to try."""
+    """What to replay: ``rule_files`` are lists of files, each list one set of rules.
+
+    A chunk is at least ``min_warm_ups`` times as long as the warm-up that is read before it: shorter ones would cost
+    more than they gain.
+    """
 
     database: DatabaseSettings
     rule_files: tuple[tuple[str, ...], ...]
     period: Period
+    min_warm_ups: int = 4
 
     def rule_sets(self) -> list[tuple[CompiledRule, ...]]:
         """Raises RuleFileInvalid."""
         return [load([glob.escape(file) for file in files]).rules for files in self.rule_files]
 
 
-def run(job: Job, participants: Sequence[Ispb], progress: Progress, *, processes: int | None = None) -> list[Past]:
-    """Returns the past of each participant, in their order.
+def run(
+    job: Job, participants: Sequence[Ispb], progress: Progress, *, processes: int | None = None
+) -> list[BacktestResult]:
+    """Returns the result of each participant, in their order.
 
     ``processes`` None: one per core that this process may use. Raises
     DatabaseUnavailable, RuleFileInvalid; DictRateLimitError where a process was killed.
     """
     count = processes or len(os.sched_getaffinity(0))
-    periods = cut(job.period, -(-count // len(participants)), warm_up(job.rule_sets()))
-    count = min(count, len(participants) * len(periods))
+    chunks = split(job.period, -(-count // len(participants)), job.min_warm_ups * warm_up(job.rule_sets()))
+    count = min(count, len(participants) * len(chunks))
     if count == 1:
-        pieces = [asyncio.run(_piece(job, participant, job.period, None, progress)) for participant in participants]
-        return [piece.past for piece in pieces]
+        return [
+            asyncio.run(_replay(job, participant, job.period, None, progress)).result for participant in participants
+        ]
     context = multiprocessing.get_context("spawn")
-    told: Any = context.SimpleQueue()
-    with ProcessPoolExecutor(count, context, _begin, (job, told)) as pool:
+    queue: Any = context.SimpleQueue()
+    with ProcessPoolExecutor(count, context, _start_worker, (job, queue)) as pool:
         try:
-            return _spread(pool, participants, periods, lambda: _pass_on(told, progress))
+            return _run_in_pool(pool, participants, chunks, lambda: _forward(queue, progress))
         except BrokenProcessPool as broken:
             raise DictRateLimitError("a process of the backtest was killed: is there enough memory?") from broken
         except BaseException:
-            # Nobody wants their work any more, and it may be minutes long.
+            # Leaving the pool would wait for work that may take minutes.
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
 
 
-def _spread(
-    pool: ProcessPoolExecutor, participants: Sequence[Ispb], periods: Sequence[Period], listen: Callable[[], None]
-) -> list[Past]:
-    work = [[_submit(pool, participant, period) for period in periods] for participant in participants]
-    left: set[Future[Piece]] = {future for futures in work for future in futures}
-    while left:
-        done, left = wait(left, _LOOK_EVERY_SECONDS, FIRST_COMPLETED)
-        listen()
+def _run_in_pool(
+    pool: ProcessPoolExecutor,
+    participants: Sequence[Ispb],
+    chunks: Sequence[Period],
+    forward_progress: Callable[[], None],
+) -> list[BacktestResult]:
+    work = [[_submit(pool, participant, chunk) for chunk in chunks] for participant in participants]
+    pending: set[Future[ChunkResult]] = {future for futures in work for future in futures}
+    while pending:
+        done, pending = wait(pending, _REPORT_EVERY_SECONDS, FIRST_COMPLETED)
+        forward_progress()
         for future in done:
             future.result()
-    listen()
-    pasts = []
+    forward_progress()
+    results = []
     for participant, futures in zip(participants, work, strict=True):
-        pieces = [futures[0].result()]
-        for future, period in zip(futures[1:], periods[1:], strict=True):
-            piece, ended = future.result(), pieces[-1].ended
-            pieces.append(piece if piece.begun == ended else _submit(pool, participant, period, ended).result())
-        pasts.append(joined(pieces))
-    return pasts
+        in_order = [futures[0].result()]
+        for future, chunk in zip(futures[1:], chunks[1:], strict=True):
+            result, state = future.result(), in_order[-1].final_state
+            if result.initial_state != state:
+                result = _submit(pool, participant, chunk, state).result()
+            in_order.append(result)
+        results.append(merge([chunk_result.result for chunk_result in in_order]))
+    return results
 
 
 def _submit(
-    pool: ProcessPoolExecutor, participant: Ispb, period: Period, begin: Standing | None = None
-) -> Future[Piece]:
-    """A process that this starts never hears of Ctrl-C, which reaches the whole group: the parent decides."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pool: ProcessPoolExecutor, participant: Ispb, chunk: Period, initial_state: ReplayState | None = None
+) -> Future[ChunkResult]:
+    """Starts a process, if need be, without SIGINT: Ctrl-C reaches the whole group, and the parent ends the others."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.submit(_work, participant, period, begin)
+        return pool.submit(_work, participant, chunk, initial_state)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _pass_on(told: Any, progress: Progress) -> None:
-    while not told.empty():
-        progress(*told.get())
+def _forward(queue: Any, progress: Progress) -> None:
+    while not queue.empty():
+        progress(*queue.get())
 
 
-async def _piece(job: Job, participant: Ispb, period: Period, begin: Standing | None, progress: Progress) -> Piece:
+async def _replay(
+    job: Job, participant: Ispb, chunk: Period, initial_state: ReplayState | None, progress: Progress
+) -> ChunkResult:
     async with Database(msgspec.structs.replace(job.database, min_size=0, max_size=1), writes=False) as database:
-        return await replayed(
+        return await replay_chunk(
             Reader(database),
             participant,
             job.rule_sets(),
             period=job.period,
-            part=period,
-            begin=begin,
+            chunk=chunk,
+            initial_state=initial_state,
             progress=progress,
         )
 
 
-_here: dict[str, Any] = {}
-"""What a process of the pool was begun with."""
+_worker: dict[str, Any] = {}
+"""The arguments of `_start_worker`, in a process of the pool."""
 
 
-def _begin(job: Job, told: Any) -> None:
-    _here.update(job=job, told=told)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _start_worker(job: Job, queue: Any) -> None:
+    _worker.update(job=job, queue=queue)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """A parent that was killed takes nothing with it: without this its processes would wait for work for good."""
+def _exit_with_parent() -> None:
+    """A parent that is killed ends no children: without this they would wait for work permanently."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - a process of the pool has one
     parent.join()
     os._exit(1)
 
 
-def _work(participant: Ispb, period: Period, begin: Standing | None = None) -> Piece:
-    """``begin``: how things stood, where the piece is replayed again; progress was told of it then."""
+def _work(participant: Ispb, chunk: Period, initial_state: ReplayState | None) -> ChunkResult:
+    """With ``initial_state`` it is a chunk's second replay, whose progress was reported at the first."""
 
     def progress(polls: int, seconds: float) -> None:
-        if begin is None:
-            _here["told"].put((polls, seconds))
+        if initial_state is None:
+            _worker["queue"].put((polls, seconds))
 
-    return asyncio.run(_piece(_here["job"], participant, period, begin, progress))
+    return asyncio.run(_replay(_worker["job"], participant, chunk, initial_state, progress))

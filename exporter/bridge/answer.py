@@ -1,7 +1,7 @@
-"""What a good answer of the Bridge is, and what becomes of a bad one.
+"""What a good answer of the Bridge is, and what happens to a bad one.
 
 ===============================================  ====================================  ====================
-the answer holds                                 what becomes of it                    counted as
+the answer holds                                 what happens to it                    counted as
 ===============================================  ====================================  ====================
 bytes that are no answer                         refused whole                         undecodable
 more than 4 MB                                   refused whole (by gRPC)               too_long
@@ -15,7 +15,7 @@ a correlation id too long or not printable       used, without it               
 more policies than limits.policies               those beyond are not read             too_many_policies
 a policy without a name                          refused, as are those missing         empty_name
 a name too long or not printable                 refused, as are those missing         bad_name
-a policy twice                                   refused: nobody knows which is true   duplicate_policy
+a policy twice                                   refused: which is true is unknown     duplicate_policy
 a capacity below 1                               that policy is refused                bad_capacity
 a refill below 1                                 that policy is refused                bad_refill
 a refill period below 1 s                        that policy is refused                bad_refill_period
@@ -25,7 +25,7 @@ response counts that cannot be                   dropped; the bucket is used    
 An answer of which no policy is left is refused whole. The same response time as
 the last answer's is the same observation again: no defect, and no news. The same as
 an earlier one's goes back in time. A refusal for going
-back in time ends by itself, at most twice ``max_clock_skew`` after a clock was set.
+back in time ends on its own, at most twice ``max_clock_skew`` after a clock was set.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ Reason = Literal[
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 MAX_TEXT: Final = 128
-"""Characters of a name, a correlation id, or an instance: more are not one."""
+"""Characters of a name, a correlation id, or an instance; a longer one is refused."""
 
 _MAX_COUNT: Final = 2**63 - 1  # what the database holds
 
@@ -84,9 +84,9 @@ ResponseTime = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was usable, and what was not.
+    """The usable part of an answer, and its defects.
 
-    ``clock_skew_seconds`` is DICT's clock less ours; None: not known.
+    ``clock_skew_seconds`` is DICT's clock less ours; None: unknown.
     ``response_time`` is as it came, in seconds and nanoseconds; None: none came.
     ``is_news`` is False where the answer is the last one again.
     """
@@ -106,12 +106,12 @@ def read(
     last_observed_at: datetime | None,
     max_clock_skew_seconds: float,
     seen: Sequence[ResponseTime] = (),
-    known: Collection[PolicyName] = (),
+    known_policies: Collection[PolicyName] = (),
     max_policies: int = 256,
 ) -> Answer:
-    """Returns what can be used of an answer; ``seen`` are the response times of the last ones, the newest last.
+    """Returns the usable part of an answer; ``seen`` are the response times of the last ones, the newest last.
 
-    ``known`` policies come first where there are more than ``max_policies``, those that it does not hold included.
+    ``known_policies`` come first where there are more than ``max_policies``, also those that it does not hold.
 
     Raises BadAnswer, with its defects, where nothing can.
     """
@@ -126,14 +126,14 @@ def read(
         # However long ago that was: what looks like a wrong clock is the time since then.
         observed_at, clock_skew_seconds = last_observed_at, None
     if last_observed_at is not None and (observed_at < last_observed_at or response_time in seen[:-1]):
-        told = min(observed_at, _as_told(response, observed_at)).isoformat()
-        defects.append(Defect("time_going_back", None, told))
-        why = f"its time {told} is before that of the last one, {last_observed_at.isoformat()}"
+        stated = min(observed_at, _stated_time(response, observed_at)).isoformat()
+        defects.append(Defect("time_going_back", None, stated))
+        why = f"its time {stated} is before that of the last one, {last_observed_at.isoformat()}"
         raise _refused(participant, defects, why)
     if not response.policies:
         defects.append(Defect("no_policies", None, ""))
         raise _refused(participant, defects, "it holds no policies")
-    buckets, refused = _buckets(response, defects, known, max_policies)
+    buckets, refused = _buckets(response, defects, known_policies, max_policies)
     if not buckets:
         reasons = ", ".join(sorted({defect.reason for defect in defects}))
         raise _refused(participant, defects, f"it holds no usable policy ({reasons})")
@@ -170,7 +170,7 @@ def _observed_at(
     try:
         response_time = response.response_time.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        defects.append(Defect("no_response_time", None, _shown(response.response_time.seconds)))
+        defects.append(Defect("no_response_time", None, _quoted(response.response_time.seconds)))
         return received_at, None
     skew_seconds = (response_time - received_at).total_seconds()
     if abs(skew_seconds) > max_clock_skew_seconds:
@@ -179,8 +179,8 @@ def _observed_at(
     return response_time, skew_seconds
 
 
-def _as_told(response: GetRateLimitPoliciesResponse, otherwise: datetime) -> datetime:
-    """Returns the answer's time as it came."""
+def _stated_time(response: GetRateLimitPoliciesResponse, otherwise: datetime) -> datetime:
+    """Returns the answer's own time, whatever the skew."""
     try:
         return response.response_time.ToDatetime(UTC) if response.HasField("response_time") else otherwise
     except (ValueError, OverflowError):
@@ -190,25 +190,25 @@ def _as_told(response: GetRateLimitPoliciesResponse, otherwise: datetime) -> dat
 def _category(category: str, defects: list[Defect]) -> str | None:
     if category in CATEGORIES:
         return category
-    defects.append(Defect("unknown_category", None, _shown(category)))
+    defects.append(Defect("unknown_category", None, _quoted(category)))
     return None
 
 
 def _correlation_id(correlation_id: str, defects: list[Defect]) -> str:
     if _is_text(correlation_id):
         return correlation_id
-    defects.append(Defect("bad_correlation_id", None, _shown(correlation_id)))
+    defects.append(Defect("bad_correlation_id", None, _quoted(correlation_id)))
     return ""
 
 
 def _buckets(
     response: GetRateLimitPoliciesResponse,
     defects: list[Defect],
-    known: Collection[PolicyName],
+    known_policies: Collection[PolicyName],
     max_policies: int,
 ) -> tuple[tuple[Bucket, ...], tuple[PolicyName, ...]]:
     """Returns the usable buckets and the names of the refused ones, both sorted."""
-    policies = _those_there_is_room_for(response.policies, known, max_policies)
+    policies = _within_limit(response.policies, known_policies, max_policies)
     if len(policies) < len(response.policies):
         defects.append(Defect("too_many_policies", None, str(len(response.policies))))
     buckets: dict[str, Bucket] = {}
@@ -218,36 +218,36 @@ def _buckets(
         name = policy.name
         if not name or not _is_text(name):
             nameless = True
-            defects.append(Defect("bad_name" if name else "empty_name", None, _shown(name)))
+            defects.append(Defect("bad_name" if name else "empty_name", None, _quoted(name)))
         elif name in buckets or name in refused:
-            defects.append(Defect("duplicate_policy", name, _shown(policy.available_tokens)))
+            defects.append(Defect("duplicate_policy", name, _quoted(policy.available_tokens)))
             buckets.pop(name, None)
             refused.add(name)
-        elif (defect := _impossible(name, policy)) is not None:
+        elif (defect := _defect_of(name, policy)) is not None:
             defects.append(defect)
             refused.add(name)
         else:
             buckets[name] = _bucket(name, policy, defects)
     if nameless:
-        refused |= set(known) - buckets.keys()
+        refused |= set(known_policies) - buckets.keys()
     return (
         tuple(buckets[name] for name in sorted(buckets)),
         tuple(PolicyName(name) for name in sorted(refused)),
     )
 
 
-def _those_there_is_room_for(
-    policies: Sequence[RateLimitPolicy], known: Collection[PolicyName], max_policies: int
+def _within_limit(
+    policies: Sequence[RateLimitPolicy], known_policies: Collection[PolicyName], max_policies: int
 ) -> Sequence[RateLimitPolicy]:
-    if len(policies) + len(known) <= max_policies:
+    if len(policies) + len(known_policies) <= max_policies:
         return policies
-    told = [policy for policy in policies if policy.name in known]
-    new = [policy for policy in policies if policy.name not in known]
-    absent = len(set(known) - {policy.name for policy in told})
-    return told[:max_policies] + new[: max(0, max_policies - len(told) - absent)]
+    known = [policy for policy in policies if policy.name in known_policies]
+    new = [policy for policy in policies if policy.name not in known_policies]
+    absent = len(set(known_policies) - {policy.name for policy in known})
+    return known[:max_policies] + new[: max(0, max_policies - len(known) - absent)]
 
 
-def _impossible(name: str, policy: RateLimitPolicy) -> Defect | None:
+def _defect_of(name: str, policy: RateLimitPolicy) -> Defect | None:
     if policy.capacity < 1:
         return Defect("bad_capacity", name, str(policy.capacity))
     if policy.refill_tokens < 1:
@@ -269,20 +269,20 @@ def _bucket(name: str, policy: RateLimitPolicy, defects: list[Defect]) -> Bucket
 
 
 def _counts(name: str, policy: RateLimitPolicy, defects: list[Defect]) -> ResponseCounts | None:
-    told = policy.response_counts
-    possible = told.not_found + told.rate_limited <= told.total <= _MAX_COUNT and _is_text(told.instance)
-    if not possible:
-        value = f"{told.not_found} 404s and {told.rate_limited} 429s of {told.total}, instance {_shown(told.instance)}"
-        defects.append(Defect("bad_response_counts", name, value))
-        return None
-    return ResponseCounts(told.total, told.not_found, told.rate_limited, told.instance)
+    counts = policy.response_counts
+    total, not_found, rate_limited = counts.total, counts.not_found, counts.rate_limited
+    if not_found + rate_limited <= total <= _MAX_COUNT and _is_text(counts.instance):
+        return ResponseCounts(total, not_found, rate_limited, counts.instance)
+    value = f"{not_found} 404s and {rate_limited} 429s of {total}, instance {_quoted(counts.instance)}"
+    defects.append(Defect("bad_response_counts", name, value))
+    return None
 
 
 def _is_text(value: str) -> bool:
     return len(value) <= MAX_TEXT and value.isprintable()
 
 
-def _shown(value: object) -> str:
-    """Returns a value for a log line, cut where it is long."""
+def _quoted(value: object) -> str:
+    """Returns a value for a log line, shortened where it is long."""
     text = ascii(value)
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."

@@ -23,6 +23,7 @@ from exporter.errors import (
     ConfigurationError,
 )
 from exporter.grpc_tls import ChannelSource
+from exporter.numbers import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,36 +48,35 @@ REFUSALS: Final = frozenset(
 
 BACKOFF: Final = Backoff(first_seconds=0.1, longest_seconds=5.0)
 
-FAILING_SECONDS: Final = 5.0
-"""How long a connection may fail before it is made anew, from the name of its target on."""
-
 _MAX_DETAILS: Final = 300
-_HUNG_UP: Final = ("Socket closed", "Connection reset", "Broken pipe")
-"""How gRPC tells that the other side ended the connection."""
+_CLOSED_BY_PEER: Final = ("Socket closed", "Connection reset", "Broken pipe")
+"""How gRPC says that the other side ended the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer, not judged yet, and how many calls it took: each may have cost a token."""
+    """An answer, not examined yet, and how many calls it took: each may have cost a token."""
 
     response: GetRateLimitPoliciesResponse
     attempts: int
 
 
 class BridgeClient:
-    """One connection to the Bridge, shared by all participants. Made within a running event loop.
+    """One connection to the Bridge, shared by all participants. Needs a running event loop.
 
+    A connection that fails for ``failing_seconds`` is replaced, and its target's name resolved again.
     Raises ConfigurationError where certificates cannot be used.
     """
 
-    def __init__(self, settings: BridgeSettings) -> None:
+    def __init__(self, settings: BridgeSettings, failing_seconds: float = 5.0) -> None:
         self._target = settings.target
+        self._failing_seconds = failing_seconds
         self._timeout_seconds = float(settings.timeout)
         self._encrypted = not settings.insecure
         self._shows_certificate = settings.tls.cert_file is not None
         self._channels = ChannelSource(settings.target, settings.tls, insecure=settings.insecure)
-        self._line = _Line(self._channels.channel())
-        self._retired: list[_Line] = []
+        self._connection = _Connection(self._channels.channel())
+        self._retired: list[_Connection] = []
 
     async def fetch(self, participant: Ispb, *, retries: int, time_limit_seconds: float) -> Fetched:
         """Returns the Bridge's answer for ``participant``.
@@ -97,7 +97,7 @@ class BridgeClient:
                     wait_seconds = BACKOFF.seconds(attempts)
                     retried = error.code() in RETRIED and attempts <= retries
                     if retried and loop.time() + wait_seconds < end:
-                        log.debug("retrying: %s", _details(error), extra={"participant": participant})
+                        log.debug("call failed, retrying", extra={"participant": participant, "error": _details(error)})
                         await asyncio.sleep(wait_seconds)
                         continue
                     raise self._error(error, attempts) from error
@@ -105,68 +105,68 @@ class BridgeClient:
 
     async def close(self) -> None:
         """Ends the connection, and the calls on it."""
-        for line in (self._line, *self._retired):
-            await line.channel.close()
+        for connection in (self._connection, *self._retired):
+            await connection.channel.close()
 
     async def _call(self, request: bytes, timeout_seconds: float) -> bytes:
-        line = self._current()
+        connection = self._current()
         traceparent = telemetry.traceparent()
         metadata = None if traceparent is None else (("traceparent", traceparent),)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        line.calls += 1
+        connection.calls += 1
         try:
-            payload = await line.method(request, timeout=max(0.0, timeout_seconds), metadata=metadata)
+            payload = await connection.method(request, timeout=max(0.0, timeout_seconds), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() not in RETRIED:
-                line.heard_at = loop.time()
+                connection.answered_at = loop.time()
             elif error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 # A host that vanished leaves a connection that looks open for a quarter of an hour.
-                line.silent = line.silent or line.heard_at < began
-            elif loop.time() - line.heard_at >= FAILING_SECONDS:
+                connection.silent = connection.silent or connection.answered_at < began
+            elif loop.time() - connection.answered_at >= self._failing_seconds:
                 # A channel that cannot connect, or resolve its name, tries ever more rarely: up to two minutes.
-                line.silent = True
+                connection.silent = True
             raise
         else:
-            line.heard_at = loop.time()
+            connection.answered_at = loop.time()
             return payload
         finally:
-            line.calls -= 1
+            connection.calls -= 1
             await self._close_retired()
 
-    def _current(self) -> _Line:
-        """Returns the line to call on: a new one where certificates changed, or the old one is silent."""
+    def _current(self) -> _Connection:
+        """Returns the connection to call on: a new one where certificates changed, or the old one is silent."""
         changed = self._channels.changed()
-        if not changed and not self._line.silent:
-            return self._line
+        if not changed and not self._connection.silent:
+            return self._connection
         try:
-            new = _Line(self._channels.channel())
+            new = _Connection(self._channels.channel())
         except ConfigurationError as error:
-            # Half of a pair may be written: the other half is one more change.
-            log.warning("changed certificates are not used, the last ones stay: %s", error)
-            return self._line
+            # Half of a pair may have been written; the other half is another change.
+            log.warning("changed certificates are unusable, keeping the last ones", extra={"error": str(error)})
+            return self._connection
         if changed:
-            log.info("certificates were read again", extra={"target": self._target})
-        self._retired.append(self._line)
-        self._line = new
+            log.info("certificates reloaded", extra={"target": self._target})
+        self._retired.append(self._connection)
+        self._connection = new
         return new
 
     async def _close_retired(self) -> None:
-        idle = [line for line in self._retired if not line.calls]
+        idle = [connection for connection in self._retired if not connection.calls]
         if idle:
-            self._retired = [line for line in self._retired if line.calls]
-            for line in idle:
-                await line.channel.close()
+            self._retired = [connection for connection in self._retired if connection.calls]
+            for connection in idle:
+                await connection.channel.close()
 
     def _error(self, error: grpc.aio.AioRpcError, attempts: int) -> BridgeError:
         status = error.code()
         code, details = status.name, _details(error)
         if status in RETRIED:
-            calls = f"{attempts} attempt{'' if attempts == 1 else 's'}"
-            # UNAVAILABLE comes at once (nobody listens), long before the timeout.
+            # UNAVAILABLE comes at once (nothing listens there), long before the timeout.
             within = f" within {self._timeout_seconds:g}s" if status is grpc.StatusCode.DEADLINE_EXCEEDED else ""
+            tries = counted(attempts, "attempt")
             return BridgeUnavailable(
-                f"{self._target} did not answer{within} ({calls}); last error: {code}: {details}{self._hint(details)}",
+                f"{self._target} did not answer{within} ({tries}); last error: {code}: {details}{self._hint(details)}",
                 code=code,
                 attempts=attempts,
             )
@@ -186,14 +186,14 @@ class BridgeClient:
         return BridgeError(f"{self._target} failed: {code}: {details}", code=code, attempts=attempts)
 
     def _hint(self, details: str) -> str:
-        """Returns what is likely behind a connection that the Bridge ends in the middle of TLS's handshake.
+        """Returns the likely cause where the Bridge ends the connection in the middle of the TLS handshake.
 
-        Of a certificate that it refuses, TLS 1.3 tells nothing.
+        TLS 1.3 does not report that a certificate was refused.
         """
-        if not self._encrypted or not any(sign in details for sign in _HUNG_UP):
+        if not self._encrypted or not any(sign in details for sign in _CLOSED_BY_PEER):
             return ""
-        shown = "does not take this client's certificate" if self._shows_certificate else "wants a client certificate"
-        return f"; perhaps the Bridge {shown} (mutual TLS): see bridge.tls.cert_file and bridge.tls.key_file"
+        cause = "does not take this client's certificate" if self._shows_certificate else "wants a client certificate"
+        return f"; perhaps the Bridge {cause} (mutual TLS): see bridge.tls.cert_file and bridge.tls.key_file"
 
     def _decode(self, payload: bytes, attempts: int) -> GetRateLimitPoliciesResponse:
         # Not by the stub: it logs a traceback and returns None.
@@ -207,20 +207,20 @@ class BridgeClient:
             ) from error
 
 
-class _Line:
-    """A channel, and what happens on it: calls in progress, and when anything was last heard."""
+class _Connection:
+    """A channel, its calls in progress, and when it was last answered. ``silent``: to be replaced."""
 
-    __slots__ = ("calls", "channel", "heard_at", "method", "silent")
+    __slots__ = ("answered_at", "calls", "channel", "method", "silent")
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self.method: Callable[..., Awaitable[bytes]] = channel.unary_unary(METHOD)
         self.calls = 0
-        self.heard_at = asyncio.get_running_loop().time()
+        self.answered_at = asyncio.get_running_loop().time()
         self.silent = False
 
 
 def _details(error: grpc.aio.AioRpcError) -> str:
     text = " ".join((error.details() or "").split())
-    # A NUL, which PostgreSQL cannot hold, would cost the poll its place in the history, and its alerts.
+    # PostgreSQL cannot hold a NUL: with one the poll would be missing from the history, and its alerts too.
     return "".join(character for character in text if character.isprintable())[:_MAX_DETAILS]

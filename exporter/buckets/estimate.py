@@ -30,10 +30,10 @@ _NEARLY: Final = 1e-6
 
 def window_seconds(estimate_window_seconds: float, poll_interval_seconds: float, refill_period_seconds: int) -> float:
     """Returns W, in seconds, for a bucket with this refill period."""
-    wanted = max(estimate_window_seconds, 3 * poll_interval_seconds)
+    least = max(estimate_window_seconds, 3 * poll_interval_seconds)
     if refill_period_seconds > LONGEST_WHOLE_PERIOD_SECONDS:
-        return wanted
-    return math.ceil(wanted / refill_period_seconds - 1e-9) * refill_period_seconds
+        return least
+    return math.ceil(least / refill_period_seconds - 1e-9) * refill_period_seconds
 
 
 _Seen = tuple[float, int, "ResponseCounts | None"]
@@ -66,7 +66,7 @@ class Estimator:
     def observe(self, snapshot: Snapshot) -> Observation:
         """Returns the snapshot with its derived figures.
 
-        A change of category starts every estimate afresh, a change of capacity or
+        A change of category starts every estimate again, a change of capacity or
         refill that bucket's.
         """
         if self._began is None:
@@ -160,7 +160,7 @@ def _consumed(history: _History, window: list[_Seen], mode: RefillMode | None) -
     """Returns tokens consumed in the window, net of those given back; a lower bound where the mode is not known."""
     if mode is RefillMode.CONTINUOUS:
         return _consumed_continuous(history, window)
-    if mode is RefillMode.STEPWISE and history.evidence.phase.known:
+    if mode is RefillMode.STEPWISE and history.evidence.phase.is_narrow:
         return _consumed_stepwise(history, window)
     at_least = _consumed_at_least(history, window)
     if mode is RefillMode.STEPWISE:

@@ -48,7 +48,7 @@ PARTICIPANT_REMOVED: Final = "PARTICIPANT_REMOVED"
 """The code of the failure that is written in place of a poll when the configuration no longer names a participant."""
 
 MISSED_INTERVALS: Final = 2.5
-"""So many intervals without a poll are a gap: one that comes late, or twice as late, is not."""
+"""This many intervals without a poll are a gap: one that comes late, or twice as late, is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ CLOCK_TOLERANCE_SECONDS: Final = 1.0
 STEADY_PAIRS: Final = 5
 STEADY_TOKENS: Final = 6.0
 STEADY_RATIO: Final = 4.0
-"""Consumption is steady under one assumption where, over so many pairs of polls, it spreads a quarter as far as under
-the other, and that by more than so many tokens."""
+"""Consumption is steady under one assumption where, over ``STEADY_PAIRS`` pairs of polls, it spreads ``STEADY_RATIO``
+times less than under the other, and that by more than ``STEADY_TOKENS``."""
 
 
 class RefillMode(StrEnum):
@@ -47,7 +47,8 @@ class Phase:
     up_to: float = math.inf
 
     @property
-    def known(self) -> bool:
+    def is_narrow(self) -> bool:
+        """Whether it is known between which two whole periods a step lies."""
         return self.up_to - self.after < self.period_seconds
 
     def steps_before(self, at: float) -> int:
@@ -60,7 +61,7 @@ class Phase:
 
     def narrow(self, after: float, up_to: float) -> None:
         """Takes in that a step lies in ``(after, up_to]``, which is shorter than the period."""
-        if not self.known:
+        if not self.is_narrow:
             self.after, self.up_to = after, up_to
             return
         shift = round(((after + up_to) - (self.after + self.up_to)) / 2 / self.period_seconds) * self.period_seconds

@@ -1,1 +1,1 @@
-"""An incident of the past as a rule unit test in promtool's format."""
+"""A past incident as a rule unit test in promtool's format."""

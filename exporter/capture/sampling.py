@@ -1,4 +1,4 @@
-"""The past sampled at an even pace, in the notation of promtool's test files."""
+"""Series sampled at an interval, in the notation of promtool's test files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.capture.time_of_day import is_timestamp
 from exporter.numbers import not_finite
-from exporter.rules.promql.series import shown
+from exporter.rules.promql.series import format_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,21 +21,21 @@ _STALE: Final = "stale"
 
 
 @dataclass(slots=True)
-class Sampled:
-    """Values of series at one instant after another. A stretch of the same value takes no room.
+class Samples:
+    """``count`` samples of each series, run-length encoded.
 
-    ``began_at`` (UTC) is where the samples' time starts: timestamps are told in seconds since then.
+    ``began_at`` (UTC) is the time of the first one: timestamps are written in seconds since then.
     """
 
     began_at: datetime
-    instants: int = 0
+    count: int = 0
     _runs: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
-    def take(self, samples: Iterable[Sample]) -> None:
-        """Notes what is there at the next instant. What was there and is not ends: it is stale, not merely old."""
-        values = {shown(name, labels): self._told(name, value) for name, labels, value in samples}
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Adds the next sample of each series. A series that has ended becomes stale, as it would in Prometheus."""
+        values = {format_series(name, labels): self._notation(name, value) for name, labels, value in samples}
         for series in values.keys() - self._runs.keys():
-            self._runs[series] = [(_BLANK, self.instants)] if self.instants else []
+            self._runs[series] = [(_BLANK, self.count)] if self.count else []
         for series, runs in self._runs.items():
             value = values.get(series)
             if value is None:
@@ -44,21 +44,21 @@ class Sampled:
                 runs[-1] = (value, runs[-1][1] + 1)
             else:
                 runs.append((value, 1))
-        self.instants += 1
+        self.count += 1
 
     def series(self) -> Mapping[str, str]:
         """Returns each series with its values in promtool's expanding notation."""
-        return {series: " ".join(map(_expanding, runs)) for series, runs in sorted(self._runs.items())}
+        return {series: " ".join(map(_run_notation, runs)) for series, runs in sorted(self._runs.items())}
 
-    def _told(self, name: str, value: float) -> str:
+    def _notation(self, name: str, value: float) -> str:
         if is_timestamp(name):
             value -= self.began_at.timestamp()
         if not math.isfinite(value):
-            return not_finite(value).removeprefix("+")  # of the two infinities only the one is told with its sign
+            return not_finite(value).removeprefix("+")  # promtool reads Inf and -Inf
         return repr(value).removesuffix(".0")
 
 
-def _expanding(run: tuple[str, int]) -> str:
+def _run_notation(run: tuple[str, int]) -> str:
     value, count = run
     if count == 1:
         return value

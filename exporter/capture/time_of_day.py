@@ -1,4 +1,4 @@
-"""What of a rule depends on the day and hour, so that it cannot be played at another time.
+"""Whether a rule depends on the day and hour, so that it cannot be played at another time.
 
 The age of a timestamp or an alert (``time() - …_timestamp_seconds``, ``time() - ALERTS_FOR_STATE``) does not: clock and
 timestamps are moved together.
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import promql_parser as promql
 
-from exporter.rules.promql.expression import written
+from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.functions import CLOCK
 from exporter.rules.promql.sources import ALERTS_FOR_STATE
-from exporter.rules.promql.traversal import parts, selectors, walk
+from exporter.rules.promql.traversal import selectors, sub_expressions, walk
 
 if TYPE_CHECKING:
     from exporter.rules.rule import CompiledRule
@@ -27,32 +27,32 @@ def is_timestamp(metric: str) -> bool:
 
 
 def time_of_day(rule: CompiledRule) -> str | None:
-    """Returns the part of the rule that asks for the day or the hour; None: it does not ask."""
-    found = _asks(rule.expression.tree)
-    return None if found is None else written(found)
+    """Returns the sub-expression that asks for the day or the hour; None if there is none."""
+    tree = _asking(rule.expression.tree)
+    return None if tree is None else expression_text(tree)
 
 
-def _asks(tree: Any) -> Any | None:
+def _asking(tree: Any) -> Any | None:
     if _is_age(tree):
         return None
     if isinstance(tree, promql.Call) and (tree.func.name == "time" or (tree.func.name in CLOCK and not tree.args)):
         return tree
     if isinstance(tree, promql.VectorSelector):
         return tree if any(is_timestamp(s.metric) for s in selectors(tree)) else None
-    return next((found for part in parts(tree) if (found := _asks(part)) is not None), None)
+    return next(filter(None, map(_asking, sub_expressions(tree))), None)
 
 
 def _is_age(tree: Any) -> bool:
     if not isinstance(tree, promql.BinaryExpr) or str(tree.op) != "-" or not _is_now(tree.lhs):
         return False
-    looked_at = [s.metric for s in selectors(tree.rhs)]
-    return bool(looked_at) and all(map(is_timestamp, looked_at)) and all(map(_keeps_times, walk(tree.rhs)))
+    metrics = [s.metric for s in selectors(tree.rhs)]
+    return bool(metrics) and all(map(is_timestamp, metrics)) and all(map(_keeps_times, walk(tree.rhs)))
 
 
-def _keeps_times(part: Any) -> bool:
-    if isinstance(part, promql.AggregateExpr):
-        return str(part.op) in {"min", "max", "avg"}
-    return isinstance(part, promql.VectorSelector | promql.ParenExpr)
+def _keeps_times(tree: Any) -> bool:
+    if isinstance(tree, promql.AggregateExpr):
+        return str(tree.op) in {"min", "max", "avg"}
+    return isinstance(tree, promql.VectorSelector | promql.ParenExpr)
 
 
 def _is_now(tree: Any) -> bool:

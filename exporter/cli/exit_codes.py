@@ -1,4 +1,4 @@
-"""How a command ends: an exit code, and a line for each thing that is why. docs/cli.md has the table of codes."""
+"""How a command ends: its exit code, and a line on stderr for each error. docs/cli.md has the table of codes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FAILED: Final = 1
 WRONG: Final = 2
 INTERRUPTED: Final = 130
 
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
-"""Errors of writing, and of a command's own files none is left to come here."""
+_WRITE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""On standard output: a command reports errors of its own files itself, by name."""
 
 
-def ended(command: Callable[[], object]) -> int:
-    """Runs ``command``; returns the exit code, and has said on stderr what went wrong. Raises SystemExit as it does."""
+def run_command(command: Callable[[], object]) -> int:
+    """Runs ``command``; returns the exit code after reporting any error on stderr. Lets SystemExit pass."""
     try:
         code = command()
         sys.stdout.flush()
@@ -38,46 +38,46 @@ def ended(command: Callable[[], object]) -> int:
         error.show()
         return WRONG
     except Exception as error:
-        lines, code = _verdict(error)
+        lines, code = _report(error)
         if logging.getLogger().isEnabledFor(logging.DEBUG):
-            log.exception("failed")
+            log.exception("command failed")
         for line in lines:
-            say(line)
+            print_error(line)
         return code
     return code if isinstance(code, int) else DONE
 
 
-def _verdict(error: Exception) -> tuple[Sequence[str], int]:
+def _report(error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, click.ClickException):
-        return [usage(error)], WRONG
+        return [_usage(error)], WRONG
     if isinstance(error, ConfigurationError):
         return error.problems, WRONG
     if isinstance(error, DictRateLimitError):
         return str(error).splitlines(), WRONG if isinstance(error, RuleFileInvalid) else FAILED
-    if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+    if isinstance(error, OSError) and error.filename is None and error.errno in _WRITE_ERRORS:
         stdout.discard()
         return [f"standard output cannot be written to: {error.strerror}"], FAILED
-    told = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     line = (
-        f"this should not have happened: {type(error).__name__}: {told}; "
+        f"this should not have happened: {type(error).__name__}: {message}; "
         "--log.level debug shows where: please report it as a defect"
     )
     return [line], FAILED
 
 
-def usage(error: click.ClickException) -> str:
+def _usage(error: click.ClickException) -> str:
     """Returns click's error as one line: the command, what is wrong with it, and where to look it up."""
     message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is None:
         return message
     path = context.command_path
-    where = path.partition(" ")[2]
+    command = path.partition(" ")[2]
     end = "" if message.endswith((".", "?")) else "."
-    return f"{where + ': ' if where else ''}{message}{end} Try '{path} --help'."
+    return f"{command + ': ' if command else ''}{message}{end} Try '{path} --help'."
 
 
-def say(line: str) -> None:
-    """Writes a line to stderr, if it can be."""
+def print_error(line: str) -> None:
+    """Writes a line to stderr, if that can be written to."""
     with suppress(OSError):
         click.echo(f"dict-rate-limit: {line}", err=True)

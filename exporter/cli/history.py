@@ -1,4 +1,4 @@
-"""Commands that look into the stored past: ``rules backtest``, ``rules capture``, ``explain``.
+"""Commands that read the stored history: ``rules backtest``, ``rules capture``, ``explain``.
 
 Exit codes: 0 done, 1 the work failed (no history), 2 wrong usage or configuration, a rule file that does not load.
 """
@@ -17,6 +17,7 @@ from exporter.cli.options import DURATION, FILE, PARTICIPANT, TIME, configured, 
 from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from exporter.alerts.alert import Alert
@@ -25,19 +26,10 @@ if TYPE_CHECKING:
     from exporter.store.reader import Reader
 
 
-def add_to(cli: click.Group, rules: click.Group) -> None:
-    """Adds the commands."""
-    rules.add_command(backtest)
-    rules.add_command(capture)
-    cli.add_command(explain)
-
-
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
-@click.option(
-    "--since", type=TIME, default="30d", show_default=True, help="Where to begin: how long ago, or a time in UTC."
-)
-@click.option("--until", type=TIME, default="0", help="Where to end (default: now).")
+@click.option("--since", type=TIME, default="30d", show_default=True, help="Begin: how long ago, or a time in UTC.")
+@click.option("--until", type=TIME, default="0", help="End (default: now).")
 @click.option("--participant", "participants", type=PARTICIPANT, multiple=True, help="Only this ISPB; repeatable.")
 @click.option("--policy", help="Only alerts about this policy.")
 @click.option(
@@ -60,51 +52,53 @@ def backtest(
     processes: int | None,
     output: str,
 ) -> None:
-    """What rule files would have raised over the stored history, beside what was raised.
+    """Show what rule files would have raised over the stored history, compared with what was raised.
 
-    Replays every poll that the database holds of the period, and compares alert by alert: which are new, which are
-    gone, which begin or end at other times. `--output markdown` is for a pull request's comment, `--output html` a
-    report with a timeline.
+    Replays every stored poll of the period, and compares alert by alert: which are new, which are gone, which begin or
+    end at other times. `--output markdown` is for a pull request's comment, `--output html` a report with a timeline.
     """
     from exporter.backtest import workers
-    from exporter.backtest.output import shown
-    from exporter.backtest.report import report
-    from exporter.cli import progress
+    from exporter.backtest.report import build_report
+    from exporter.backtest.tables import render
+    from exporter.cli.progress import progress_bar
     from exporter.history.participants import find_participants, require_policy
     from exporter.history.replay import warm_up
-    from exporter.rules.files.loading import load
     from exporter.rules.promql.traversal import looks_at_alerts
 
     period = period_between(since, until, "--since", "--until")
     sides = (files, against) if against else (files,)
-    rule_sets = [load([escape(file) for file in side]).rules for side in sides]
-    held = any(looks_at_alerts(rule.expression.tree) for rules in rule_sets for rule in rules)
     job = workers.Job(settings.database, sides, period)
-    found = asyncio.run(find_participants(settings.database, participants))
-    with progress.shown(found, period) as told:
-        pasts = workers.run(job, found, told, processes=processes)
-    made = report(
-        pasts,
+    rule_sets = job.rule_sets()
+    has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rules in rule_sets for rule in rules)
+    ispbs = asyncio.run(find_participants(settings.database, participants))
+    with progress_bar(ispbs, period) as progress:
+        results = workers.run(job, ispbs, progress, processes=processes)
+    report = build_report(
+        results,
         mine=", ".join(files),
         other=", ".join(against) or None,
         period=period,
         policy=policy,
-        replayed_since=period.since - warm_up(rule_sets) if held else None,
+        replayed_since=period.since - warm_up(rule_sets) if has_hysteresis else None,
     )
-    if policy is not None and not made.pairs:
-        asyncio.run(require_policy(settings.database, policy))  # a slip of the pen must not look like silence
-    click.echo(shown(made, output, limit))
+    if policy is not None and not report.pairs:
+        asyncio.run(require_policy(settings.database, policy))  # a misspelled policy must not look like no alerts
+    click.echo(render(report, output, limit))
 
 
 @click.command()
 @click.argument("files", metavar="[FILE...]", nargs=-1, type=FILE)
-@click.option("--participant", type=PARTICIPANT, required=True, help="Whose incident it was: an ISPB.")
+@click.option("--participant", type=PARTICIPANT, required=True, help="ISPB of the participant that had the incident.")
 @click.option("--policy", "policies", multiple=True, help="Only this policy's bucket; repeatable (default: all).")
-@click.option("--from", "since", type=TIME, required=True, help="Where to begin: a time in UTC, or how long ago.")
-@click.option("--to", "until", type=TIME, required=True, help="Where to end.")
+@click.option("--from", "since", type=TIME, required=True, help="Begin: a time in UTC, or how long ago.")
+@click.option("--to", "until", type=TIME, required=True, help="End.")
 @click.option("--alert", "alerts", multiple=True, help="Expect only this alert; repeatable (default: all).")
 @click.option("--interval", type=DURATION, help="Evaluation interval (default: that of the polls).")
-@click.option("--output-file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Default: stdout.")
+@click.option(
+    "--output-file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="File (default: stdout).",
+)
 @configured
 def capture(
     *,
@@ -118,37 +112,39 @@ def capture(
     interval: float | None,
     output_file: Path | None,
 ) -> None:
-    """Make an incident of the past a rule unit test, a file in promtool's format.
+    """Turn a past incident into a rule unit test, a file in promtool's format.
 
-    The gauges as they were, sampled at the evaluation interval, and what the rules (FILE, by default the configured
-    ones) make of them: the test passes at once, here and under promtool. Begin before the incident does: nothing
-    fires yet when a test begins.
+    Holds the gauges as they were, sampled at the evaluation interval, and the alerts that the rules (FILE, by default
+    the configured ones) raise from them: the test passes at once, here and under promtool. Begin before the incident
+    does: when a test begins, nothing is firing yet.
     """
-    from exporter.capture.capture import Wanted, fired_before
-    from exporter.capture.capture import capture as captured
-    from exporter.history.participants import reading
+    from exporter.capture.capture import CaptureRequest, capture_test, fired_before
+    from exporter.history.participants import read_history
     from exporter.rules.files.loading import load, matching_files
 
     period = period_between(since, until, "--from", "--to")
-    found = [str(file) for file in files] or matching_files(settings.rules.files)
-    rules = load([escape(file) for file in found] or settings.rules.files).rules
+    rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]
+    rules = load([escape(file) for file in rule_files] or settings.rules.files).rules
     folder = output_file.parent if output_file is not None else Path()
-    named = [escape(os.path.relpath(file, folder)) for file in found]
-    wanted = Wanted(participant, period, policies, alerts, interval)
+    relative_files = [escape(os.path.relpath(file, folder)) for file in rule_files]
+    request = CaptureRequest(participant, period, policies, alerts, interval)
 
-    async def work(reader: Reader, _: object) -> tuple[str, list[Alert]]:
-        return await captured(reader, rules, named, wanted), await fired_before(reader, wanted)
+    async def work(reader: Reader, _: Sequence[Ispb]) -> tuple[str, list[Alert]]:
+        return await capture_test(reader, rules, relative_files, request), await fired_before(reader, request)
 
-    made, earlier = asyncio.run(reading(settings.database, (participant,), work))
+    test, earlier = asyncio.run(read_history(settings.database, (participant,), work))
     for alert in earlier:
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
-        since_when = f"{alert.firing_since:%Y-%m-%d %H:%M:%S}"
-        click.echo(f"note: {alert.name}{bucket} fired since {since_when}; in the test it begins anew", err=True)
+        click.echo(
+            f"note: {alert.name}{bucket} had been firing since {alert.firing_since:%Y-%m-%d %H:%M:%S}; "
+            "in the test it begins again",
+            err=True,
+        )
     if output_file is None:
-        click.echo(made, nl=False)
+        click.echo(test, nl=False)
         return
     try:
-        output_file.write_text(made, "utf-8")
+        output_file.write_text(test, "utf-8")
     except OSError as error:
         raise DictRateLimitError(f"{output_file}: cannot be written: {error.strerror}") from error
 
@@ -156,8 +152,8 @@ def capture(
 @click.command()
 @click.argument("alert")
 @click.option("--at", type=TIME, default="0", help="When: a time in UTC, or how long ago (default: now).")
-@click.option("--participant", type=PARTICIPANT, help="Of which ISPB (default: all that have it open).")
-@click.option("--policy", help="Of which bucket (default: all that have it open).")
+@click.option("--participant", type=PARTICIPANT, help="Of this ISPB (default: all where it is open).")
+@click.option("--policy", help="Of this policy's bucket (default: all where it is open).")
 @click.option("--rules", "files", multiple=True, type=FILE, help="Rule file, not the configured ones; repeatable.")
 @output("text", "json")
 @configured
@@ -171,24 +167,23 @@ def explain(
     files: tuple[str, ...],
     output: str,
 ) -> None:
-    """Why an alert is firing, or is not: its expression taken apart at one poll of the stored history.
+    """Explain why an alert is firing, or is not, with a breakdown of its expression at one stored poll.
 
-    Tells what each part of the expression gave, since when it has been true, and what the alert waits for: `for`,
-    `keep_firing_for`, hysteresis, missing data. Follows the rule files as they are now.
+    Shows the value of each sub-expression, since when the expression has been true, and what the alert waits for:
+    `for`, `keep_firing_for`, hysteresis, missing data. Uses the rule files as they are now.
     """
     from exporter.explain import render
-    from exporter.explain.explanation import explain_all, rules_named
-    from exporter.history.participants import reading
+    from exporter.explain.explanation import explain_all, find_rules
+    from exporter.history.participants import read_history
     from exporter.rules.files.loading import load
 
     rules = load([escape(file) for file in files] or settings.rules.files).rules
-    named = rules_named(alert, rules)
-    wanted = () if participant is None else (participant,)
-    found = asyncio.run(
-        reading(
+    selected = find_rules(alert, rules)
+    explanations = asyncio.run(
+        read_history(
             settings.database,
-            wanted,
-            lambda reader, participants: explain_all(reader, named, rules, participants, policy=policy, at=at),
+            () if participant is None else (participant,),
+            lambda reader, participants: explain_all(reader, selected, rules, participants, policy=policy, at=at),
         )
     )
-    click.echo(render.as_json(found, at) if output == "json" else render.text(found, at))
+    click.echo(render.as_json(explanations, at) if output == "json" else render.text(explanations, at))

@@ -1,4 +1,4 @@
-"""Alerts as a table, as JSON or as CSV."""
+"""Alerts of the database, as a table, as JSON or as CSV; the verdict on the audit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.durations import short
 from exporter.history.participants import find_participants, require_alert, require_policy
+from exporter.history.replay import Period, utc
 from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached
 from exporter.store.reader import Reader
-from exporter.web.status_page.status import is_current
+from exporter.web.evaluation import is_current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Alert
     from exporter.buckets.bucket import Ispb
     from exporter.config import Settings
-    from exporter.store.reader import AtWork
+    from exporter.store.reader import Activity
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which alerts are asked for; None: whatever they have. ``since`` and ``until`` are UTC."""
+class AlertFilter:
+    """Which alerts to list; None: any. ``since`` and ``until`` are UTC."""
 
     include_resolved: bool = False
     participant: Ispb | None = None
@@ -37,64 +38,56 @@ class Wanted:
     severity: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Alerts, the newest first, whether there are more of them, and of when they are, in a sentence."""
-
-    alerts: Sequence[Alert]
-    more: bool
-    as_of: str
-
-
-async def list_alerts(settings: Settings, wanted: Wanted, *, limit: int) -> Listing:
-    """Returns the alerts of the database.
+async def list_alerts(settings: Settings, alert_filter: AlertFilter) -> tuple[Sequence[Alert], str]:
+    """Returns the alerts of the database, the newest first, and a sentence on how old the list is.
 
     Raises DictRateLimitError where there are none because a name is unknown, with the nearest one; DatabaseUnavailable.
     """
     async with reached(settings.database) as database:
         reader = Reader(database)
-        alerts = await reader.alerts(**asdict(wanted), limit=limit + 1)
-        at_work = await reader.at_work()
+        alerts = await reader.alerts(**asdict(alert_filter))
+        activity = await reader.activity()
     if not alerts:
-        await _know(settings, wanted)
-    return Listing(alerts[:limit], more=len(alerts) > limit, as_of=as_of(at_work))
+        await _require_known_names(settings, alert_filter)
+    return alerts, as_of(activity)
 
 
-async def _know(settings: Settings, wanted: Wanted) -> None:
-    """A slip of the pen must not look like silence."""
-    if wanted.participant is not None:
-        await find_participants(settings.database, (wanted.participant,))
-    if wanted.policy is not None:
-        await require_policy(settings.database, wanted.policy)
-    if wanted.alertname is not None:
+async def _require_known_names(settings: Settings, alert_filter: AlertFilter) -> None:
+    """Raises for a misspelled name, which would otherwise look as if there were no alerts."""
+    if alert_filter.participant is not None:
+        await find_participants(settings.database, (alert_filter.participant,))
+    if alert_filter.policy is not None:
+        await require_policy(settings.database, alert_filter.policy)
+    if alert_filter.alertname is not None:
         rules = attempt(settings.rules.files).rule_set.rules
-        await require_alert(settings.database, wanted.alertname, {rule.name for rule in rules})
+        await require_alert(settings.database, alert_filter.alertname, {rule.name for rule in rules})
 
 
-def as_of(at_work: AtWork) -> str:
-    """Returns of when the alerts are, and who leads, in a sentence."""
-    leads = f"{at_work.leader} leads" if at_work.leader else "no process leads"
-    if at_work.evaluated_at is None or at_work.age_seconds is None or at_work.interval_seconds is None:
+def as_of(activity: Activity) -> str:
+    """Returns a sentence on how old the alerts are, and which process leads."""
+    leads = f"{activity.leader} leads" if activity.leader else "no process leads"
+    if activity.evaluated_at is None or activity.age_seconds is None or activity.interval_seconds is None:
         return f"No rule was ever evaluated, and {leads}."
-    age = short(max(0.0, at_work.age_seconds))
-    if at_work.leader and is_current(at_work.age_seconds, at_work.interval_seconds):
+    age = short(max(0.0, activity.age_seconds))
+    if activity.leader and is_current(activity.age_seconds, activity.interval_seconds):
         return f"Rules were evaluated {age} ago; {leads}."
-    return f"AS OF {at_work.evaluated_at:%Y-%m-%d %H:%M:%S} UTC: no rule has been evaluated for {age}, and {leads}."
+    return f"AS OF {utc(activity.evaluated_at)} UTC: no rule has been evaluated for {age}, and {leads}."
 
 
 async def verify_audit(settings: Settings, head: bytes | None) -> tuple[str, list[str]]:
-    """Returns what the audit's chain is found to be, in words, and its defects. Raises DatabaseUnavailable."""
+    """Returns the verdict on the audit's chain, and its defects. Raises DatabaseUnavailable."""
     from exporter.store import audit
 
     async with reached(settings.database) as database:
-        found = await audit.verify(database, head)
-    if found.first_at is None or found.last_at is None:
-        return "no transitions", found.defects
-    verdict = "not what was recorded" if found.defects else "none changed, none taken out"
-    span = f"{found.first_at:%Y-%m-%d %H:%M:%S} to {found.last_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{counted(found.transitions, 'transition')}, {span}: {verdict}\nhead {found.head.hex()}", found.defects
+        chain = await audit.verify(database, head)
+    if chain.first_at is None or chain.last_at is None:
+        return "no transitions", chain.defects
+    verdict = "not what was recorded" if chain.defects else "none changed, none taken out"
+    text = f"{counted(chain.transitions, 'transition')}, {Period(chain.first_at, chain.last_at)}: {verdict}"
+    return f"{text}\nhead {chain.head.hex()}", chain.defects
 
 
 def table(alerts: Sequence[Alert], now: datetime) -> str:
@@ -104,39 +97,36 @@ def table(alerts: Sequence[Alert], now: datetime) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    rows = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("ALERT", "SEVERITY", "STATE", "PARTICIPANT", "POLICY", "SINCE (UTC)", "AGE", "VALUE", "REASON"):
-        shown.add_column(column, no_wrap=True)
+        rows.add_column(column, no_wrap=True)
     for alert in alerts:
         since = alert.firing_since or alert.active_since
-        shown.add_row(
+        rows.add_row(
             alert.name,
             alert.severity,
             alert.state,
             alert.participant,
             alert.policy or "",
-            f"{since:%Y-%m-%d %H:%M:%S}",
+            utc(since),
             short(((alert.resolved_at or now) - since).total_seconds()),
             f"{alert.value:g}",
             alert.reason or "",
         )
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(shown)
+        console.print(rows)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def shown(alerts: Sequence[Alert], output: str) -> str:
-    """Returns the alerts as ``table``, ``json`` or ``csv``, with the last line's end."""
+def render(alerts: Sequence[Alert], output: str) -> str:
+    """Returns the alerts as ``table``, ``json`` or ``csv``, with a line end."""
     if output == "json":
-        return json.dumps([_fields(alert) for alert in alerts], indent=2) + "\n"
+        return json.dumps([_fields(alert) for alert in alerts], indent=2, default=datetime.isoformat) + "\n"
     return _csv(alerts) if output == "csv" else table(alerts, datetime.now(UTC)) + "\n"
 
 
 def _fields(alert: Alert) -> dict[str, Any]:
-    def when(at: datetime | None) -> str | None:
-        return None if at is None else at.isoformat()
-
     return {
         "fingerprint": alert.fingerprint,
         "alertname": alert.name,
@@ -147,9 +137,9 @@ def _fields(alert: Alert) -> dict[str, Any]:
         "labels": dict(alert.labels),
         "annotations": dict(alert.annotations),
         "value": str(alert.value),
-        "active_since": when(alert.active_since),
-        "firing_since": when(alert.firing_since),
-        "resolved_at": when(alert.resolved_at),
+        "active_since": alert.active_since,
+        "firing_since": alert.firing_since,
+        "resolved_at": alert.resolved_at,
         "reason": alert.reason,
     }
 
@@ -161,12 +151,16 @@ CSV_COLUMNS: Final = (
 
 
 def _csv(alerts: Sequence[Alert]) -> str:
-    """RFC 4180: a header, lines that end with CR LF. Labels and annotations are JSON objects."""
-    lines = io.StringIO(newline="")
-    writer = csv.DictWriter(lines, CSV_COLUMNS)
+    """Returns a header and lines that end with CR LF (RFC 4180); labels and annotations are JSON objects."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, CSV_COLUMNS)
     writer.writeheader()
     for alert in alerts:
-        fields = _fields(alert)
-        objects = {name: json.dumps(fields[name], sort_keys=True) for name in ("labels", "annotations")}
-        writer.writerow(fields | objects)
-    return lines.getvalue()
+        writer.writerow({name: _cell(value) for name, value in _fields(alert).items()})
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True)
+    return value.isoformat() if isinstance(value, datetime) else value

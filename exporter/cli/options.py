@@ -1,9 +1,10 @@
-"""Flags that several commands take, and the kinds of values that they take."""
+"""Flags that several commands share, the types of their values, and the configuration that they select."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import os
+import re
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.buckets.bucket import Ispb
-from exporter.config import load_settings
+from exporter.config import Configuration, load_settings
 from exporter.durations import parse_duration
+from exporter.telemetry import configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from exporter.history.replay import Period
 
@@ -60,7 +62,7 @@ class _Time(click.ParamType[datetime]):
         try:
             at = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d", param, ctx)
+            self.fail(f"{value!r} is not a time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d", param, ctx)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
@@ -72,74 +74,95 @@ TIME = _Time()
 def output(*choices: str) -> Callable[[Any], Any]:
     """Adds ``--output``; the first of the choices is the default."""
     return click.option(
-        "--output", type=click.Choice(choices), default=choices[0], show_default=True, help="How the answer is written."
-    )
-
-
-def config_file() -> Callable[[Any], Any]:
-    """Adds ``--config.file``."""
-    return click.option(
-        "--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML)."
+        "--output", type=click.Choice(choices), default=choices[0], show_default=True, help="Format of the output."
     )
 
 
 def log_level(default: str | None = None) -> Callable[[Any], Any]:
     """Adds ``--log.level``."""
-    levels = click.Choice(["debug", "info", "warning", "error"])
     return click.option(
         "--log.level",
         "log_level",
-        type=levels,
+        type=click.Choice(["debug", "info", "warning", "error"]),
         default=default,
         show_default=True,
-        help="What is logged: this and what is worse. debug also shows the traceback of an error.",
+        help="Log messages of this level and above. debug also shows the traceback of an error.",
     )
 
 
-def log_format() -> Callable[[Any], Any]:
-    """Adds ``--log.format``."""
-    return click.option(
-        "--log.format", "log_format", type=click.Choice(["logfmt", "json"]), help="How log lines are written."
-    )
+_config_file = click.option(
+    "--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML)."
+)
+_log_format = click.option(
+    "--log.format", "log_format", type=click.Choice(["logfmt", "json"]), help="Format of log messages."
+)
 
 
 def configured(command: Callable[..., None]) -> Any:
-    """Adds the flags of a command that reads the configuration and prints an answer; hands over ``settings``.
+    """Adds the flags of a command that reads the configuration and prints a result; passes ``settings``.
 
-    Only warnings are logged unless asked.
+    Logs warnings and errors only, unless ``--log.level`` is given.
     """
 
-    @config_file()
+    @_config_file
     @log_level()
-    @log_format()
+    @_log_format
     @wraps(command)
-    def wrapped(*, config_file: Path | None, log_level: str | None, log_format: Any, **given: Any) -> None:
-        from exporter.telemetry import configure_logging
-
+    def wrapped(*, config_file: Path | None, log_level: str | None, log_format: Any, **values: Any) -> None:
         settings = load_settings(config_file)
-        configure_logging(log_level or "warning", log_format or settings.log.format)
-        say_what_is_ignored()
-        command(settings=settings, **given)
+        start_logging(log_level or "warning", log_format or settings.log.format)
+        command(settings=settings, **values)
 
     return wrapped
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """Variables of libraries that were taken away."""
+def service_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags of a service; passes ``configuration``: file, then environment, then flags, with all problems."""
+    options = {
+        "--web.listen-address": click.option(
+            "--web.listen-address", "web_listen_address", help="Address to listen on (default 0.0.0.0:9862)."
+        ),
+        "--web.config.file": click.option(
+            "--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format."
+        ),
+        "--web.enable-lifecycle": click.option(
+            "--web.enable-lifecycle",
+            "web_enable_lifecycle",
+            is_flag=True,
+            default=None,
+            # Accepted without effect: an exporter has no rules to reload.
+            hidden=command.__name__ == "exporter",
+            help="Allow POST /-/reload.",
+        ),
+        "--log.level": log_level(),
+        "--log.format": _log_format,
+    }
 
-    variables: Sequence[str]
+    @wraps(command)
+    def wrapped(*, config_file: Path | None, **values: Any) -> Any:
+        configuration = Configuration(config_file, os.environ)
+        for flag in options:
+            name = re.sub("[-.]", "_", flag.removeprefix("--"))
+            section, _, key = name.partition("_")
+            value = values.pop(name)
+            if value is not None:
+                configuration.replace(section, {key: (flag, value)})
+        return command(configuration=configuration, **values)
+
+    for option in reversed((_config_file, *options.values())):
+        wrapped = option(wrapped)
+    return wrapped
 
 
-def say_what_is_ignored() -> None:
-    """Logs each."""
-    ignored = click.get_current_context().find_object(Ignored)
-    for name in ignored.variables if ignored else ():
-        log.warning("a variable of the environment is ignored: see docs/configuration.md", extra={"variable": name})
+def start_logging(level: str, format_: Any) -> None:
+    """Configures logging; logs the environment variables removed at the start, which are click's context object."""
+    configure_logging(level, format_)
+    for name in click.get_current_context().obj or ():
+        log.warning("environment variable ignored, see docs/configuration.md", extra={"variable": name})
 
 
 def period_between(since: datetime, until: datetime, begin: str, end: str) -> Period:
-    """Raises click.UsageError where the flags ``begin`` and ``end`` are the wrong way round."""
+    """Raises click.UsageError where the time of the flag ``begin`` is not before that of ``end``."""
     from exporter.history.replay import Period
 
     if since >= until:

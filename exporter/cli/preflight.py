@@ -1,4 +1,4 @@
-"""What a role needs before it starts: asked by its start, and by `config check`."""
+"""Checks of the configuration before a role starts; `config check` runs the same ones."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ _NEEDED: Final[dict[Role, tuple[str, ...]]] = {
 
 
 def check_start(configuration: Configuration, role: Role | None) -> list[str]:
-    """Returns what is to be said of the settings; ``configuration`` takes what the start would refuse.
+    """Returns remarks on the settings; adds to ``configuration`` the problems for which the start would be refused.
 
-    Without a role nothing is missing, and what is given is looked at as whoever needs it would.
+    Without a role no setting is required, and what is set is checked as the role that uses it would.
     """
     settings = configuration.settings
-    configuration.tell(address_problems(settings))
-    configuration.tell(_missing(settings, role))
+    configuration.add(address_problems(settings))
+    configuration.add(_missing(settings, role))
     if settings.database.dsn is not None and role != "exporter":
-        configuration.tell(_dsn_problems(settings))
+        configuration.add(_dsn_problems(settings))
     if role in ("run", "exporter") or (role is None and configuration.is_set("bridge")):
-        configuration.tell(_tls_problems("bridge", settings.bridge.tls, insecure=settings.bridge.insecure))
+        configuration.add(_tls_problems("bridge", settings.bridge.tls, insecure=settings.bridge.insecure))
     serves_feed = role in ("exporter", None) and settings.feed.listen_address is not None
     if serves_feed or role == "reconciler" or (role is None and configuration.is_set("feed")):
         feed = settings.feed
-        configuration.tell(_tls_problems("feed", feed.tls, insecure=feed.insecure, server=serves_feed))
+        configuration.add(_tls_problems("feed", feed.tls, insecure=feed.insecure, server=serves_feed))
     remarks = []
     if role != "exporter":
-        configuration.tell(_files_problems("pulsar.tls", settings.pulsar.tls))
-        configuration.tell(_alertmanager_problems(settings.alertmanager))
+        configuration.add(_file_problems("pulsar.tls", settings.pulsar.tls))
+        configuration.add(_alertmanager_problems(settings.alertmanager))
         remarks = _alertmanager_remarks(settings.alertmanager)
     if _has_rules(configuration, role):
-        configuration.tell(_rules_problems(settings))
+        configuration.add(_pattern_problems(settings))
     return [*remarks, *_check_web(configuration)]
 
 
 def check_rules(configuration: Configuration, role: Role | None) -> list[str]:
-    """Returns what is wrong in the rule files, where the role has any: the start reads them later."""
+    """Returns the problems of the rule files, if the role has any: a start reads them later."""
     if not _has_rules(configuration, role) or configuration.is_wrong("rules.files"):
         return []
     from exporter.rules.files.loading import load
@@ -80,7 +80,7 @@ def _missing(settings: Settings, role: Role | None) -> Iterator[Problem]:
 
 
 def _dsn_problems(settings: Settings) -> Iterator[Problem]:
-    from exporter.store.database import check_dsn, configured_dsn
+    from exporter.store.dsn import check_dsn, configured_dsn
 
     try:
         check_dsn(configured_dsn(settings.database))
@@ -90,10 +90,9 @@ def _dsn_problems(settings: Settings) -> Iterator[Problem]:
 
 def _tls_problems(section: str, tls: TlsSettings, *, insecure: bool, server: bool = False) -> Iterator[Problem]:
     if insecure:
-        given = [key for key in tls.__struct_fields__ if getattr(tls, key)]
-        if given:
-            message = "true is plaintext, and tls is configured; keep one of them"
-            yield Problem(f"{section}.insecure", message, tuple(f"{section}.tls.{key}" for key in given))
+        keys = tuple(f"{section}.tls.{key}" for key in tls.__struct_fields__ if getattr(tls, key))
+        if keys:
+            yield Problem(f"{section}.insecure", "true is plaintext, and tls is configured; keep one of them", keys)
         return
     if server:
         if not tls.cert_file or not tls.key_file:
@@ -101,18 +100,18 @@ def _tls_problems(section: str, tls: TlsSettings, *, insecure: bool, server: boo
             why = "a server needs cert_file and key_file (or insecure: true, which is plaintext)"
             yield Problem(f"{section}.tls.{key}", f"not set; {why}", (f"{section}.listen_address",))
         elif not tls.ca_file:
-            why = "it says whose client certificates are accepted"
+            why = "it says which client certificates are accepted"
             yield Problem(f"{section}.tls.ca_file", f"not set; {why}", (f"{section}.listen_address",))
-    yield from _files_problems(f"{section}.tls", tls)
+    yield from _file_problems(f"{section}.tls", tls)
 
 
-def _files_problems(section: str, tls: TlsSettings | PulsarTlsSettings) -> Iterator[Problem]:
+def _file_problems(section: str, tls: TlsSettings | PulsarTlsSettings) -> Iterator[Problem]:
     for key, message in tls_problems(tls):
         yield Problem(f"{section}.{key}", message)
 
 
 def _alertmanager_problems(settings: AlertmanagerSettings) -> Iterator[Problem]:
-    yield from _files_problems("alertmanager.tls", settings.tls)
+    yield from _file_problems("alertmanager.tls", settings.tls)
     if settings.targets and settings.tls != TlsSettings() and len(_plaintext(settings)) == len(settings.targets):
         message = "is set, and every target is plaintext; write https:// in targets"
         yield Problem("alertmanager.tls", message, ("alertmanager.targets",))
@@ -128,7 +127,7 @@ def _plaintext(settings: AlertmanagerSettings) -> list[str]:
     return [target for target in settings.targets if not target.lower().startswith("https://")]
 
 
-def _rules_problems(settings: Settings) -> Iterator[Problem]:
+def _pattern_problems(settings: Settings) -> Iterator[Problem]:
     from exporter.rules.files.loading import matching_files
 
     for pattern in settings.rules.files:
@@ -145,12 +144,11 @@ def _check_web(configuration: Configuration) -> list[str]:
         return []
     try:
         files.read(path)
-    except OSError as error:
-        configuration.tell([Problem("web.config_file", f"{path} cannot be read: {error.strerror}")])
-        return []
-    try:
         config, _ = WebConfigFile(path).read()
+    except OSError as error:
+        configuration.add([Problem("web.config_file", f"{path} cannot be read: {error.strerror}")])
     except ConfigurationError as error:
         configuration.problems += error.problems
-        return []
-    return [f"{path}: {remark}" for remark in remarks(config)]
+    else:
+        return [f"{path}: {remark}" for remark in remarks(config)]
+    return []

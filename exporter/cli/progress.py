@@ -1,4 +1,4 @@
-"""How far a backtest is, as a bar on stderr where that is a terminal."""
+"""A backtest's progress bar, on stderr where that is a terminal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from exporter.backtest.workers import Progress
+    from exporter.backtest.backtest import Progress
     from exporter.buckets.bucket import Ispb
     from exporter.history.replay import Period
 
 
 @contextmanager
-def shown(participants: Sequence[Ispb], period: Period) -> Iterator[Progress]:
-    """Yields what to tell progress to. The bar is gone when the work is done."""
+def progress_bar(participants: Sequence[Ispb], period: Period) -> Iterator[Progress]:
+    """Yields the function that advances the bar, which disappears at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -34,19 +34,19 @@ def shown(participants: Sequence[Ispb], period: Period) -> Iterator[Progress]:
     )
     done = 0
 
-    def told(polls: int, seconds: float) -> None:
+    def advance(polls: int, seconds: float) -> None:
         nonlocal done
         done += polls
         bar.update(task, advance=seconds, polls=done)
 
     with _interruptible(), bar:
         task = bar.add_task("replaying", total=period.seconds * len(participants), polls=0)
-        yield told
+        yield advance
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt meanwhile: the bar has hidden the cursor, and processes are to be ended."""
+    """Lets Ctrl-C raise KeyboardInterrupt: the hidden cursor must come back, and processes must be ended."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
         yield
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from glob import escape
 from pathlib import Path
 
@@ -29,34 +30,33 @@ def add_to(rules: click.Group) -> None:
 def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
     """Validate rule files: what is wrong is a line each, `file:line: group/rule: message`.
 
-    A message begins with `error:`, which keeps the file from loading, or `warning:`, which does not. Files are checked
-    together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal also a warning), 2
-    where the command is used wrongly.
+    A message begins with `error:`, which keeps the file from loading, or `warning:`, which does not, and ends with the
+    name of its check, as in `(lint/runbook)`. A comment disables a check: `# dict-rate-limit: disable lint/runbook`.
+    Files are checked together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal
+    also a warning), 2 where the command is used wrongly.
     """
     from exporter.rules.files import loading
     from exporter.rules.lint import linter
 
-    made = loading.attempt([escape(file) for file in files])
-    findings = linter.findings_of(made)
-    loaded = dict.fromkeys(files, 0)
-    for group in made.parsed:
-        loaded[group.file] += len(group.rules)
-    errors = [finding for finding in findings if finding.severity == "error"]
+    attempt = loading.attempt([escape(file) for file in files])
+    findings = linter.findings(attempt)
+    rules_of = dict.fromkeys(files, 0)
+    for group in attempt.groups:
+        rules_of[group.file] += len(group.rules)
     if output == "json":
-        found = [{name: getattr(f, name) for name in f.__dataclass_fields__} for f in findings]
-        loaded_rules = [{"file": file, "rules": rules} for file, rules in loaded.items()]
-        click.echo(json.dumps({"files": loaded_rules, "findings": found}, indent=2))
+        counts = [{"file": file, "rules": rules} for file, rules in rules_of.items()]
+        click.echo(json.dumps({"files": counts, "findings": list(map(asdict, findings))}, indent=2))
     else:
         for finding in findings:
             click.echo(str(finding))
-        wrong = {finding.file for finding in errors}
-        for file, rules in loaded.items():
-            if file not in wrong:
+        refused = {finding.file for finding in attempt.errors}
+        for file, rules in rules_of.items():
+            if file not in refused:
                 click.echo(f"{file}: {counted(rules, 'rule')} found")
+    errors, warnings = len(attempt.errors), len(findings) - len(attempt.errors)
     if findings:
-        warnings = len(findings) - len(errors)
-        click.echo(f"{counted(len(errors), 'error')}, {counted(warnings, 'warning')}", err=True)
-    sys.exit(1 if errors or (lint_fatal and findings) else 0)
+        click.echo(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}", err=True)
+    sys.exit(1 if errors or (lint_fatal and warnings) else 0)
 
 
 @click.command()
@@ -72,14 +72,14 @@ def test(*, files: tuple[str, ...], diff: bool, output: str) -> None:
 
     results = run_tests(list(dict.fromkeys(files)))
     if output == "json":
-        told = [
-            {"file": r.file, "passed": r.passed, "failures": [f.told(diff=diff).strip() for f in r.failures]}
+        document = [
+            {"file": r.file, "passed": r.passed, "failures": [f.render(diff=diff).strip() for f in r.failures]}
             for r in results
         ]
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(document, indent=2))
     else:
         for result in results:
-            click.echo(result.told(diff=diff), nl=False)
+            click.echo(result.render(diff=diff), nl=False)
     sys.exit(0 if all(result.passed for result in results) else 1)
 
 
@@ -103,11 +103,11 @@ def export(*, files: tuple[str, ...], also: tuple[str, ...], form: str, name: st
     Names, expressions and labels stay as they are. Annotations are added that ask Prometheus for the bucket's tokens,
     capacity, lowest level and so on. Exit code 2 where a file does not load.
     """
-    from exporter.rules.export import custom_resource, rule_file, written
+    from exporter.rules.export import custom_resource, rule_file, to_yaml
 
     document = rule_file([escape(file) for file in files], [Path(path) for path in also])
     if form == "kubernetes":
         document = custom_resource(document, name)
-    made = ", ".join((*files, *also))
-    click.echo(f"# Made by dict-rate-limit rules export from {made}: change these instead.")
-    click.echo(written(document), nl=False)
+    sources = ", ".join((*files, *also))
+    click.echo(f"# Made by dict-rate-limit rules export from {sources}: change these instead.")
+    click.echo(to_yaml(document), nl=False)

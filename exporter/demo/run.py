@@ -1,4 +1,4 @@
-"""The whole system on this machine, from wheels alone, gone without trace when it ends."""
+"""The whole system on this machine, from wheels alone; it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import signal
 import tempfile
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +27,7 @@ from exporter.durations import Duration
 from exporter.errors import ConfigurationError, DictRateLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import View
@@ -37,71 +36,66 @@ TOPIC: Final = "persistent://lb-conn/dict/rate-limit-alerts"
 POLL_INTERVAL_SECONDS: Final = 10.0
 """What POLICIES_LIST can pay for: it refills six tokens a minute."""
 
-SHOWN_EVERY_SECONDS: Final = 5.0
-"""How often there is a line where no table can be redrawn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What the service needs is there, and where."""
-
-    settings: Settings
-    dsn: str
-    service_url: str
-    bridge: str
+LINE_EVERY_SECONDS: Final = 5.0
+"""How often a line is printed where no table can be redrawn."""
 
 
 async def run_demo(*, duration_seconds: float | None, scenario: str, participants: int, listen_address: str) -> None:
-    """Runs until SIGINT, SIGTERM, SIGHUP, the end of ``duration_seconds``, or of whoever reads what it says.
+    """Runs until SIGINT, SIGTERM or SIGHUP, until the reader of stdout leaves, or for ``duration_seconds``.
 
     Raises DictRateLimitError.
     """
     _check(scenario, listen_address)
     from exporter.service import run_both
 
-    stop = _stop_on_signals()
-    logging.getLogger("exporter.alerts").setLevel(logging.CRITICAL)  # events tell of them
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    logging.getLogger("exporter.alerts").setLevel(logging.CRITICAL)  # the screen has their events
     async with AsyncExitStack() as stack:
-        screen = Screen(left=stop.set)
+        screen = Screen(on_reader_left=stop.set)
+        stopping = asyncio.create_task(stop.wait())
         setting_up = asyncio.create_task(_set_up(scenario, participants, listen_address, screen, stack))
-        if not await _ended_before(stop, setting_up):
+        await asyncio.wait([setting_up, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            with suppress(DictRateLimitError):  # Ctrl-C may have reached a child process first
+                await _cancel(setting_up)
             return
-        ready = setting_up.result()
+        settings = setting_up.result()
 
         running: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        service = asyncio.create_task(run_both(ready.settings, stop=stop, started=running.set_result))
-        consumer = asyncio.create_task(_print_events(ready.service_url, screen))
-        parts = [asyncio.create_task(stop.wait()), service, consumer]
+        service = asyncio.create_task(run_both(settings, stop=stop, started=running.set_result))
+        tasks = [stopping, service, asyncio.create_task(_print_events(settings, screen))]
         try:
-            await asyncio.wait([running, *parts], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([running, *tasks], return_when=asyncio.FIRST_COMPLETED)
             if running.done():
-                screen.addresses(running.result().addresses[0], ready.dsn, ready.service_url, ready.bridge)
-                parts.append(asyncio.create_task(_show(screen, running.result().views)))
-                await asyncio.wait(parts, timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED)
+                screen.addresses(running.result().addresses[0], settings)
+                tasks.append(asyncio.create_task(_print_buckets(screen, running.result().views)))
+                await asyncio.wait(tasks, timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # What it needs is there until it has ended.
+            # The service ends before the servers that it needs.
             stop.set()
             await asyncio.wait([service])
         await service
-        await _end(*parts)
+        await _cancel(*tasks)
         screen.close()
 
 
 def _check(scenario: str, listen_address: str) -> None:
-    """Raises ConfigurationError for what would be refused when everything else has started."""
+    """Raises ConfigurationError, before anything is started, for what would be refused later."""
     from exporter.simulator.scenario import load
-    from exporter.web.server.listeners import listen
+    from exporter.web.server.listeners import open_listeners
 
     require_wheels()
     load(scenario)
-    for one in listen(listen_address, "--web.listen-address"):
-        one.close()
+    for listener in open_listeners(listen_address, "--web.listen-address"):
+        listener.close()
 
 
 async def _set_up(
     scenario: str, participants: int, listen_address: str, screen: Screen, stack: AsyncExitStack
-) -> Ready:
-    """Starts what the service needs; the stack ends it."""
+) -> Settings:
+    """Starts the servers that the service needs, which end with ``stack``; returns the service's settings."""
     from exporter.simulator.server import start as start_simulator
     from exporter.store import migrations
 
@@ -114,47 +108,24 @@ async def _set_up(
     await migrations.up(dsn)
     simulator = await start_simulator(scenario, address="127.0.0.1:0", participants=participants, seed=1)
     stack.push_async_callback(simulator.stop)
-    bridge = f"127.0.0.1:{simulator.port}"
-    settings = _settings(simulator.participants, bridge, dsn, service_url, listen_address)
-    return Ready(settings, dsn, service_url, bridge)
-
-
-async def _ended_before(stop: asyncio.Event, work: asyncio.Task[Any]) -> bool:
-    """Returns whether ``work`` ended before ``stop`` was asked for; otherwise it is cancelled."""
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if stop.is_set():
-        with suppress(DictRateLimitError):  # a part may have heard Ctrl-C first
-            await _end(work)
-    await _end(stopping)
-    return not stop.is_set()
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    return stop
-
-
-async def _end(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
-
-
-def _settings(participants: Sequence[str], bridge: str, dsn: str, service_url: str, listen_address: str) -> Settings:
     return Settings(
-        participants=tuple(participants),
-        bridge=BridgeSettings(target=bridge, insecure=True, timeout=Duration(2)),
+        participants=tuple(simulator.participants),
+        bridge=BridgeSettings(target=f"127.0.0.1:{simulator.port}", insecure=True, timeout=Duration(2)),
         poll=PollSettings(interval=Duration(POLL_INTERVAL_SECONDS)),
         rules=RulesSettings(files=(str(_rules_files()),)),
         database=DatabaseSettings(dsn=Secret(dsn)),
         pulsar=PulsarSettings(service_url=service_url, topic=TOPIC),
         web=WebSettings(listen_address=listen_address, enable_lifecycle=True),
     )
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels the tasks; raises the first error of one that had failed."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
 
 
 def _rules_files() -> Path:
@@ -165,13 +136,13 @@ def _rules_files() -> Path:
     raise ConfigurationError("the shipped rules are not installed: reinstall dict-rate-limit-exporter")
 
 
-async def _print_events(service_url: str, screen: Screen) -> None:
-    """Consumes what the relay sends, as any other consumer would."""
+async def _print_events(settings: Settings, screen: Screen) -> None:
+    """Consumes the relay's events, as any other consumer would."""
     import pulsar
 
     from exporter.relay.producer import silent
 
-    client = await asyncio.to_thread(pulsar.Client, service_url, logger=silent())
+    client = await asyncio.to_thread(pulsar.Client, settings.pulsar.service_url, logger=silent())
     consumer = None
     try:
         consumer = await asyncio.to_thread(client.subscribe, TOPIC, "demo")
@@ -188,7 +159,7 @@ async def _print_events(service_url: str, screen: Screen) -> None:
         client.close()
 
 
-async def _show(screen: Screen, views: Callable[[], Mapping[Ispb, View]]) -> None:
+async def _print_buckets(screen: Screen, views: Callable[[], Mapping[Ispb, View]]) -> None:
     while True:
         screen.buckets(views())
-        await asyncio.sleep(1 if screen.live else SHOWN_EVERY_SECONDS)
+        await asyncio.sleep(1 if screen.live else LINE_EVERY_SECONDS)

@@ -1,4 +1,4 @@
-"""What the demo shows: a live table on a terminal, plain lines elsewhere."""
+"""The demo's output: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,54 +20,53 @@ if TYPE_CHECKING:
 
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import View, VisibleBucket
+    from exporter.config import Settings
 
-SHOWN_BUCKETS: Final = 12
-SHOWN_EVENTS: Final = 10
+MOST_BUCKETS: Final = 12
+MOST_EVENTS: Final = 10
 TABLE_EDGES: Final = 3
-"""Lines that a table takes beside its rows: its head, and one above and below."""
+"""Lines of a table beside its rows: the header, and one above and below."""
 
 WIDE: Final = 110
-"""Columns that the level bars need, beside whole names and figures."""
+"""Terminal width from which level bars fit beside names and figures."""
 
 
 class _Output(Console):
-    """Stdout. A reader that has left is told of, and not written to any more."""
+    """Stdout, until its reader leaves."""
 
-    def __init__(self, left: Callable[[], None]) -> None:
+    def __init__(self, on_reader_left: Callable[[], None]) -> None:
         super().__init__(highlight=False)
-        self._left = left
+        self._on_reader_left = on_reader_left
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
         stdout.discard()
-        self._left()
+        self._on_reader_left()
 
 
 class Screen:
-    """Shows addresses, buckets and events as they come. ``close`` gives the terminal back.
+    """Prints addresses, buckets and events as they come. ``close`` restores the terminal."""
 
-    ``left`` is called when whoever reads stdout has left.
-    """
-
-    def __init__(self, left: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_reader_left: Callable[[], None] = lambda: None) -> None:
         self.live = sys.stdout.isatty()
         self.firing = 0
         self.resolved = 0
-        self._console: Console = _Output(left)
+        self._console: Console = _Output(on_reader_left)
         self._addresses = Text()
-        self._events: deque[str] = deque(maxlen=SHOWN_EVENTS)
+        self._events: deque[str] = deque(maxlen=MOST_EVENTS)
         self._live: Live | None = None
 
     def say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
 
-    def addresses(self, web: str, dsn: str, broker: str, bridge: str) -> None:
+    def addresses(self, web: str, settings: Settings) -> None:
+        dsn = settings.database.dsn.reveal() if settings.database.dsn is not None else ""
         lines = [
             f"  metrics      http://{web}/metrics",
             f"  status page  http://{web}/",
             f"  PostgreSQL   {dsn}",
-            f"  broker       {broker}",
-            f"  Bridge       {bridge} (simulated)",
+            f"  broker       {settings.pulsar.service_url}",
+            f"  Bridge       {settings.bridge.target} (simulated)",
             "",
             "Within half a minute KEYS_CHECK runs low: an alert fires, and resolves. Ctrl-C ends the demo.",
         ]
@@ -82,7 +81,7 @@ class Screen:
             self.say(line)
 
     def event(self, body: Mapping[str, Any]) -> None:
-        """An event as it arrived from the broker."""
+        """Prints an event of the broker."""
         firing = body["state"] == "firing"
         self.firing += firing
         self.resolved += not firing
@@ -99,7 +98,7 @@ class Screen:
             self.say(line)
 
     def buckets(self, views: Mapping[Ispb, View]) -> None:
-        """The fullest-used buckets of all participants."""
+        """Prints the most used buckets of all participants."""
         rows = sorted(
             ((view, bucket) for view in views.values() for bucket in view.buckets.values()),
             key=lambda row: -row[1].observation.bucket.utilization_percent,
@@ -107,8 +106,8 @@ class Screen:
         if self._live is not None:
             self._live.update(self._fitting(rows), refresh=True)
         elif rows:
-            view, worst = rows[0]
-            bucket = worst.observation.bucket
+            view, most_used = rows[0]
+            bucket = most_used.observation.bucket
             self.say(
                 f"{datetime.now(UTC):%H:%M:%S}  {sum(v.up for v in views.values())} of {len(views)} answered; "
                 f"most used: {view.participant} {bucket.policy} "
@@ -121,18 +120,18 @@ class Screen:
         self.say(f"{self.firing} firing and {self.resolved} resolved events arrived from the broker")
 
     def _fitting(self, rows: list[tuple[View, VisibleBucket]]) -> Group:
-        """Returns as much as the terminal has room for: all addresses, the last events, the first of the rows."""
+        """Returns as much as fits on the terminal: all addresses, the last events, the first of the rows."""
         width, height = self._console.size
         left = height - 1 - self._lines(self._addresses)
         events: list[Text] = []
         for event in reversed(self._events):
-            shown = Text(event, overflow="fold")
-            if self._lines(shown) + sum(map(self._lines, events)) > left // 2:
+            text = Text(event, overflow="fold")
+            if self._lines(text) + sum(map(self._lines, events)) > left // 2:
                 break
-            events.insert(0, shown)
+            events.insert(0, text)
         room = left - sum(map(self._lines, events)) - TABLE_EDGES
-        shown_rows = rows[: min(SHOWN_BUCKETS, max(0, room))]
-        table: list[Text | Table] = [Text(), self._table(shown_rows, bars=width >= WIDE), Text()] if shown_rows else []
+        rows = rows[: min(MOST_BUCKETS, max(0, room))]
+        table: list[Text | Table] = [Text(), self._table(rows, bars=width >= WIDE), Text()] if rows else []
         return Group(self._addresses, *table, *events)
 
     def _lines(self, text: Text) -> int:

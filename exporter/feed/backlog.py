@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """Numbers the polls of one start of the exporter, and hands them to whoever listens in this process."""
+    """Numbers the polls of one start of the exporter, and hands them to the listeners in this process."""
 
     def __init__(self, *listeners: Callable[[Poll], None]) -> None:
         self.stream_id = str(uuid4())
@@ -78,14 +78,14 @@ class Backlog:
     def after(self, sequence: int) -> list[tuple[int, str, bytes]]:
         """Returns ``(sequence, participant, deflated)`` of the polls after ``sequence``, in order.
 
-        Found from the newest backwards: a follower is usually close behind.
+        Searches from the newest backwards: a follower is usually close behind.
         """
-        found: list[tuple[int, str, bytes]] = []
-        for number, _, participant, deflated in reversed(self._polls):
-            if number <= sequence:
+        polls: list[tuple[int, str, bytes]] = []
+        for polled, _, participant, deflated in reversed(self._polls):
+            if polled <= sequence:
                 break
-            found.append((number, participant, deflated))
-        return found[::-1]
+            polls.append((polled, participant, deflated))
+        return polls[::-1]
 
     def inflated(self, deflated: bytes) -> bytes:
         """Returns the FromExporter message of a poll."""

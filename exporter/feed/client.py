@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exporter.feed.inbox import Inbox
     from exporter.feed.ownership import Ownership
     from exporter.feed.report import Report
-    from exporter.metrics.program import FeedMetrics
+    from exporter.metrics.own_metrics import FeedMetrics
 
     Call = grpc.aio.StreamStreamCall[Message, feed_pb2.FromExporter]
 
@@ -99,7 +99,7 @@ class FeedClient:
         return participant in self._participants and self._ownership.may_own(participant, self.target)
 
     async def run(self) -> None:
-        self._silence.end()
+        self._silence.heard()
         watching = asyncio.create_task(self._watch_silence())
         try:
             while True:
@@ -132,7 +132,7 @@ class FeedClient:
         finally:
             if sending is not None:
                 sending.cancel()
-            self._silence.resume()
+            self._silence.unpause()
             self._set_connected(connected=False)
             await channel.close()
         return False
@@ -157,12 +157,12 @@ class FeedClient:
                 message = await call.read()
             if not isinstance(message, feed_pb2.FromExporter):
                 return False  # the end
-            self._silence.suspend()
+            self._silence.pause()
             if message.WhichOneof("message") == "opened" and await self._resumes(message.opened):
                 return True
             self._receive(message)
             await self._inbox.room()
-            self._silence.end()
+            self._silence.heard()
 
     def _log_end(self, event: str, **fields: str | None) -> None:
         level = logging.WARNING if self.connected else logging.DEBUG

@@ -14,7 +14,7 @@ from exporter.errors import ConfigurationError
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import categories_of
 from exporter.grpc_tls import server_credentials
-from exporter.sockets import why_not
+from exporter.sockets import listen_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -86,7 +86,9 @@ class FeedServer:
             else:
                 self.port = server.add_secure_port(address, self._credentials())
         except RuntimeError as error:
-            raise ConfigurationError(f"feed.listen_address: cannot listen on {address}: {why_not(address)}") from error
+            raise ConfigurationError(
+                f"feed.listen_address: cannot listen on {address}: {listen_failure(address)}"
+            ) from error
         await server.start()
         self._server = server
         log.info("feed listening", extra={"address": address, "port": self.port})

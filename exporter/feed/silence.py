@@ -30,16 +30,16 @@ class Silence:
         self._last_polls: dict[str, Poll] = {}
         self._heard_at = 0.0
 
-    def end(self) -> None:
+    def heard(self) -> None:
         """Notes that the feed was heard just now."""
         self._heard_at = asyncio.get_running_loop().time()
 
-    def suspend(self) -> None:
-        """Counts no silence until `end`: the reconciler is held up, and the exporter keeps what it does not send."""
+    def pause(self) -> None:
+        """Counts no silence until `heard`: the reconciler is held up, and the exporter keeps what it does not send."""
         self._heard_at = float("inf")
 
-    def resume(self) -> None:
-        """Counts silence from now on where it was suspended."""
+    def unpause(self) -> None:
+        """Counts silence from now on where it was paused."""
         self._heard_at = min(self._heard_at, asyncio.get_running_loop().time())
 
     def note(self, poll: Poll) -> None:

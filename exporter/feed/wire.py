@@ -18,7 +18,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def poll_message(poll: Poll) -> feed_pb2.Poll:
-    """Returns the message of a poll; its stream is told once, when a feed opens."""
+    """Returns the message of a poll; its stream is sent once, when a feed opens."""
     message = feed_pb2.Poll(
         sequence=poll.sequence,
         participant=poll.participant,
@@ -91,8 +91,8 @@ def report_message(report: Report) -> feed_pb2.Report:
 
 
 def categories_of(message: feed_pb2.Report) -> dict[Ispb, Category]:
-    """Returns what a report tells of participants' categories. Raises ValueError where that cannot be."""
-    return {Ispb(participant): _category(told) for participant, told in message.categories.items()}
+    """Returns the participants' categories of a report. Raises ValueError where one is not valid."""
+    return {Ispb(participant): _category(category) for participant, category in message.categories.items()}
 
 
 def _category_message(category: Category) -> feed_pb2.Category:
@@ -152,8 +152,8 @@ def _observation(message: feed_pb2.Observation, participant: Ispb) -> Observatio
 def _bucket(message: feed_pb2.BucketObservation) -> BucketObservation:
     counts = None
     if message.HasField("response_counts"):
-        told = message.response_counts
-        counts = ResponseCounts(told.total, told.not_found, told.rate_limited, told.instance)
+        answers = message.response_counts
+        counts = ResponseCounts(answers.total, answers.not_found, answers.rate_limited, answers.instance)
     return BucketObservation(
         bucket=Bucket(
             policy=PolicyName(message.policy),

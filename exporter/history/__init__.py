@@ -1,5 +1,1 @@
-"""The past, rebuilt from the database and taken through rules again: backtest, capture, explain."""
-
-from exporter.history.replay import Replay
-
-__all__ = ["Replay"]
+"""Stored polls read back and replayed through rules: what backtest, capture and explain share."""

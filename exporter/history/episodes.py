@@ -1,4 +1,4 @@
-"""Alerts as people count them: an episode is one alert from when it began to fire until it resolved."""
+"""Episodes: an episode is one alert from when it began to fire until it resolved."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Episode:
         return ((self.resolved_at or until) - self.began_at).total_seconds()
 
     @classmethod
-    def of(cls, alert: Alert) -> Episode | None:
-        """Returns the episode of an alert as the database has it; None: it has never fired."""
+    def from_alert(cls, alert: Alert) -> Episode | None:
+        """Returns the episode of a stored alert; None if it has never fired."""
         if alert.firing_since is None:
             return None
         return cls(
@@ -53,31 +53,31 @@ class Episode:
 
 @dataclass(slots=True)
 class Episodes:
-    """Gathers episodes from transitions, in order of time. Of those over before ``since`` nothing is kept."""
+    """Collects episodes from transitions, in order of time; drops those that ended before ``since``."""
 
     since: datetime
-    _over: list[Episode] = field(default_factory=list)
+    _ended: list[Episode] = field(default_factory=list)
     _firing: dict[Fingerprint, Episode] = field(default_factory=dict)
 
-    def go_on_with(self, alerts: Iterable[Alert]) -> None:
+    def resume(self, alerts: Iterable[Alert]) -> None:
         for alert in alerts:
-            episode = Episode.of(alert)
+            episode = Episode.from_alert(alert)
             if episode is not None:
                 self._firing[alert.fingerprint] = episode
 
-    def take(self, transitions: Iterable[Transition]) -> None:
+    def add(self, transitions: Iterable[Transition]) -> None:
         for transition in transitions:
             alert = transition.alert
             if alert.state is AlertState.FIRING:
-                self.go_on_with([alert])
+                self.resume([alert])
                 continue
-            began = self._firing.pop(alert.fingerprint, None)
-            if began is not None and transition.at >= self.since:
-                self._over.append(replace(began, resolved_at=transition.at, reason=alert.reason))
+            episode = self._firing.pop(alert.fingerprint, None)
+            if episode is not None and transition.at >= self.since:
+                self._ended.append(replace(episode, resolved_at=transition.at, reason=alert.reason))
 
     def all(self) -> tuple[Episode, ...]:
         """Returns the episodes in order of their beginning."""
-        return ordered([*self._over, *self._firing.values()])
+        return ordered([*self._ended, *self._firing.values()])
 
 
 def ordered(episodes: Iterable[Episode]) -> tuple[Episode, ...]:
@@ -85,18 +85,18 @@ def ordered(episodes: Iterable[Episode]) -> tuple[Episode, ...]:
 
 
 def firing_at(alerts: Iterable[Alert], at: datetime) -> Iterator[Alert]:
-    """Yields the alerts that fired at a time, as they were then as far as the database tells."""
+    """Yields the alerts that were firing at a time, in their state of then as far as the database knows it."""
     for alert in alerts:
-        over = alert.resolved_at is not None and alert.resolved_at < at
-        if alert.firing_since is not None and alert.firing_since < at and not over:
+        ended = alert.resolved_at is not None and alert.resolved_at < at
+        if alert.firing_since is not None and alert.firing_since < at and not ended:
             yield replace(alert, state=AlertState.FIRING, keep_firing_since=None, resolved_at=None, reason=None)
 
 
-def raised(alerts: Iterable[Alert], since: datetime, until: datetime) -> tuple[Episode, ...]:
-    """Returns the episodes of a period, of alerts as the database has them now."""
-    found = [episode for alert in alerts if (episode := Episode.of(alert)) is not None]
+def episodes_within(alerts: Iterable[Alert], since: datetime, until: datetime) -> tuple[Episode, ...]:
+    """Returns the episodes of a period, from alerts as the database has them now; what ended later is open."""
+    episodes = [episode for alert in alerts if (episode := Episode.from_alert(alert)) is not None]
     return ordered(
         e if e.resolved_at is None or e.resolved_at < until else replace(e, resolved_at=None, reason=None)
-        for e in found
+        for e in episodes
         if e.began_at < until and (e.resolved_at is None or e.resolved_at >= since)
     )

@@ -1,4 +1,4 @@
-"""Stretches of the past in which nobody polled, so that no rule can say anything of them."""
+"""Gaps in the stored polls: no rule was evaluated in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from exporter.buckets.observation import Poll
 
-_KEPT: Final = 100
+_MOST_KEPT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Gap:
 
 @dataclass(slots=True)
 class Gaps:
-    """Finds the gaps of one participant's polls within a period: all are counted, the longest are kept."""
+    """Finds the gaps between one participant's polls within a period: counts all, keeps the longest."""
 
     since: datetime
     until: datetime
@@ -39,44 +39,37 @@ class Gaps:
     _longest: list[Gap] = field(default_factory=list)
     _last: Poll | None = None
 
-    def go_on_after(self, poll: Poll) -> None:
-        """The poll came before: somebody else looks at what is missing before it."""
+    def resume_after(self, poll: Poll) -> None:
+        """Continues after a poll; a gap before it is not counted."""
         self._last = poll
 
-    def take(self, poll: Poll) -> None:
-        last = self._last
-        interval = max(poll.interval_seconds, last.interval_seconds if last is not None else 0.0)
-        self._note(last.polled_at if last is not None else self.since, poll.polled_at, interval)
+    def add(self, poll: Poll) -> None:
+        self._add_gap_before(poll.polled_at, poll.interval_seconds)
         self._last = poll
 
-    def end(self) -> None:
-        """There are no more polls."""
-        last = self._last
-        if last is None:
-            self._note(self.since, self.until, 0.0)
-        else:
-            self._note(last.polled_at, self.until, last.interval_seconds)
+    def finish(self) -> None:
+        """Counts the gap after the last poll."""
+        self._add_gap_before(self.until, 0.0)
 
     def longest(self) -> tuple[Gap, ...]:
         """Returns the longest gaps in order of time."""
         return longest_of(self._longest)
 
-    def _note(self, begin: datetime, end: datetime, interval_seconds: float) -> None:
+    def _add_gap_before(self, end: datetime, interval_seconds: float) -> None:
+        begin = self.since
+        if self._last is not None:
+            begin, interval_seconds = self._last.polled_at, max(interval_seconds, self._last.interval_seconds)
         gap = Gap(max(begin, self.since), end)
-        if (
-            end <= self.since
-            or (end - begin).total_seconds() <= MISSED_INTERVALS * interval_seconds
-            or gap.seconds <= 0
-        ):
+        if gap.seconds <= 0 or (end - begin).total_seconds() <= MISSED_INTERVALS * interval_seconds:
             return
         self.count += 1
         self.seconds = round(self.seconds + gap.seconds, 6)
         self._longest.append(gap)
-        if len(self._longest) > 2 * _KEPT:
+        if len(self._longest) > 2 * _MOST_KEPT:
             self._longest = list(longest_of(self._longest))
 
 
 def longest_of(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
-    """Returns as many as are kept, in order of time; of equal ones the earlier."""
-    kept = sorted(gaps, key=lambda gap: (-gap.seconds, gap.begin))[:_KEPT]
+    """Returns the longest gaps in order of time; of equally long ones the earlier."""
+    kept = sorted(gaps, key=lambda gap: (-gap.seconds, gap.begin))[:_MOST_KEPT]
     return tuple(sorted(kept, key=lambda gap: gap.begin))

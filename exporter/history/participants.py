@@ -1,4 +1,4 @@
-"""Whose history there is."""
+"""Whose history is stored; hints for names that are not."""
 
 from __future__ import annotations
 
@@ -17,55 +17,51 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NAMED: Final = 10
+_MOST_NAMED: Final = 10
 
 
-async def find_participants(settings: DatabaseSettings, wanted: Sequence[str] = ()) -> list[Ispb]:
-    """Returns those whose polls the database holds: all of them, or those wanted.
+async def find_participants(settings: DatabaseSettings, requested: Sequence[str] = ()) -> list[Ispb]:
+    """Returns the participants with stored polls: all of them, or those requested.
 
-    Raises DictRateLimitError where there are none, or one is not among them; DatabaseUnavailable.
+    Raises DictRateLimitError where there are none, or one requested is not among them; DatabaseUnavailable.
     """
     async with reached(settings) as database:
-        known = await Reader(database).participants()
-    if not known:
+        stored = await Reader(database).participants()
+    if not stored:
         raise DictRateLimitError("the database holds no polls yet: there is no history to look at")
-    missing = [participant for participant in wanted if participant not in known]
+    missing = [participant for participant in requested if participant not in stored]
     if missing:
-        raise DictRateLimitError(f"the database holds no poll of participant {missing[0]}; it has {named(known)}")
-    return [participant for participant in known if not wanted or participant in wanted]
+        more = f" and {len(stored) - _MOST_NAMED:,} more" if len(stored) > _MOST_NAMED else ""
+        names = ", ".join(stored[:_MOST_NAMED]) + more
+        raise DictRateLimitError(f"the database holds no poll of participant {missing[0]}; it has {names}")
+    return [participant for participant in stored if not requested or participant in requested]
+
+
+async def read_history(
+    settings: DatabaseSettings, requested: Sequence[str], work: Callable[[Reader, Sequence[Ispb]], Awaitable[T]]
+) -> T:
+    """Returns the result of ``work`` with a reader and the participants. Raises as `find_participants` does."""
+    participants = await find_participants(settings, requested)
+    async with Database(settings, writes=False) as database:
+        return await work(Reader(database), participants)
 
 
 async def require_policy(settings: DatabaseSettings, policy: str) -> None:
     """Raises DictRateLimitError where no participant has such a bucket, with the nearest name; DatabaseUnavailable."""
     async with reached(settings) as database:
-        known = sorted({state.observation.bucket.policy for state in await Reader(database).latest_states()})
-    if policy not in known:
-        raise DictRateLimitError(f"no participant has a bucket {policy}{nearest(policy, known)}")
+        policies = sorted({state.observation.bucket.policy for state in await Reader(database).latest_states()})
+    if policy not in policies:
+        raise DictRateLimitError(f"no participant has a bucket {policy}{nearest(policy, policies)}")
 
 
-async def require_alert(settings: DatabaseSettings, name: str, rules: Collection[str]) -> None:
-    """Raises DictRateLimitError where neither an alert nor one of the ``rules`` has that name; DatabaseUnavailable."""
+async def require_alert(settings: DatabaseSettings, name: str, rule_names: Collection[str]) -> None:
+    """Raises DictRateLimitError where neither a stored alert nor a rule has that name; DatabaseUnavailable."""
     async with reached(settings) as database:
-        known = {*rules, *await Reader(database).alert_names()}
-    if name not in known:
-        raise DictRateLimitError(f"no alert is named {name}{hint(name, known)}")
+        names = {*rule_names, *await Reader(database).alert_names()}
+    if name not in names:
+        raise DictRateLimitError(f"no alert is named {name}{nearest_or_all(name, names)}")
 
 
-def hint(name: str, known: Collection[str]) -> str:
-    """Returns the nearest known name, or all that there are."""
-    return nearest(name, known) or (f"; there are {', '.join(sorted(known))}" if known else "")
-
-
-async def reading(
-    settings: DatabaseSettings, wanted: Sequence[str], work: Callable[[Reader, Sequence[Ispb]], Awaitable[T]]
-) -> T:
-    """Returns what ``work`` makes of the history of those wanted. Raises as `find_participants` does."""
-    found = await find_participants(settings, wanted)
-    async with Database(settings, writes=False) as database:
-        return await work(Reader(database), found)
-
-
-def named(participants: Sequence[str]) -> str:
-    """Returns the participants, the first few of them where they are many."""
-    more = len(participants) - _NAMED
-    return ", ".join(participants[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+def nearest_or_all(name: str, names: Collection[str]) -> str:
+    """Returns the end of an error: the nearest name, or all names."""
+    return nearest(name, names) or (f"; there are {', '.join(sorted(names))}" if names else "")

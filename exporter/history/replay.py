@@ -1,21 +1,23 @@
-"""Polls of the past taken through rules again."""
+"""Stored polls, replayed through rules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import Evaluation, by_fingerprint
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.buckets.observation import PARTICIPANT_REMOVED, Failure, view_after
+from exporter.history.episodes import Episodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from exporter.alerts.alert import Alert, Fingerprint, Rule
     from exporter.buckets.observation import Poll, View
 
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 _WARM_UP: Final = timedelta(hours=1)
 
 
@@ -30,36 +32,47 @@ class Period:
     def seconds(self) -> float:
         return (self.until - self.since).total_seconds()
 
+    def __str__(self) -> str:
+        return f"{utc(self.since)} to {utc(self.until)} UTC"
+
+
+def utc(at: datetime) -> str:
+    """Formats a UTC time, to the second."""
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
 
 class Replay:
-    """Takes one participant's polls through rules, in order, as the reconciler did.
+    """Replays one participant's polls through rules, in order, as the reconciler evaluated them.
 
-    ``view`` is what `/metrics` showed after the last poll. ``alerts`` are those
-    open after it; given at the start, those to go on with.
+    ``view`` is what `/metrics` served after the last poll, ``alerts`` are those open after it, and ``episodes`` those
+    that were firing at ``since`` or later. Initial alerts are those open before the first poll.
     """
 
-    def __init__(self, rules: Sequence[Rule], alerts: Iterable[Alert] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert] = (), since: datetime = _EVER) -> None:
         self.view: View | None = None
         self.alerts: Mapping[Fingerprint, Alert] = by_fingerprint(alerts)
+        self.episodes = Episodes(since)
+        self.episodes.resume(alerts)
         self._rules = rules
 
     def step(self, poll: Poll) -> Evaluation:
-        """Returns what the poll made of the open alerts."""
+        """Returns the evaluation of the rules at the poll."""
         self.view = view_after(self.view, poll)
         return self.step_to(self.view)
 
     def step_to(self, view: View) -> Evaluation:
-        """The same, with the view after the poll, where several replays share it."""
+        """Does the same with the view after the poll, which several replays may share."""
         self.view = view
         if isinstance(view.poll.result, Failure) and view.poll.result.code == PARTICIPANT_REMOVED:
             evaluation = Evaluation({}, remove_participant(self.alerts, view.at))
         else:
             evaluation = evaluate(self._rules, view, self.alerts)
         self.alerts = evaluation.alerts
+        self.episodes.add(evaluation.transitions)
         return evaluation
 
 
 def warm_up(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
-    """Returns how long before a period to begin, so that ``for`` and ``keep_firing_for`` stand where they stood."""
+    """Returns how long before a period a replay begins, so that ``for`` and ``keep_firing_for`` are where they were."""
     longest = max((r.for_seconds + r.keep_firing_for_seconds for rules in rule_sets for r in rules), default=0.0)
     return max(_WARM_UP, timedelta(seconds=2 * longest))

@@ -1,4 +1,4 @@
-"""Which rules depend on which."""
+"""Which rules depend on the alerts of which others."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ if TYPE_CHECKING:
     from exporter.rules.rule import CompiledRule
 
 
-def looked_at(rule: CompiledRule, rules: Sequence[CompiledRule]) -> list[CompiledRule]:
-    """Returns the rules whose alerts the rule looks at, itself among them where it does."""
-    found = [s.matchers for s in selectors(rule.expression.tree) if s.metric in ALERT_SERIES]
-    names = [[m.predicate() for m in matchers if m.label == "alertname"] for matchers in found]
-    return [r for r in rules if r.group == rule.group and any(all(test(r.name) for test in tests) for tests in names)]
+def with_dependencies(rules: Sequence[CompiledRule], all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:
+    """Returns the rules and all that these depend on through ``ALERTS``, in the order of ``all_rules``."""
+    needed: set[int] = set()
+    unresolved = list(rules)
+    while unresolved:
+        rule = unresolved.pop()
+        if id(rule) not in needed:
+            needed.add(id(rule))
+            unresolved += _dependencies(rule, all_rules)
+    return [rule for rule in all_rules if id(rule) in needed]
 
 
-def needed_by(wanted: Sequence[CompiledRule], rules: Sequence[CompiledRule]) -> list[CompiledRule]:
-    """Returns the rules wanted and all that these depend on through their alerts, in order."""
-    places = {id(rule): place for place, rule in enumerate(rules)}
-    found: set[int] = set()
-    left = [places[id(rule)] for rule in wanted]
-    while left:
-        place = left.pop()
-        if place not in found:
-            found.add(place)
-            left += [places[id(rule)] for rule in looked_at(rules[place], rules)]
-    return [rules[place] for place in sorted(found)]
+def _dependencies(rule: CompiledRule, all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:
+    """Returns the rules whose alerts the rule selects, itself included where it does."""
+    selected = [
+        [matcher.predicate() for matcher in selector.matchers if matcher.label == "alertname"]
+        for selector in selectors(rule.expression.tree)
+        if selector.metric in ALERT_SERIES
+    ]
+    return [
+        other
+        for other in all_rules
+        if other.group == rule.group and any(all(test(other.name) for test in tests) for tests in selected)
+    ]

@@ -15,7 +15,7 @@ from exporter.alerts.alert import AlertState
 from exporter.metrics.collectors import Guarded
 from exporter.metrics.exposition import Part, gzip_page, text_page
 from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES, Family, WatchedParticipant
-from exporter.metrics.program import ProgramMetrics
+from exporter.metrics.own_metrics import ProgramMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

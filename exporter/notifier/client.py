@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 
 PATH: Final = "/api/v2/alerts"
 ANSWER_BYTES: Final = 4096
-"""So much is read of what a server says to a refusal."""
+"""How much of the body of a refusal is read."""
 ANSWER_CHARACTERS: Final = 300
-"""So much of it is told."""
+"""How much of it is quoted."""
 IDLE_SECONDS: Final = 30.0
-"""A connection that is idle for longer is made anew: its name may stand for another server by then."""
+"""A connection that is idle for longer is made again: its name may stand for another server by then."""
 
 _BODY_REFUSED: Final = frozenset({400, 413, 422})
 
@@ -60,7 +60,7 @@ class Client:
             return
         if status in _BODY_REFUSED:
             raise AlertsRefused(f"it answers {status}: {said or 'nothing more'}")
-        raise AlertmanagerUnavailable(self._explained(status, location, said))
+        raise AlertmanagerUnavailable(self._explain(status, location, said))
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -83,7 +83,7 @@ class Client:
             return answer.status, location.decode("latin-1"), _sentence(said)
 
     async def _connections(self) -> httpcore.AsyncConnectionPool:
-        """Returns the connections, anew where a certificate has changed. Raises ConfigurationError."""
+        """Returns the connections, new ones where a certificate has changed. Raises ConfigurationError."""
         if self._pool is not None and not self._watched.changed():
             return self._pool
         tls = self._settings.tls
@@ -93,7 +93,8 @@ class Client:
         except ConfigurationError as error:
             if self._pool is None:
                 raise
-            log.error("a changed certificate is not used, the last one stays: alertmanager.%s", error)  # noqa: TRY400
+            fields = {"error": f"alertmanager.{error}"}
+            log.error("changed certificates are unusable, keeping the last ones", extra=fields)  # noqa: TRY400
             return self._pool
         await self.close()
         self._pool = httpcore.AsyncConnectionPool(ssl_context=context, max_connections=1, keepalive_expiry=IDLE_SECONDS)
@@ -104,7 +105,7 @@ class Client:
         if settings.bearer_token is not None:
             token = settings.bearer_token.reveal()
             if not (token.isascii() and token.isprintable()):
-                # Whoever refuses it later would show it.
+                # A later refusal would quote it.
                 raise ConfigurationError("alertmanager.bearer_token: holds what no header can hold")
             return [("Authorization", f"Bearer {token}")]
         if basic.username is not None and basic.password is not None:
@@ -112,7 +113,7 @@ class Client:
             return [("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")]
         return []
 
-    def _explained(self, status: int, location: str, said: str) -> str:
+    def _explain(self, status: int, location: str, said: str) -> str:
         if status in (401, 403):
             if self._authorization():
                 return f"it answers {status}: it does not let in who alertmanager.basic_auth or bearer_token names"
@@ -140,7 +141,7 @@ def tls_context(tls: TlsSettings) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Is asked for that of an encrypted key, which nobody is there to type."""
+    """Is called for the password of an encrypted key, which no one can type here."""
     raise ValueError("the key is encrypted")
 
 

@@ -14,41 +14,41 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from exporter.alerts.alert import Alert
-    from exporter.store.notifications import Level
+    from exporter.store.alerts_to_notify import Level
 
 NOT_ANSWERING: Final = "the Bridge stopped answering"
 REFUSED: Final = "its figures were refused"
 
 
 def figures(alert: Alert, level: Level | None, lowest: int | None, zone: tzinfo) -> dict[str, str]:
-    """Returns the annotations that tell of the alert's bucket.
+    """Returns the annotations about the alert's bucket.
 
     An alert that fires on though its bucket is not seen says why it is ``held``:
     its figures are the last known, and nothing is said of what becomes of them.
     `rules.prometheus.figures` asks Prometheus for the same.
     """
-    shown: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     if lowest is not None:
-        shown["lowest"] = str(lowest)
+        annotations["lowest"] = str(lowest)
     if level is None:
-        return shown
+        return annotations
     if level.confirmed_at is not None:
-        shown["as_of"] = with_local_time(level.confirmed_at, zone)
-    held = alert.state is AlertState.FIRING and (level.refused or not level.answered)
-    if held:
-        shown["held"] = REFUSED if level.answered else NOT_ANSWERING
+        annotations["as_of"] = with_local_time(level.confirmed_at, zone)
+    keeps_firing = alert.state is AlertState.FIRING and (level.refused or not level.answered)
+    if keeps_firing:
+        annotations["held"] = REFUSED if level.answered else NOT_ANSWERING
     if level.available_tokens is None or level.capacity is None:
-        return shown
-    shown |= {"tokens": str(level.available_tokens), "capacity": str(level.capacity)}
+        return annotations
+    annotations |= {"tokens": str(level.available_tokens), "capacity": str(level.capacity)}
     if level.utilization_percent is not None:
-        shown["used"] = f"{level.utilization_percent:.1f} %"
-    if held:
-        return shown
+        annotations["used"] = f"{level.utilization_percent:.1f} %"
+    if keeps_firing:
+        return annotations
     if level.exhaustion_projection_seconds is not None:
         draining = math.isfinite(level.exhaustion_projection_seconds)
-        shown["empty_in"] = in_words(level.exhaustion_projection_seconds) if draining else "not draining"
+        annotations["empty_in"] = in_words(level.exhaustion_projection_seconds) if draining else "not draining"
     if level.recovery_eta_seconds is not None and level.confirmed_at is not None:
-        shown["full_in"] = in_words(level.recovery_eta_seconds)
+        annotations["full_in"] = in_words(level.recovery_eta_seconds)
         full_at = level.confirmed_at + timedelta(seconds=level.recovery_eta_seconds)
-        shown["full_at"] = with_local_time(full_at, zone)
-    return shown
+        annotations["full_at"] = with_local_time(full_at, zone)
+    return annotations

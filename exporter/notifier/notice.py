@@ -38,7 +38,7 @@ class Notice:
         return self.ended_at is None
 
     def body(self, valid_until: datetime) -> dict[str, Any]:
-        """Returns the alert as it is posted; one that fires does so until ``valid_until``, unless told again."""
+        """Returns the alert as it is posted; one that fires does so until ``valid_until``, unless posted again."""
         body = {
             "labels": dict(self.labels),
             "annotations": dict(self.annotations),
@@ -51,15 +51,15 @@ class Notice:
 def notice_of(
     alert: Alert, figures: Mapping[str, str], *, external_labels: Mapping[str, str], external_url: str | None
 ) -> Notice:
-    """Returns what is told of an alert that fired.
+    """Returns the notice of an alert that fired.
 
     ``external_labels`` are added where the alert has no such label, and what is
     empty is no label, both as Prometheus does it.
     """
     link = None
     if external_url is not None:
-        asked = {"participant": alert.participant, "policy": alert.policy}
-        query = urlencode({name: value for name, value in asked.items() if value})
+        filters = {"participant": alert.participant, "policy": alert.policy}
+        query = urlencode({name: value for name, value in filters.items() if value})
         link = f"{external_url.rstrip('/')}/?{query}"
     return Notice(
         fingerprint=alert.fingerprint,

@@ -1,4 +1,4 @@
-"""Reads what is committed, and hands it to each Alertmanager's own task."""
+"""Reads committed alerts and passes them to one sender task per Alertmanager."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.errors import DatabaseUnusable
 from exporter.notifier.figures import figures
 from exporter.notifier.notice import notice_of
 from exporter.notifier.target import Target
-from exporter.store.notifications import Span
+from exporter.store.alerts_to_notify import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
     from exporter.alerts.alert import Alert, Fingerprint
     from exporter.config import Settings
-    from exporter.metrics.program import NotifierMetrics
+    from exporter.metrics.own_metrics import NotifierMetrics
     from exporter.notifier.notice import Notice
     from exporter.notifier.target import SendPermission
-    from exporter.store.notifications import Bucket, Level, Notifications
+    from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, Level
 
 log = logging.getLogger(__name__)
 
 RESOLVED_SECONDS: Final = 900.0
-"""For how long a resolution is sent, as with Prometheus."""
+"""How long a resolved alert is sent again and again, as by Prometheus."""
 
 RETRY_SECONDS: Final = 1.0
 """How soon a database that did not answer is asked again."""
 
 LEASE_ENDING_SECONDS: Final = 3.0
-"""A lease that ends within this is not being renewed: what fires is extended."""
+"""Where the lease expires sooner than this, its renewal has failed: the `endsAt` of firing alerts is pushed out."""
 
 LEASE_CHECK_SECONDS: Final = 0.25
 LOWEST_SECONDS: Final = 1.0
-"""How long the lowest levels may delay a refresh; those that are left are found at the next one."""
+"""Time per refresh for finding lowest levels; the rest wait for the next one."""
 LOWEST_SPANS: Final = 32
 
 
 class Notifier:
-    """Sends every configured Alertmanager what fires, for the lease's holder. ``wake``: something was committed.
+    """Sends every configured Alertmanager what fires, for the lease's holder. ``wake`` is set after each commit.
 
     ``external_url`` is what an alert's link begins with; None: it has none.
     """
@@ -54,7 +54,7 @@ class Notifier:
     def __init__(
         self,
         settings: Settings,
-        notifications: Notifications,
+        notifications: AlertsToNotify,
         *,
         metrics: NotifierMetrics,
         wake: asyncio.Event,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from exporter.alerts.alert import Fingerprint
     from exporter.config import AlertmanagerSettings
-    from exporter.metrics.program import NotifierMetrics
+    from exporter.metrics.own_metrics import NotifierMetrics
     from exporter.notifier.notice import Instance, Notice
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from exporter.bridge.client import BridgeClient
     from exporter.buckets.bucket import Bucket, Ispb, PolicyName, Snapshot
     from exporter.clock import Clock
-    from exporter.config import PollSettings
+    from exporter.config import Settings
     from exporter.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -62,23 +62,21 @@ class Poller:
         participant: Ispb,
         *,
         client: BridgeClient,
-        settings: PollSettings,
-        retries: int,
+        settings: Settings,
         sink: PollSink,
         metrics: Metrics,
         clock: Clock,
-        max_policies: int = 256,
     ) -> None:
-        self._max_policies = max_policies
         self.participant = participant
         self.view: View | None = None
         self._client = client
-        self._settings = settings
-        self._retries = retries
+        self._settings = settings.poll
+        self._retries = settings.bridge.retries
+        self._max_policies = settings.limits.policies
         self._sink = sink
         self._metrics = metrics
         self._clock = clock
-        self._estimator = Estimator(settings.estimate_window, settings.interval)
+        self._estimator = Estimator(settings.poll.estimate_window, settings.poll.interval)
         self._budget = Budget()
         self._budget_known_at = time.monotonic()
         self._observed_at: datetime | None = None
@@ -171,7 +169,7 @@ class Poller:
                 last_observed_at=self._observed_at,
                 max_clock_skew_seconds=self._settings.max_clock_skew,
                 seen=tuple(self._response_times),
-                known=self.view.buckets.keys() | set(self.view.refused) if self.view is not None else (),
+                known_policies=self.view.buckets.keys() | set(self.view.refused) if self.view is not None else (),
                 max_policies=self._max_policies,
             )
             self._refuse_stale_repeat(answer, received_at)

@@ -64,12 +64,10 @@ class Polling:
             poller = Poller(
                 participant,
                 client=self._client,
-                settings=self._settings.poll,
-                retries=self._settings.bridge.retries,
+                settings=self._settings,
                 sink=stream,
                 metrics=self._metrics,
                 clock=self._clock,
-                max_policies=self._settings.limits.policies,
             )
             self.pollers[participant] = poller
             task = asyncio.create_task(poller.run(), name=f"poller {participant}")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from exporter.alerts.lifecycle import evaluate
-from exporter.buckets.observation import Category, Observation, Poll, View, view_after
+from exporter.alerts.lifecycle import evaluate, remove_participant
+from exporter.buckets.observation import PARTICIPANT_REMOVED, Category, Failure, Observation, Poll, View, view_after
 from exporter.store.reconciliation import Reconciliation
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from exporter.alerts.alert import Alert, Fingerprint, Rule
     from exporter.alerts.lifecycle import RulesBefore
+    from exporter.buckets.bucket import Ispb
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,29 @@ def decide(
         failures=evaluation.failures,
     )
     return replace(state, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at, rules=rules), decided
+
+
+def removal(participant: Ispb, state: ParticipantState, now: datetime) -> Reconciliation:
+    """Returns what resolves the alerts of a participant that is no longer configured."""
+    # Another host's clock may have been ahead of ours.
+    at = now if state.polled_at is None else max(now, state.polled_at + timedelta(microseconds=1))
+    poll = Poll(
+        stream_id=state.stream_id,
+        sequence=0,
+        participant=participant,
+        polled_at=at,
+        interval_seconds=0.0,
+        staleness_seconds=0.0,
+        result=Failure(PARTICIPANT_REMOVED, "the configuration no longer names this participant"),
+        category=state.category,
+    )
+    return Reconciliation(
+        poll,
+        evaluated=True,
+        alerts_before=state.alerts,
+        alerts_after={},
+        transitions=remove_participant(state.alerts, at),
+    )
 
 
 def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | None) -> Poll:

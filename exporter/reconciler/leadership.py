@@ -25,13 +25,13 @@ from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMis
 from exporter.store.outage import DatabaseOutage
 
 if TYPE_CHECKING:
-    from exporter.metrics.program import ReconcilerMetrics
+    from exporter.metrics.own_metrics import ReconcilerMetrics
     from exporter.store.lease import Fence, Lease
 
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS: Final = 2.0
-"""How often the lease is renewed, which expires after `Lease.ttl_seconds`."""
+"""How often the lease is renewed; it expires after `Lease.ttl_seconds`."""
 
 RELEASE_SECONDS: Final = 1.0
 """How long a process that ends tries to release the lease; after that it expires."""
@@ -191,7 +191,7 @@ class Leadership:
         self.state, self._logged = state, fields
 
     def _set_unusable(self, error: DatabaseUnusable) -> None:
-        """It cannot: the process that holds the lease and one that does not log the same."""
+        """The database cannot be used. The holder of the lease logs this as any other process does."""
         self.error = str(error)
         if isinstance(error, (SchemaMismatch, AccessDenied)):
             denied = isinstance(error, AccessDenied)

@@ -15,25 +15,24 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from exporter import telemetry
-from exporter.alerts.lifecycle import remove_participant
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import PARTICIPANT_REMOVED, Category, Failure, Poll, View
 from exporter.errors import DatabaseUnusable
 from exporter.reconciler.alert_log import log_transition
-from exporter.reconciler.decide import ParticipantState, decide, not_ahead
-from exporter.reconciler.rule_health import RulesHealth
-from exporter.store.reconciliation import Reconciliation
+from exporter.reconciler.decide import ParticipantState, decide, not_ahead, removal
+from exporter.reconciler.rule_health import RuleHealthTracker
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from exporter.alerts.alert import Alert, Rule
+    from exporter.buckets.observation import Category, Poll, View
     from exporter.config import Settings
     from exporter.feed.inbox import Inbox
     from exporter.metrics import Metrics
     from exporter.reconciler.feeds import Feeds
     from exporter.store.lease import Fence
+    from exporter.store.reconciliation import Reconciliation
     from exporter.store.writer import LastPoll, Restored, Writer
 
 log = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ class ReconcileLoop:
         settings: Settings,
         metrics: Metrics,
     ) -> None:
-        self.health = RulesHealth(metrics.rules)
+        self.health = RuleHealthTracker(metrics.rules)
         self._inbox = inbox
         self._writer = writer
         self._feeds = feeds
@@ -191,9 +190,9 @@ class ReconcileLoop:
             state = self._participants.pop(participant)
             self._metrics.remove(participant)
             if state.alerts:
-                removal = _removal(participant, state, fence.now())
-                await self._writer.commit([removal], fence)
-                self._publish([removal])
+                resolved = removal(participant, state, fence.now())
+                await self._writer.commit([resolved], fence)
+                self._publish([resolved])
                 self._metrics.remove(participant)
 
     async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
@@ -209,7 +208,11 @@ class ReconcileLoop:
                 after[poll.participant], reconciliation = decide(state, poll, rules)
             if reconciliation is not None:
                 decided.append(reconciliation)
-                categories |= _category_to_report(state, poll, reconciliation)
+                category = reconciliation.poll.category
+                if category is not None and category != poll.category:
+                    # The exporter has started since, and does not know all of it.
+                    categories[poll.participant] = category
+                    _log_change(poll.participant, state.category, category)
         refused: set[int] = set()
         if decided:
             seconds = (time.monotonic() - began_at) / len(decided)
@@ -269,40 +272,10 @@ class ReconcileLoop:
         self._feeds.report_committed(committed, categories)
 
 
-def _removal(participant: Ispb, state: ParticipantState, now: datetime) -> Reconciliation:
-    """Returns what resolves the alerts of a participant that is no longer configured."""
-    # Another host's clock may have been ahead of ours.
-    at = now if state.polled_at is None else max(now, state.polled_at + timedelta(microseconds=1))
-    poll = Poll(
-        stream_id=state.stream_id,
-        sequence=0,
-        participant=participant,
-        polled_at=at,
-        interval_seconds=0.0,
-        staleness_seconds=0.0,
-        result=Failure(PARTICIPANT_REMOVED, "the configuration no longer names this participant"),
-        category=state.category,
-    )
-    return Reconciliation(
-        poll,
-        evaluated=True,
-        alerts_before=state.alerts,
-        alerts_after={},
-        transitions=remove_participant(state.alerts, at),
-    )
-
-
-def _category_to_report(state: ParticipantState, poll: Poll, reconciliation: Reconciliation) -> dict[Ispb, Category]:
-    """Returns the participant's category where the exporter, which has started since, does not know all of it."""
-    category = reconciliation.poll.category
-    if category is None or category == poll.category:
-        return {}
-    if state.category is not None and category.name != state.category.name:
-        log.warning(
-            "category changed",
-            extra={"participant": poll.participant, "previous": category.previous, "category": category.name},
-        )
-    return {poll.participant: category}
+def _log_change(participant: Ispb, before: Category | None, category: Category) -> None:
+    if before is not None and category.name != before.name:
+        fields = {"participant": participant, "previous": category.previous, "category": category.name}
+        log.warning("category changed", extra=fields)
 
 
 async def _finish(work: Coroutine[None, None, None]) -> None:

@@ -11,7 +11,7 @@ from exporter.errors import DatabaseUnusable
 from exporter.store.partitions import maintain, readiness
 
 if TYPE_CHECKING:
-    from exporter.metrics.program import OutboxMetrics, ReconcilerMetrics
+    from exporter.metrics.own_metrics import OutboxMetrics, ReconcilerMetrics
     from exporter.reconciler.feeds import Feeds
     from exporter.store.database import Database
     from exporter.store.outage import DatabaseOutage
@@ -63,7 +63,7 @@ class PartitionJob:
         else:
             complete = done.complete
             if done.created or done.dropped:
-                fields = {"created": len(done.created), "dropped": len(done.dropped)}
+                fields = {"partitions_created": len(done.created), "partitions_dropped": len(done.dropped)}
                 log.info("partitions created and dropped", extra=fields)
         try:
             ready = await readiness(self._database)

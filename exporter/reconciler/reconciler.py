@@ -1,4 +1,4 @@
-"""The reconciler: its parts, put together; what happens in one and concerns another passes through here."""
+"""The reconciler: wires its parts together, and passes events between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from exporter.store.migrations import check
 from exporter.store.outage import DatabaseOutage
 from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
-from exporter.store.timeline import Record
+from exporter.store.timeline import Timeline
 from exporter.store.writer import Writer
 from exporter.web.server.config_reload import own_url
 
@@ -54,7 +54,7 @@ PAGE_CONNECTIONS: Final = 1
 """To the database, for the pages about the past; opened when a page is asked for."""
 
 DROPPED: Final = ("queue_full", "refused", "unreadable")
-"""Why polls may be lost permanently: counted from 0 on, so that the first is seen to come."""
+"""Why polls may be lost permanently: initialised to 0, so that `increase()` sees the first one."""
 
 
 class Reconciler:
@@ -107,7 +107,7 @@ class Reconciler:
         )
         self.explain = status.Explainer(self.rules)
         self.utilization = status.UtilizationHistory(self._reader, settings.database.heartbeat)
-        self.timeline = Record(pages, settings.database.heartbeat)
+        self.timeline = Timeline(pages, settings.database.heartbeat)
 
     @classmethod
     async def build(
@@ -256,11 +256,11 @@ class Reconciler:
     def _new_notifier(self, fence: Fence) -> Notifier:
         from exporter.notifier import Notifier
         from exporter.notifier.target import SendPermission
-        from exporter.store.notifications import Notifications
+        from exporter.store.alerts_to_notify import AlertsToNotify
 
         return Notifier(
             self._settings,
-            Notifications(self._database),
+            AlertsToNotify(self._database),
             metrics=self.metrics.notifier,
             wake=self._notifier_wake,
             permission=SendPermission(self._lease, fence),

@@ -1,4 +1,4 @@
-"""How each rule in force last went."""
+"""The health of each loaded rule: how its last evaluation went. A failure is logged here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Rule, RuleFailure
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import View
-    from exporter.metrics.program import RuleMetrics
+    from exporter.metrics.own_metrics import RuleMetrics
     from exporter.store.reconciliation import Reconciliation
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class RuleHealth:
     matched_series: bool = False
 
 
-class RulesHealth:
+class RuleHealthTracker:
     """The health of all rules in force."""
 
     def __init__(self, metrics: RuleMetrics) -> None:

@@ -20,15 +20,12 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Rule, Severity
     from exporter.config import RulesSettings
     from exporter.metrics import Metrics
-    from exporter.rules.files.loading import RuleSet
+    from exporter.rules.files.loading import Attempt, RuleSet
 
 log = logging.getLogger(__name__)
 
-MOST_NAMED: Final = 20
-"""How many rules that are gone, or errors, the log names."""
-
-LOOK_AGAIN_SECONDS: Final = 1.0
-"""How soon files are looked at again that changed and do not stand still yet."""
+MOST_LOGGED: Final = 20
+"""How many removed rules, or errors, are logged one by one."""
 
 
 class RulesObserver(Protocol):
@@ -42,6 +39,7 @@ class RulesObserver(Protocol):
 class RulesInForce:
     """Holds one rule set at a time.
 
+    ``restless_seconds`` is how soon files that are still being written are looked at again.
     Raises RuleFileInvalid when made with files that do not load.
     """
 
@@ -50,18 +48,22 @@ class RulesInForce:
         settings: RulesSettings,
         metrics: Metrics,
         observer: RulesObserver | None = None,
+        *,
+        restless_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._observer = observer
+        self._restless_seconds = restless_seconds
         self._watched = WatchedFiles()
-        self._look()
-        self._checked: RuleSet | None = None
+        self._note_files()
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
-        self.rule_set = loading.load(settings.files, allow_none=settings.allow_none)
+        attempt = loading.attempt(settings.files)
+        self.rule_set = attempt.accepted(allow_none=settings.allow_none)
+        self._unchecked: Attempt | None = attempt
         self.rules: Sequence[Rule] = ()
-        self._took_over()
+        self._announce()
         log.info("rules loaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
 
     async def reload(self) -> None:
@@ -71,9 +73,8 @@ class RulesInForce:
         rules in place.
         """
         async with self._reloading:
-            await asyncio.to_thread(self._look)
-            loaded = await self._loaded()
-            self._swap(loaded)
+            await asyncio.to_thread(self._note_files)
+            self._swap(await self._load())
 
     def reload_soon(self) -> None:
         """Begins to reload; what is wrong is logged."""
@@ -85,43 +86,43 @@ class RulesInForce:
         with suppress(RuleFileInvalid):
             await self.reload()
 
-    async def _loaded(self) -> RuleSet:
+    async def _load(self) -> RuleSet:
         settings = self._settings
         try:
             with _without_collections():
-                return await asyncio.to_thread(loading.load, settings.files, allow_none=settings.allow_none)
+                attempt = await asyncio.to_thread(loading.attempt, settings.files)
+            rule_set = attempt.accepted(allow_none=settings.allow_none)
         except RuleFileInvalid as error:
             self._metrics.rules.last_reload_successful.set(0)
-            for finding in error.findings[:MOST_NAMED]:
-                log.error("rules not reloaded, the running ones stay: %s", finding)  # noqa: TRY400 - it says enough
-            if len(error.findings) > MOST_NAMED:
-                log.error("rules not reloaded: %d more errors", len(error.findings) - MOST_NAMED)  # noqa: TRY400
+            for finding in error.findings[:MOST_LOGGED]:
+                fields = {"error": str(finding), "errors": len(error.findings)}
+                log.error("rules not reloaded, the running ones stay", extra=fields)  # noqa: TRY400 - it says enough
             raise
+        self._unchecked = attempt
+        return rule_set
 
     def _swap(self, loaded: RuleSet) -> None:
         before, self.rule_set = self.rule_set, loaded
-        self._took_over()
+        self._announce()
         log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
-        left = {(rule.group, rule.name) for rule in self.rule_set.rules}
-        gone = [key for key in dict.fromkeys((rule.group, rule.name) for rule in before.rules) if key not in left]
-        for group, name in gone[:MOST_NAMED]:
-            log.warning("a rule is gone: its alerts resolve", extra={"group": group, "rule": name})
-        if len(gone) > MOST_NAMED:
-            log.warning("%d more rules are gone: their alerts resolve", len(gone) - MOST_NAMED)
+        kept = {(rule.group, rule.name) for rule in self.rule_set.rules}
+        removed = [key for key in dict.fromkeys((rule.group, rule.name) for rule in before.rules) if key not in kept]
+        for group, name in removed[:MOST_LOGGED]:
+            fields = {"group": group, "rule": name, "removed": len(removed)}
+            log.warning("rule removed, its alerts resolve", extra=fields)
 
     async def watch(self) -> None:
-        """Reloads when files changed and stand still; looks every ``reload_interval``. Ends by cancellation."""
+        """Reloads when files changed and are stable; checks every ``reload_interval``. Ends by cancellation."""
         while True:
-            await self._tell_warnings()
+            await self._check()
             interval_seconds = float(self._settings.reload_interval)
             restless = self._watched.is_restless
-            await asyncio.sleep(min(LOOK_AGAIN_SECONDS, interval_seconds) if restless else interval_seconds)
-            if not await asyncio.to_thread(self._differ):
-                continue
-            await self._try_reload()
+            await asyncio.sleep(min(self._restless_seconds, interval_seconds) if restless else interval_seconds)
+            if await asyncio.to_thread(self._changed):
+                await self._try_reload()
 
-    def _differ(self) -> bool:
-        """Returns whether the files hold something else than what was last tried."""
+    def _changed(self) -> bool:
+        """Returns whether the files differ in content from those that were last tried."""
         names = loading.matching_files(self._settings.files)
         if not self._watched.changed(names):
             return False
@@ -130,23 +131,32 @@ class RulesInForce:
         self._watched.take(names)
         return False
 
-    def _look(self) -> None:
-        """Notes how the files are that are about to be read."""
+    def _note_files(self) -> None:
+        """Notes the state of the files that are about to be read."""
         self._watched.take(loading.matching_files(self._settings.files))
         self._tried = loading.checksum(self._settings.files)
 
-    async def _tell_warnings(self) -> None:
-        """Logs what `rules check` warns of, once for each rule set, and without holding anything up."""
-        if self._checked is self.rule_set:
+    async def _check(self) -> None:
+        """Logs what `rules check` warns of, once for each rule set; the event loop goes on meanwhile."""
+        if self._unchecked is None:
             return
-        self._checked = self.rule_set
+        attempt, self._unchecked = self._unchecked, None
         with _without_collections():
-            findings = await asyncio.to_thread(linter.check, self._settings.files)
-        for finding in findings:
-            if finding.severity == "warning":
-                log.warning("rules check: %s", finding)
+            warnings = await asyncio.to_thread(linter.warnings, attempt)
+        for warning in warnings:
+            log.warning(
+                "rules check found a warning",
+                extra={
+                    "check": warning.check,
+                    "file": warning.file,
+                    "line": warning.line,
+                    "group": warning.group,
+                    "rule": warning.rule,
+                    "warning": warning.message,
+                },
+            )
 
-    def _took_over(self) -> None:
+    def _announce(self) -> None:
         self.rules = self.rule_set.rules
         self._metrics.rules.last_reload_successful.set(1)
         self._metrics.rules.last_reload_success_timestamp_seconds.set(time.time())

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from exporter.config import without_secrets
-from exporter.explain.current import standing
+from exporter.explain.current import explain_current
 from exporter.explain.render import state
 from exporter.explain.sentences import sentences
 from exporter.health import Dependency
 from exporter.reconciler.leadership import LeadershipState
-from exporter.web.sources import Explained, RuleGroupStatus, RuleStatus
+from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exporter.feed.client import FeedClient
     from exporter.notifier import Notifier
     from exporter.reconciler.leadership import Leadership
-    from exporter.reconciler.rule_health import RulesHealth
+    from exporter.reconciler.rule_health import RuleHealthTracker
     from exporter.reconciler.rules_in_force import RulesInForce
     from exporter.relay import Relay
     from exporter.rules.files.loading import RuleSet
@@ -74,7 +74,7 @@ def alertmanagers(notifier: Notifier | None) -> Dependency:
     return Dependency("alertmanager", ok=False, message=message)
 
 
-def rule_groups(rule_set: RuleSet, health: RulesHealth) -> list[RuleGroupStatus]:
+def rule_groups(rule_set: RuleSet, health: RuleHealthTracker) -> list[RuleGroupStatus]:
     """Returns the rules in force with how each last went."""
     return [
         RuleGroupStatus(
@@ -84,7 +84,7 @@ def rule_groups(rule_set: RuleSet, health: RulesHealth) -> list[RuleGroupStatus]
     ]
 
 
-def _rule(rule: CompiledRule, healths: RulesHealth) -> RuleStatus:
+def _rule(rule: CompiledRule, healths: RuleHealthTracker) -> RuleStatus:
     health = healths.of(rule)
     evaluated = health.evaluated_at is not None
     return RuleStatus(
@@ -98,12 +98,12 @@ def _rule(rule: CompiledRule, healths: RulesHealth) -> RuleStatus:
         last_error=health.error or "",
         evaluated_at=health.evaluated_at,
         duration_seconds=health.duration_seconds,
-        had_series=health.matched_series if evaluated and not rule.looks_at_an_event else None,
+        matched_series=health.matched_series if evaluated and not rule.looks_at_an_event else None,
     )
 
 
 class Explainer:
-    """Explains to the pages why alerts are as they are (`exporter.web.sources.Why`)."""
+    """Explains to the pages why alerts are as they are (`exporter.web.sources.RuleExplainer`)."""
 
     def __init__(self, rules: RulesInForce) -> None:
         self._rules = rules
@@ -115,16 +115,16 @@ class Explainer:
         policy: PolicyName,
         failing: Mapping[tuple[str, str], str],
         now: datetime,
-    ) -> list[Explained]:
+    ) -> list[RuleExplanation]:
         """Explains each rule that looks at a bucket."""
         return [
-            Explained(found.rule.name, found.rule.severity, state(found), list(sentences(found, now)))
-            for found in standing(self._rules.rule_set.rules, view, alerts, policy, failing)
+            RuleExplanation(why.rule.name, why.rule.severity, state(why), list(sentences(why, now)))
+            for why in explain_current(self._rules.rule_set.rules, view, alerts, policy, failing)
         ]
 
 
 class UtilizationHistory:
-    """The past of buckets as the database has it (`exporter.web.sources.Past`)."""
+    """The past of buckets as the database has it (`exporter.web.sources.UtilizationHistory`)."""
 
     def __init__(self, reader: Reader, heartbeat_seconds: float) -> None:
         self._reader = reader

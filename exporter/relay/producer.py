@@ -48,7 +48,7 @@ class Producer:
     def __init__(self, producer: pulsar.asyncio.Producer, token: Secret | None) -> None:
         self._producer = producer
         self._token = token
-        self._shown = None if token is None else token.reveal()
+        self._sent_token = None if token is None else token.reveal()
         self.last_sequence_id: int = producer.last_sequence_id()
         """The highest id that this name's messages had when it connected, as far as the broker knows; -1: none."""
 
@@ -58,8 +58,8 @@ class Producer:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the token has been renewed since: the client would go on showing the old one."""
-        return self._token is not None and self._token.reveal() != self._shown
+        """Whether the token has been renewed since: the client would go on sending the old one."""
+        return self._token is not None and self._token.reveal() != self._sent_token
 
     async def send(self, row: OutboxRow, *, traceparent: str | None, timeout_seconds: float) -> Receipt:
         """Sends ``row``. Raises EventRefused, NoReceipt, BrokerUnavailable.
@@ -126,7 +126,7 @@ def silent() -> pulsar.FileLogger:
 
 def properties(row: OutboxRow, traceparent: str | None) -> dict[str, str]:
     """Returns the event's CloudEvents attributes and trace context, as message properties."""
-    made = {
+    attributes = {
         "ce_specversion": "1.0",
         "ce_id": str(row.event_id),
         "ce_source": SOURCE,
@@ -137,7 +137,7 @@ def properties(row: OutboxRow, traceparent: str | None) -> dict[str, str]:
         "ce_partitionkey": row.fingerprint,
         "ce_sequence": f"{row.sequence_id:020}",
     }
-    return made if traceparent is None else made | {"traceparent": traceparent}
+    return attributes if traceparent is None else attributes | {"traceparent": traceparent}
 
 
 def _client(settings: PulsarSettings) -> pulsar.asyncio.Client:

@@ -1,4 +1,4 @@
-"""The loop: takes rows, sends them one by one, and commits what became of them."""
+"""Sends the outbox's events to Pulsar one by one, and commits what became of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from exporter.store.outbox import DeliveryResults, Refused
 
 if TYPE_CHECKING:
     from exporter.config import PulsarSettings
-    from exporter.metrics.program import RelayMetrics
+    from exporter.metrics.own_metrics import RelayMetrics
     from exporter.relay.producer import Producer, Receipt
     from exporter.store.lease import Fence
     from exporter.store.outbox import Outbox, OutboxRow
@@ -66,7 +66,7 @@ TIMING: Final = Timing()
 
 
 class Relay:
-    """Relays for the lease's holder, within its ``fence``. ``wake`` is set when there is something to send.
+    """Relays for the lease's holder, within its ``fence``. ``wake`` is set by `Reconciler.on_transitions_committed`.
 
     ``message`` says why the broker cannot be used right now; None: it can.
     """
@@ -126,8 +126,8 @@ class Relay:
             if producer.last_sequence_id > await self._outbox.highest_sequence_id():
                 # Its receipts would be about events that this database knows nothing of.
                 log.error(
-                    "broker has events that this database never sent: it is an older copy of itself, or another relay sends "
-                    "in its name; becoming another producer, and sending again what is not marked as sent",
+                    "broker has events that this database never sent: the database is an older copy of itself, or "
+                    "another relay sends in its name; becoming another producer, and sending again what is not marked",
                     extra={"sequence_id": producer.last_sequence_id},
                 )
                 await self._outbox.change_installation_id(self._fence)

@@ -1,7 +1,7 @@
-"""What Prometheus loads: rule files with the figures that a notification should hold.
+"""Rule files for Prometheus, with the figures that a notification shows.
 
-Prometheus finds them by queries in annotations, which the reconciler's templates
-cannot make. Names, expressions and labels stay as they are, so the verdict does too.
+Prometheus gets these by queries in annotations, which the reconciler's templates
+do not support. Names, expressions and labels stay as they are, and so do the alerts.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from exporter import files, yaml_text
-from exporter.errors import RuleFileInvalid
+from exporter.errors import RuleFileInvalid, YamlInvalid
 from exporter.rules.files import loading
-from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +43,10 @@ def _query(expr: str, *arguments: str) -> str:
     return " ".join([f"printf `{expr}` $labels.participant $labels.policy", *arguments, "| query"])
 
 
-def _figure(expr: str, shown: str) -> str:
-    """Returns a template that shows what a query of the alert's bucket finds."""
-    found = shown if shown.startswith("{{") else f"{{{{ . | first | value | {shown} }}}}"
-    return _of_bucket(f"{{{{ with {_query(expr)} }}}}{found}{{{{ end }}}}")
+def _figure(expr: str, form: str) -> str:
+    """Returns a template that shows the result of a query about the alert's bucket in a form."""
+    result = form if form.startswith("{{") else f"{{{{ . | first | value | {form} }}}}"
+    return _of_bucket(f"{{{{ with {_query(expr)} }}}}{result}{{{{ end }}}}")
 
 
 def _of_bucket(template: str) -> str:
@@ -66,9 +65,9 @@ def _lowest(alert: str) -> str:
 
 
 def figures(alert: str) -> dict[str, str]:
-    """Returns annotations, by name: what Alertmanager's templates show of a bucket. What is not known is empty.
+    """Returns annotations, by name: what Alertmanager's templates show of a bucket. One without a value is empty.
 
-    The notifier gives the same names and formats to what it sends itself.
+    The notifier uses the same names and formats in what it sends itself.
     """
     seconds_to_empty = _query(f"round(max(dict_rate_limit_exhaustion_projection_seconds{_WHO}))")
     is_down = _query(f"max(dict_rate_limit_up{_PARTICIPANT}) == 0")
@@ -95,18 +94,18 @@ def figures(alert: str) -> dict[str, str]:
     }
 
 
-def rule_file(patterns: Sequence[str], as_they_are: Sequence[Path] = ()) -> dict[str, Any]:
-    """Returns the groups of rule files with `figures`, and those of files that only Prometheus evaluates.
+def rule_file(patterns: Sequence[str], unchanged: Sequence[Path] = ()) -> dict[str, Any]:
+    """Returns the groups of rule files with `figures`, and, unchanged, those of files that only Prometheus evaluates.
 
-    Raises RuleFileInvalid where `loading.load` does, or where one of the others is not read or holds no groups.
+    Raises RuleFileInvalid where `loading.load` does, or where one of the others cannot be read or has no groups.
     """
     loading.load(patterns)
     annotated = [_annotated(group) for file in loading.matching_files(patterns) for group in _groups(file)]
-    return {"groups": [*annotated, *(group for path in as_they_are for group in _groups(str(path)))]}
+    return {"groups": [*annotated, *(group for path in unchanged for group in _groups(str(path)))]}
 
 
 def custom_resource(groups: dict[str, Any], name: str = "dict-rate-limit") -> dict[str, Any]:
-    """Returns the same for the Prometheus operator."""
+    """Returns the groups as the Prometheus operator takes them."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -115,22 +114,17 @@ def custom_resource(groups: dict[str, Any], name: str = "dict-rate-limit") -> di
     }
 
 
-def written(document: dict[str, Any]) -> str:
-    """Returns the document as YAML, made for reading."""
+def to_yaml(document: dict[str, Any]) -> str:
+    """Returns the document as YAML for people to read."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def _annotated(group: dict[str, Any]) -> dict[str, Any]:
-    rules = [
-        {**_without(rule, "annotations"), "annotations": {**(rule.get("annotations") or {}), **figures(rule["alert"])}}
-        for rule in group.get("rules") or ()
-        if rule is not None
-    ]
+    rules = [dict(rule) for rule in group.get("rules") or () if rule is not None]
+    for rule in rules:
+        annotations = rule.pop("annotations", None) or {}
+        rule["annotations"] = {**annotations, **figures(rule["alert"])}
     return {**group, "rules": rules}
-
-
-def _without(rule: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in rule.items() if key != name}
 
 
 def _groups(file: str) -> list[dict[str, Any]]:
@@ -140,7 +134,7 @@ def _groups(file: str) -> list[dict[str, Any]]:
         raise RuleFileInvalid(f"{file}: {error}") from None
     groups = document.get("groups") if isinstance(document, dict) else None
     if not isinstance(groups, list):
-        raise RuleFileInvalid(f"{file}: is no rule file: it has no list of groups")
+        raise RuleFileInvalid(f"{file}: is not a rule file: it has no list of groups")
     return [group for group in groups if group is not None]
 
 

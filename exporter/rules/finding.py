@@ -10,7 +10,10 @@ from exporter.errors import sentence
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found at a line of a file; 0: it is about the whole file. ``group`` and ``rule`` may be empty."""
+    """An error or a warning at a line of a file; line 0: about the whole file. ``group`` and ``rule`` may be empty.
+
+    ``check`` is the name of the check that warns; empty for what keeps the file from loading.
+    """
 
     file: str
     line: int
@@ -18,9 +21,11 @@ class Finding:
     rule: str
     message: str
     severity: Literal["error", "warning"] = "error"
+    check: str = ""
 
     def __str__(self) -> str:
-        place = "/".join(filter(None, (self.group, self.rule)))
+        subject = "/".join(filter(None, (self.group, self.rule)))
         line = f":{self.line}" if self.line else ""
         message = " ".join(sentence(self.message).splitlines())
-        return f"{self.file}{line}: {place + ': ' if place else ''}{self.severity}: {message}"
+        check = f" ({self.check})" if self.check else ""
+        return f"{self.file}{line}: {subject + ': ' if subject else ''}{self.severity}: {message}{check}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import RuleSample, Severity
 from exporter.errors import RuleEvaluationFailed
+from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, LatestSource, Moment
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from exporter.buckets.observation import View
     from exporter.rules.promql.expression import Expression
     from exporter.rules.promql.nodes import Data
-    from exporter.rules.promql.series import Sample, Vector
+    from exporter.rules.promql.series import Sample
     from exporter.rules.promql.sources import Source, Unexpanded
     from exporter.rules.templates.template import Template
 
@@ -67,48 +68,28 @@ class CompiledRule:
         except Exception as error:
             raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
 
-    def is_true(self, view: View, alerts: Sequence[Alert]) -> bool:
-        """Whether `evaluate` finds series, made only where that is not told without. Raises RuleEvaluationFailed."""
-        try:
-            found = self._found(view, alerts)
-        except RuleEvaluationFailed:
-            raise
-        except Exception as error:
-            raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
-        names = {name for _, labels, _ in found for name, _ in labels.pairs}
-        if len({labels.pairs for _, labels, _ in found}) == len(found) and names.isdisjoint(
-            {"alertname", *self.labels}
-        ):
-            return bool(found)
-        return bool(self.evaluate(view, alerts))
-
-    def _found(self, view: View, alerts: Sequence[Alert]) -> Vector:
-        return self.expression.evaluate(Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded))
-
     def _true_series(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
-        found = self._found(view, alerts)
-        if not found:
-            return []
-        samples = [self._sample(sample) for sample in found]
+        moment = Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded)
+        samples = [self._sample(sample) for sample in self.expression.evaluate(moment)]
         if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
         return samples
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:
-        return self.data is None or _there(self.data, self.sources.of(view), policy)
+        return self.data is None or _has_series(self.data, self.sources.of(view), policy)
 
     def _sample(self, sample: Sample) -> RuleSample:
-        name, labels, value = sample
-        seen = dict(labels.pairs)
-        shown = {"__name__": name, **seen} if name else seen
-        made = {
-            **seen,
-            **{label: template.expand(shown, value) for label, template in self.labels.items()},
+        metric, series, value = sample
+        series_labels = dict(series.pairs)
+        in_templates = {METRIC_NAME: metric, **series_labels} if metric else series_labels
+        labels = {
+            **series_labels,
+            **{name: template.expand(in_templates, value) for name, template in self.labels.items()},
             "alertname": self.name,
         }
         return RuleSample(
-            labels={label: text for label, text in made.items() if text},
-            annotations={key: template.expand(shown, value) for key, template in self.annotations.items()},
+            labels={name: text for name, text in labels.items() if text},
+            annotations={name: template.expand(in_templates, value) for name, template in self.annotations.items()},
             value=value,
         )
 
@@ -122,11 +103,11 @@ def unexpanded_labels(rules: Iterable[CompiledRule]) -> Unexpanded:
     }
 
 
-def _there(data: Data, source: Source, policy: PolicyName | None) -> bool:
+def _has_series(data: Data, source: Source, policy: PolicyName | None) -> bool:
     if data.gauge:
         series = source.series(data.gauge)
         if policy is None or data.gauge not in BUCKET_GAUGE_BY_NAME:
             return bool(series)
         return any(labels.get("policy") == policy for _, labels, _ in series)
-    found = (_there(part, source, policy) for part in data.of)
-    return all(found) if data.needs == "all" else any(found)
+    needed = all if data.needs == "all" else any
+    return needed(_has_series(part, source, policy) for part in data.of)

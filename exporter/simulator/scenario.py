@@ -1,4 +1,4 @@
-"""What a scenario file says: sizes, traffic and faults over time. The format is described in docs/simulator.md."""
+"""Scenario files: sizes, traffic and faults over time. The format is described in docs/simulator.md."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import msgspec
 from exporter import files, yaml_text
 from exporter.buckets.catalog import CATEGORIES, POLICIES, POLICIES_LIST, POLICIES_READ
 from exporter.durations import Duration, parse_duration
-from exporter.errors import SimulatorError
+from exporter.errors import SimulatorError, YamlInvalid
 from exporter.simulator.garbage import KINDS
 from exporter.simulator.token_bucket import Refill
-from exporter.yaml_text import YamlInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,26 +20,33 @@ if TYPE_CHECKING:
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 
 WATCHING: Final = (POLICIES_LIST, POLICIES_READ)
-"""Policies that watching itself uses up: ``policies: all`` leaves them to the pollers."""
+"""Policies that polling itself consumes: ``policies: all`` leaves them to the pollers."""
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Category = Literal["A", "B", "C", "D", "E", "F", "G", "H"]
-Whom = Literal["all", "first"] | Positive
-"""Of the participants: all, the first, or the first so many."""
+Selection = Literal["all", "first"] | Positive
+"""Of the participants: all, the first, or the first N."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class _When(_Section, frozen=True):
-    """From when until when, in seconds since the start, and again every so often. No end: for good."""
+class _ForParticipants(_Section, frozen=True):
+    participants: Selection = "all"
+
+    def concerns(self, index: int) -> bool:
+        """Returns whether it holds for the participant of this index."""
+        return self.participants == "all" or index < (1 if self.participants == "first" else self.participants)
+
+
+class _Period(_ForParticipants, frozen=True):
+    """From when until when, in seconds since the start, and at which interval again. No ``until``: to the end."""
 
     from_: Duration = msgspec.field(name="from", default=Duration(0))
     until: Duration | None = None
     every: Duration | None = None
-    participants: Whom = "all"
 
     def covers(self, seconds: float) -> bool:
         """Returns whether it holds at ``seconds`` since the start."""
@@ -51,12 +57,8 @@ class _When(_Section, frozen=True):
             since %= self.every
         return since < self.until - self.from_
 
-    def concerns(self, index: int) -> bool:
-        """Returns whether it holds for the participant of this index."""
-        return self.participants == "all" or index < (1 if self.participants == "first" else self.participants)
 
-
-class Flow(_When, frozen=True, kw_only=True):
+class Flow(_Period, frozen=True, kw_only=True):
     """Requests on some policies. The rate is in requests, or in tokens as a share of the refill."""
 
     policies: Literal["all"] | tuple[str, ...]
@@ -67,8 +69,8 @@ class Flow(_When, frozen=True, kw_only=True):
     variation: Share = 0.0
 
 
-class Outage(_When, frozen=True, tag="outage", tag_field="kind"):
-    """No answer. ``restarts``: response counts begin anew afterwards, from another instance."""
+class Outage(_Period, frozen=True, tag="outage", tag_field="kind"):
+    """No answer. ``restarts``: response counts start at 0 again afterwards, from another instance."""
 
     status: Literal["UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL"] = (
         "UNAVAILABLE"
@@ -76,29 +78,25 @@ class Outage(_When, frozen=True, tag="outage", tag_field="kind"):
     restarts: bool = False
 
 
-class Slow(_When, frozen=True, kw_only=True, tag="slow", tag_field="kind"):
-    """Answers that come late, each by something between the two."""
+class Slow(_Period, frozen=True, kw_only=True, tag="slow", tag_field="kind"):
+    """Answers that are late, each by a random time between the two."""
 
     at_least: Duration = Duration(0)
     at_most: Duration
 
 
-class Garbage(_When, frozen=True, tag="garbage", tag_field="kind"):
+class Garbage(_Period, frozen=True, tag="garbage", tag_field="kind"):
     """Bad answers, one kind after the other."""
 
     kinds: tuple[str, ...] = tuple(KINDS)
 
 
-class CategoryChange(_Section, frozen=True):
-    """BACEN gives the participants another category; ``every``: again and again."""
+class CategoryChange(_ForParticipants, frozen=True, kw_only=True):
+    """BACEN moves the participants to another category; ``every``: repeatedly."""
 
     at: Duration
     category: Category
     every: Duration | None = None
-    participants: Whom = "all"
-
-    def concerns(self, index: int) -> bool:
-        return self.participants == "all" or index < (1 if self.participants == "first" else self.participants)
 
 
 class Size(_Section, frozen=True):
@@ -126,7 +124,7 @@ class Scenario(_Section, frozen=True):
     faults: tuple[Outage | Slow | Garbage, ...] = ()
 
     def category_of(self, index: int) -> str:
-        """Returns the category of the participant of this index: a list is dealt out in turn."""
+        """Returns the category of the participant of this index: a list is assigned in turn."""
         return self.category if isinstance(self.category, str) else self.category[index % len(self.category)]
 
 
@@ -208,7 +206,7 @@ def _fault_problems(key: str, fault: Outage | Slow | Garbage) -> Iterator[tuple[
     if isinstance(fault, Garbage):
         unknown = [kind for kind in fault.kinds if kind not in KINDS]
         if unknown or not fault.kinds:
-            yield f"{key}.kinds", f"{', '.join(unknown) or 'none'} asked for; known are {', '.join(KINDS)}"
+            yield f"{key}.kinds", f"{', '.join(unknown) or 'none'} listed; the kinds are {', '.join(KINDS)}"
 
 
 def _flow_problems(key: str, flow: Flow) -> Iterator[tuple[str, str]]:
@@ -220,7 +218,7 @@ def _flow_problems(key: str, flow: Flow) -> Iterator[tuple[str, str]]:
                 yield f"{key}.policies", f"{name} is not a policy of DICT"
 
 
-def _span_problems(key: str, span: _When, step: Duration) -> Iterator[tuple[str, str]]:
+def _span_problems(key: str, span: _Period, step: Duration) -> Iterator[tuple[str, str]]:
     yield from _grid_problems(key, {"from": span.from_, "until": span.until, "every": span.every}, step)
     if span.until is not None and span.until <= span.from_:
         yield f"{key}.until", f"{span.until} is not after from ({span.from_})"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -14,9 +14,10 @@ from exporter.addresses import grpc_listen_address
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.errors import ConfigurationError
 from exporter.grpc_tls import server_credentials
+from exporter.simulator.participant import Refusal
 from exporter.simulator.scenario import load
-from exporter.simulator.world import Refusal, World, ispbs
-from exporter.sockets import why_not
+from exporter.simulator.world import Reply, World, ispbs
+from exporter.sockets import listen_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +35,10 @@ async def run(scenario: str | Path, *, address: str, participants: int, seed: in
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     simulator = await start(scenario, address=address, participants=participants, seed=seed, tls=tls)
-    shown = str(simulator.participants[0])
+    names = str(simulator.participants[0])
     if participants > 1:
-        shown = f"{shown} to {simulator.participants[-1]} ({participants})"
-    print(f"bridge simulator on {simulator.address}, scenario {scenario}, participants {shown}", flush=True)  # noqa: T201
+        names = f"{names} to {simulator.participants[-1]} ({participants})"
+    print(f"bridge simulator on {simulator.address}, scenario {scenario}, participants {names}", flush=True)  # noqa: T201
     await stop.wait()
     await simulator.stop()
 
@@ -55,7 +56,7 @@ async def start(
 
     ``scenario`` is a shipped one's name, or a file. ``clock`` returns UTC time; it is read at each call.
     """
-    now = clock or _now
+    now = clock or (lambda: datetime.now(UTC))
     address = grpc_listen_address("--listen-address", address)
     names = ispbs(participants)
     world = World(load(scenario), names, seed, now())
@@ -67,7 +68,7 @@ async def start(
         else:
             port = server.add_secure_port(address, server_credentials(tls, client_required=bool(tls.ca_file)))
     except RuntimeError as error:
-        raise ConfigurationError(f"--listen-address: cannot listen on {address}: {why_not(address)}") from error
+        raise ConfigurationError(f"--listen-address: cannot listen on {address}: {listen_failure(address)}") from error
     await server.start()
     return Simulator(server, world, names, f"{address.rpartition(':')[0]}:{port}", port)
 
@@ -89,30 +90,22 @@ class Simulator:
         await self._server.stop(grace=None)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _handlers(world: World, now: Callable[[], datetime]) -> grpc.GenericRpcHandler:
-    async def policies(request: GetRateLimitPoliciesRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+    async def answer(context: grpc.aio.ServicerContext[Any, Any], reply_of: Callable[[], Reply]) -> bytes:
         try:
-            reply = world.reply(request.requesting_participant, now())
+            reply = reply_of()
         except Refusal as refusal:
-            await _refuse(context, refusal)
-        if reply.delay_seconds:
-            await asyncio.sleep(reply.delay_seconds)
+            await context.abort(grpc.StatusCode[refusal.code], str(refusal))
+        await asyncio.sleep(reply.delay_seconds)
         return reply.payload
 
+    async def policies(request: GetRateLimitPoliciesRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        return await answer(context, lambda: world.reply(request.requesting_participant, now()))
+
     async def policy(request: GetRateLimitPolicyRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        at = now()
-        try:
-            response = world.answer_one(request.requesting_participant, request.policy_name, at)
-            delay_seconds = world.delay_seconds(request.requesting_participant, at)
-        except Refusal as refusal:
-            await _refuse(context, refusal)
-        if delay_seconds:
-            await asyncio.sleep(delay_seconds)
-        return response.SerializeToString()
+        return await answer(
+            context, lambda: world.reply_one(request.requesting_participant, request.policy_name, now())
+        )
 
     return grpc.method_handlers_generic_handler(
         "bacen.dict.v2.RateLimitService",
@@ -125,7 +118,3 @@ def _handlers(world: World, now: Callable[[], datetime]) -> grpc.GenericRpcHandl
             ),
         },
     )
-
-
-async def _refuse(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
-    await context.abort(grpc.StatusCode[refusal.code], str(refusal))

@@ -49,10 +49,10 @@ class TokenBucket:
     def take(self, tokens: int, at: float) -> bool:
         """Takes tokens; returns False, and takes none, where there are too few (DICT answers 429)."""
         self._advance(at)
-        wanted = tokens * self.refill_us
-        if self._level < wanted:
+        units = tokens * self.refill_us
+        if self._level < units:
             return False
-        self._level -= wanted
+        self._level -= units
         return True
 
     def drain(self, tokens: int, at: float) -> int:
@@ -68,7 +68,7 @@ class TokenBucket:
         self._level = min(self.capacity * self.refill_us, self._level + tokens * self.refill_us)
 
     def resize(self, capacity: int, refill_tokens: int, at: float) -> None:
-        """Goes on with another capacity and refill, as after a change of category."""
+        """Continues with another capacity and refill, as after a change of category."""
         self._advance(at)
         self.capacity, self.refill_tokens = capacity, refill_tokens
         self._level = min(self._level, capacity * self.refill_us)

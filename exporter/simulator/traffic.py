@@ -1,8 +1,8 @@
 """Requests on one participant's buckets, made on a fixed grid of steps.
 
 A step's requests come at its end. How many depends on the scenario, the seed and
-the step alone, never on when anybody looks: fractions are carried from step to
-step, and what varies is drawn in the order of the steps.
+the step alone, never on when buckets are read: fractions are carried from step to
+step, and random variation is drawn in the order of the steps.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def prices(policy: PolicyName, person_type: str) -> Prices:
 
 
 class Account:
-    """One bucket, and what was answered to the requests on it since the Bridge started."""
+    """One bucket, and the counts of its answers since the Bridge started."""
 
     __slots__ = ("bucket", "not_found", "policy", "prices", "rate_limited", "taken", "total")
 
@@ -47,14 +47,14 @@ class Account:
         self.bucket = bucket
         self.prices = its_prices
         self.taken = 0
-        self.forget()
+        self.reset_counts()
 
-    def forget(self) -> None:
-        """Counts anew, as a Bridge does that was restarted."""
+    def reset_counts(self) -> None:
+        """Starts counting at 0 again, as a restarted Bridge does."""
         self.total = self.not_found = self.rate_limited = 0
 
     def charge(self, at: float) -> bool:
-        """Takes one token for being watched; returns False where there is none."""
+        """Takes one token for reading the buckets; returns False where there is none."""
         self.total += 1
         if self.bucket.take(1, at):
             self.taken += 1
@@ -91,20 +91,6 @@ class Account:
 class Stream:
     """A scenario's flow on one account."""
 
-    __slots__ = (
-        "_account",
-        "_carried",
-        "_carried_misses",
-        "_carried_orders",
-        "_first",
-        "_length",
-        "_not_found",
-        "_paid",
-        "_per_step",
-        "_period",
-        "_variation",
-    )
-
     def __init__(self, flow: Flow, account: Account, step_seconds: float, random: Random) -> None:
         self._account = account
         self._per_step = requests_per_second(flow, account) * step_seconds
@@ -128,12 +114,12 @@ class Stream:
                 since %= self._period
             if since >= self._length:
                 return
-        wanted = self._per_step
+        rate = self._per_step
         if self._variation:
-            wanted *= 1.0 + self._variation * (2.0 * random.random() - 1.0)
-        wanted += self._carried
-        requests = int(wanted)
-        self._carried = wanted - requests
+            rate *= 1.0 + self._variation * (2.0 * random.random() - 1.0)
+        rate += self._carried
+        requests = int(rate)
+        self._carried = rate - requests
         if not requests:
             return
         misses = 0
@@ -150,7 +136,7 @@ class Stream:
 
 
 def requests_per_second(flow: Flow, account: Account) -> float:
-    """Returns the mean rate of a flow on an account. A share of the refill is one in tokens, net of give-backs."""
+    """Returns the mean rate of a flow on an account. A share of the refill is in tokens, net of those given back."""
     if flow.requests_per_minute is not None:
         return flow.requests_per_minute / 60
     share = flow.share_of_refill or 0.0

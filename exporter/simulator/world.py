@@ -1,8 +1,8 @@
 """DICT and its Bridge as a pure machine: buckets, traffic and faults of a scenario. Time is an argument.
 
 The same scenario, participants, seed and start give the same buckets at the same
-instant, however often anybody looked before; only POLICIES_LIST and POLICIES_READ
-pay for looking.
+instant, however often they were read before; only POLICIES_LIST and POLICIES_READ
+pay for reading.
 """
 
 from __future__ import annotations
@@ -12,49 +12,21 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from exporter.bridge.stubs.rate_limit_pb2 import (
-    GetRateLimitPoliciesResponse,
-    GetRateLimitPolicyResponse,
-    RateLimitPolicy,
-)
+from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, GetRateLimitPolicyResponse
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.catalog import (
-    ANTISCAN,
-    CATEGORIES,
-    PERSON_TYPES,
-    POLICIES,
-    POLICIES_LIST,
-    POLICIES_READ,
-    USER_POLICIES,
-    Limit,
-)
-from exporter.simulator.garbage import spoil
-from exporter.simulator.scenario import WATCHING, Garbage, Outage, Slow
-from exporter.simulator.token_bucket import TokenBucket
-from exporter.simulator.traffic import Account, Stream, prices
+from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
+from exporter.simulator.garbage import corrupt
+from exporter.simulator.participant import Participant, Refusal
+from exporter.simulator.scenario import Garbage, Outage, Slow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from exporter.simulator.scenario import Scenario
-
-STATISTICS: Final = PolicyName("ENTRIES_STATISTICS_READ")
-BY_CATEGORY: Final = (ANTISCAN, STATISTICS)
-"""Policies that a category sizes. Only the first one's sizes are published; the other is given the same."""
-
-UNPUBLISHED: Final = Limit(40, 60, 200)
-"""What a policy without a published size (EVENT_LIST) is given."""
+    from exporter.simulator.traffic import Account
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-class Refusal(Exception):
-    """A call that gets a gRPC status instead of an answer."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,213 +51,91 @@ class World:
         phase_seconds = Random(seed).uniform(0, 60)  # noqa: S311 - a seed makes a run repeatable
         self._seed = seed
         self._participants = {
-            participant: _Participant(participant, index, scenario, seed, phase_seconds)
+            participant: Participant(participant, index, scenario, seed, phase_seconds)
             for index, participant in enumerate(participants)
         }
 
     def answer(self, participant: str, at: datetime) -> GetRateLimitPoliciesResponse:
         """Returns all buckets at ``at``, for a token of POLICIES_LIST. Raises Refusal."""
-        asked, seconds = self._asked(participant, at)
+        simulated, seconds = self._played(participant, at)
         response = GetRateLimitPoliciesResponse(
-            correlation_id=asked.charge(POLICIES_LIST, seconds), category=asked.category
+            correlation_id=simulated.charge(POLICIES_LIST, seconds), category=simulated.category
         )
         response.response_time.FromDatetime(at)
         policies = response.policies
-        for account in asked.accounts.values():
-            asked.describe(account, policies.add(), seconds)
+        for account in simulated.accounts.values():
+            simulated.describe(account, policies.add(), seconds)
         return response
 
     def answer_one(self, participant: str, policy: str, at: datetime) -> GetRateLimitPolicyResponse:
         """Returns one bucket at ``at``, for a token of POLICIES_READ. Raises Refusal."""
-        asked, seconds = self._asked(participant, at)
-        account = asked.accounts.get(PolicyName(policy))
+        simulated, seconds = self._played(participant, at)
+        account = simulated.accounts.get(PolicyName(policy))
         if account is None:
             raise Refusal("NOT_FOUND", f"no policy {policy!r}")
         response = GetRateLimitPolicyResponse(
-            correlation_id=asked.charge(POLICIES_READ, seconds), category=asked.category
+            correlation_id=simulated.charge(POLICIES_READ, seconds), category=simulated.category
         )
         response.response_time.FromDatetime(at)
-        asked.describe(account, response.policy, seconds)
+        simulated.describe(account, response.policy, seconds)
         return response
 
     def reply(self, participant: str, at: datetime) -> Reply:
-        """Returns ``answer`` as the scenario's faults leave it. Raises Refusal."""
+        """Returns ``answer`` with the scenario's faults. Raises Refusal."""
         response = self.answer(participant, at)
         if not self.scenario.faults:
             return Reply(response.SerializeToString(), 0.0)
-        asked, seconds = self._asked(participant, at)
+        simulated, seconds = self._played(participant, at)
         payload: bytes | None = None
         for fault in self.scenario.faults:
-            if isinstance(fault, Garbage) and fault.concerns(asked.index) and fault.covers(seconds):
-                payload = spoil(fault.kinds[asked.spoilt % len(fault.kinds)], response)
-                asked.spoilt += 1
+            if isinstance(fault, Garbage) and fault.concerns(simulated.index) and fault.covers(seconds):
+                kind = fault.kinds[simulated.corrupted % len(fault.kinds)]
+                payload = corrupt(kind, response)
+                simulated.corrupted += 1
         return Reply(payload or response.SerializeToString(), self.delay_seconds(participant, at))
 
+    def reply_one(self, participant: str, policy: str, at: datetime) -> Reply:
+        """Returns ``answer_one``, as late as the scenario says. Raises Refusal."""
+        payload = self.answer_one(participant, policy, at).SerializeToString()
+        return Reply(payload, self.delay_seconds(participant, at))
+
     def delay_seconds(self, participant: str, at: datetime) -> float:
-        """Returns how late an answer asked for at ``at`` comes."""
-        asked, seconds = self._asked(participant, at)
+        """Returns by how much an answer at ``at`` is late."""
+        simulated, seconds = self._played(participant, at)
         draw = Random(f"{self._seed}/{participant}/{seconds}")  # noqa: S311
         return sum(
             draw.uniform(fault.at_least, fault.at_most)
             for fault in self.scenario.faults
-            if isinstance(fault, Slow) and fault.concerns(asked.index) and fault.covers(seconds)
+            if isinstance(fault, Slow) and fault.concerns(simulated.index) and fault.covers(seconds)
         )
 
     def tokens(self, participant: str, policy: str, at: datetime) -> int:
         """Returns the tokens in a bucket: the truth, for free."""
-        return self._account(participant, policy, at).bucket.available((at - self.start).total_seconds())
+        return self._accounts(participant, at)[PolicyName(policy)].bucket.available((at - self.start).total_seconds())
 
     def taken(self, participant: str, policy: str, at: datetime) -> int:
         """Returns the tokens taken from a bucket since the start, net of those given back: the truth, for free."""
-        return self._account(participant, policy, at).taken
+        return self._accounts(participant, at)[PolicyName(policy)].taken
 
     def refused(self, participant: str, at: datetime) -> dict[PolicyName, int]:
         """Returns the calls answered 429 by policy, since the Bridge's instance started: the truth, for free."""
-        asked = self._participants[Ispb(participant)]
-        asked.play((at - self.start) // _MICROSECOND)
-        return {policy: account.rate_limited for policy, account in asked.accounts.items()}
+        return {policy: account.rate_limited for policy, account in self._accounts(participant, at).items()}
 
-    def _account(self, participant: str, policy: str, at: datetime) -> Account:
-        asked = self._participants[Ispb(participant)]
-        asked.play((at - self.start) // _MICROSECOND)
-        return asked.accounts[PolicyName(policy)]
+    def _accounts(self, participant: str, at: datetime) -> dict[PolicyName, Account]:
+        simulated = self._participants[Ispb(participant)]
+        simulated.play((at - self.start) // _MICROSECOND)
+        return simulated.accounts
 
-    def _asked(self, participant: str, at: datetime) -> tuple[_Participant, float]:
-        asked = self._participants.get(Ispb(participant))
-        if asked is None:
+    def _played(self, participant: str, at: datetime) -> tuple[Participant, float]:
+        simulated = self._participants.get(Ispb(participant))
+        if simulated is None:
             if len(participant) != 8 or not participant.isdecimal():
                 raise Refusal("INVALID_ARGUMENT", f"{participant!r} is not an ISPB: eight digits")
             raise Refusal("NOT_FOUND", f"no participant {participant}")
         microseconds = (at - self.start) // _MICROSECOND
-        asked.play(microseconds)
+        simulated.play(microseconds)
         seconds = microseconds / 1e6
         for fault in self.scenario.faults:
-            if isinstance(fault, Outage) and fault.concerns(asked.index) and fault.covers(seconds):
+            if isinstance(fault, Outage) and fault.concerns(simulated.index) and fault.covers(seconds):
                 raise Refusal(fault.status, "the scenario has an outage here")
-        return asked, seconds
-
-
-class _Participant:
-    """One participant's buckets and traffic."""
-
-    def __init__(self, ispb: Ispb, index: int, scenario: Scenario, seed: int, phase_seconds: float) -> None:
-        self.index = index
-        self.category = scenario.category_of(index)
-        self.spoilt = 0
-        self._ispb = ispb
-        self._scenario = scenario
-        self._answers = 0
-        self._seed = seed
-        self._restarts = 0
-        self._instance = f"simulator-{seed}-1"
-        self._random = Random(f"{seed}/{ispb}")  # noqa: S311
-        self._step_us = round(scenario.step * 1e6)
-        self._played = 0
-        self.accounts: dict[PolicyName, Account] = {}
-        for policy in POLICIES:
-            if scenario.user_policies or policy not in USER_POLICIES:
-                self.accounts[policy] = self._open(policy, phase_seconds)
-        self._streams = [
-            Stream(flow, account, float(scenario.step), self._random)
-            for flow in scenario.traffic
-            if flow.concerns(index)
-            for policy, account in self.accounts.items()
-            if (policy not in WATCHING if flow.policies == "all" else policy in flow.policies)
-        ]
-        self._changes = [
-            (_Instants.of(change.at, change.every, scenario), change.category)
-            for change in scenario.category_changes
-            if change.concerns(index)
-        ]
-        self._restarting = [
-            _Instants.of(fault.until, fault.every, scenario)
-            for fault in scenario.faults
-            if isinstance(fault, Outage) and fault.restarts and fault.until is not None and fault.concerns(index)
-        ]
-
-    def play(self, microseconds: int) -> None:
-        """Plays the steps that have ended by then."""
-        for step in range(self._played, microseconds // self._step_us):
-            end = (step + 1) * self._step_us / 1e6
-            for stream in self._streams:
-                stream.play(step, end, self._random)
-            for instants, category in self._changes:
-                if instants.include(step + 1):
-                    self._change_category(category, end)
-            for instants in self._restarting:
-                if instants.include(step + 1):
-                    self._restart()
-            self._played = step + 1
-
-    def charge(self, policy: PolicyName, seconds: float) -> str:
-        """Takes the token that looking costs; returns the answer's correlation id. Raises Refusal."""
-        if not self.accounts[policy].charge(seconds):
-            raise Refusal("RESOURCE_EXHAUSTED", f"DICT answered 429: {policy} is dry")
-        self._answers += 1
-        return f"{self._ispb}{self._answers:024x}"
-
-    def describe(self, account: Account, message: RateLimitPolicy, seconds: float) -> None:
-        """Fills ``message`` with a bucket's state."""
-        bucket = account.bucket
-        message.name = account.policy
-        message.available_tokens = bucket.available(seconds)
-        message.capacity = bucket.capacity
-        message.refill_tokens = bucket.refill_tokens
-        message.refill_period_sec = bucket.refill_us // 1_000_000
-        if self._scenario.response_counts:
-            counts = message.response_counts
-            counts.total = account.total
-            counts.not_found = account.not_found
-            counts.rate_limited = account.rate_limited
-            counts.instance = self._instance
-
-    def _open(self, policy: PolicyName, phase_seconds: float) -> Account:
-        limit = self._limit(policy)
-        share = self._scenario.tokens_at_start.get(policy, 1.0)
-        bucket = TokenBucket(
-            limit.capacity,
-            limit.refill_tokens,
-            limit.refill_period_seconds,
-            mode=self._scenario.refill,
-            phase_seconds=phase_seconds,
-            tokens=int(share * limit.capacity),
-        )
-        return Account(policy, bucket, prices(policy, self._scenario.person_type))
-
-    def _limit(self, policy: PolicyName) -> Limit:
-        size = self._scenario.sizes.get(policy)
-        if size is not None:
-            return Limit(size.refill_tokens, int(size.refill_period), size.capacity)
-        if policy in USER_POLICIES:
-            return PERSON_TYPES[self._scenario.person_type]
-        if policy in BY_CATEGORY:
-            return CATEGORIES[self.category]
-        return POLICIES[policy] or UNPUBLISHED
-
-    def _change_category(self, category: str, seconds: float) -> None:
-        self.category = category
-        for policy in BY_CATEGORY:
-            limit = self._limit(policy)
-            self.accounts[policy].bucket.resize(limit.capacity, limit.refill_tokens, seconds)
-
-    def _restart(self) -> None:
-        self._restarts += 1
-        self._instance = f"simulator-{self._seed}-{self._restarts + 1}"
-        for account in self.accounts.values():
-            account.forget()
-
-
-@dataclass(frozen=True, slots=True)
-class _Instants:
-    """Ends of steps at which something happens: the first, and then every ``period`` (None: once)."""
-
-    first: int
-    period: int | None
-
-    @classmethod
-    def of(cls, at: float, every: float | None, scenario: Scenario) -> _Instants:
-        return cls(round(at / scenario.step), None if every is None else round(every / scenario.step))
-
-    def include(self, step: int) -> bool:
-        since = step - self.first
-        return since == 0 or (self.period is not None and since > 0 and since % self.period == 0)
+        return simulated, seconds

@@ -1,4 +1,4 @@
-"""The audit: proves that no recorded transition was changed, put in, or taken out.
+"""The audit: proves that no recorded transition was changed, inserted, or removed.
 
 Each transition carries a number, the hash of the one before it, and its own:
 SHA-256 of these lines, an empty one for null, times in microseconds since 1970,
@@ -7,8 +7,8 @@ the value as the eight bytes of a double, big-endian, in hexadecimal:
 previous hash, number, fingerprint, active_since, state, changed_at, reason, value,
 psp_category, observed_at, available_tokens, capacity
 
-Somebody who may do everything can forge a whole new chain; its head is then
-another one than whoever has kept a copy of the head elsewhere.
+A superuser can forge a whole new chain; its head then differs from a copy of the
+head that is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ FIRST: Final = bytes(32)
 """What the first transition carries as the hash of the one before it."""
 
 PAGE_ROWS: Final = 5_000
-MOST_DEFECTS: Final = 100
+MAX_DEFECTS: Final = 100
 
 
 class Link(NamedTuple):
-    """A transition as it was recorded, and what its alert says of it."""
+    """A transition as it was recorded, and its alert's own columns."""
 
     number: int
     previous_hash: bytes
@@ -83,9 +83,9 @@ class Link(NamedTuple):
 
 @dataclass(slots=True)
 class Verified:
-    """What was followed: how many transitions, from when to when (UTC), and the hash of the last one.
+    """The chain that was verified: how many transitions, from when to when (UTC), and the hash of the last one.
 
-    ``defects`` are sentences, the first ``MOST_DEFECTS``; ``seen`` whether the chain holds the head that was asked for.
+    ``defects`` are sentences, the first ``MAX_DEFECTS``; ``seen``: whether the chain holds the head to look for.
     """
 
     transitions: int = 0
@@ -98,31 +98,31 @@ class Verified:
 
 async def verify(database: Database, head: bytes | None = None) -> Verified:
     """Follows the chain from its beginning. Raises DatabaseUnusable."""
-    found = Verified(seen=head in (None, FIRST))
+    result = Verified(seen=head in (None, FIRST))
     after = 0
     while True:
         page = [Link(*row) for row in await _fetch(database, "links", after=after, limit=PAGE_ROWS)]
         for link in page:
-            found.defects += _defects(link, after, found.head)
-            after, found.head = link.number, link.hash
-            found.transitions += 1
-            found.first_at = found.first_at or link.changed_at
-            found.last_at = link.changed_at
-            found.seen = found.seen or link.hash == head
-        if len(page) < PAGE_ROWS or len(found.defects) > MOST_DEFECTS:
+            result.defects += _defects(link, after, result.head)
+            after, result.head = link.number, link.hash
+            result.transitions += 1
+            result.first_at = result.first_at or link.changed_at
+            result.last_at = link.changed_at
+            result.seen = result.seen or link.hash == head
+        if len(page) < PAGE_ROWS or len(result.defects) > MAX_DEFECTS:
             break
-    if len(found.defects) <= MOST_DEFECTS:
-        found.defects += [
-            f"{alertname} of {participant}, active since {since.isoformat()}: nothing tells that it was {state}"
+    if len(result.defects) <= MAX_DEFECTS:
+        result.defects += [
+            f"{alertname} of {participant}, active since {since.isoformat()}: no transition records that it was {state}"
             for alertname, participant, since, state in await _fetch(database, "unrecorded")
         ]
         ((number, last),) = await _fetch(database, "head")
-        if (number, last) != (after, found.head):
-            found.defects.append(f"the chain ends at transition {after}, and {number} were recorded")
-    if not found.seen:
-        found.defects.append("no transition has the hash that was given: the chain is another one than it was then")
-    del found.defects[MOST_DEFECTS:]
-    return found
+        if (number, last) != (after, result.head):
+            result.defects.append(f"the chain ends at transition {after}, and {number} were recorded")
+    if not result.seen:
+        result.defects.append("no transition has the given hash: the chain is not the one that it was taken from")
+    del result.defects[MAX_DEFECTS:]
+    return result
 
 
 def _defects(link: Link, after: int, last_hash: bytes) -> Iterator[str]:
@@ -148,6 +148,4 @@ def _microseconds(at: datetime | None) -> str:
 
 
 async def _fetch(database: Database, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    async with database.transaction() as connection, connection.cursor(binary=True) as cursor:
-        await cursor.execute(_SQL[name], parameters)
-        return await cursor.fetchall()
+    return await database.fetch(_SQL[name], parameters)

@@ -1,13 +1,14 @@
-"""The lease: one reconciler works, others wait; and the database that it is of has not gone back.
+"""The lease: one reconciler leads, others wait. It also detects a database restored from an older copy.
 
 A row says who holds it, until when (by the database's clock), and in which
-epoch. Every transaction of a reconciler locks that row and finds its own epoch
-in it (`Fence`), and taking the lease begins a new one: a holder that was thought
-dead can commit nothing, and nobody takes over in the middle of a commit.
+epoch. Every transaction of a reconciler locks that row and compares the epoch
+with its own (`Fence`), and acquiring the lease begins a new one: a holder that was
+thought dead can commit nothing, and no process takes over in the middle of a commit.
 
-Each renewal and each commit counts a number up. A number that is not above the
-last one that was committed is that of an older copy of the database: files that
-were put back, a snapshot, a standby that lagged.
+`exporter.reconciler.leadership` renews it. Each renewal and each commit
+increments a counter. A counter that is not above its last committed value is
+that of an older copy of the database: restored files, a snapshot, a standby
+that lagged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from psycopg import errors as pg
 
-from exporter.errors import DatabaseWentBack, LeaseLost
+from exporter.errors import DatabaseReverted, LeaseLost
 from exporter.store import queries
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
     from exporter.store.database import Database
 
-Part: TypeAlias = Literal["reconciler", "relay"]
-"""What commits under the lease; each counts for itself, so that none waits for another."""
+Component: TypeAlias = Literal["reconciler", "relay"]
+"""What commits under the lease; each has a counter of its own, so that none waits for another."""
 
 _SQL: Final = queries.load("lease")
 PATIENCE_SECONDS: Final = 4.0
-"""How long who leads, or wants to, waits for an answer before the database counts as away."""
+"""How long the leader, or a candidate, waits for an answer before the database counts as away."""
 
 
 class Lease:
@@ -45,11 +46,11 @@ class Lease:
         self.holder = holder
         self.epoch: int | None = None
         self.leader: str | None = None
-        """Who held the lease when it was last looked at; this one or another. None: nobody, or not known."""
+        """Who held the lease when it was last read: this process or another. None: no process, or unknown."""
         self._database = database
         self.ttl_seconds = ttl_seconds
         self.held_until = float("-inf")
-        """Until when (monotonic seconds) it is surely this holder's, whatever became of the database since."""
+        """Until when (monotonic seconds) it is certainly this holder's, whatever has happened to the database since."""
         self._renewals = 0
 
     async def acquire(self) -> Fence | None:
@@ -57,40 +58,40 @@ class Lease:
 
         Raises DatabaseUnavailable.
         """
-        asked_at = time.monotonic()
+        requested_at = time.monotonic()
         row = await self._execute("acquire", lock="1s")
         self.epoch = None
-        if row is None:  # it is locked
+        if row is None:  # locked
             return None
         epoch, renewals, commits, at, self.leader = row
         if epoch is None:
             return None
         self.epoch, self._renewals, self.leader = epoch, renewals, self.holder
-        self.held_until = asked_at + self.ttl_seconds
+        self.held_until = requested_at + self.ttl_seconds
         return Fence(self._database, holder=self.holder, epoch=epoch, commits=commits, at=at)
 
     async def renew(self) -> None:
         """Keeps the lease.
 
-        Raises LeaseLost where another has taken it, DatabaseWentBack;
+        Raises LeaseLost where another has taken it, DatabaseReverted;
         DatabaseUnavailable.
         """
         if self.epoch is None:
             raise LeaseLost(f"{self.holder} does not hold the lease")
-        asked_at = time.monotonic()
+        requested_at = time.monotonic()
         epoch, holder, renewals = await self._execute("renew") or (0, None, None)
         ours, self.epoch, held_until = self.epoch, None, self.held_until
         self.held_until = float("-inf")
         _check_owner(epoch, holder, ours=ours, me=self.holder)
-        if renewals is None:  # what was read is from before the other took it
+        if renewals is None:  # the row was read before the other acquired it
             raise LeaseLost(f"{self.holder} no longer holds the lease (epoch {ours}); another is taking it")
         if renewals <= self._renewals:
-            raise _went_back(f"the lease was renewed {self._renewals} times, and says {renewals}")
+            raise _older_copy(f"the lease was renewed {self._renewals} times, and says {renewals}")
         self.epoch, self._renewals = ours, renewals
-        self.held_until = max(held_until, asked_at + self.ttl_seconds)
+        self.held_until = max(held_until, requested_at + self.ttl_seconds)
 
     async def release(self) -> None:
-        """Gives the lease back, if it is held: another may take it at once. Raises DatabaseUnavailable."""
+        """Releases the lease, if it is held: another may acquire it at once. Raises DatabaseUnavailable."""
         if self.epoch is not None:
             self.held_until = float("-inf")
             await self._execute("release")
@@ -115,52 +116,52 @@ class Lease:
 class Fence:
     """Transactions that only the ``holder`` of the lease can commit, in its ``epoch``.
 
-    ``commits`` says how often each part had committed when the epoch began, ``at`` when that was, by the database's
-    clock.
+    ``commits`` says how often each component had committed when the epoch began at ``at``, by the database's clock.
     """
 
     def __init__(
-        self, database: Database, *, holder: str, epoch: int, commits: Mapping[Part, int], at: datetime
+        self, database: Database, *, holder: str, epoch: int, commits: Mapping[Component, int], at: datetime
     ) -> None:
         self.holder = holder
         self.epoch = epoch
         self._database = database
         self._commits = dict(commits)
-        self._looked_at, self._looked_monotonic = at, time.monotonic()
+        self._read_at, self._read_at_monotonic = at, time.monotonic()
 
     def now(self) -> datetime:
-        """Returns the time by the database's clock, the one that all processes share, as it went on since last seen."""
-        return self._looked_at + timedelta(seconds=time.monotonic() - self._looked_monotonic)
+        """Returns the time by the database's clock, which all processes share: last read, plus the time since."""
+        return self._read_at + timedelta(seconds=time.monotonic() - self._read_at_monotonic)
 
     @asynccontextmanager
-    async def transaction(self, part: Part) -> AsyncIterator[AsyncConnection[Any]]:
+    async def transaction(self, component: Component) -> AsyncIterator[AsyncConnection[Any]]:
         """Lends a connection inside a transaction.
 
-        Raises LeaseLost where another has taken the lease, DatabaseWentBack
+        Raises LeaseLost where another has taken the lease, DatabaseReverted
         (nothing is committed); and as `Database.connection` does.
         """
         async with self._database.transaction() as connection:
             # Not in a pipeline: PostgreSQL would forget the idle timeout where the driver asks it to flush.
-            row = await (await connection.execute(_SQL["fence"], {"part": part})).fetchone()
+            row = await (await connection.execute(_SQL["fence"], {"part": component})).fetchone()
             epoch, holder, commits, at = row or (0, None, 0, self.now())
             _check_owner(epoch, holder, ours=self.epoch, me=self.holder)
-            if commits <= self._commits[part]:
-                raise _went_back(f"the {part} has committed {self._commits[part]} times, and it says {commits - 1}")
-            self._looked_at, self._looked_monotonic = at, time.monotonic()
+            if commits <= self._commits[component]:
+                committed = self._commits[component]
+                raise _older_copy(f"the {component} has committed {committed} times, and it says {commits - 1}")
+            self._read_at, self._read_at_monotonic = at, time.monotonic()
             yield connection
-        self._commits[part] = max(self._commits[part], commits)
+        self._commits[component] = max(self._commits[component], commits)
 
 
 def _check_owner(epoch: int, holder: str | None, *, ours: int, me: str) -> None:
-    """Raises LeaseLost; DatabaseWentBack where the lease is as it was before it was ours."""
+    """Raises LeaseLost; DatabaseReverted where the lease is as it was before it was ours."""
     if epoch < ours or (epoch == ours and holder not in (me, None)):
-        raise _went_back(f"the lease is in epoch {epoch}, and was in epoch {ours}")
+        raise _older_copy(f"the lease is in epoch {epoch}, and was in epoch {ours}")
     if epoch > ours or holder is None:
         raise LeaseLost(
             f"{me} no longer holds the lease (epoch {ours}); "
-            f"{f'{holder} took it' if holder else 'it was given back'}; nothing was committed"
+            f"{f'{holder} took it' if holder else 'it was released'}; nothing was committed"
         )
 
 
-def _went_back(why: str) -> DatabaseWentBack:
-    return DatabaseWentBack(f"the database has become an older copy of itself: {why}; everything is read again from it")
+def _older_copy(why: str) -> DatabaseReverted:
+    return DatabaseReverted(f"the database has become an older copy of itself: {why}; everything is read again from it")

@@ -1,4 +1,4 @@
--- Who reconciles.
+-- The lease of the reconciler.
 
 -- settings --
 -- Bounds what a transaction can hold: a process frozen in the middle of one must not keep others out.
@@ -7,7 +7,7 @@ SELECT set_config('lock_timeout', %(lock)s, true),
        set_config('statement_timeout', '8s', true);
 
 -- fence --
--- Who holds the lease, which stays so until the transaction ends, and how often a part has committed, this time included.
+-- The holder of the lease, locked until the transaction ends, and how often a component has committed, this time included.
 -- Bounds the transaction as "settings" does.
 WITH bounds AS MATERIALIZED (
        SELECT set_config('lock_timeout', '3s', true),
@@ -42,7 +42,7 @@ SELECT pg_terminate_backend(session.pid)
    AND session.xact_start < clock_timestamp() - interval '6 s';
 
 -- acquire --
--- Takes the lease where it is free, has expired, or is this holder's own, and says how far all counters are; or who has it.
+-- Acquires the lease where it is free, has expired, or is this holder's own, and returns all counters; or else its holder.
 WITH taken AS (
        UPDATE dict_rate_limit_lease
           SET holder = %(holder)s,
@@ -57,7 +57,7 @@ SELECT taken.epoch, taken.renewals, (SELECT jsonb_object_agg(part, commits) FROM
   LEFT JOIN taken ON true;
 
 -- renew --
--- Keeps the lease for another while, unless another has it, and says who had it, and how often it was renewed by now.
+-- Renews the lease, unless another holds it, and returns its holder, and how often it has been renewed.
 WITH renewed AS (
        UPDATE dict_rate_limit_lease
           SET renewals = renewals + 1,

@@ -1,4 +1,4 @@
-"""The schema: numbered plain SQL files, each with its way back, and what has been applied.
+"""The schema: numbered plain SQL files, each with its way back, and which of them have been applied.
 
 Each migration is one transaction that holds an advisory lock, so several
 processes may migrate at once, and a migration that fails leaves nothing behind.
@@ -7,52 +7,29 @@ processes may migrate at once, and a migration that fails leaves nothing behind.
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-import psycopg
-from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
-from exporter.store.database import PATIENCE_SECONDS, SESSION_OPTIONS, begin, no_connection, refuses_writes
+from exporter.errors import MigrationFailed, SchemaMismatch
+from exporter.store.database import PATIENCE_SECONDS
+from exporter.store.migration_session import Connection, connect, locked, run, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from datetime import datetime
 
     from exporter.store.database import Database
 
-_Connection: TypeAlias = "psycopg.AsyncConnection[Any]"
-
-_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('dict_rate_limit_migrations'))"
-_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS public.dict_rate_limit_migrations (
-    number     integer     PRIMARY KEY,
-    name       text        NOT NULL,
-    checksum   text        NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
-);
--- Whoever finds a step missing must be able to say so, before grants.sql was ever run.
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOR name IN SELECT rolname FROM pg_roles WHERE rolname IN ('dict_rate_limit_writer', 'dict_rate_limit_reader') LOOP
-        EXECUTE format('GRANT SELECT ON public.dict_rate_limit_migrations TO %I', name);
-    END LOOP;
-END
-$$
-"""
 _APPLIED: Final = "SELECT number, name, checksum, applied_at FROM public.dict_rate_limit_migrations ORDER BY number"
 _OWN: Final = frozenset(
     {"dict_rate_limit_lease", "dict_rate_limit_commits", "dict_rate_limit_installation", "dict_rate_limit_audit_head"}
 )
-"""Tables that every database holds rows of, and that tell of nothing that happened."""
+"""Tables with rows in every database, which record nothing that happened."""
 _UNQUALIFIED: Final = {
     1: "cfc5910a6efbd205ff3b254e3fdc8fc3bb969cfd441c7a70211726795dacd53b",
     2: "41fe665e415b0810b82f6510b8273e1ec45cc4fb3a037dd2602de94a3750f902",
@@ -113,7 +90,7 @@ def directory() -> Path:
 
 def migrations() -> tuple[Migration, ...]:
     """Returns every step, in order. Raises MigrationFailed where a number or a way back is missing."""
-    found = []
+    steps = []
     for file in sorted(directory().glob("[0-9]*.sql")):
         match = _FILE.fullmatch(file.name)
         if match is None:
@@ -121,21 +98,22 @@ def migrations() -> tuple[Migration, ...]:
         back = file.with_suffix(".down.sql")
         if not back.exists():
             raise MigrationFailed(f"{file.name} has no way back; write {back.name}")
-        found.append(Migration(int(match[1]), match[2], file.read_text("utf-8"), back.read_text("utf-8")))
-    if [m.number for m in found] != list(range(1, len(found) + 1)):
-        raise MigrationFailed(f"{directory()} should hold migrations 0001, 0002, …; it holds {[str(m) for m in found]}")
-    return tuple(found)
+        steps.append(Migration(int(match[1]), match[2], file.read_text("utf-8"), back.read_text("utf-8")))
+    if [step.number for step in steps] != list(range(1, len(steps) + 1)):
+        names = [str(step) for step in steps]
+        raise MigrationFailed(f"{directory()} should hold migrations 0001, 0002, …; it holds {names}")
+    return tuple(steps)
 
 
 async def status(dsn: str) -> list[Status]:
     """Returns every step with when it was applied. Raises MigrationFailed, DatabaseUnavailable."""
-    async with _connection(dsn) as connection, _transaction(connection, writes=False):
+    async with connect(dsn) as connection, transaction(connection, writes=False):
         applied = {a.number: a for a in await _applied(connection)}
-    known = [
+    steps = [
         Status(m.number, str(m), applied[m.number].applied_at if m.number in applied else None) for m in migrations()
     ]
     newer = [Status(a.number, f"{a.number:04}_{a.name}", a.applied_at) for a in applied.values()]
-    return known + newer[len(known) :]
+    return steps + newer[len(steps) :]
 
 
 async def up(
@@ -148,12 +126,12 @@ async def up(
     steps = migrations()
     target = len(steps) if to is None else to
     done = []
-    async with _connection(dsn) as connection:
+    async with connect(dsn) as connection:
         for step in steps[:target]:
-            async with _locked(connection):
-                if step.number <= await _checked(connection, steps):
+            async with locked(connection):
+                if step.number <= await _last_applied(connection, steps):
                     continue
-                await _run(connection, step.up_sql, f"{step}.sql")
+                await run(connection, step.up_sql, f"{step}.sql")
                 await connection.execute(
                     "INSERT INTO public.dict_rate_limit_migrations (number, name, checksum) VALUES (%s, %s, %s)",
                     (step.number, step.name, step.checksum),
@@ -161,19 +139,19 @@ async def up(
             done.append(step)
             progress(step)
         if target == len(steps):
-            async with _locked(connection):
-                await _checked(connection, steps)
-                await _run(connection, (directory() / "grants.sql").read_text("utf-8"), "grants.sql")
+            async with locked(connection):
+                await _last_applied(connection, steps)
+                await run(connection, (directory() / "grants.sql").read_text("utf-8"), "grants.sql")
     return done
 
 
 async def would_lose(dsn: str, *, steps: int = 1) -> list[str]:
-    """Returns what taking the last ``steps`` back would drop that holds something. Raises as `down`."""
-    known = migrations()
+    """Returns the data that `down` with these ``steps`` would drop. Raises as `down`."""
+    all_steps = migrations()
     lost: list[str] = []
-    async with _connection(dsn) as connection, _locked(connection):
-        last = await _checked(connection, known)
-        for step in reversed(known[max(0, last - steps) : last]):
+    async with connect(dsn) as connection, locked(connection):
+        last = await _last_applied(connection, all_steps)
+        for step in reversed(all_steps[max(0, last - steps) : last]):
             for table in await _dropped(connection, step.down_sql):
                 cursor = await connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(table)))
                 if await cursor.fetchone() is not None:
@@ -181,11 +159,11 @@ async def would_lose(dsn: str, *, steps: int = 1) -> list[str]:
     return lost
 
 
-async def _dropped(connection: _Connection, statements: str) -> list[str]:
-    """Returns the tables that lose themselves or a column, and are there."""
+async def _dropped(connection: Connection, statements: str) -> list[str]:
+    """Returns the existing tables that ``statements`` drop, or drop a column of."""
     tables = re.findall(r"DROP TABLE public\.(\w+)", statements)
     for table, changes in re.findall(r"ALTER TABLE public\.(\w+)([^;]*)", statements):
-        # One that is made anew is of what is there.
+        # A column that is dropped and added again is computed from others.
         if set(re.findall(r"DROP COLUMN (\w+)", changes)) - set(re.findall(r"ADD COLUMN (\w+)", changes)):
             tables.append(table)
     tables = [table for table in tables if table not in _OWN]
@@ -196,29 +174,29 @@ async def _dropped(connection: _Connection, statements: str) -> list[str]:
 
 
 async def down(dsn: str, *, steps: int = 1) -> list[Migration]:
-    """Takes the last ``steps`` migrations back, and returns those taken back, the last first.
+    """Reverts the last ``steps`` migrations, and returns them, the last first.
 
-    What their tables hold is lost. Raises MigrationFailed, DatabaseUnavailable.
+    The data of their tables is lost. Raises MigrationFailed, DatabaseUnavailable.
     """
-    known = migrations()
+    all_steps = migrations()
     done: list[Migration] = []
-    async with _connection(dsn) as connection:
+    async with connect(dsn) as connection:
         while len(done) < steps:
-            async with _locked(connection):
-                last = await _checked(connection, known)
+            async with locked(connection):
+                last = await _last_applied(connection, all_steps)
                 if last == 0:
                     break
-                step = known[last - 1]
-                await _run(connection, step.down_sql, f"{step}.down.sql")
+                step = all_steps[last - 1]
+                await run(connection, step.down_sql, f"{step}.down.sql")
                 await connection.execute("DELETE FROM public.dict_rate_limit_migrations WHERE number = %s", (last,))
             done.append(step)
     return done
 
 
 async def create_roles(dsn: str) -> None:
-    """Makes the roles migrator, writer and reader (roles.sql). Needs a superuser. Raises MigrationFailed."""
-    async with _connection(dsn) as connection, _locked(connection, table=False):
-        await _run(connection, (directory() / "roles.sql").read_text("utf-8"), "roles.sql")
+    """Creates the roles migrator, writer and reader (roles.sql). Needs a superuser. Raises MigrationFailed."""
+    async with connect(dsn) as connection, locked(connection, table=False):
+        await run(connection, (directory() / "roles.sql").read_text("utf-8"), "roles.sql")
 
 
 async def check(database: Database, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
@@ -242,63 +220,7 @@ async def check(database: Database, *, patience_seconds: float = PATIENCE_SECOND
     _refuse_changed(applied, steps)
 
 
-@asynccontextmanager
-async def _connection(dsn: str) -> AsyncIterator[_Connection]:
-    try:
-        connection = await psycopg.AsyncConnection.connect(
-            dsn,
-            **SESSION_OPTIONS,
-            connect_timeout=10,
-            application_name="dict-rate-limit migrate",
-        )
-    except psycopg.OperationalError as error:
-        raise no_connection(_said(error)) from error
-    async with connection:
-        try:
-            yield connection
-        except pg.LockNotAvailable as error:
-            raise DatabaseUnavailable(f"another session is in the way, try again later: {_said(error)}") from error
-        except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(f"PostgreSQL went away while migrating: {_said(error)}") from error
-        except pg.InsufficientPrivilege as error:
-            raise MigrationFailed(
-                f"the database user may not do this ({_said(error)}); "
-                f"migrate as the schema's owner, see migrations/roles.sql"
-            ) from error
-        except psycopg.Error as error:
-            raise MigrationFailed(f"PostgreSQL refused: {_said(error)}") from error
-
-
-def _said(error: psycopg.Error) -> str:
-    return error.diag.message_primary or " ".join(str(error).split())
-
-
-@asynccontextmanager
-async def _transaction(connection: _Connection, *, writes: bool = True) -> AsyncIterator[None]:
-    if writes and (why := await refuses_writes(connection)) is not None:
-        raise DatabaseUnavailable(why)
-    await begin(connection, writes=writes)
-    try:
-        yield
-    except BaseException:
-        await connection.rollback()
-        raise
-    await connection.commit()
-
-
-@asynccontextmanager
-async def _locked(connection: _Connection, *, table: bool = True) -> AsyncIterator[None]:
-    async with _transaction(connection):
-        await connection.execute(_LOCK)
-        # A migration that waits for a lock makes everybody wait behind it.
-        await connection.execute("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0")
-        if table:
-            await connection.execute("SET LOCAL client_min_messages = 'warning'")
-            await connection.execute(_TABLE)
-        yield
-
-
-async def _applied(connection: _Connection) -> list[_Applied]:
+async def _applied(connection: Connection) -> list[_Applied]:
     cursor = await connection.execute("SELECT to_regclass('public.dict_rate_limit_migrations') IS NOT NULL")
     if await cursor.fetchone() != (True,):
         return []
@@ -306,7 +228,7 @@ async def _applied(connection: _Connection) -> list[_Applied]:
         return await (await rows.execute(_APPLIED)).fetchall()
 
 
-async def _checked(connection: _Connection, steps: tuple[Migration, ...]) -> int:
+async def _last_applied(connection: Connection, steps: tuple[Migration, ...]) -> int:
     """Returns the last step applied (0: none)."""
     applied = await _applied(connection)
     if len(applied) > len(steps):
@@ -328,16 +250,3 @@ def _refuse_changed(applied: list[_Applied], steps: tuple[Migration, ...]) -> No
                 f"migration {was.number:04}_{was.name} was applied on {was.applied_at:%Y-%m-%d} with other contents "
                 f"than {step}.sql has now; restore that file, and write a new migration for the change"
             )
-
-
-async def _run(connection: _Connection, statements: str, file: str) -> None:
-    try:
-        await connection.execute(statements.encode())
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
-        position = error.diag.statement_position
-        line = f":{statements.count(chr(10), 0, int(position)) + 1}" if position else ""
-        hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-        message = error.diag.message_primary or error
-        raise MigrationFailed(f"{file}{line}: {message}{hint}; nothing of this file was applied") from error

@@ -1,4 +1,4 @@
-"""Monthly partitions: made ahead of the clock, dropped past their retention."""
+"""Monthly partitions: created ahead of the clock, dropped past their retention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SQL: Final = queries.load("partitions")
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """What was done. ``postponed`` partitions were in use, and are for the next time."""
+    """The partitions created and dropped. ``postponed`` ones were in use, and are left for the next time."""
 
     created: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -29,10 +29,10 @@ class Maintenance:
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
-    """``months`` after the current one can be written to; -1: not even the current one.
+class WritableMonths:
+    """How many ``months`` after the current one can be written to; -1: not even the current one.
 
-    ``detached`` are tables with a partition's name that are none: nothing is made in their place.
+    ``detached`` are tables with a partition's name that are not partitions: none is created in their place.
     """
 
     months: int
@@ -40,23 +40,21 @@ class Readiness:
 
 
 async def maintain(database: Database, retention_months: int, *, at: datetime | None = None) -> Maintenance:
-    """Makes the partitions that are missing and drops the old ones, as of ``at`` (None: the database's clock).
+    """Creates the partitions that are missing and drops the old ones, as of ``at`` (None: the database's clock).
 
     Raises DatabaseUnusable.
     """
     parameters = {"retention_months": retention_months, "at": at}
     async with database.transaction() as connection:
-        done = await (await connection.execute(_SQL["maintain"], parameters)).fetchall()
+        rows = await (await connection.execute(_SQL["maintain"], parameters)).fetchall()
 
-    def those(action: str) -> tuple[str, ...]:
-        return tuple(partition for partition, what in done if what == action)
-
-    return Maintenance(*map(those, ("created", "dropped", "postponed")))
+    actions = ("created", "dropped", "postponed")
+    return Maintenance(*(tuple(partition for partition, done in rows if done == action) for action in actions))
 
 
-async def readiness(database: Database, *, at: datetime | None = None) -> Readiness:
+async def readiness(database: Database, *, at: datetime | None = None) -> WritableMonths:
     """Returns what can be written to, as of ``at`` (None: the database's clock). Raises DatabaseUnusable."""
     async with database.transaction() as connection:
         months = await (await connection.execute(_SQL["ready_months"], {"at": at})).fetchone()
         detached = await (await connection.execute(_SQL["detached"])).fetchall()
-    return Readiness(-1 if months is None else int(months[0]), tuple(name for (name,) in detached))
+    return WritableMonths(-1 if months is None else int(months[0]), tuple(name for (name,) in detached))

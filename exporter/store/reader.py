@@ -1,32 +1,32 @@
-"""Reads back what was written: buckets, alerts, the outbox, and every reconciled poll."""
+"""Reads what was recorded: buckets, alerts, the outbox, and every reconciled poll."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
-from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
+from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.store import queries, rows
+from exporter.store.polls import Chain, PollRow, States, bucket_of, poll_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from exporter.alerts.alert import Alert
+    from exporter.buckets.observation import BucketObservation, Poll
     from exporter.store.database import Database
 
 _SQL: Final = queries.load("reader")
-_PAGE_POLLS: Final = 500
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class LatestState:
-    """A bucket as last known. ``confirmed_at`` is the last poll (UTC) whose answer held it."""
+    """A bucket's last state. ``confirmed_at`` is the last poll (UTC) whose answer had it."""
 
     participant: Ispb
     observation: BucketObservation
@@ -37,7 +37,7 @@ class LatestState:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """Events that wait for the broker, how old the oldest is, and those that could never be sent."""
+    """Events that wait for the broker, the age of the oldest, and those that could never be sent."""
 
     pending: int
     oldest_age_seconds: float
@@ -45,8 +45,8 @@ class OutboxStats:
 
 
 @dataclass(frozen=True, slots=True)
-class AtWork:
-    """Who leads (None: nobody), and the poll (UTC) whose rules were evaluated last; None: none ever was."""
+class Activity:
+    """The leader (None: there is none), and the last poll (UTC) whose rules were evaluated; None: none ever was."""
 
     leader: str | None
     evaluated_at: datetime | None
@@ -55,17 +55,18 @@ class AtWork:
 
 
 class Reader:
-    """Every method raises DatabaseUnavailable."""
+    """Every method raises DatabaseUnavailable. Polls are read in pages of ``page_polls``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, page_polls: int = 500) -> None:
         self._database = database
+        self._page_polls = page_polls
 
     async def latest_states(self, participant: str | None = None) -> list[LatestState]:
         """Returns every bucket that its participant still has, sorted by participant and policy."""
-        found = await self._fetch("latest_states", participant=participant)
+        records = await self._fetch("latest_states", participant=participant)
         return [
-            LatestState(Ispb(row[0]), _bucket(row[1:13]), category=row[13], observed_at=row[14], confirmed_at=row[15])
-            for row in found
+            LatestState(Ispb(row[0]), bucket_of(row[1:13]), category=row[13], observed_at=row[14], confirmed_at=row[15])
+            for row in records
         ]
 
     async def open_alerts(self, participant: str | None = None) -> list[Alert]:
@@ -86,9 +87,9 @@ class Reader:
     ) -> list[Alert]:
         """Returns alerts, the newest first.
 
-        With ``since``, those that were open at or after it; with ``until``, those that became so before it.
+        With ``since``, those that were open at or after it; with ``until``, those that were opened before it.
         """
-        found = await self._fetch(
+        records = await self._fetch(
             "alerts",
             include_resolved=include_resolved,
             participant=participant,
@@ -99,18 +100,18 @@ class Reader:
             until=until,
             limit=limit,
         )
-        return [rows.alert(row) for row in found]
+        return [rows.alert(record) for record in records]
 
     async def alert_names(self) -> list[str]:
-        """Returns the names of all alerts that there ever were."""
+        """Returns the names of all alerts ever raised."""
         return [name for (name,) in await self._fetch("alert_names")]
 
-    async def at_work(self) -> AtWork:
-        (row,) = await self._fetch("at_work", participants=await self.participants())
-        return AtWork(*row)
+    async def activity(self) -> Activity:
+        (row,) = await self._fetch("activity", participants=await self.participants())
+        return Activity(*row)
 
     async def participants(self) -> list[Ispb]:
-        """Returns everyone who was ever polled."""
+        """Returns every participant that was ever polled."""
         return [Ispb(participant) for (participant,) in await self._fetch("participants")]
 
     async def utilization(
@@ -125,10 +126,10 @@ class Reader:
         answered = [
             at for (at,) in await self._fetch("steps_answered", participant=participant, since=since, step=step)
         ]
-        found = await self._fetch("highest_utilization", participant=participant, since=since - heartbeat, step=step)
+        records = await self._fetch("highest_utilization", participant=participant, since=since - heartbeat, step=step)
         return {
-            policy: {at: value for at, value in _held(answered, written) if at >= since}
-            for policy, written in groupby(found, key=itemgetter(0))
+            policy: {at: value for at, value in _highest(answered, steps) if at >= since}
+            for policy, steps in groupby(records, key=itemgetter(0))
         }
 
     async def outbox_stats(self) -> OutboxStats:
@@ -150,7 +151,7 @@ class Reader:
         Reads a page at a time and holds no transaction between pages. A poll
         whose states are past their retention is left out.
         """
-        chains: dict[str, _Chain] = {}
+        chains: dict[str, Chain] = {}
         after: tuple[datetime, str, int] = (_EARLIEST, "", -1)
         while True:
             page = await self._page(participant, since or _EARLIEST, until, after)
@@ -158,20 +159,20 @@ class Reader:
             for row in page:
                 chain = chains.get(row.stream_id)
                 if chain is None and row.answered:
-                    # A failed poll begins no chain: the answered one after it may go on from before the window.
-                    chain = _Chain() if row.complete else await self._chain_before(participant, row)
+                    # A failed poll begins no chain: the next answered one may build on states from before the window.
+                    chain = Chain() if row.complete else await self._chain_before(participant, row)
                     chains[row.stream_id] = chain
-                poll = _poll(Ispb(participant), row, chain or _Chain(), states)
+                poll = poll_of(Ispb(participant), row, chain or Chain(), states)
                 if poll is not None and (row.evaluated or not evaluated_only):
                     yield poll
-            if len(page) < _PAGE_POLLS:
+            if len(page) < self._page_polls:
                 return
             after = (page[-1].polled_at, page[-1].stream_id, page[-1].sequence)
 
     async def _page(
         self, participant: str, since: datetime, until: datetime | None, after: tuple[datetime, str, int]
-    ) -> list[_Row]:
-        found = await self._fetch(
+    ) -> list[PollRow]:
+        records = await self._fetch(
             "reconciliations",
             participant=participant,
             since=since,
@@ -179,28 +180,28 @@ class Reader:
             after_at=after[0],
             after_stream=after[1],
             after_sequence=after[2],
-            limit=_PAGE_POLLS,
+            limit=self._page_polls,
         )
-        return [_Row(*row) for row in found]
+        return [PollRow(*record) for record in records]
 
-    async def _chain_before(self, participant: str, row: _Row) -> _Chain:
+    async def _chain_before(self, participant: str, row: PollRow) -> Chain:
         """Returns the stream's states as they were before ``row``."""
-        found = await self._fetch(
+        records = await self._fetch(
             "chain_before", participant=participant, stream_id=row.stream_id, before=row.polled_at
         )
-        earlier = [_Row(*r) for r in found]
-        states = await self._states(participant, earlier)
-        chain = _Chain()
-        for r in earlier:
-            chain.go_on(r, states)
+        page = [PollRow(*record) for record in records]
+        states = await self._states(participant, page)
+        chain = Chain()
+        for earlier in page:
+            chain.append(earlier, states)
         return chain
 
-    async def _states(self, participant: str, page: Sequence[_Row]) -> _States:
-        states: _States = defaultdict(list)
+    async def _states(self, participant: str, page: Sequence[PollRow]) -> States:
+        states: States = defaultdict(list)
         answered = [row for row in page if row.observed_at is not None]
         if answered:
             observed = [row.observed_at for row in answered]
-            found = await self._fetch(
+            records = await self._fetch(
                 "states",
                 participant=participant,
                 observed_from=min(observed),
@@ -208,111 +209,20 @@ class Reader:
                 polled_from=answered[0].polled_at,
                 polled_to=answered[-1].polled_at,
             )
-            for row in found:
-                states[row[12], row[13]].append(_bucket(row[:12]))
+            for row in records:
+                states[row[12], row[13]].append(bucket_of(row[:12]))
         return states
 
     async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self._database.transaction() as connection, connection.cursor(binary=True) as cursor:
-            await cursor.execute(_SQL[name], parameters)
-            return await cursor.fetchall()
+        return await self._database.fetch(_SQL[name], parameters)
 
 
-_States = defaultdict[tuple[datetime, datetime], list[BucketObservation]]
-"""States by the ``observed_at`` and ``polled_at`` that they were written at."""
-
-
-class _Row(NamedTuple):
-    """A row of the query ``reconciliations``."""
-
-    polled_at: datetime
-    stream_id: str
-    sequence: int
-    interval_seconds: float
-    staleness_seconds: float
-    duration_seconds: float
-    clock_skew_seconds: float | None
-    last_success_at: datetime | None
-    known_category: str | None
-    category_changed_at: datetime | None
-    previous_category: str | None
-    stream_began_at: datetime | None
-    traceparent: str | None
-    answered: bool
-    observed_at: Any
-    category: str | None
-    correlation_id: str
-    failure_code: str
-    failure_message: str
-    complete: bool
-    policies: list[PolicyName] | None
-    policies_refused: list[PolicyName] | None
-    evaluated: bool
-
-
-@dataclass(slots=True)
-class _Chain:
-    """A stream's buckets as of its last answered poll; a poll that is not ``complete`` goes on from there."""
-
-    policies: Sequence[PolicyName] = ()
-    last: dict[PolicyName, BucketObservation] = field(default_factory=dict)
-
-    def go_on(self, row: _Row, states: _States) -> None:
-        if row.complete:
-            self.last = {}
-        if row.policies is not None:
-            self.policies = row.policies
-        self.last |= {o.bucket.policy: o for o in states.get((row.observed_at, row.polled_at), ())}
-
-    def buckets(self) -> tuple[BucketObservation, ...] | None:
-        """Returns the last answered poll's buckets; None where some of their states are no longer kept."""
-        try:
-            return tuple([self.last[policy] for policy in self.policies])
-        except KeyError:
-            return None
-
-
-def _held(answered: Sequence[datetime], written: Iterable[tuple[Any, ...]]) -> Iterator[tuple[datetime, float]]:
-    """Yields the highest value in each step: of those written in it, and the one that it began with."""
-    figures = {step: (highest, last) for _, step, highest, last in written}
+def _highest(answered: Sequence[datetime], steps: Iterable[tuple[Any, ...]]) -> Iterator[tuple[datetime, float]]:
+    """Yields the highest value of each step: of those recorded in it, and of the one that it began with."""
+    figures = {step: (highest, last) for _, step, highest, last in steps}
     before: float | None = None
     for step in sorted({*answered, *figures}):
         highest, last = figures.get(step, (before, before))
         if highest is not None:
             yield step, highest if before is None else max(highest, before)
         before = last
-
-
-def _poll(participant: Ispb, row: _Row, chain: _Chain, states: _States) -> Poll | None:
-    result: Observation | Failure
-    if row.answered:
-        chain.go_on(row, states)
-        buckets = chain.buckets()
-        if buckets is None:
-            return None
-        refused = tuple(row.policies_refused or ())
-        result = Observation(participant, row.observed_at, row.category, row.correlation_id, buckets, refused)
-    else:
-        result = Failure(row.failure_code, row.failure_message)
-    return Poll(
-        stream_id=row.stream_id,
-        sequence=row.sequence,
-        participant=participant,
-        polled_at=row.polled_at,
-        interval_seconds=row.interval_seconds,
-        staleness_seconds=row.staleness_seconds,
-        result=result,
-        clock_skew_seconds=row.clock_skew_seconds,
-        last_success_at=row.last_success_at,
-        category=rows.category(row.known_category, row.category_changed_at, row.previous_category),
-        stream_began_at=row.stream_began_at,
-        duration_seconds=row.duration_seconds,
-        traceparent=row.traceparent,
-    )
-
-
-def _bucket(row: Sequence[Any]) -> BucketObservation:
-    """Returns the state of a row's twelve columns, from ``policy`` to ``error_404_rate``."""
-    counts = None if row[5] is None else ResponseCounts(*row[5:9])
-    policy, available, capacity, refill_tokens, refill_period = row[:5]
-    return BucketObservation(Bucket(policy, available, capacity, refill_tokens, refill_period, counts), *row[9:12])

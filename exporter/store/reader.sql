@@ -1,7 +1,7 @@
 -- What is read back.
 
 -- latest_states --
--- Every bucket as last known; confirmed_at is the last poll whose answer held it.
+-- The last state of every bucket; confirmed_at is the last poll whose answer had it.
 SELECT participant, policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,
        responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,
        exhaustion_projection_seconds, error_404_rate, psp_category, observed_at, confirmed_at
@@ -28,8 +28,8 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
 -- The names of all alerts that there ever were.
 SELECT DISTINCT alertname FROM dict_rate_limit_alerts ORDER BY alertname;
 
--- at_work --
--- Who leads (null: nobody), and the last evaluation for any of these participants, how often there is one, and how old it
+-- activity --
+-- The leader (null: none), and the last evaluation for any of these participants, how often there is one, and how old it
 -- is, by this clock.
 SELECT (SELECT holder FROM dict_rate_limit_lease WHERE expires_at > clock_timestamp()),
        last.polled_at,
@@ -49,7 +49,7 @@ SELECT (SELECT holder FROM dict_rate_limit_lease WHERE expires_at > clock_timest
         LIMIT 1) AS last ON true;
 
 -- participants --
--- Everyone who was ever polled: one index probe each.
+-- Every participant that was ever polled: one index probe each.
 WITH RECURSIVE participants (participant) AS (
        SELECT min(participant) FROM dict_rate_limit_reconciliations
         UNION ALL

@@ -1,4 +1,4 @@
-"""What a poll comes to in the database: decided here, purely; carried out by `exporter.store.writer`."""
+"""What to write of a poll: decided here, purely; carried out by `exporter.store.writer`."""
 
 from __future__ import annotations
 
@@ -45,12 +45,10 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the database is known to hold of a participant.
+    """What the database holds of a participant, as far as is known.
 
-    ``policies`` are those that it has and that are not gone. The rest is the chain of states
-    that the next poll goes on with, None where there is none: the stream and its
-    last answered poll, the policies that it held, each bucket's last state, and when (a
-    poll's UTC time) all of them were last written.
+    ``policies`` are those that it has. ``chain`` is what the next poll builds on, None
+    where there is none.
     """
 
     policies: Mapping[PolicyName, Figures]
@@ -59,6 +57,8 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
+    """The last answered poll of a stream, its buckets, and when (a poll's UTC time) all were last written."""
+
     stream_id: str
     sequence: int
     complete_at: datetime
@@ -68,11 +68,11 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class StatesToWrite:
-    """What to write of a poll's buckets, and what is known to be written once that is committed.
+    """What to write of a poll's buckets, and what the database holds ``after`` that is committed.
 
     ``policies`` are the answer's policies where they are not those of the
     stream's answered poll before, else None. ``complete``: every bucket is
-    among ``buckets``. ``figures`` are of policies that came, or changed.
+    among ``buckets``. ``figures`` are of policies that were added, or changed.
     """
 
     after: Written
@@ -80,8 +80,8 @@ class StatesToWrite:
     policies: tuple[PolicyName, ...] | None = None
     complete: bool = False
     figures: Mapping[PolicyName, Figures] = field(default_factory=dict)
-    came: tuple[PolicyName, ...] = ()
-    gone: tuple[PolicyName, ...] = ()
+    added: tuple[PolicyName, ...] = ()
+    removed: tuple[PolicyName, ...] = ()
 
 
 def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> StatesToWrite:
@@ -113,16 +113,18 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
 
     now = {p: _figures(o) for p, o in present.items()}
     figures = {p: f for p, f in now.items() if before.policies.get(p) != f}
-    gone = tuple(sorted(before.policies.keys() - now.keys() - set(answer.refused)))
-    held = {p: f for p, f in before.policies.items() if p not in gone} | now if figures or gone else before.policies
+    removed = tuple(sorted(before.policies.keys() - now.keys() - set(answer.refused)))
+    policies_after = before.policies
+    if figures or removed:
+        policies_after = {p: f for p, f in before.policies.items() if p not in removed} | now
     return StatesToWrite(
-        after=Written(held, Chain(poll.stream_id, poll.sequence, complete_at, answer.category, present)),
+        after=Written(policies_after, Chain(poll.stream_id, poll.sequence, complete_at, answer.category, present)),
         buckets=buckets,
         policies=policies,
         complete=not follows,
         figures=figures,
-        came=tuple(sorted(figures.keys() - before.policies.keys())),
-        gone=gone,
+        added=tuple(sorted(figures.keys() - before.policies.keys())),
+        removed=removed,
     )
 
 

@@ -38,7 +38,7 @@ def identities(batch: Sequence[Reconciliation]) -> Parameters:
 def states(decided: Sequence[tuple[Reconciliation, StatesToWrite]]) -> Parameters | None:
     polls = [r.poll for r, s in decided if s.buckets]
     answers = [p.result for p in polls if isinstance(p.result, Observation)]
-    written = [(place, o) for place, s in enumerate((s for _, s in decided if s.buckets), 1) for o in s.buckets]
+    written = [(index, o) for index, s in enumerate((s for _, s in decided if s.buckets), 1) for o in s.buckets]
     if not written:
         return None
     buckets = [o.bucket for _, o in written]
@@ -49,7 +49,7 @@ def states(decided: Sequence[tuple[Reconciliation, StatesToWrite]]) -> Parameter
         "observed_at": of_times(a.observed_at for a in answers),
         "polled_at": of_times(p.polled_at for p in polls),
         "category": of_texts(a.category for a in answers),
-        "place": of_numbers(place for place, _ in written),
+        "place": of_numbers(index for index, _ in written),
         "policy": of_texts(b.policy for b in buckets),
         "available_tokens": of_numbers(b.available_tokens for b in buckets),
         "capacity": of_numbers(b.capacity for b in buckets),
@@ -66,10 +66,10 @@ def states(decided: Sequence[tuple[Reconciliation, StatesToWrite]]) -> Parameter
 
 
 def policies(
-    decided: Sequence[tuple[Reconciliation, StatesToWrite]], known: Mapping[Ispb, Written]
+    decided: Sequence[tuple[Reconciliation, StatesToWrite]], before: Mapping[Ispb, Written]
 ) -> Parameters | None:
-    """``known`` is what the database held of each participant before the batch."""
-    figures = {(participant, policy): f for participant, w in known.items() for policy, f in w.policies.items()}
+    """``before`` is what the database held of each participant before the batch."""
+    figures = {(participant, policy): f for participant, w in before.items() for policy, f in w.policies.items()}
     first: dict[tuple[Ispb, PolicyName], datetime] = {}
     last: dict[tuple[Ispb, PolicyName], tuple[datetime, datetime | None]] = {}
     for reconciliation, written in decided:
@@ -78,18 +78,18 @@ def policies(
             figures[participant, policy] = changed
             first.setdefault((participant, policy), at)
             last[participant, policy] = (at, None)
-        for policy in written.gone:
+        for policy in written.removed:
             first.setdefault((participant, policy), at)
             last[participant, policy] = (at, at)
     if not last:
         return None
-    laid_out = [figures[key] for key in last]
+    layouts = [figures[key] for key in last]
     return {
         "participant": of_texts(participant for participant, _ in last),
         "policy": of_texts(policy for _, policy in last),
-        "capacity": of_numbers(f.capacity for f in laid_out),
-        "refill_tokens": of_numbers(f.refill_tokens for f in laid_out),
-        "refill_period_seconds": of_numbers(f.refill_period_seconds for f in laid_out),
+        "capacity": of_numbers(f.capacity for f in layouts),
+        "refill_tokens": of_numbers(f.refill_tokens for f in layouts),
+        "refill_period_seconds": of_numbers(f.refill_period_seconds for f in layouts),
         "first_seen_at": of_times(first[key] for key in last),
         "changed_at": of_times(at for at, _ in last.values()),
         "gone_at": of_times(gone_at for _, gone_at in last.values()),
@@ -125,8 +125,8 @@ def reconciliations(decided: Sequence[tuple[Reconciliation, StatesToWrite]]) -> 
         "states_written": of_numbers(len(s.buckets) for s in written),
         "transitions": of_numbers(len(r.transitions) for r in batch),
         "policies": of_texts(None if s.policies is None else of_texts(s.policies) for s in written),
-        "policies_came": of_texts(of_texts(s.came) if s.came else None for s in written),
-        "policies_gone": of_texts(of_texts(s.gone) if s.gone else None for s in written),
+        "policies_came": of_texts(of_texts(s.added) if s.added else None for s in written),
+        "policies_gone": of_texts(of_texts(s.removed) if s.removed else None for s in written),
         "policies_refused": of_texts(of_texts(a.refused) if a and a.refused else None for a in answers),
         "rule_failures": of_texts(_json(r.failures) if r.failures else None for r in batch),
     }
@@ -180,17 +180,17 @@ def transitions(entered: Sequence[Entered]) -> Parameters | None:
 
 
 def events(batch: Iterable[Reconciliation]) -> Parameters | None:
-    made = [(event_of(t), r.poll.traceparent) for r in batch for t in r.transitions]
-    if not made:
+    published = [(event_of(t), r.poll.traceparent) for r in batch for t in r.transitions]
+    if not published:
         return None
     return {
-        "event_id": of_texts(str(e.event_id) for e, _ in made),
-        "fingerprint": of_texts(e.fingerprint for e, _ in made),
-        "type": of_texts(e.type for e, _ in made),
-        "event_time": of_times(e.time for e, _ in made),
-        "subject": of_texts(e.subject for e, _ in made),
-        "traceparent": of_texts(traceparent for _, traceparent in made),
-        "body": of_texts(_json(e.body) for e, _ in made),
+        "event_id": of_texts(str(e.event_id) for e, _ in published),
+        "fingerprint": of_texts(e.fingerprint for e, _ in published),
+        "type": of_texts(e.type for e, _ in published),
+        "event_time": of_times(e.time for e, _ in published),
+        "subject": of_texts(e.subject for e, _ in published),
+        "traceparent": of_texts(traceparent for _, traceparent in published),
+        "body": of_texts(_json(e.body) for e, _ in published),
     }
 
 

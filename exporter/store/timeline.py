@@ -1,7 +1,7 @@
-"""The past as pages show it: a bucket by steps of time, and the alerts that were.
+"""History for pages: a bucket by steps of time, and past alerts.
 
-The reader of a page waits for it, and the reconciler must not: these statements have
-connections of their own, end in time, and give so many rows at most.
+Someone waits for a page, and the reconciler must not wait for either: these statements
+have connections of their own, a time limit, and a limit of rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _SQL: Final = queries.load("timeline")
 _PATIENCE_SECONDS: Final = 3.0
-_STATEMENT_SECONDS: Final = 2.0
 _QUIET: Final = timedelta(minutes=15)
 _LATE: Final = 1.5
 """A state is written at the first poll after a heartbeat, which may come late."""
@@ -33,9 +32,9 @@ _LATE: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A bucket in one step of time: with what it ended, and the extremes in it.
+    """A bucket in one step of time: its state at the end, and the extremes within.
 
-    ``known``: whether polls were answered. Where that is not so, or there was no
+    ``known``: whether polls were answered. Where they were not, or there was no
     such bucket, everything is None. Tokens; consumption in tokens per minute.
     """
 
@@ -108,7 +107,7 @@ class PastAlert:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AlertQuery:
     """Which alerts: those open from ``since`` up to ``until``. ``participant`` is the beginning of an ISPB; empty: any.
 
     ``sort`` is a key of `ORDERS`, with a ``-`` before it where the greatest comes first.
@@ -138,77 +137,78 @@ ORDERS: Final = {
 }
 
 
-class Record:
-    """Every method raises StoreError; QueryTooSlow where the database takes too long.
+class Timeline:
+    """Every method raises StoreError; QueryTooSlow where a statement takes longer than ``statement_seconds``.
 
-    ``heartbeat_seconds``: at least so often a bucket's state is written.
+    A bucket's state is written at least every ``heartbeat_seconds``.
     """
 
-    def __init__(self, database: Database, heartbeat_seconds: float) -> None:
+    def __init__(self, database: Database, heartbeat_seconds: float, statement_seconds: float = 2.0) -> None:
         self._database = database
-        self._held = timedelta(seconds=heartbeat_seconds * _LATE)
+        self._state_age = timedelta(seconds=heartbeat_seconds * _LATE)
+        self._statement_seconds = statement_seconds
 
     async def buckets(self, participant: str) -> list[PolicyName]:
         """Returns the policies that a participant has or had, sorted."""
         return [PolicyName(policy) for (policy,) in await self._fetch("buckets", participant=participant)]
 
     async def participants(self) -> list[Ispb]:
-        """Returns everyone who ever had a bucket, sorted."""
+        """Returns every participant that ever had a bucket, sorted."""
         return [Ispb(participant) for (participant,) in await self._fetch("participants")]
 
     async def steps(self, participant: str, policy: str, since: datetime, step: timedelta, steps: int) -> Steps:
         """Returns the bucket in each step from ``since`` on. A bucket keeps its state until its next row."""
-        asked = {"participant": participant, "policy": policy, "since": since, "step": step, "steps": steps}
-        ends = await self._fetch("steps", **asked, held=self._held, quiet=_QUIET)
-        made: list[Step] = []
+        parameters = {"participant": participant, "policy": policy, "since": since, "step": step, "steps": steps}
+        ends = await self._fetch("steps", **parameters, held=self._state_age, quiet=_QUIET)
+        result: list[Step] = []
         before = Step()
         for n, polled_at, interval, observed_at, tokens, capacity, refill, period, rate in ends:
             begins = since + n * step
-            known = polled_at is not None and (begins - polled_at).total_seconds() < MISSED_INTERVALS * interval
-            if not known or observed_at is None:
-                before = Step(known=known)
+            answered = polled_at is not None and (begins - polled_at).total_seconds() < MISSED_INTERVALS * interval
+            if not answered or observed_at is None:
+                before = Step(known=answered)
             else:
-                # What held as the step began was true in it, too.
+                # The state that the step began with counts as well.
                 both = (tokens, tokens if before.tokens is None else before.tokens)
-                before = Step(known, tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
-            made.append(before)
+                before = Step(answered, tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
+            result.append(before)
         try:
-            extremes = await self._fetch("extremes", **asked)
+            extremes = await self._fetch("extremes", **parameters)
         except QueryTooSlow:
-            return Steps(made, with_extremes=False)
+            return Steps(result, with_extremes=False)
         for n, lowest, highest, most in extremes:
             if 0 <= n < steps:
-                made[n] = _widened(made[n], lowest, highest, most)
-        return Steps(made, with_extremes=True)
+                result[n] = _with_extremes(result[n], lowest, highest, most)
+        return Steps(result, with_extremes=True)
 
     async def bands(self, participant: str, policy: str, since: datetime, until: datetime, limit: int) -> list[Band]:
         """Returns when alerts about the bucket fired, the newest first."""
-        found = await self._fetch(
+        records = await self._fetch(
             "bands", participant=participant, policy=policy, since=since, until=until, limit=limit
         )
-        return [Band(*row) for row in found]
+        return [Band(*row) for row in records]
 
     async def changes(self, participant: str, policy: str, until: datetime, limit: int) -> list[Change]:
         """Returns the last changes of alerts about the bucket before ``until``, the last first."""
-        found = await self._fetch("changes", participant=participant, policy=policy, until=until, limit=limit)
-        return [Change(*row) for row in found]
+        records = await self._fetch("changes", participant=participant, policy=policy, until=until, limit=limit)
+        return [Change(*row) for row in records]
 
-    async def alerts(self, wanted: Wanted) -> list[PastAlert]:
+    async def alerts(self, query: AlertQuery) -> list[PastAlert]:
         """Returns a page of alerts; without their lowest levels where the database takes too long to find these."""
-        column = ORDERS[wanted.sort.removeprefix("-")]
-        direction = b"DESC" if wanted.sort.startswith("-") else b"ASC"
+        column = ORDERS[query.sort.removeprefix("-")]
+        direction = b"DESC" if query.sort.startswith("-") else b"ASC"
         order = b" ORDER BY %b %b NULLS LAST, id %b OFFSET %%(skip)s::int LIMIT %%(limit)s::int;"
-        query = _SQL["alerts"].removesuffix(b";") + order % (column, direction, direction)
-        asked = {name: getattr(wanted, name) for name in wanted.__slots__ if name != "sort"}
-        found = [PastAlert(*row) for row in await self._run(query, asked)]
+        statement = _SQL["alerts"].removesuffix(b";") + order % (column, direction, direction)
+        parameters = {name: getattr(query, name) for name in query.__slots__ if name != "sort"}
+        alerts = [PastAlert(*row) for row in await self._run(statement, parameters)]
         try:
-            return await self._with_lowest(found, wanted.until)
+            return await self._with_lowest(alerts, query.until)
         except QueryTooSlow:
-            return found
+            return alerts
 
     async def _with_lowest(self, alerts: Sequence[PastAlert], until: datetime) -> list[PastAlert]:
         about = [alert for alert in alerts if alert.policy is not None]
-        found = await self._fetch(
+        records = await self._fetch(
             "lowest",
             fingerprints=[alert.fingerprint for alert in about],
             participants=[alert.participant for alert in about],
@@ -216,7 +216,7 @@ class Record:
             since=[alert.active_since for alert in about],
             until=[alert.resolved_at or until for alert in about],
         )
-        lowest = {id(about[n - 1]): (tokens, capacity) for n, tokens, capacity in found}
+        lowest = {id(about[n - 1]): (tokens, capacity) for n, tokens, capacity in records}
         return [
             replace(alert, lowest=lowest[id(alert)][0], capacity=lowest[id(alert)][1]) if id(alert) in lowest else alert
             for alert in alerts
@@ -226,7 +226,7 @@ class Record:
         return await self._run(_SQL[name], parameters)
 
     async def _run(self, query: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        bound = {"milliseconds": str(round(_STATEMENT_SECONDS * 1000))}
+        bound = {"milliseconds": str(round(self._statement_seconds * 1000))}
         try:
             async with (
                 self._database.transaction(patience_seconds=_PATIENCE_SECONDS) as connection,
@@ -237,12 +237,12 @@ class Record:
                 return await cursor.fetchall()
         except DatabaseUnavailable as error:
             if isinstance(error.__cause__, pg.QueryCanceled):
-                raise QueryTooSlow(f"PostgreSQL took longer than {_STATEMENT_SECONDS:g}s") from error
+                raise QueryTooSlow(f"PostgreSQL took longer than {self._statement_seconds:g}s") from error
             raise
 
 
-def _widened(step: Step, lowest: int, highest: int, most_consumed: float | None) -> Step:
-    """Returns the step with what was written in it, and what held as it began."""
+def _with_extremes(step: Step, lowest: int, highest: int, most_consumed: float | None) -> Step:
+    """Returns the step with the extremes recorded in it, beside the state that it began with."""
     if step.lowest is None or step.highest is None:
         return step
     rates = [rate for rate in (step.most_consumed, most_consumed) if rate is not None]

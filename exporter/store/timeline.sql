@@ -1,7 +1,7 @@
 -- What the pages of a bucket and of past alerts read. No statement takes longer than its transaction says.
 
 -- bound --
--- No statement of this transaction takes longer than so many milliseconds.
+-- Limits how long each statement of this transaction may take.
 SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
 
 -- buckets --
@@ -9,7 +9,7 @@ SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
 SELECT policy FROM dict_rate_limit_policies WHERE participant = %(participant)s::text ORDER BY policy;
 
 -- participants --
--- Everyone who ever had a bucket.
+-- Every participant that ever had a bucket.
 SELECT DISTINCT participant FROM dict_rate_limit_policies ORDER BY participant;
 
 -- steps --

@@ -1,4 +1,4 @@
-"""Writes reconciled polls: a batch is one transaction, all or nothing, and doing it twice changes nothing."""
+"""Writes reconciled polls: a batch is one transaction, all or nothing, and repeating it changes nothing."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _SQL: Final = queries.load("writer")
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """Where a participant's reconciliation stands.
+    """How far a participant's reconciliation has come.
 
     ``polled_at`` is its last poll's; ``stream_id`` and ``sequence`` are those of the last
-    that an exporter made ("" and 0: none). Nothing of that stream up to
-    ``stale_sequence`` can be seen any more. ``category`` is what is known of the participant's.
+    poll by an exporter ("" and 0: none). Nothing of that stream up to
+    ``stale_sequence`` can be seen any more. ``category`` is the participant's, as last known.
     """
 
     participant: Ispb
@@ -57,7 +57,7 @@ class LastPoll:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a reconciler that begins must know, by participant."""
+    """What a reconciler starts from, by participant."""
 
     alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]]
     last_polls: Mapping[Ispb, LastPoll]
@@ -66,8 +66,8 @@ class Restored:
 class Writer:
     """Commits reconciliations. An idle bucket is written again after ``heartbeat_seconds``.
 
-    What the database is known to hold is a cache. It is forgotten after any
-    failure, and a participant of whom nothing is known is written in full.
+    What the database holds of each participant is cached. The cache is invalidated
+    by any failure, and a participant that is not in it is written in full.
     """
 
     def __init__(self, database: Database, heartbeat_seconds: float) -> None:
@@ -76,7 +76,7 @@ class Writer:
         self._written: dict[Ispb, Written] = {}
 
     async def restore(self) -> Restored:
-        """Returns where to go on. Raises DatabaseUnusable."""
+        """Returns what to continue from, and invalidates the cache. Raises DatabaseUnusable."""
         self._written.clear()
         async with self._database.transaction() as connection, connection.cursor(binary=True) as cursor:
             alerts: dict[Ispb, list[Alert]] = {}
@@ -87,7 +87,7 @@ class Writer:
         return Restored({p: by_fingerprint(a) for p, a in alerts.items()}, last_polls)
 
     async def last_polls(self, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[Ispb, LastPoll]:
-        """Returns where each participant's reconciliation stands. Raises DatabaseUnusable."""
+        """Returns how far each participant's reconciliation has come. Raises DatabaseUnusable."""
         lent = self._database.transaction(patience_seconds=patience_seconds)
         async with lent as connection, connection.cursor(binary=True) as cursor:
             return await _last_polls(cursor)
@@ -98,11 +98,11 @@ class Writer:
         """Commits ``batch`` (in order of time per participant), and returns those that the database refuses.
 
         One that was committed before changes nothing. Where rows are refused,
-        each poll is committed by itself; the polls of a participant that follow
+        each poll is committed alone; the polls of a participant that follow
         a refused one are kept as history without their alerts, and returned
         too, because what their rules saw did not happen. A poll that only waits
-        for its partition is not refused. Raises LeaseLost, DatabaseUnusable: it is
-        not known how much was committed.
+        for its partition is not refused. Raises LeaseLost, DatabaseUnusable: how
+        much was committed is unknown.
         """
         try:
             await self._commit(batch, fence)
@@ -131,25 +131,23 @@ class Writer:
         return refused
 
     async def _commit(self, batch: Sequence[Reconciliation], fence: Fence) -> None:
-        # Whatever fails, the outcome may be unknown: what was known is put back only after success.
+        # After a failure it is unknown what was committed: the cache is filled again only after success.
         participants = {r.poll.participant for r in batch}
-        known = {p: self._written.pop(p) for p in participants if p in self._written}
+        before = {p: self._written.pop(p) for p in participants if p in self._written}
         try:
             async with fence.transaction("reconciler") as connection:
-                known |= await self._known_policies(connection, participants - known.keys())
+                before |= await self._recorded(connection, participants - before.keys())
                 repeated = await self._repeated(connection, batch)
-                fresh = [r for place, r in enumerate(batch, 1) if place not in repeated]
-                again = {r.poll.participant for place, r in enumerate(batch, 1) if place in repeated}
-                # How a repeated poll was written is not known, so its chain of states ends there.
-                known |= {p: replace(known[p], chain=None) for p in again}
-                after = dict(known)
+                # How a repeated poll was written is unknown, so its chain of states ends there.
+                before |= {p: replace(before[p], chain=None) for p in {batch[i].poll.participant for i in repeated}}
+                after = dict(before)
                 decided: list[tuple[Reconciliation, StatesToWrite]] = []
-                for reconciliation in fresh:
+                for reconciliation in (r for i, r in enumerate(batch) if i not in repeated):
                     poll = reconciliation.poll
                     states = states_to_write(after[poll.participant], poll, self._heartbeat_seconds)
                     after[poll.participant] = states.after
                     decided.append((reconciliation, states))
-                await self._insert(connection, decided, known)
+                await self._insert(connection, decided, before)
         except (ValueError, OverflowError) as error:
             raise ReconciliationRefused(f"a value cannot be written: {error}") from error
         self._written |= after
@@ -162,28 +160,28 @@ class Writer:
             row = await (await connection.execute(_SQL["will_have_partitions"], {"times": times})).fetchone()
         return row is not None and bool(row[0])
 
-    async def _known_policies(self, connection: AsyncConnection[Any], participants: set[Ispb]) -> dict[Ispb, Written]:
-        found: dict[Ispb, dict[Any, Figures]] = {p: {} for p in participants}
+    async def _recorded(self, connection: AsyncConnection[Any], participants: set[Ispb]) -> dict[Ispb, Written]:
+        policies: dict[Ispb, dict[Any, Figures]] = {p: {} for p in participants}
         if participants:
-            cursor = await connection.execute(_SQL["known_policies"], {"participants": list(participants)})
+            cursor = await connection.execute(_SQL["recorded_policies"], {"participants": list(participants)})
             async for participant, policy, *figures in cursor:
-                found[participant][policy] = Figures(*figures)
-        return {p: Written(policies) for p, policies in found.items()}
+                policies[participant][policy] = Figures(*figures)
+        return {p: Written(of_participant) for p, of_participant in policies.items()}
 
     async def _repeated(self, connection: AsyncConnection[Any], batch: Sequence[Reconciliation]) -> set[int]:
         cursor = await connection.execute(_SQL["already_reconciled"], rows.identities(batch))
-        return {place for (place,) in await cursor.fetchall()}
+        return {index - 1 for (index,) in await cursor.fetchall()}
 
     async def _insert(
         self,
         connection: AsyncConnection[Any],
         decided: Sequence[tuple[Reconciliation, StatesToWrite]],
-        known: Mapping[Ispb, Written],
+        before: Mapping[Ispb, Written],
     ) -> None:
         alerts = alerts_to_write(r for r, _ in decided)
         statements = {
             "insert_states": rows.states(decided),
-            "upsert_policies": rows.policies(decided, known),
+            "upsert_policies": rows.policies(decided, before),
             "insert_reconciliations": rows.reconciliations(decided),
             # An instance must end before the next with its fingerprint begins.
             "delete_ended_alerts": rows.instances(alerts.ended),

@@ -1,7 +1,7 @@
 -- What a batch of reconciled polls writes: one statement per kind, rows as arrays.
 
 -- already_reconciled --
--- Which polls of the batch (by their place in it) the database holds already, from a commit whose outcome was unknown.
+-- Which polls of the batch (by their index in it, from 1) the database holds already, from a commit whose outcome was unknown.
 SELECT b.place
   FROM unnest(%(participant)s::text[], %(polled_at)s::timestamptz[], %(stream_id)s::text[], %(sequence)s::bigint[])
        WITH ORDINALITY AS b (participant, polled_at, stream_id, sequence, place)
@@ -13,7 +13,7 @@ SELECT b.place
           AND r.sequence = b.sequence
        );
 
--- known_policies --
+-- recorded_policies --
 -- The policies that participants have, for a writer that doesn't know them yet.
 SELECT participant, policy, capacity, refill_tokens, refill_period_seconds
   FROM dict_rate_limit_policies
@@ -47,7 +47,7 @@ SELECT p.participant, p.observed_at, p.polled_at, p.category, s.policy, s.availa
     ON CONFLICT DO NOTHING;
 
 -- upsert_policies --
--- Policies that came, went, or whose capacity or refill changed.
+-- Policies that were added, removed, or whose capacity or refill changed.
 INSERT INTO dict_rate_limit_policies AS known (
        participant, policy, capacity, refill_tokens, refill_period_seconds, first_seen_at, changed_at, gone_at)
 SELECT participant, policy, capacity, refill_tokens, refill_period_seconds, first_seen_at, changed_at, gone_at
@@ -159,7 +159,7 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
  ORDER BY active_since, fingerprint;
 
 -- last_polls --
--- Where the reconciliation of each participant stands: its last poll, the last one that an exporter made, and the last
+-- How far the reconciliation of each participant has come: its last poll, the last one that an exporter made, and the last
 -- of the same stream whose answer was stale by then (0: not looked for beyond twice the staleness), and its category.
 WITH RECURSIVE participants (participant) AS (
        -- One index probe per participant: there may be millions of polls.

@@ -1,19 +1,4 @@
-"""The JSON API: alerts and rules as Prometheus answers them, and the buckets.
-
-``/api/v1/buckets`` answers ``{"status": "success", "data": {"participants": [...]}}``,
-participants sorted by ISPB, each with
-
-* ``participant``, ``up``, ``psp_category`` (null: not known), ``polled_at``,
-  ``last_success_at`` (null: never), ``poll_interval_seconds``;
-* ``buckets`` sorted by policy, each with ``policy``, ``available_tokens``,
-  ``capacity``, ``refill_tokens``, ``refill_period_seconds``,
-  ``utilization_percent``, ``recovery_eta_seconds``, ``observed_at`` (DICT's
-  response time), and ``consumption_rate_per_minute``,
-  ``exhaustion_projection_seconds`` (the string ``"+Inf"``: not draining) and
-  ``error_404_rate``, null where they are not known.
-
-``?participant=`` and ``?policy=`` keep only those named; both may be repeated.
-"""
+"""The JSON API: alerts and rules as Prometheus answers them, and the buckets as docs/http-api.md describes them."""
 
 from __future__ import annotations
 
@@ -35,13 +20,13 @@ if TYPE_CHECKING:
     from exporter.web.sources import RuleGroupStatus, RuleStatus
 
 NEVER: Final = "0001-01-01T00:00:00Z"
-"""How Go, and so Prometheus, writes a time that never was."""
+"""How Go, and so Prometheus, writes that there is no time."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def alerts_json(alerts: Sequence[Alert], warning: str | None = None) -> bytes:
-    """Returns the body of ``/api/v1/alerts``; ``warning`` says why they may not be those of now."""
+    """Returns the body of ``/api/v1/alerts``; ``warning`` says why these may not be the alerts of now."""
     return _success({"alerts": [_alert(alert) for alert in alerts]}, warning)
 
 
@@ -59,14 +44,17 @@ def rules_json(
     by_rule: dict[tuple[str, str], list[Alert]] = {}
     for alert in alerts:
         by_rule.setdefault((alert.group, alert.name), []).append(alert)
-    shown = []
+    bodies = []
     for group in groups:
-        if (group_names and group.name not in group_names) or (files and group.file not in files):
-            continue
         rules = [rule for rule in group.rules if not rule_names or rule.name in rule_names]
-        if not rules and rule_names:
+        if (
+            (group_names and group.name not in group_names)
+            or (files and group.file not in files)
+            or (rule_names and not rules)
+        ):
             continue
-        shown.append(
+        evaluated = [rule.evaluated_at for rule in rules if rule.evaluated_at is not None]
+        bodies.append(
             {
                 "name": group.name,
                 "file": group.file,
@@ -77,10 +65,10 @@ def rules_json(
                 "interval": group.interval_seconds,
                 "limit": 0,
                 "evaluationTime": sum(rule.duration_seconds for rule in rules),
-                "lastEvaluation": _last(rules),
+                "lastEvaluation": go_time(max(evaluated, default=None)),
             }
         )
-    return _success({"groups": shown}, warning)
+    return _success({"groups": bodies}, warning)
 
 
 def error_json(kind: str, message: str) -> bytes:
@@ -111,12 +99,8 @@ def go_float(value: float) -> str:
     """Returns a float as Prometheus' API writes an alert's value: ``8.5e+01``."""
     if not math.isfinite(value):
         return not_finite(value)
-    sign, digits, exponent = Decimal(repr(value)).as_tuple()
-    text = "".join(map(str, digits)).lstrip("0")
-    power = len(text) - 1 + int(exponent) if text else 0
-    text = text.rstrip("0") or "0"
-    fraction = f".{text[1:]}" if len(text) > 1 else ""
-    return f"{'-' if sign else ''}{text[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    mantissa, exponent = f"{Decimal(repr(value)).normalize():e}".split("e")
+    return f"{mantissa}e{int(exponent):+03d}"
 
 
 def _success(data: dict[str, Any], warning: str | None = None) -> bytes:
@@ -125,7 +109,7 @@ def _success(data: dict[str, Any], warning: str | None = None) -> bytes:
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+    body: dict[str, Any] = {
         "labels": dict(alert.labels),
         "annotations": dict(alert.annotations),
         "state": alert.state.value,
@@ -133,14 +117,14 @@ def _alert(alert: Alert) -> dict[str, Any]:
         "value": go_float(alert.value),
     }
     if alert.keep_firing_since is not None:
-        shown["keepFiringSince"] = go_time(alert.keep_firing_since)
-    return shown
+        body["keepFiringSince"] = go_time(alert.keep_firing_since)
+    return body
 
 
 def _rule(rule: RuleStatus, alerts: Sequence[Alert], *, with_alerts: bool) -> dict[str, Any]:
     states = {alert.state for alert in alerts}
     state = next((s.value for s in (AlertState.FIRING, AlertState.PENDING) if s in states), "inactive")
-    shown: dict[str, Any] = {
+    body: dict[str, Any] = {
         "state": state,
         "name": rule.name,
         "query": rule.expr,
@@ -155,18 +139,14 @@ def _rule(rule: RuleStatus, alerts: Sequence[Alert], *, with_alerts: bool) -> di
         "type": "alerting",
     }
     if rule.last_error:
-        shown["lastError"] = rule.last_error
-    return shown
+        body["lastError"] = rule.last_error
+    return body
 
 
 def _of_rule(rule: RuleStatus, alerts: Sequence[Alert]) -> list[Alert]:
-    """Returns those alerts that can be this rule's: several of one name differ in their labels."""
+    """Returns the alerts that can be this rule's: rules of one name differ in their labels."""
     plain = {name: value for name, value in rule.labels.items() if "{{" not in value}
     return [alert for alert in alerts if all(alert.labels.get(name) == value for name, value in plain.items())]
-
-
-def _last(rules: Sequence[RuleStatus]) -> str:
-    return go_time(max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None))
 
 
 def _participant(view: View, policies: Collection[str]) -> dict[str, Any]:
@@ -185,7 +165,6 @@ def _participant(view: View, policies: Collection[str]) -> dict[str, Any]:
 def _bucket(visible: VisibleBucket) -> dict[str, Any]:
     observation = visible.observation
     bucket = observation.bucket
-    projection = observation.exhaustion_projection_seconds
     return {
         "policy": bucket.policy,
         "available_tokens": bucket.available_tokens,
@@ -195,7 +174,7 @@ def _bucket(visible: VisibleBucket) -> dict[str, Any]:
         "utilization_percent": bucket.utilization_percent,
         "consumption_rate_per_minute": observation.consumption_rate_per_minute,
         "recovery_eta_seconds": bucket.recovery_eta_seconds,
-        "exhaustion_projection_seconds": for_json(projection),
+        "exhaustion_projection_seconds": for_json(observation.exhaustion_projection_seconds),
         "error_404_rate": observation.error_404_rate,
         "observed_at": go_time(visible.observed_at),
     }

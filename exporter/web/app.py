@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -20,13 +22,15 @@ from exporter.errors import DictRateLimitError
 from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from exporter.web.server.headers import SecurityHeaders
-from exporter.web.status_page.history_pages import PastPages
+from exporter.web.status_page.alerts_page import AlertsPage
+from exporter.web.status_page.bucket_page import BucketPage
+from exporter.web.status_page.history import History
 from exporter.web.status_page.page import StatusPage
-from exporter.web.status_page.recent import History
-from exporter.web.status_page.status import Asked, evaluation, overdue
+from exporter.web.status_page.queries import StatusQuery
+from exporter.web.status_page.recent import RecentUtilization
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -37,16 +41,35 @@ if TYPE_CHECKING:
 _JSON: Final = "application/json"
 
 
-def create_app(sources: Sources, settings: WebSettings) -> ASGIApp:
-    """Returns the app that serves ``sources``."""
-    history = History()
-    pages = _Pages(sources, settings, history)
+def create_app(
+    sources: Sources, settings: WebSettings, *, refresh_seconds: float = 10, history_seconds: float = 6.0
+) -> ASGIApp:
+    """Returns the app that serves ``sources``.
+
+    The status page is loaded again every ``refresh_seconds``; pages wait for the database ``history_seconds`` at most.
+    """
+    recent = RecentUtilization()
+    history = History(sources.record, history_seconds)
+    status_page = StatusPage(sources, recent, refresh_seconds)
+    bucket_page, alerts_page = BucketPage(sources, history), AlertsPage(sources, history)
+    endpoints = _Endpoints(sources, settings)
+
+    async def status(request: Request) -> Response:
+        if request.method == "HEAD":
+            return _streamed(request, tuple, "text/html")
+        return HTMLResponse(await status_page.render(StatusQuery.parse(request.query_params)))
+
+    async def bucket(request: Request) -> Response:
+        return await bucket_page.render(**request.path_params, parameters=request.query_params, root=_root(request))
+
+    async def past_alerts(request: Request) -> Response:
+        return await alerts_page.render(request.query_params, _root(request))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(history.follow(sources.views, _now))]
-        if sources.past is not None:
-            tasks.append(asyncio.create_task(history.recall(sources.views, sources.past, _now)))
+        tasks = [asyncio.create_task(recent.follow(sources.views, _now))]
+        if sources.utilization is not None:
+            tasks.append(asyncio.create_task(recent.recall(sources.views, sources.utilization, _now)))
         yield
         for task in tasks:
             task.cancel()
@@ -58,43 +81,29 @@ def create_app(sources: Sources, settings: WebSettings) -> ASGIApp:
             Middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts or ["*"], www_redirect=False)
         ],
         routes=[
-            Route("/", pages.status),
-            Route("/buckets/{participant}/{policy:path}", pages.bucket),
-            Route("/alerts", pages.past_alerts),
+            Route("/", status),
+            Route("/buckets/{participant}/{policy:path}", bucket),
+            Route("/alerts", past_alerts),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "status_page" / "static")),
-            Route("/metrics", pages.metrics),
-            Route("/-/healthy", pages.healthy),
-            Route("/-/ready", pages.ready),
-            Route("/-/reload", pages.reload, methods=["POST", "PUT"]),
-            Route("/api/v1/alerts", pages.alerts),
-            Route("/api/v1/rules", pages.rules),
-            Route("/api/v1/buckets", pages.buckets),
+            Route("/metrics", endpoints.metrics),
+            Route("/-/healthy", endpoints.healthy),
+            Route("/-/ready", endpoints.ready),
+            Route("/-/reload", endpoints.reload, methods=["POST", "PUT"]),
+            Route("/api/v1/alerts", endpoints.alerts),
+            Route("/api/v1/rules", endpoints.rules),
+            Route("/api/v1/buckets", endpoints.buckets),
         ],
     )
     app.router.redirect_slashes = False
     return SecurityHeaders(app)
 
 
-class _Pages:
-    def __init__(self, sources: Sources, settings: WebSettings, history: History) -> None:
+class _Endpoints:
+    """Answers to programs: metrics, health, the API."""
+
+    def __init__(self, sources: Sources, settings: WebSettings) -> None:
         self._sources = sources
         self._settings = settings
-        self._status = StatusPage(sources, history)
-        self._past = PastPages(sources)
-
-    async def status(self, request: Request) -> Response:
-        if request.method == "HEAD":
-            return _head("text/html")
-        return HTMLResponse(await self._status.render(Asked.of(request.query_params)))
-
-    async def bucket(self, request: Request) -> Response:
-        path = request.path_params
-        found = await self._past.bucket(path["participant"], path["policy"], request.query_params, _root(request))
-        return HTMLResponse(found.html, found.status)
-
-    async def past_alerts(self, request: Request) -> Response:
-        found = await self._past.alerts(request.query_params, _root(request))
-        return HTMLResponse(found.html, found.status)
 
     async def metrics(self, request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
@@ -102,27 +111,15 @@ class _Pages:
         headers = {"Vary": "Accept, Accept-Encoding"}
         if gzip:
             headers["Content-Encoding"] = "gzip"
-        kind = OPENMETRICS if openmetrics else TEXT
-        if request.method == "HEAD":
-            return _head(kind, headers)
-        page = self._sources.metrics.page(openmetrics=openmetrics, gzip=gzip)
-        return StreamingResponse(_in_turns(page), headers=headers, media_type=kind)
+        page = partial(self._sources.metrics.page, openmetrics=openmetrics, gzip=gzip)
+        return _streamed(request, page, OPENMETRICS if openmetrics else TEXT, headers)
 
     async def healthy(self, _request: Request) -> Response:
         return PlainTextResponse("dict-rate-limit is healthy.\n")
 
     async def ready(self, _request: Request) -> Response:
         readiness = self._sources.readiness()
-        return JSONResponse(
-            {
-                "ready": readiness.ready,
-                "dependencies": [
-                    {"name": needed.name, "ok": needed.ok, "message": needed.message}
-                    for needed in readiness.dependencies
-                ],
-            },
-            status_code=200 if readiness.ready else 503,
-        )
+        return JSONResponse(asdict(readiness), 200 if readiness.ready else 503)
 
     async def reload(self, request: Request) -> Response:
         if not self._settings.enable_lifecycle:
@@ -138,37 +135,29 @@ class _Pages:
         return PlainTextResponse("reloaded\n")
 
     async def alerts(self, _request: Request) -> Response:
-        alerts = self._sources.open_alerts() if self._sources.open_alerts is not None else []
-        return Response(alerts_json(alerts, self._overdue()), media_type=_JSON)
+        state = self._sources.current(_now())
+        return Response(alerts_json(state.alerts, state.alerts_warning), media_type=_JSON)
 
     async def rules(self, request: Request) -> Response:
-        asked = request.query_params
-        kind = asked.get("type", "")
+        parameters = request.query_params
+        kind = parameters.get("type", "")
         if kind not in ("", "alert", "record"):
             return Response(error_json("bad_data", f"not supported value {kind!r}"), 400, media_type=_JSON)
-        groups = self._sources.rules() if self._sources.rules is not None and kind != "record" else []
+        state = self._sources.current(_now())
         body = rules_json(
-            groups,
-            self._sources.open_alerts() if self._sources.open_alerts is not None else [],
-            rule_names=asked.getlist("rule_name[]"),
-            group_names=asked.getlist("rule_group[]"),
-            files=asked.getlist("file[]"),
-            with_alerts=asked.get("exclude_alerts", "false").lower() not in ("true", "1", "t"),
-            warning=self._overdue(),
+            state.groups if kind != "record" else (),
+            state.alerts,
+            rule_names=parameters.getlist("rule_name[]"),
+            group_names=parameters.getlist("rule_group[]"),
+            files=parameters.getlist("file[]"),
+            with_alerts=parameters.get("exclude_alerts", "false").lower() not in ("true", "1", "t"),
+            warning=state.alerts_warning,
         )
         return Response(body, media_type=_JSON)
 
-    def _overdue(self) -> str | None:
-        groups = self._sources.rules() if self._sources.rules is not None else []
-        now = _now()
-        return overdue(evaluation(groups, self._sources.views(), now), now)
-
     async def buckets(self, request: Request) -> Response:
-        if request.method == "HEAD":
-            return _head(_JSON)
-        asked = request.query_params
-        body = buckets_json(self._sources.views(), asked.getlist("participant"), asked.getlist("policy"))
-        return StreamingResponse(_in_turns(body), media_type=_JSON)
+        participants, policies = (request.query_params.getlist(name) for name in ("participant", "policy"))
+        return _streamed(request, partial(buckets_json, self._sources.views(), participants, policies), _JSON)
 
 
 def _same_site(request: Request) -> bool:
@@ -182,13 +171,19 @@ def _same_site(request: Request) -> bool:
     return origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
 
 
-def _head(media_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Returns what HEAD is answered where nothing is rendered for it: a length of 0 would not be GET's."""
-    return StreamingResponse(_in_turns(()), headers=headers, media_type=media_type)
+def _streamed(
+    request: Request,
+    slices: Callable[[], Iterable[bytes]],
+    media_type: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Returns an answer in slices. To HEAD nothing is rendered, and no length is named: 0 would not be GET's."""
+    content = slices() if request.method != "HEAD" else ()
+    return StreamingResponse(_in_turns(content), headers=headers, media_type=media_type)
 
 
 def _root(request: Request) -> str:
-    """Returns the way from a page to the status page: browsers count the slashes of the address as it was sent."""
+    """Returns the relative path from a page to the status page: browsers count the slashes of the address as sent."""
     deep = request.scope["raw_path"].count(b"/") - 1
     return "../" * deep or "./"
 
@@ -198,7 +193,7 @@ def _now() -> datetime:
 
 
 async def _in_turns(slices: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yields slices, and lets the rest of the program have its turn after each."""
-    for made in slices:
-        yield made
+    """Yields slices, and lets other tasks run after each."""
+    for part in slices:
+        yield part
         await asyncio.sleep(0)

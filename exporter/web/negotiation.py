@@ -1,4 +1,4 @@
-"""What a scraper asked for: format and compression, by its Accept headers (RFC 9110)."""
+"""The format and compression that a scraper prefers, by its Accept headers (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPENMETRICS_VERSIONS: Final = ("", "0.0.1", "1.0.0")
 
 
 def wants_openmetrics(accept: str) -> bool:
-    """Whether OpenMetrics is preferred to the text format; the text format where nothing is said."""
+    """Whether OpenMetrics is preferred to the text format, which is the default."""
     openmetrics = text = 0.0
     for kind, parameters, quality in _accepted(accept):
         if kind == "application/openmetrics-text" and parameters.get("version", "") in _OPENMETRICS_VERSIONS:

@@ -1,9 +1,11 @@
-"""What the web side shows: handed over by the service, read at each request."""
+"""The contents of pages and answers: provided by the service, read at each request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from exporter.web.evaluation import Evaluation, last_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,16 +16,16 @@ if TYPE_CHECKING:
     from exporter.buckets.observation import View
     from exporter.health import Readiness
     from exporter.metrics import Metrics
-    from exporter.store.timeline import Record
+    from exporter.store.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """A rule in force, and how it last went.
+    """A rule in force, and its last evaluation.
 
     ``labels`` and ``annotations`` are as written in the file, templates included.
-    ``evaluated_at`` is None for a rule that was never evaluated;
-    ``had_series`` None where that is not known, or says nothing: its gauges come with an event.
+    ``evaluated_at`` is None for a rule that was never evaluated; ``matched_series`` is None
+    where that is not known, or means nothing: an event brings the rule's gauges.
     """
 
     name: str
@@ -36,7 +38,7 @@ class RuleStatus:
     last_error: str = ""
     evaluated_at: datetime | None = None
     duration_seconds: float = 0.0
-    had_series: bool | None = None
+    matched_series: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class RuleGroupStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """Why a rule's alert about a bucket stands as it does, in sentences."""
+class RuleExplanation:
+    """Why a rule's alert about a bucket is in its state, in sentences."""
 
     name: str
     severity: str
@@ -59,10 +61,10 @@ class Explained:
     sentences: list[str]
 
 
-class Why(Protocol):
+class RuleExplainer(Protocol):
     """Explains the rules that look at a bucket, from its view and its participant's open alerts.
 
-    ``failing`` is what rules (group, name) said that could not be evaluated. Called in a thread.
+    ``failing`` are the errors of rules (group, name) that could not be evaluated. Called in a thread.
     """
 
     def __call__(
@@ -72,11 +74,11 @@ class Why(Protocol):
         policy: PolicyName,
         failing: Mapping[tuple[str, str], str],
         now: datetime,
-    ) -> list[Explained]: ...
+    ) -> list[RuleExplanation]: ...
 
 
-class Past(Protocol):
-    """What the database holds of a participant's buckets: the highest utilization (percent) in each step of time.
+class UtilizationHistory(Protocol):
+    """Reads from the database the highest utilization (percent) of a participant's buckets in each step of time.
 
     ``since`` and the steps' beginnings are whole steps since 1970. Raises StoreError.
     """
@@ -87,8 +89,31 @@ class Past(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CurrentState:
+    """What this process knows at ``now``. It does not change any more, so any thread may read it."""
+
+    now: datetime
+    views: Mapping[Ispb, View]
+    alerts: Sequence[Alert] = ()
+    groups: Sequence[RuleGroupStatus] = ()
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return last_evaluation(self.groups, self.views, self.now)
+
+    @property
+    def alerts_warning(self) -> str | None:
+        """Why ``alerts`` may not be those of now, in a sentence; None: they are."""
+        return self.evaluation.warning(self.now)
+
+    @property
+    def policies(self) -> list[PolicyName]:
+        return sorted({policy for view in self.views.values() for policy in view.buckets})
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the pages come from. None: this role has no such thing."""
+    """Where contents come from. None: this role has no such thing."""
 
     metrics: Metrics
     views: Callable[[], Mapping[Ispb, View]]
@@ -96,6 +121,15 @@ class Sources:
     open_alerts: Callable[[], list[Alert]] | None = None
     rules: Callable[[], list[RuleGroupStatus]] | None = None
     reload: Callable[[], Awaitable[None]] | None = None
-    past: Past | None = None
-    record: Record | None = None
-    why: Why | None = None
+    utilization: UtilizationHistory | None = None
+    record: Timeline | None = None
+    why: RuleExplainer | None = None
+
+    def current(self, now: datetime) -> CurrentState:
+        """Reads the state, in the loop's thread."""
+        return CurrentState(
+            now,
+            self.views(),
+            self.open_alerts() if self.open_alerts is not None else (),
+            self.rules() if self.rules is not None else (),
+        )

@@ -1,4 +1,4 @@
-"""Every expression that our engine accepts, Prometheus accepts: random ones, with words put in, out, and for others."""
+"""Prometheus accepts every expression that our engine accepts: random ones, with tokens added, removed and replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.random_expressions import Expressions
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORDS = (
+TOKENS = (
     "(", ")", "{", "}", ",", "+", "-", "*", "/", "%", "^", "==", "!=", ">", "<", ">=", "<=", "=", "=~", "!~",
     "and", "or", "unless", "on", "ignoring", "group_left", "group_right", "bool", "by", "without", "sum", "max",
     "count", "topk", "limitk", "fill", "5", "0x1F", "08", "017", "1e3", ".5", "5.", "1_0", "Inf", "nan", "inf",
@@ -31,34 +31,34 @@ WORDS = (
 @pytest.mark.prometheus
 def test_promtool_accepts_every_expression_that_we_accept(tmp_path: Path) -> None:
     random = Random(os.environ.get("DIFFERENTIAL_SEED", "1"))
-    wanted = int(os.environ.get("DIFFERENTIAL_CASES", "200"))
+    count = int(os.environ.get("DIFFERENTIAL_CASES", "200"))
     accepted: list[str] = []
-    while len(accepted) < wanted:
-        text = _disturbed(random)
+    while len(accepted) < count:
+        text = _mutated(random)
         try:
             compile_expression(text, None)
         except ExpressionRefused:
             continue
         accepted.append(text)
-    rules = [{"alert": f"Rule{place}", "expr": text} for place, text in enumerate(accepted)]
+    rules = [{"alert": f"Rule{index}", "expr": text} for index, text in enumerate(accepted)]
     (tmp_path / "rules.yml").write_text(yaml.dump({"groups": [{"name": "g", "rules": rules}]}, Dumper=yaml.CSafeDumper))
 
     verdict = promtool.check_rules(tmp_path / "rules.yml")
 
-    refused = re.findall(r'"Rule(\d+)": (.*)', verdict.told)
-    assert [(accepted[int(place)], why) for place, why in refused] == []
-    assert verdict.passed, verdict.told
+    refused = re.findall(r'"Rule(\d+)": (.*)', verdict.output)
+    assert [(accepted[int(index)], why) for index, why in refused] == []
+    assert verdict.passed, verdict.output
 
 
-def _disturbed(random: Random) -> str:
-    made = Expressions(random, ("Rule0",), alone=True).vector(
+def _mutated(random: Random) -> str:
+    tree = Expressions(random, ("Rule0",), alone=True).vector(
         random.choice(("bucket", "participant")), random.choice((1, 2, 3))
     )
-    words = re.findall(r'"[^"]*"|[A-Za-z_:][\w:]*|\d[\w.]*|==|!=|>=|<=|=~|!~|\s+|.', made.text)
+    tokens = re.findall(r'"[^"]*"|[A-Za-z_:][\w:]*|\d[\w.]*|==|!=|>=|<=|=~|!~|\s+|.', tree.text)
     for _ in range(random.choice((1, 1, 2, 3))):
-        place = random.randrange(len(words))
-        words[place : place + random.choice((0, 0, 1))] = random.choice(
-            ([], [" ", random.choice(WORDS), " "], [random.choice(words)])
+        index = random.randrange(len(tokens))
+        tokens[index : index + random.choice((0, 0, 1))] = random.choice(
+            ([], [" ", random.choice(TOKENS), " "], [random.choice(tokens)])
         )
-        words = words or ["1"]
-    return "".join(words)
+        tokens = tokens or ["1"]
+    return "".join(tokens)

@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import pytest
 
+from exporter.rules.files.loading import attempt
 from exporter.rules.lint import linter
 from exporter.rules.promtool.runner import run_tests
 from tests.support import promtool
@@ -37,7 +38,7 @@ def test_the_guide_shows_every_recipe() -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_recipe_has_nothing_to_warn_of(recipes: Path, name: str) -> None:
-    assert linter.check([str(recipes / name)]) == []
+    assert linter.findings(attempt([str(recipes / name)])) == []
 
 
 @pytest.mark.prometheus
@@ -45,7 +46,7 @@ def test_a_recipe_has_nothing_to_warn_of(recipes: Path, name: str) -> None:
 def test_a_recipe_loads_in_prometheus(recipes: Path, name: str) -> None:
     verdict = promtool.check_rules(recipes / name)
 
-    assert verdict.passed, verdict.told
+    assert verdict.passed, verdict.output
 
 
 @pytest.mark.prometheus
@@ -54,5 +55,5 @@ def test_the_unit_test_passes_on_both_engines(recipes: Path) -> None:
 
     [ours], [theirs] = run_tests([str(file)]), promtool.run_tests([file])
 
-    assert ours.passed, ours.told()
-    assert theirs.passed, theirs.told
+    assert ours.passed, ours.render()
+    assert theirs.passed, theirs.output

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import promtool
-from tests.support.random_rules import Case, DeliveryResults, random_case
+from tests.support.random_rules import Case, Outcome, random_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,17 +23,17 @@ BATCH = 50
 PROGRESS_EVERY = 500
 
 ORDERS = 12
-"""How often promtool is asked again: sums over series depend on the order in which it reads them, which is random."""
+"""How often promtool is run again: sums over series depend on the order in which it reads them, which is random."""
 
 
 @pytest.mark.prometheus
 def test_random_rules_reach_the_same_verdict_as_promtool(tmp_path: Path) -> None:
-    wanted = int(os.environ.get("DIFFERENTIAL_CASES", "200"))
+    cases = int(os.environ.get("DIFFERENTIAL_CASES", "200"))
     seed = os.environ.get("DIFFERENTIAL_SEED", "1")
 
     judged = disagreements = raised = failed = 0
-    told = ""
-    for batch in _batches(seed, wanted, tmp_path):
+    report = ""
+    for batch in _batches(seed, cases, tmp_path):
         verdicts = promtool.run_tests([outcome.test_file for _, outcome in batch])
         for (case, outcome), verdict in zip(batch, verdicts, strict=True):
             judged += 1
@@ -41,34 +41,34 @@ def test_random_rules_reach_the_same_verdict_as_promtool(tmp_path: Path) -> None
             failed += outcome.playback.failed is not None
             if not agrees(outcome, verdict) and not _agrees_at_last(outcome):
                 disagreements += 1
-                told = told or _minimal(case, tmp_path)
+                report = report or _minimal(case, tmp_path)
         for file in tmp_path.glob("case-*"):
             file.unlink()
         if judged % PROGRESS_EVERY == 0:
-            print(f"{judged:,} of {wanted:,} cases, {disagreements} disagree", flush=True)  # noqa: T201 - shown by -s
+            print(f"{judged:,} of {cases:,} cases, {disagreements} disagree", flush=True)  # noqa: T201 - printed with -s
 
-    assert not disagreements, f"{disagreements} of {judged} cases disagree (seed {seed}); the first one:\n{told}"
-    assert judged == wanted
+    assert not disagreements, f"{disagreements} of {judged} cases disagree (seed {seed}); the first one:\n{report}"
+    assert judged == cases
     assert raised > judged / 3, "too few cases raise alerts"
     assert failed < judged / 3, "too many cases end in an evaluation that fails"
 
 
-def agrees(outcome: DeliveryResults, verdict: promtool.Verdict) -> bool:
+def agrees(outcome: Outcome, verdict: promtool.Verdict) -> bool:
     failed = outcome.playback.failed
-    if not outcome.comparable and "many-to-many matching not allowed" in verdict.told:
+    if not outcome.comparable and "many-to-many matching not allowed" in verdict.output:
         return True
     if failed is None:
         return verdict.passed
     expected = sorted((failure.name, failed.at_ms, _kind(failure.message)) for failure in failed.failures)
-    told = re.findall(r"^    rule: (\w+), time: (\S+), err: (.*)$", verdict.told, re.MULTILINE)
-    got = sorted((name, _milliseconds(time), _kind(message)) for name, time, message in told)
-    return sorted(set(expected)) == sorted(set(got)) and "alertname:" not in verdict.told
+    errors = re.findall(r"^    rule: (\w+), time: (\S+), err: (.*)$", verdict.output, re.MULTILINE)
+    got = sorted((name, _milliseconds(time), _kind(message)) for name, time, message in errors)
+    return sorted(set(expected)) == sorted(set(got)) and "alertname:" not in verdict.output
 
 
-def _batches(seed: str, wanted: int, folder: Path) -> Iterator[list[tuple[Case, DeliveryResults]]]:
-    number, left = 0, wanted
+def _batches(seed: str, cases: int, folder: Path) -> Iterator[list[tuple[Case, Outcome]]]:
+    number, left = 0, cases
     while left:
-        batch: list[tuple[Case, DeliveryResults]] = []
+        batch: list[tuple[Case, Outcome]] = []
         while len(batch) < min(BATCH, left):
             number += 1
             case = random_case(Random(f"{seed}/{number}"))
@@ -79,21 +79,21 @@ def _batches(seed: str, wanted: int, folder: Path) -> Iterator[list[tuple[Case, 
         yield batch
 
 
-def _agrees_at_last(outcome: DeliveryResults) -> bool:
+def _agrees_at_last(outcome: Outcome) -> bool:
     return any(agrees(outcome, promtool.run_tests([outcome.test_file])[0]) for _ in range(ORDERS))
 
 
 def _minimal(case: Case, folder: Path) -> str:
     """Returns the files of the smallest case that still disagrees, and what promtool says of it."""
-    found = case
-    while (smaller := next((s for s in found.smaller() if _disagrees(s, folder)), None)) is not None:
-        found = smaller
-    outcome = found.write(folder, "minimal")
+    smallest = case
+    while (smaller := next((s for s in smallest.smaller() if _disagrees(s, folder)), None)) is not None:
+        smallest = smaller
+    outcome = smallest.write(folder, "minimal")
     assert outcome is not None
     [verdict] = promtool.run_tests([outcome.test_file])
     rules = (folder / "minimal.rules.yml").read_text()
     ours = f"# our engine: {outcome.playback.failed}\n" if outcome.playback.failed else ""
-    return f"# minimal.rules.yml\n{rules}\n# minimal.test.yml\n{outcome.test_file.read_text()}\n{ours}{verdict.told}"
+    return f"# minimal.rules.yml\n{rules}\n# minimal.test.yml\n{outcome.test_file.read_text()}\n{ours}{verdict.output}"
 
 
 def _disagrees(case: Case, folder: Path) -> bool:

@@ -62,13 +62,13 @@ tests:
 
 
 @pytest.mark.prometheus
-def test_failures_are_told_in_promtools_words(tmp_path: Path) -> None:
+def test_failures_are_reported_in_promtools_words(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(RULES)
     (tmp_path / "test.yml").write_text(TEST)
 
     [verdict] = promtool.run_tests([tmp_path / "test.yml"])
     [result] = run_tests([str(tmp_path / "test.yml")])
 
-    ours = result.told().removeprefix(f"Unit Testing:  {tmp_path}/test.yml\n")
+    ours = result.render().removeprefix(f"Unit Testing:  {tmp_path}/test.yml\n")
     assert not verdict.passed
-    assert ours == verdict.told
+    assert ours == verdict.output

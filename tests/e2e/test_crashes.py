@@ -73,7 +73,7 @@ def test_a_process_that_is_asked_to_end_just_when_it_took_the_lease_ends(tmp_pat
     for lives in range(1, 7):
         start(program)
         wait_until(
-            lambda: program.output(0).count('"leading: ') >= lives,  # noqa: B023
+            lambda: program.output(0).count('"leading"') >= lives,  # noqa: B023
             every_seconds=0.001,
             what="the lease to be taken",
         )

@@ -69,7 +69,11 @@ class Watched:
     @contextmanager
     def raises(self, *alerts: str) -> Iterator[None]:
         """What is done within makes these fire; they resolve afterwards."""
-        wait_until(lambda: not self.firing(), what="nothing to fire")
+        try:
+            wait_until(lambda: not self.firing(), what="nothing to fire")
+        except AssertionError as error:
+            error.add_note(f"firing: {', '.join(sorted(self.firing()))}")
+            raise
         yield
         wait_until(lambda: not self.firing() & set(alerts), what=f"{alerts} to resolve")
 

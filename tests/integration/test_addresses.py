@@ -171,7 +171,7 @@ async def checked_and_started(role: str, *flags: str, **changed: str) -> tuple[s
 @pytest.mark.parametrize(
     ("role", "variable", "value", "line"),
     [
-        ("run", "BRIDGE__TARGET", "https://bridge:50051", "bridge.target: 'https://bridge:50051' is no target of gRPC"),
+        ("run", "BRIDGE__TARGET", "https://bridge:50051", "bridge.target: 'https://bridge:50051' is not a gRPC target"),
         ("reconciler", "FEED__TARGETS", "a:1,b:0", "feed.targets: 'b:0' has no port from 1 to 65535"),
         ("exporter", "FEED__LISTEN_ADDRESS", "0.0.0.0:70000", "feed.listen_address: '0.0.0.0:70000' has no port"),
         ("exporter", "WEB__LISTEN_ADDRESS", "http://a:1", "web.listen_address: 'http://a:1' is a URL"),
@@ -235,7 +235,7 @@ web: {listen_address: "127.0.0.1:0"}
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
-        ('["12345678"]', "[12345678]", ["1: participants[0]: a number stands here; write an ISPB"]),
+        ('["12345678"]', "[12345678]", ["1: participants[0]: is a number; write an ISPB"]),
         ("target:", "targt:", ["2: bridge.targt: no such key; did you mean", " bridge.target: not set"]),
         (
             "insecure: true",
@@ -291,7 +291,7 @@ async def test_a_wrong_value_of_the_file_is_named_with_the_file(tmp_path: Path):
     assert len(check.splitlines()) == 2
     assert check.startswith(f"dict-rate-limit: {file}:2: pol: no such key; did you mean poll?\n")
     check = check.splitlines()[1]
-    assert check.startswith(f"dict-rate-limit: {file}:1: pulsar.topic: 'alerts' is no full name of a topic")
+    assert check.startswith(f"dict-rate-limit: {file}:1: pulsar.topic: 'alerts' is not the full name of a topic")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ async def test_a_poll_that_is_committed_again_adds_nothing(recorded: str) -> Non
          ["its alert says another time"]),
         ("UPDATE dict_rate_limit_alerts SET reason = 'no_data' WHERE state = 'resolved'", ["its alert says another"]),
         ("UPDATE dict_rate_limit_alerts SET state = 'resolved', resolved_at = now(), reason = 'recovered'",
-         ["nothing tells that it was resolved"]),
+         ["no transition records that it was resolved"]),
         ("UPDATE dict_rate_limit_audit_head SET hash = decode(repeat('00', 32), 'hex')", ["the chain ends at"]),
     ],
 )  # fmt: skip
@@ -109,7 +109,7 @@ async def test_a_whole_chain_that_was_forged_is_not_the_one_whose_head_was_kept(
 
     assert (await verified(recorded)).defects == []
     (defect,) = (await verified(recorded, kept)).defects
-    assert "no transition has the hash that was given" in defect
+    assert "no transition has the given hash" in defect
 
 
 @pytest.mark.parametrize(

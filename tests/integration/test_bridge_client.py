@@ -13,7 +13,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import format_span_id
 
 from exporter import telemetry
-from exporter.bridge import client as module
 from exporter.bridge.client import BridgeClient
 from exporter.bridge.stubs.rate_limit_pb2 import (
     GetRateLimitPoliciesRequest,
@@ -259,12 +258,11 @@ async def test_a_connection_that_went_silent_is_replaced():
     await relay.stop()
 
 
-async def test_a_name_is_followed_to_where_it_moves(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "FAILING_SECONDS", 0)
+async def test_a_name_is_followed_to_where_it_moves():
     port = free_port()
     async with (
         name_server() as names,
-        client(f"dns://127.0.0.1:{names.port}/bridge.test:{port}") as made,
+        client(f"dns://127.0.0.1:{names.port}/bridge.test:{port}", failing_seconds=0) as made,
     ):
         assert "bridge.test" in str(await failure(made))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def files_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ async def test_a_half_written_pair_leaves_the_connection_as_it_is(
         await fetch(made)
 
         assert server.client_names == ["client", "client", "client", "renewed"]
-        warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+        warnings = [r.error for r in caplog.records if r.levelno == logging.WARNING]
         assert len(warnings) == 1
         assert "is not the key of the certificate" in warnings[0]
 

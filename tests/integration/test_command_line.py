@@ -28,16 +28,16 @@ def command(tmp_path) -> Path:
     return script(tmp_path)
 
 
-def settings(**given: object) -> dict[str, str]:
-    return environment(**{f"DICT_RATE_LIMIT_{name}": str(value) for name, value in given.items()})
+def settings(**variables: object) -> dict[str, str]:
+    return environment(**{f"DICT_RATE_LIMIT_{name}": str(value) for name, value in variables.items()})
 
 
 def commands(group, *before: str) -> list[tuple[str, ...]]:
     """Every command, and every group of them."""
-    found = [before]
+    names = [before]
     for name, sub in group.commands.items():
-        found += commands(sub, *before, name) if hasattr(sub, "commands") else [(*before, name)]
-    return found
+        names += commands(sub, *before, name) if hasattr(sub, "commands") else [(*before, name)]
+    return names
 
 
 ALL = commands(cli)
@@ -101,7 +101,7 @@ def ended_by(case: str, command: Path, folder: Path) -> int:
         "a service was stopped by SIGTERM or SIGINT": ("exporter", STARTS | {"WEB__LISTEN_ADDRESS": "127.0.0.1:0"}),
         "Ctrl-C": ("exporter", STARTS | {"WEB__LISTEN_ADDRESS": "127.0.0.1:0"}),
     }
-    line, given = played[case]
+    line, variables = played[case]
     output = "/dev/full" if case.startswith("standard output") else os.devnull
     with Path(output).open("wb") as stdout:
         process = subprocess.Popen(
@@ -110,7 +110,7 @@ def ended_by(case: str, command: Path, folder: Path) -> int:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            env=settings(**given),
+            env=settings(**variables),
         )
         assert process.stderr is not None
         if case == "Ctrl-C":

@@ -32,7 +32,7 @@ def command(monkeypatch, capsys):
         yield run
 
 
-def test_migrate_goes_up_and_down_and_tells_each_step(command, empty_database) -> None:
+def test_migrate_goes_up_and_down_and_prints_each_step(command, empty_database) -> None:
     _, pending, _ = command("migrate", "status", DATABASE__DSN=empty_database)
     _, up, _ = command("migrate", "up")
     _, again, _ = command("migrate", "up")
@@ -77,7 +77,7 @@ async def test_migrate_down_drops_no_data_unless_that_is_said(command, migrator_
     done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "6", "--yes")
 
     assert asked == 2
-    assert "this drops data for good: " in said
+    assert "this drops data permanently: " in said
     assert "0011_chain_transitions drops from dict_rate_limit_alert_transitions" in said
     assert "0010_know_categories drops from dict_rate_limit_reconciliations" in said
     assert "dict_rate_limit_states" not in said
@@ -154,7 +154,7 @@ async def test_alerts_are_those_that_were_asked_for_the_newest_first(listed, arg
         (["--alert", "TokenLow"], 1, "no alert is named TokenLow; did you mean TokensLow?"),
         (["--alert", "X"], 1, "no alert is named X; there are BucketEmpty, "),
         (["--severity", "critcal"], 2, "alerts: Invalid value for '--severity': 'critcal' is not one of "),
-        (["--since", "soon"], 2, "alerts: Invalid value for '--since': 'soon' is no time: write "),
+        (["--since", "soon"], 2, "alerts: Invalid value for '--since': 'soon' is not a time: write "),
         (["--since", "1h", "--until", "2h"], 2, "alerts: --since ("),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
@@ -225,7 +225,7 @@ async def test_commands_that_read_work_on_a_standby(command, outage_postgres, tm
     ],
     ids=lambda given: " ".join(given.values()) if isinstance(given, dict) else "",
 )
-def test_a_connection_that_the_server_refuses_is_told_in_its_words(command, outage_postgres, wrong, said) -> None:
+def test_a_connection_that_the_server_refuses_is_reported_in_its_words(command, outage_postgres, wrong, said) -> None:
     outage_postgres.require_passwords("superuser's", databases="dict_rate_limit,absent")
     dsn = make_conninfo(outage_postgres.database_dsn, **wrong)
 
@@ -269,4 +269,4 @@ async def test_who_is_asked_and_says_no_ends_with_130_and_drops_nothing(migrator
     os.close(stdin)
 
     assert (ended.returncode, ended.stdout.count("undone")) == (130, 0)
-    assert "this drops data for good" in ended.stderr
+    assert "this drops data permanently" in ended.stderr

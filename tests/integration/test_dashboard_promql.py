@@ -39,7 +39,7 @@ def shows(tmp_path) -> Callable[[str, str, dict[str, str], dict[str, float]], No
         file = tmp_path / "test.yml"
         file.write_text(yaml.safe_dump({"tests": [test]}))
         (verdict,) = run_tests([file])
-        assert verdict.passed, verdict.told
+        assert verdict.passed, verdict.output
 
     return check
 

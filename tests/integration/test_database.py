@@ -152,7 +152,7 @@ async def test_who_only_reads_reads_where_nothing_can_be_written(outage_postgres
 async def test_a_renewed_secret_is_used_at_once_and_what_was_made_with_the_old_one_given_up(
     database_dsn: str, superuser_dsn: str, reader_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     file = tmp_path / "dsn"
     file.write_text(database_dsn)
     secret = SecretFile("DSN_FILE", str(file))
@@ -171,7 +171,7 @@ async def test_a_renewed_secret_is_used_at_once_and_what_was_made_with_the_old_o
 async def test_a_secret_that_is_no_dsn_leaves_the_last_one(
     database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     file = tmp_path / "dsn"
     file.write_text(database_dsn)
     secret = SecretFile("DSN_FILE", str(file))

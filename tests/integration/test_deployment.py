@@ -51,7 +51,7 @@ def test_prometheus_loads_the_rules_of_the_prometheus_rule(tmp_path) -> None:
 
     verdict = check_rules(file)
 
-    assert verdict.passed, verdict.told
+    assert verdict.passed, verdict.output
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.loop import ReconcileLoop
 from exporter.reconciler.rules_in_force import alert_series
 from exporter.rules.files import loading
+from exporter.service import ExporterReports
 from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.writer import Writer
@@ -140,13 +141,19 @@ async def simulation() -> Simulation:
     return simulated
 
 
+class NoPolling:
+    """Polling that has nothing to learn."""
+
+    def learn_category(self, *_: object) -> None: ...
+
+
 @asynccontextmanager
 async def serving(simulation: Simulation, settings: FeedSettings = INSECURE, keep_seconds: float = 36_000, **given):
     """Yields the backlog to fill and the server that sends it."""
     backlog = Backlog(keep_seconds)
     server = FeedServer(
         backlog,
-        simulation.metrics,
+        ExporterReports(simulation.metrics, NoPolling()),
         stream_id=simulation.stream.stream_id,
         participants=[poller.participant for poller in simulation.pollers],
         poll_interval_seconds=given.pop("interval_seconds", 10),

@@ -82,9 +82,9 @@ async def test_an_exporter_that_starts_again_is_told_again_what_rules_can_produc
         async with exporting("12345678", stream_id="first") as (_, server, told):
             port = server.port
             follower = client(port, Inbox(10), INSECURE)
-            follower.forget()
+            follower.reset()
             follower.report(Report(series=series))
-            follower.forget()
+            follower.reset()
             await stack.enter_async_context(following(follower))
             await until(lambda: told.series)
         async with exporting("12345678", stream_id="second", port=port) as (_, _, told_again):
@@ -145,7 +145,7 @@ async def test_each_of_two_exporters_answers_for_its_own_participants_only() -> 
         async with following(*followers):
             await until(lambda: all(follower.connected for follower in followers))
             for follower in followers:
-                follower.report(Report(transitions=tuple(map(fired, filter(follower.carries, both)))))
+                follower.report(Report(transitions=tuple(map(fired, filter(follower.owns, both)))))
             await until(lambda: told_first.transitions and told_second.transitions)
             await first.stop()
             await until(lambda: len(inbox) >= 3)

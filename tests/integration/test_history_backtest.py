@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.backtest import workers
-from exporter.backtest.backtest import backtest
+from exporter.backtest.backtest import replay_chunk
 from exporter.cli.main import cli
 from exporter.config import DatabaseSettings, Secret
 from exporter.errors import DictRateLimitError
@@ -31,7 +31,9 @@ from tests.support.simulated import BEGAN, Simulation
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from exporter.backtest.backtest import Past
+    from exporter.backtest.backtest import BacktestResult
+    from exporter.buckets.bucket import Ispb
+    from exporter.store.reader import Reader
 
 # Measured, hours of history take twice as long.
 pytestmark = [pytest.mark.postgres, pytest.mark.no_cover]
@@ -64,20 +66,24 @@ async def ran(dsn: str, *arguments: str) -> Result:
     return await asyncio.to_thread(runner.invoke, cli, ["rules", "backtest", *period, *arguments])
 
 
-async def shown(dsn: str, *arguments: str) -> dict[str, Any]:
+async def reported(dsn: str, *arguments: str) -> dict[str, Any]:
     result = await ran(dsn, "--output=json", "--processes=1", *arguments)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-def job_of(dsn: str, *files: str) -> workers.Job:
-    """Each file is one set of rules."""
-    return workers.Job(DatabaseSettings(dsn=Secret(dsn)), tuple((file,) for file in files), SIX_HOURS)
+def job_of(dsn: str, *files: str, period: Period = SIX_HOURS) -> workers.Job:
+    """Each file is one set of rules; six hours are split."""
+    return workers.Job(DatabaseSettings(dsn=Secret(dsn)), tuple((file,) for file in files), period, min_warm_ups=1)
 
 
-async def spread(job: workers.Job, participants, told=lambda *_: None, *, processes: int) -> list[Past]:
+async def run(job: workers.Job, participants, progress=lambda *_: None, *, processes: int) -> list[BacktestResult]:
     """Beside the test's own event loop."""
-    return await asyncio.to_thread(workers.run, job, participants, told, processes=processes)
+    return await asyncio.to_thread(workers.run, job, participants, progress, processes=processes)
+
+
+async def backtest(history: Reader, participant: Ispb, period: Period) -> BacktestResult:
+    return (await replay_chunk(history, participant, [RULE_SET], period=period, chunk=period)).result
 
 
 @pytest.mark.parametrize("scenario", ["outage", "slow", "category-change"])
@@ -97,13 +103,13 @@ async def test_backtesting_the_rules_in_force_gives_the_alerts_that_were_raised(
     dsn = (await recorded(scenario, participants=2)).dsn
 
     async with reader(dsn) as history:
-        pasts = [await backtest(history, p, [RULE_SET], SIX_HOURS) for p in await history.participants()]
+        results = [await backtest(history, p, SIX_HOURS) for p in await history.participants()]
 
-    assert [past.polls for past in pasts] == [6 * 120] * 2
-    assert any(past.raised for past in pasts)
-    for past in pasts:
-        assert past.outcomes[0].episodes == past.raised
-        assert not past.outcomes[0].failing
+    assert [result.coverage.polls for result in results] == [6 * 120] * 2
+    assert any(result.raised for result in results)
+    for result in results:
+        assert result.rule_sets[0].episodes == result.raised
+        assert not result.rule_sets[0].failed
 
 
 async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(recorded):
@@ -113,46 +119,40 @@ async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(recor
         (participant,) = await history.participants()
         for minutes in range(120, 240, 17):
             period = Period(BEGAN + timedelta(minutes=minutes), BEGAN + timedelta(minutes=minutes + 31))
-            past = await backtest(history, participant, [RULE_SET], period)
+            result = await backtest(history, participant, period)
 
-            assert past.outcomes[0].episodes == past.raised
+            assert result.rule_sets[0].episodes == result.raised
 
 
 @pytest.mark.parametrize("participants", [1, 2])
-async def test_several_processes_find_what_one_finds(recorded, tmp_path, monkeypatch, participants):
-    monkeypatch.setattr("exporter.backtest.time_chunks._LEADS", 1)  # so that six hours are cut
+async def test_several_processes_find_what_one_finds(recorded, tmp_path, participants):
     dsn = (await recorded("outage", participants=participants)).dsn
     job = job_of(dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)))
-    found = await find_participants(job.database)
-    told: list[float] = []
+    ispbs = await find_participants(job.database)
+    progress: list[float] = []
 
-    alone = await spread(job, found, processes=1)
-    together = await spread(job, found, lambda polls, _seconds: told.append(polls), processes=4)
+    alone = await run(job, ispbs, processes=1)
+    together = await run(job, ispbs, lambda polls, _seconds: progress.append(polls), processes=4)
 
     assert together == alone
-    assert all(outcome.episodes for past in alone for outcome in past.outcomes)
-    assert sum(told) == 6 * 120 * participants
+    assert all(rule_set.episodes for result in alone for rule_set in result.rule_sets)
+    assert sum(progress) == 6 * 120 * participants
 
 
-async def test_what_a_piece_of_the_period_cannot_know_it_is_told(database_dsn, tmp_path, monkeypatch):
-    monkeypatch.setattr("exporter.backtest.time_chunks._LEADS", 1)
+async def test_a_chunk_whose_initial_state_is_wrong_is_replayed(database_dsn, tmp_path):
     minutes = [poll(seconds=60.0 * n, interval_seconds=60.0, sequence=n + 1) for n in range(360) if not 200 < n < 210]
     minutes[30] = failed(30 * 60.0, interval_seconds=60.0, sequence=31)
     async with recorder(database_dsn, RULE_SET) as past:
         await past.take(minutes)
-    job = workers.Job(
-        DatabaseSettings(dsn=Secret(database_dsn)),
-        ((rule_file(tmp_path, LATCH),),),
-        Period(START, START + timedelta(hours=6)),
-    )
+    job = job_of(database_dsn, rule_file(tmp_path, LATCH), period=Period(START, START + timedelta(hours=6)))
 
-    (alone,) = await spread(job, [PARTICIPANT], processes=1)
-    (together,) = await spread(job, [PARTICIPANT], processes=6)
+    (alone,) = await run(job, [PARTICIPANT], processes=1)
+    (together,) = await run(job, [PARTICIPANT], processes=6)
 
     assert together == alone
-    (latched,) = together.outcomes[0].episodes
+    (latched,) = together.rule_sets[0].episodes
     assert (latched.began_at, latched.resolved_at) == (at(30 * 60), None)
-    assert together.gap_count == 1
+    assert together.coverage.gap_count == 1
 
 
 async def test_what_polls_that_nobody_made_would_have_shown_is_a_gap(database_dsn):
@@ -164,9 +164,9 @@ async def test_what_polls_that_nobody_made_would_have_shown_is_a_gap(database_ds
 
     async with reader(database_dsn) as history:
         (participant,) = await history.participants()
-        found = await backtest(history, participant, [RULE_SET], Period(BEGAN, BEGAN + timedelta(hours=4)))
+        result = await backtest(history, participant, Period(BEGAN, BEGAN + timedelta(hours=4)))
 
-    (gap,) = found.gaps
+    (gap,) = result.gaps
     assert gap.begin == BEGAN + timedelta(minutes=59, seconds=30)
     assert gap.end == BEGAN + timedelta(hours=3)
 
@@ -192,22 +192,21 @@ def test_ended_in_the_middle_it_leaves_no_process_behind(recorded, number, code)
         # Ctrl-C reaches the whole group; what else ends a command reaches it alone.
         (os.killpg if number == signal.SIGINT else os.kill)(program.pid, number)
 
-        _, told = program.communicate(timeout=60)
+        _, stderr = program.communicate(timeout=60)
         assert program.returncode == code
-        assert b"Traceback" not in told
+        assert b"Traceback" not in stderr
         assert psutil.wait_procs(processes, timeout=60)[1] == []
 
 
-async def test_memory_does_not_grow_with_the_period(recorded, monkeypatch):
-    monkeypatch.setattr("exporter.store.reader._PAGE_POLLS", 20)
+async def test_memory_does_not_grow_with_the_period(recorded):
     dsn = (await recorded("steady")).dsn
 
-    async with reader(dsn) as history:
+    async with reader(dsn, page_polls=20) as history:
         (participant,) = await history.participants()
 
         async def peak_bytes(hours: int) -> int:
             tracemalloc.start()
-            await backtest(history, participant, [RULE_SET], Period(BEGAN, BEGAN + timedelta(hours=hours)))
+            await backtest(history, participant, Period(BEGAN, BEGAN + timedelta(hours=hours)))
             _, most = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             return most
@@ -221,7 +220,7 @@ async def test_memory_does_not_grow_with_the_period(recorded, monkeypatch):
 async def test_the_report_is_beside_what_was_raised(recorded):
     dsn = (await recorded("exhaustion")).dsn
 
-    report = await shown(dsn, str(RULES))
+    report = await reported(dsn, str(RULES))
 
     assert report["against"] == "what was raised"
     assert report["polls"] == 720
@@ -235,9 +234,10 @@ async def test_what_hysteresis_holds_since_before_the_replay_is_said_to_be_unkno
 
     said = [(await ran(dsn, str(RULES), f"--output={output}")).stdout for output in ("table", "markdown", "html")]
 
-    assert all(f"Replayed from {began:%Y-%m-%d %H:%M:%S} on, with the alerts that fired then" in told for told in said)
-    assert (await shown(dsn, str(RULES)))["replayed_since"] == began.isoformat()
-    assert (await shown(dsn, rule_file(tmp_path, LOW_AT.format(percent=1))))["replayed_since"] is None
+    note = f"Replayed from {began:%Y-%m-%d %H:%M:%S} on, with the alerts that were firing then"
+    assert all(note in text for text in said)
+    assert (await reported(dsn, str(RULES)))["replayed_since"] == began.isoformat()
+    assert (await reported(dsn, rule_file(tmp_path, LOW_AT.format(percent=1))))["replayed_since"] is None
 
 
 async def test_the_report_is_beside_another_rule_file(recorded, tmp_path):
@@ -245,7 +245,7 @@ async def test_the_report_is_beside_another_rule_file(recorded, tmp_path):
     new = rule_file(tmp_path, LOW_AT.format(percent=60), name="new.yml")
     old = rule_file(tmp_path, LOW_AT.format(percent=90), name="old.yml")
 
-    report = await shown(dsn, new, "--against", old)
+    report = await reported(dsn, new, "--against", old)
 
     totals = report["totals"]
     assert report["against"] == old
@@ -256,21 +256,21 @@ async def test_the_report_is_beside_another_rule_file(recorded, tmp_path):
 
 async def test_only_one_participant(recorded):
     dsn = (await recorded("outage", participants=2)).dsn
-    wanted = (await find_participants(DatabaseSettings(dsn=Secret(dsn))))[1]
+    second = (await find_participants(DatabaseSettings(dsn=Secret(dsn))))[1]
 
-    report = await shown(dsn, str(RULES), "--participant", wanted)
+    report = await reported(dsn, str(RULES), "--participant", second)
 
-    assert report["participants"] == [wanted]
-    assert {alert["rules"]["participant"] for alert in report["alerts"]} == {wanted}
+    assert report["participants"] == [second]
+    assert {alert["rules"]["participant"] for alert in report["alerts"]} == {second}
 
 
 async def test_only_one_policy(recorded, tmp_path):
     dsn = (await recorded("demo")).dsn
     rules = rule_file(tmp_path, LOW_AT.format(percent=1))
-    policies = {alert["rules"]["policy"] for alert in (await shown(dsn, rules))["alerts"] if alert["rules"]}
+    policies = {alert["rules"]["policy"] for alert in (await reported(dsn, rules))["alerts"] if alert["rules"]}
     assert len(policies) > 1
 
-    report = await shown(dsn, rules, "--policy", min(policies))
+    report = await reported(dsn, rules, "--policy", min(policies))
 
     assert {alert["rules"]["policy"] for alert in report["alerts"] if alert["rules"]} == {min(policies)}
 
@@ -292,7 +292,7 @@ async def test_a_participant_without_history_is_said(recorded):
         await find_participants(DatabaseSettings(dsn=Secret(dsn)), ["99999999"])
 
 
-async def test_a_rule_that_fails_is_told_with_its_polls(recorded, tmp_path):
+async def test_a_rule_that_fails_is_reported_with_its_polls(recorded, tmp_path):
     rules = rule_file(
         tmp_path,
         "alert: Twice\nexpr: dict_rate_limit_up * on (participant) group_right dict_rate_limit_capacity > 0\n"
@@ -300,7 +300,7 @@ async def test_a_rule_that_fails_is_told_with_its_polls(recorded, tmp_path):
     )
     dsn = (await recorded("steady")).dsn
 
-    (failing,) = (await shown(dsn, rules))["failing_rules"]
+    (failing,) = (await reported(dsn, rules))["failing_rules"]
 
     assert (failing["rule"], failing["polls"]) == ("Twice", 720)
     assert "same labelset" in failing["error"]

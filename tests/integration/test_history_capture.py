@@ -53,8 +53,8 @@ def expected_alerts(file: Path) -> int:
 def passes_everywhere(file: Path) -> bool:
     (ours,) = run_tests([str(file)])
     (theirs,) = promtool.run_tests([file])
-    assert ours.passed, ours.told()
-    assert theirs.passed, theirs.told
+    assert ours.passed, ours.render()
+    assert theirs.passed, theirs.output
     return True
 
 
@@ -78,9 +78,9 @@ async def test_it_is_about_one_policy_and_at_another_pace_where_that_is_asked(re
 
     await captured(past.dsn, past.participant, RULES, f"--output-file={file}", "--policy=CLAIMS_WRITE", "--interval=1m")
 
-    made = yaml.safe_load(file.read_text())
-    assert made["evaluation_interval"] == made["tests"][0]["interval"] == "1m"
-    series = [given["series"] for given in made["tests"][0]["input_series"]]
+    document = yaml.safe_load(file.read_text())
+    assert document["evaluation_interval"] == document["tests"][0]["interval"] == "1m"
+    series = [entry["series"] for entry in document["tests"][0]["input_series"]]
     assert {s.split("policy=")[1] for s in series if "policy=" in s} == {'"CLAIMS_WRITE"}'}
     assert any("dict_rate_limit_up" in s for s in series)
     assert passes_everywhere(file)
@@ -96,7 +96,7 @@ async def test_it_begins_in_the_middle_of_things_and_passes(recorded, tmp_path):
     assert passes_everywhere(file)
 
 
-async def test_what_fired_before_it_begins_is_told(recorded, tmp_path):
+async def test_what_fired_before_it_begins_is_reported(recorded, tmp_path):
     past = await recorded("outage", seconds=FOUR_HOURS_SECONDS)
     file = tmp_path / "incident.test.yml"
 
@@ -105,8 +105,8 @@ async def test_what_fired_before_it_begins_is_told(recorded, tmp_path):
 
     assert "note:" not in from_the_start.output
     since = f"{BEGAN + timedelta(minutes=123):%Y-%m-%d %H:%M}"
-    assert f"note: DictRateLimitBridgeNotAnswering fired since {since}" in in_the_middle.output
-    assert "; in the test it begins anew" in in_the_middle.output
+    assert f"note: DictRateLimitBridgeNotAnswering had been firing since {since}" in in_the_middle.output
+    assert "; in the test it begins again" in in_the_middle.output
 
 
 @pytest.mark.prometheus
@@ -120,8 +120,8 @@ async def test_series_end_where_nobody_polled(database_dsn, tmp_path):
 
     await captured(database_dsn, "12345678", RULES, f"--output-file={file}", minutes=(0, 30))
 
-    made = yaml.safe_load(file.read_text())["tests"][0]["input_series"]
-    (up,) = [given["values"] for given in made if given["series"].startswith("dict_rate_limit_up")]
+    inputs = yaml.safe_load(file.read_text())["tests"][0]["input_series"]
+    (up,) = [entry["values"] for entry in inputs if entry["series"].startswith("dict_rate_limit_up")]
     assert up == "1x21 stale _x17 1x19"
     assert passes_everywhere(file)
 

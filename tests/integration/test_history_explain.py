@@ -80,29 +80,29 @@ def past(database_dsn, tmp_path):
         async def ran(self, *arguments: str, when: datetime | None = None) -> Result:
             """The command, beside the test's own event loop."""
             runner = CliRunner(env={"DICT_RATE_LIMIT_DATABASE__DSN": database_dsn})
-            given = ["explain", f"--rules={self.rules}", f"--at={(when or at(3600)).isoformat()}", *arguments]
-            return await asyncio.to_thread(runner.invoke, cli, given)
+            command = ["explain", f"--rules={self.rules}", f"--at={(when or at(3600)).isoformat()}", *arguments]
+            return await asyncio.to_thread(runner.invoke, cli, command)
 
-        async def told(self, *arguments: str, when: datetime | None = None) -> str:
+        async def text(self, *arguments: str, when: datetime | None = None) -> str:
             result = await self.ran(*arguments, when=when)
             assert result.exit_code == 0, result.exception
             return result.stdout
 
         async def document(self, *arguments: str, when: datetime | None = None) -> dict[str, Any]:
-            (only,) = json.loads(await self.told(*arguments, "--output=json", when=when))
+            (only,) = json.loads(await self.text(*arguments, "--output=json", when=when))
             return only
 
     return Past()
 
 
-async def test_a_firing_alert_is_told_with_each_sides_value(past):
+async def test_a_firing_alert_is_reported_with_each_sides_value(past):
     await past.record(used(60, 82, 85))
 
-    told = await past.told("Low", when=at(30))
+    text = await past.text("Low", when=at(30))
 
-    assert told.startswith("Low (warning) of 12345678, ENTRIES_WRITE, at the poll of 2026-03-10 12:00:30 UTC\n")
-    assert "Firing since 2026-03-10 12:00:15 (15s)." in told
-    lines = [line.strip() for line in told.splitlines()]
+    assert text.startswith("Low (warning) of 12345678, ENTRIES_WRITE, at the poll of 2026-03-10 12:00:30 UTC\n")
+    assert "Firing since 2026-03-10 12:00:15 (15s)." in text
+    lines = [line.strip() for line in text.splitlines()]
     assert "max by (participant, policy)(dict_rate_limit_utilization_percent)  = 85" in lines
     assert any(line.startswith("true ") and line.endswith(">= 80  = 85") for line in lines)
     assert "dict_rate_limit_up  = 1" in lines
@@ -111,12 +111,12 @@ async def test_a_firing_alert_is_told_with_each_sides_value(past):
 async def test_hysteresis_is_named_as_what_it_goes_on_by(past):
     await past.record(used(60, 82, 77))
 
-    told = await past.told("Low", when=at(30))
+    text = await past.text("Low", when=at(30))
 
-    assert "It would not begin to fire now: it goes on by `max by (participant, policy)(dict_rate_limit_util" in told
+    assert "It would not start firing now: it keeps firing by `max by (participant, policy)(dict_rate_limit_u" in text
 
 
-async def test_an_alert_that_waits_tells_for_how_long(past):
+async def test_an_alert_that_waits_says_for_how_long(past):
     await past.record(used(40, 60, 60, 60))
 
     why = await past.document("Slow", when=at(45))
@@ -128,27 +128,27 @@ async def test_an_alert_that_waits_tells_for_how_long(past):
     )
 
 
-async def test_an_alert_that_fires_after_waiting_tells_both_times(past):
+async def test_an_alert_that_fires_after_waiting_says_both_times(past):
     await past.record(used(40, *[60] * 6))
 
-    told = await past.told("Slow", when=at(90))
+    text = await past.text("Slow", when=at(90))
 
-    assert "Firing since 2026-03-10 12:01:15 (15s); true since 2026-03-10 12:00:15." in told
-    assert "It fires on for 2m (`keep_firing_for`) once the expression is no longer true." in told
+    assert "Firing since 2026-03-10 12:01:15 (15s); true since 2026-03-10 12:00:15." in text
+    assert "It keeps firing for 2m (`keep_firing_for`) once the expression is not true." in text
 
 
-async def test_an_alert_that_is_kept_tells_until_when(past):
+async def test_an_alert_that_is_kept_says_until_when(past):
     await past.record(used(*[60] * 6, 40, 40))
 
     why = await past.document("Slow", when=at(105))
 
     assert (why["state"], why["true"]) == ("firing", False)
     assert why["keep_firing_since"] == at(90).isoformat()
-    assert "`keep_firing_for` (2m) holds the alert" in why["sentences"][1]
+    assert "`keep_firing_for` (2m) keeps the alert firing" in why["sentences"][1]
     assert "from 2026-03-10 12:03:30 on" in why["sentences"][1]
 
 
-async def test_an_alert_that_is_over_tells_when_it_fired_last(past):
+async def test_an_alert_that_is_over_says_when_it_fired_last(past):
     await past.record(used(82, 82, 10, 10))
 
     why = await past.document("Low", "--policy", POLICY, when=at(45))
@@ -162,14 +162,14 @@ async def test_an_alert_that_is_over_tells_when_it_fired_last(past):
     assert why["expression"]["true"] is False
 
 
-async def test_an_alert_that_never_fired_tells_how_near_each_bucket_is(past):
+async def test_an_alert_that_never_fired_says_how_near_each_bucket_is(past):
     await past.record(used(10, 40))
 
-    told = await past.told("Low", when=at(15))
+    text = await past.text("Low", when=at(15))
 
-    assert "Not firing: the expression is not true for any bucket." in told
-    assert "Nor was it at any of the 2 polls since" in told
-    assert "(dict_rate_limit_utilization_percent)  = ENTRIES_WRITE 40, CLAIMS_READ 0" in told
+    assert "Not firing: the expression is not true for any bucket." in text
+    assert "Nor was it at any of the 2 polls since" in text
+    assert "(dict_rate_limit_utilization_percent)  = ENTRIES_WRITE 40, CLAIMS_READ 0" in text
 
 
 async def test_it_is_about_the_poll_that_was_the_last_then(past):
@@ -183,35 +183,35 @@ async def test_it_is_about_the_poll_that_was_the_last_then(past):
 async def test_data_that_is_not_known_is_said(past):
     await past.record(used(10, 10))
 
-    told = await past.told("Fast", "--policy", POLICY, when=at(15))
+    text = await past.text("Fast", "--policy", POLICY, when=at(15))
 
-    assert "No data of dict_rate_limit_consumption_rate_per_minute: it was not known for this bucket." in told
+    assert "No data of dict_rate_limit_consumption_rate_per_minute: it was not known for this bucket." in text
 
 
 async def test_data_that_was_not_confirmed_in_time_is_said(past):
     await past.record([*used(10), *(failed(15.0 * n) for n in range(1, 25))])
 
-    told = await past.told("Low", "--policy", POLICY, when=at(360))
+    text = await past.text("Low", "--policy", POLICY, when=at(360))
 
-    assert "No data of dict_rate_limit_utilization_percent: no answer held this bucket within 5m." in told
-    assert "The Bridge did not answer that poll" in told
+    assert "No data of dict_rate_limit_utilization_percent: no answer held this bucket within 5m." in text
+    assert "The Bridge did not answer that poll" in text
 
 
 async def test_a_bucket_that_the_answer_no_longer_holds_is_said(past):
     gone = [poll(bucket(policy="CLAIMS_READ"), seconds=15.0 * n) for n in range(1, 25)]
     await past.record([*used(10), *gone])
 
-    told = await past.told("Low", "--policy", POLICY, when=at(360))
+    text = await past.text("Low", "--policy", POLICY, when=at(360))
 
-    assert "the answer did not hold this bucket" in told
+    assert "the answer did not hold this bucket" in text
 
 
 async def test_an_alert_held_through_an_outage_goes_on_by_that_branch(past):
     await past.record([*used(82), failed(15, last_success_at=at(0)), *(failed(15.0 * n) for n in range(2, 25))])
 
-    told = await past.told("Low", when=at(360))
+    text = await past.text("Low", when=at(360))
 
-    assert "it goes on by `max by (participant, policy)(ALERTS{" in told
+    assert "it keeps firing by `max by (participant, policy)(ALERTS{" in text
 
 
 async def test_an_alert_about_the_participant_needs_no_policy(past):
@@ -222,25 +222,25 @@ async def test_an_alert_about_the_participant_needs_no_policy(past):
     assert (why["state"], why["policy"]) == ("firing", None)
 
 
-async def test_a_rule_that_failed_is_told_with_what_it_said(past):
+async def test_a_rule_that_failed_is_reported_with_what_it_said(past):
     await past.record(used(10, 10))
 
-    told = await past.told("Twice", when=at(15))
+    text = await past.text("Twice", when=at(15))
 
-    assert "The rule failed at that poll, which leaves its alerts as they are: vector contains metrics" in told
+    assert "The rule failed at that poll, which leaves its alerts as they are: vector contains metrics" in text
 
 
 async def test_a_time_after_the_last_poll_is_said(past):
     await past.record(used(82))
 
-    assert "Nobody polled from then to 2026-03-10 12:05:00" in await past.told("Low", when=at(300))
+    assert "There was no poll from then to 2026-03-10 12:05:00" in await past.text("Low", when=at(300))
 
 
 async def test_rules_that_were_not_in_force_are_said(past, tmp_path):
     quiet = rule_file(tmp_path, DOWN, name="quiet.yml")
     await past.record(used(82), rules=quiet)
 
-    assert "The database has no such alert firing then: other rules were in force." in await past.told(
+    assert "The database has no such alert firing then: other rules were in force." in await past.text(
         "Low", when=at(0)
     )
 
@@ -249,16 +249,16 @@ async def test_rules_that_let_it_fire_at_another_time_are_said(past, tmp_path):
     at_once = rule_file(tmp_path, SLOW.replace("for: 1m", "for: 0s"), name="at-once.yml")
     await past.record(used(*[60] * 6), rules=at_once)
 
-    told = await past.told("Slow", when=at(75))
+    text = await past.text("Slow", when=at(75))
 
-    assert "Firing since 2026-03-10 12:01:00 (15s); true since 2026-03-10 12:00:00." in told
-    assert "The database has it firing since 2026-03-10 12:00:00: other rules were in force." in told
+    assert "Firing since 2026-03-10 12:01:00 (15s); true since 2026-03-10 12:00:00." in text
+    assert "The database has it firing since 2026-03-10 12:00:00: other rules were in force." in text
 
 
 async def test_the_rules_that_were_in_force_need_no_word_about_others(past):
     await past.record(used(*[60] * 6))
 
-    assert "other rules" not in await past.told("Slow", when=at(75))
+    assert "other rules" not in await past.text("Slow", when=at(75))
 
 
 async def test_an_alert_that_fired_before_the_replay_begins_has_its_own_beginning(past):
@@ -274,10 +274,10 @@ async def test_every_participant_that_has_it_open_is_explained(past):
     polls.append(poll(bucket(36_000), seconds=1, participant="33333333"))
     await past.record(polls)
 
-    found = json.loads(await past.told("Low", "--output=json", when=at(2)))
-    (one,) = json.loads(await past.told("Low", "--output=json", "--participant=33333333", when=at(2)))
+    explanations = json.loads(await past.text("Low", "--output=json", when=at(2)))
+    (one,) = json.loads(await past.text("Low", "--output=json", "--participant=33333333", when=at(2)))
 
-    assert [why["participant"] for why in found] == ["11111111", "22222222"]
+    assert [why["participant"] for why in explanations] == ["11111111", "22222222"]
     assert one["state"] == "inactive"
 
 
@@ -314,4 +314,4 @@ async def test_what_is_unknown_is_said_with_the_nearest(past, arguments, reason)
 async def test_a_time_before_all_polls_is_said(past):
     await past.record(used(10))
 
-    assert "nobody polled 12345678 from" in str((await past.ran("Low", when=at(-15))).exception)
+    assert "the database holds no poll of 12345678 from" in str((await past.ran("Low", when=at(-15))).exception)

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's package chrom
 
 @pytest.fixture
 def report(tmp_path: Path) -> str:
-    made = reported(
+    backtest = reported(
         [episode(0, 60), episode(600, 720), *(episode(60.0 * n, 60.0 * n + 30, "High") for n in range(30))],
         [episode(0, 60), episode(630, 720), episode(3000, None, policy="CLAIMS_READ")],
         gaps=[Gap(at(1800), at(2400))],
     )
     file = tmp_path / "backtest.html"
-    file.write_text(html(made, 50), "utf-8")
+    file.write_text(html(backtest, 50), "utf-8")
     return file.as_uri()
 
 
@@ -38,9 +38,9 @@ async def test_axe_finds_nothing_inaccessible(tmp_path: Path, report: str, schem
         await tab.go(report, scheme, width)
         await tab.evaluate(Path(axe.origin).with_name("axe.min.js").read_text(encoding="utf-8") + "; null")
 
-        found = await tab.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
+        violations = await tab.evaluate("axe.run().then(r => r.violations.map(v => [v.id, v.nodes.map(n => n.html)]))")
 
-        assert found == []
+        assert violations == []
         assert await tab.evaluate("axe.run().then(r => r.passes.length)") > 15
         assert await tab.evaluate("document.documentElement.scrollWidth") <= width
         assert tab.complaints == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from exporter.errors import DatabaseUnavailable, DatabaseWentBack, LeaseLost, StoreError
+from exporter.errors import DatabaseReverted, DatabaseUnavailable, LeaseLost, StoreError
 from exporter.store import queries
 from exporter.store.lease import Lease
 from tests.support.stored import connected, until_available
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from exporter.store.database import Database
-    from exporter.store.lease import Part
+    from exporter.store.lease import Component
     from tests.support.postgres import OutagePostgres
 
 pytestmark = pytest.mark.postgres
@@ -150,7 +150,7 @@ async def test_a_lease_that_is_taken_while_it_is_renewed_is_lost(
 
     with pytest.raises(LeaseLost) as lost:
         await renewing
-    assert not isinstance(lost.value, DatabaseWentBack)
+    assert not isinstance(lost.value, DatabaseReverted)
     assert lease.epoch is None
 
 
@@ -241,7 +241,7 @@ async def put_back(look: psycopg.AsyncConnection, table: str, column: str, value
 
 @pytest.mark.parametrize("part", ["reconciler", "relay"])
 async def test_who_finds_fewer_commits_than_it_made_commits_nothing(
-    database: Database, look: psycopg.AsyncConnection, part: Part
+    database: Database, look: psycopg.AsyncConnection, part: Component
 ) -> None:
     fence = await Lease(database, "first").acquire()
     assert fence is not None
@@ -251,7 +251,7 @@ async def test_who_finds_fewer_commits_than_it_made_commits_nothing(
 
     await put_back(look, "commits", "commits", "1")
 
-    with pytest.raises(DatabaseWentBack, match=f"the {part} has committed 2 times, and it says 1"):
+    with pytest.raises(DatabaseReverted, match=f"the {part} has committed 2 times, and it says 1"):
         async with fence.transaction(part) as connection:
             await connection.execute("UPDATE dict_rate_limit_lease SET holder = 'nobody'")
     assert await (await look.execute("SELECT holder FROM dict_rate_limit_lease")).fetchone() == ("first",)
@@ -266,7 +266,7 @@ async def test_who_takes_the_lease_knows_how_often_others_committed(
 
     await put_back(look, "commits", "commits", "699")
 
-    with pytest.raises(DatabaseWentBack):
+    with pytest.raises(DatabaseReverted):
         async with fence.transaction("relay"):
             pass
 
@@ -292,7 +292,7 @@ async def test_who_finds_fewer_renewals_than_it_made_holds_no_lease(
 
     await put_back(look, "lease", "renewals", "1")
 
-    with pytest.raises(DatabaseWentBack):
+    with pytest.raises(DatabaseReverted):
         await lease.renew()
     assert lease.epoch is None
 
@@ -307,8 +307,8 @@ async def test_a_lease_of_the_time_before_it_was_taken_is_that_of_an_older_copy(
 
     await look.execute(f"UPDATE dict_rate_limit_lease SET {before}")
 
-    with pytest.raises(DatabaseWentBack):
+    with pytest.raises(DatabaseReverted):
         async with fence.transaction("reconciler"):
             pass
-    with pytest.raises(DatabaseWentBack):
+    with pytest.raises(DatabaseReverted):
         await lease.renew()

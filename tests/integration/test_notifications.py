@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from exporter.alerts.alert import AlertState
-from exporter.store.notifications import Level, Notifications, Span
+from exporter.store.alerts_to_notify import AlertsToNotify, Level, Span
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll
 from tests.support.stored import Store, pending, reconciled, stored
 
@@ -25,15 +25,15 @@ async def store(database_dsn: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def notifications(store: Store) -> Notifications:
-    return Notifications(store.database)
+def notifications(store: Store) -> AlertsToNotify:
+    return AlertsToNotify(store.database)
 
 
-async def states(notifications: Notifications, seconds: float = 900) -> dict[str, AlertState]:
+async def states(notifications: AlertsToNotify, seconds: float = 900) -> dict[str, AlertState]:
     return {found.name: found.state for found in await notifications.alerts(seconds)}
 
 
-async def test_what_fires_is_told_and_what_is_pending_is_not(store: Store, notifications: Notifications) -> None:
+async def test_what_fires_is_told_and_what_is_pending_is_not(store: Store, notifications: AlertsToNotify) -> None:
     await store.commit(reconciled(after=(alert("Fires"), pending(alert("Waits")))))
 
     (found,) = await notifications.alerts(900)
@@ -42,7 +42,7 @@ async def test_what_fires_is_told_and_what_is_pending_is_not(store: Store, notif
 
 
 async def test_a_resolution_is_told_for_as_long_after_its_commit_however_old_the_poll_was(
-    store: Store, notifications: Notifications, superuser_dsn: str
+    store: Store, notifications: AlertsToNotify, superuser_dsn: str
 ) -> None:
     # The polls are of months ago: they waited for the database.
     await store.commit(reconciled(after=(alert("Over"),)))
@@ -57,7 +57,7 @@ async def test_a_resolution_is_told_for_as_long_after_its_commit_however_old_the
 
 
 async def test_of_an_alert_that_resolved_and_fires_again_the_last_instance_is_told(
-    store: Store, notifications: Notifications
+    store: Store, notifications: AlertsToNotify
 ) -> None:
     await store.commit(reconciled(after=(alert("Again"),)))
     await store.commit(reconciled(60, before=(alert("Again"),)))
@@ -73,7 +73,7 @@ async def test_of_an_alert_that_resolved_and_fires_again_the_last_instance_is_to
 
 
 async def test_a_level_is_that_of_the_last_state_as_of_the_poll_that_confirmed_it(
-    store: Store, notifications: Notifications
+    store: Store, notifications: AlertsToNotify
 ) -> None:
     made = bucket(6, capacity=70, refill_tokens=70)
     await store.commit(poll(observed(made, empty=33.0)))
@@ -96,7 +96,7 @@ async def test_a_level_is_that_of_the_last_state_as_of_the_poll_that_confirmed_i
     }
 
 
-async def test_a_poll_that_failed_is_told(store: Store, notifications: Notifications) -> None:
+async def test_a_poll_that_failed_is_told(store: Store, notifications: AlertsToNotify) -> None:
     await store.commit(poll(bucket(6)))
     await store.commit(failed(15))
 
@@ -106,7 +106,7 @@ async def test_a_poll_that_failed_is_told(store: Store, notifications: Notificat
 
 
 async def test_an_answer_that_has_been_the_same_for_the_staleness_is_none(
-    store: Store, notifications: Notifications
+    store: Store, notifications: AlertsToNotify
 ) -> None:
     old = poll(bucket(6)).result
     await store.commit(poll(bucket(6)))
@@ -118,7 +118,7 @@ async def test_an_answer_that_has_been_the_same_for_the_staleness_is_none(
     assert not (await notifications.levels([(PARTICIPANT, POLICY)]))[PARTICIPANT, POLICY].answered
 
 
-async def test_figures_that_were_refused_are_told(store: Store, notifications: Notifications) -> None:
+async def test_figures_that_were_refused_are_told(store: Store, notifications: AlertsToNotify) -> None:
     await store.commit(poll(bucket(6), bucket(7, policy="OTHER")))
     await store.commit(poll(bucket(8, policy="OTHER"), seconds=15, refused=(POLICY,)))
 
@@ -129,7 +129,7 @@ async def test_figures_that_were_refused_are_told(store: Store, notifications: N
 
 
 async def test_the_lowest_level_is_that_between_two_polls_and_of_the_state_that_the_first_found(
-    store: Store, notifications: Notifications
+    store: Store, notifications: AlertsToNotify
 ) -> None:
     for seconds, tokens in ((0, 1), (15, 9), (60, 5), (75, 4), (90, 20), (105, 3)):
         await store.commit(poll(bucket(tokens), seconds=seconds))

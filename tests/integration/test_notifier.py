@@ -18,7 +18,7 @@ from exporter.metrics import Metrics
 from exporter.notifier import Notifier
 from exporter.notifier.notice import notice_of
 from exporter.notifier.target import SendPermission, Target
-from exporter.store.notifications import Notifications
+from exporter.store.alerts_to_notify import AlertsToNotify
 from tests.support.alertmanagers import StandInAlertmanager, stand_in
 from tests.support.builders import alert, at, bucket, poll
 from tests.support.certificates import Authority
@@ -224,7 +224,7 @@ async def test_nothing_is_told_once_the_lease_has_ended(alertmanager: StandInAle
         await until(lambda: "the lease has ended" in (target.message or ""))
         assert sample(metrics, "alertmanager_up", alertmanager.url) is None
         assert alertmanager.names() == ["A"]
-        clock.until += 600
+        clock.held_until += 600
         await until(lambda: alertmanager.names() == ["A", "B"])
 
 
@@ -242,9 +242,9 @@ async def test_a_request_does_not_outlast_the_lease(alertmanager: StandInAlertma
 async def test_the_last_word_before_the_lease_ends_is_good_for_a_day(alertmanager: StandInAlertmanager) -> None:
     async with telling(alertmanager.url, "A") as target:
         await until(lambda: len(alertmanager.posts) == 1)
-        target.hold(True)
+        target.extend(extend=True)
         await until(lambda: len(alertmanager.posts) == 2)
-        target.hold(True)
+        target.extend(extend=True)
 
     assert [post[0]["endsAt"] for post in alertmanager.posts] == [
         (NOW + timedelta(minutes=4)).isoformat(),
@@ -265,7 +265,7 @@ async def test_a_password_is_sent(alertmanager: StandInAlertmanager) -> None:
 async def test_a_token_is_what_its_file_holds_now(
     alertmanager: StandInAlertmanager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.watched_files.STANDS_STILL_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.watched_files.STABLE_SECONDS", 0.0)
     file = tmp_path / "token"
     file.write_text("one")
     settings = load_settings(None, {"DICT_RATE_LIMIT_ALERTMANAGER__BEARER_TOKEN_FILE": str(file)})
@@ -279,7 +279,7 @@ async def test_a_token_is_what_its_file_holds_now(
 async def test_both_sides_show_certificates_and_renewed_ones_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    monkeypatch.setattr("exporter.watched_files.STANDS_STILL_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.watched_files.STABLE_SECONDS", 0.0)
     authority = Authority(tmp_path)
     server = authority.issue("server", ["alertmanager.example"])
     tls = authority.tls("client", server_name="alertmanager.example")
@@ -291,7 +291,7 @@ async def test_both_sides_show_certificates_and_renewed_ones_are_used(
             await until(lambda: len(own.posts) > before + 1)
             (tmp_path / "client.key").write_text("half")
             await until(
-                lambda: "a changed certificate is not used, the last one stays: alertmanager.tls" in caplog.text
+                lambda: "changed certificates are unusable" in caplog.text and "alertmanager.tls" in caplog.text
             )
             before = len(own.posts)
             await until(lambda: len(own.posts) > before + 1)
@@ -308,7 +308,7 @@ async def test_both_sides_show_certificates_and_renewed_ones_are_used(
 
 @asynccontextmanager
 async def notifying(
-    notifications: Notifications, permission: SendPermission, *urls: str, **settings: Any
+    notifications: AlertsToNotify, permission: SendPermission, *urls: str, **settings: Any
 ) -> AsyncIterator[asyncio.Event]:
     """A notifier at work; yields what wakes it."""
     wake = asyncio.Event()
@@ -335,7 +335,7 @@ async def test_what_is_committed_is_told_at_once_with_its_buckets_figures(
     database_dsn: str, alertmanager: StandInAlertmanager
 ) -> None:
     async with stored(database_dsn) as store:
-        async with notifying(Notifications(store.database), Clockwork().permission, alertmanager.url) as wake:
+        async with notifying(AlertsToNotify(store.database), Clockwork().permission, alertmanager.url) as wake:
             await until(lambda: alertmanager.posts)
             assert alertmanager.names() == []
             await store.commit(reconciled(after=(alert("A"),), poll=poll(bucket(6_000))))
@@ -355,7 +355,7 @@ async def test_what_is_committed_is_told_at_once_with_its_buckets_figures(
         assert over["annotations"]["used"] == "16.7 %"
 
 
-class Slow(Notifications):
+class Slow(AlertsToNotify):
     """The database has no time for figures."""
 
     async def levels(self, buckets: Any) -> Any:
@@ -382,7 +382,7 @@ async def test_while_the_database_is_away_what_was_seen_last_is_told_again(
 ) -> None:
     async with stored(database_dsn) as store:
         await store.commit(reconciled(after=(alert("A"),)))
-        own = Notifications(store.database)
+        own = AlertsToNotify(store.database)
         async with notifying(own, Clockwork().permission, alertmanager.url, resend_interval=Duration(1)):
             await until(lambda: "A" in alertmanager.names())
             await store.database.close()
@@ -397,7 +397,7 @@ async def test_what_fires_is_held_when_the_lease_is_not_renewed(
     async with stored(database_dsn) as store:
         await store.commit(reconciled(after=(alert("A"),)))
         clock = Clockwork()
-        async with notifying(Notifications(store.database), clock.permission, alertmanager.url):
+        async with notifying(AlertsToNotify(store.database), clock.permission, alertmanager.url):
             await until(lambda: alertmanager.names() == ["A"])
             clock.held_until = time.monotonic() + 2
             await until(lambda: alertmanager.names() == ["A", "A"])

@@ -29,18 +29,18 @@ async def take(stage: Stage, producer: str = "this", **given: object) -> list[Ou
     return await stage.outbox.take(50, stage.fence, producer=producer, **given)
 
 
-async def settle(stage: Stage, outcome: DeliveryResults) -> None:
-    await stage.outbox.settle(outcome, stage.fence)
+async def commit_receipts(stage: Stage, results: DeliveryResults) -> None:
+    await stage.outbox.commit_receipts(results, stage.fence)
 
 
 async def test_a_sequence_id_is_never_given_to_another_event(stage: Stage) -> None:
     stage.write(1, 2, 3)
     first, second, third = await take(stage)
 
-    await settle(
+    await commit_receipts(
         stage, DeliveryResults(refused=[Refused(first.id, "no receipt", dead=False)], unsent=[second.id, third.id])
     )
-    others = await take(stage, held=[first.fingerprint])
+    others = await take(stage, quarantined=[first.fingerprint])
 
     # The broker may have been slow only: an event with a reused id would be dropped as a repeat of the other.
     assert [row.sequence_id for row in (first, second, third)] == [1, 2, 3]
@@ -86,7 +86,7 @@ async def test_what_is_published_is_not_given_again_and_goes_when_it_is_old(stag
     stage.write(1, 2, 3)
     ids = [row.id for row in await take(stage)]
 
-    await settle(stage, DeliveryResults(published=ids))
+    await commit_receipts(stage, DeliveryResults(published=ids))
 
     assert await take(stage) == []
     assert await stage.outbox.prune(3600, stage.fence) == 0

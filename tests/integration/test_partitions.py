@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from exporter.errors import PartitionMissing, StoreError
-from exporter.store.partitions import Maintenance, Readiness, maintain, readiness
+from exporter.store.partitions import Maintenance, WritableMonths, maintain, readiness
 from tests.support.builders import PARTICIPANT, bucket, observation, poll
 from tests.support.stored import Store, stored
 
@@ -86,7 +86,7 @@ async def test_doing_it_twice_changes_nothing(store: Store) -> None:
 async def test_ready_months_are_counted_from_the_month_asked_for(store: Store) -> None:
     months = len([month for month in await partitions(store) if month > "2020_01"])
 
-    assert await readiness(store.database, at=LAST_SECOND) == Readiness(months, detached=())
+    assert await readiness(store.database, at=LAST_SECOND) == WritableMonths(months, detached=())
 
 
 @pytest.mark.parametrize("table", TABLES)

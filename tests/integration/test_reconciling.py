@@ -362,7 +362,7 @@ async def test_a_clock_that_is_behind_the_last_poll_does_not_keep_rules_from_bei
             if firing:
                 reconciling.inbox.put(low_now(ahead_seconds=60))
             else:
-                await until(lambda made=reconciling: made.reconciler.open_alerts)
+                await until(lambda made=reconciling: made.open_alerts)
                 full = replace(low_now(tokens=36_000), stream_id="another")
                 reconciling.inbox.put(replace(full, polled_at=reconciling.clock.now()))
             try:

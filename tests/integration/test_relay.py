@@ -76,7 +76,7 @@ class Killed(BaseException):
 class DyingOutbox(Outbox):
     """Lets the process die after the broker's receipt and before the row is marked."""
 
-    async def settle(self, outcome: DeliveryResults, fence: Fence) -> None:
+    async def commit_receipts(self, results: DeliveryResults, fence: Fence) -> None:
         raise Killed
 
 

@@ -52,7 +52,7 @@ async def test_events_arrive_over_tls_with_a_token(stage: Stage, guarded: Guarde
 async def test_a_renewed_token_is_shown_without_a_restart(
     stage: Stage, guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     topic, file = guarded.server.topic(), tmp_path / "token"
     guarded.permit(topic, "relay")
     expires = time.time() + 5

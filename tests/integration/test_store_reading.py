@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
-from exporter.store import reader
+from exporter.store.reader import Reader
 from tests.support.builders import PARTICIPANT, START, at, bucket, failed, observed, poll
 from tests.support.stored import HEARTBEAT_SECONDS, Store, stored
 
@@ -136,6 +136,7 @@ def test_every_poll_reads_back_exactly(database_dsn: str, plan: list[dict[str, A
 
     async def act() -> None:
         async with stored(database_dsn) as store:
+            store.reader = Reader(store.database, page_polls=page)
             waiting: list[Poll] = []
             for made, step in zip(polls, plan, strict=True):
                 waiting.append(made)
@@ -152,9 +153,7 @@ def test_every_poll_reads_back_exactly(database_dsn: str, plan: list[dict[str, A
             assert told(await read(store, participant, middle)) == told(polls[len(polls) // 2 :])
             assert told(await read(store, participant, None, middle)) == told(polls[: len(polls) // 2])
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "_PAGE_POLLS", page)
-        asyncio.run(act())
+    asyncio.run(act())
 
 
 async def test_only_the_participants_own_polls_are_read(store: Store) -> None:

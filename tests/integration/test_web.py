@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,29 +16,20 @@ from exporter.errors import ConfigurationError
 from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
-from exporter.web.server import connection
 from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
-from tests.support import conditions
+from tests.support import conditions, http
 from tests.support.builders import bucket, poll, view
+from tests.support.http import WAIT_SECONDS, connect, read_to_end
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-WAIT_SECONDS = 30
-
-
 until = partial(conditions.until, seconds=WAIT_SECONDS)
-
-
-@pytest.fixture(autouse=True)
-def no_other_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the limit that a test sets ends a connection: none of the others does its work for it."""
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 3600)
-    monkeypatch.setattr(connection, "RESPONSE_SECONDS", 3600)
 
 
 def big_metrics(participants: int) -> Metrics:
@@ -54,34 +44,15 @@ def app_of(metrics: Metrics) -> ASGIApp:
     return create_app(Sources(metrics, dict, lambda: Readiness(ready=True, dependencies=[])), WebSettings())
 
 
-@asynccontextmanager
-async def serving(app: ASGIApp | None = None, address: str = "127.0.0.1:0") -> AsyncIterator[WebServer]:
-    server = WebServer(app or app_of(big_metrics(1)), WebSettings(listen_address=address))
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
-async def connect(server: WebServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, _, port = server.addresses[0].rpartition(":")
-    return await asyncio.open_connection(host, int(port), limit=1024)
+def serving(
+    app: ASGIApp | None = None, address: str = "127.0.0.1:0", **limits: Any
+) -> AbstractAsyncContextManager[WebServer]:
+    return http.serving(app or app_of(big_metrics(1)), http.settings(address), **limits)
 
 
 async def scrape(server: WebServer) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=WAIT_SECONDS) as http:
-        return await http.get(f"http://{server.addresses[0]}/metrics")
-
-
-async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Returns what came until the server closed the connection."""
-    read = b""
-    async with asyncio.timeout(WAIT_SECONDS):
-        with suppress(ConnectionError):
-            while part := await reader.read(65536):
-                read += part
-    return read
+    async with httpx.AsyncClient(timeout=WAIT_SECONDS) as client:
+        return await client.get(f"http://{server.addresses[0]}/metrics")
 
 
 async def test_silent_clients_do_not_delay_a_scrape():
@@ -123,20 +94,18 @@ async def test_clients_that_drip_do_not_delay_a_scrape():
             writer.close()
 
 
-async def test_a_connection_that_asks_nothing_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.05)
-    async with serving() as server:
+async def test_a_connection_that_asks_nothing_is_closed_in_time():
+    async with serving(request_seconds=0.05) as server:
         reader, writer = await connect(server)
 
-        assert await ended(reader) == b""
+        assert await read_to_end(reader) == b""
         writer.close()
 
 
-async def test_a_request_that_drips_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 1)
-    async with serving() as server:
+async def test_a_request_that_drips_is_closed_in_time():
+    async with serving(request_seconds=1) as server:
         reader, writer = await connect(server)
-        closed = asyncio.create_task(ended(reader))
+        closed = asyncio.create_task(read_to_end(reader))
         writer.write(b"GET /metrics HTTP/1.1\r\n")
         drips = 0
         while not closed.done():
@@ -149,11 +118,10 @@ async def test_a_request_that_drips_is_closed_in_time(monkeypatch: pytest.Monkey
         writer.close()
 
 
-async def test_a_body_that_never_ends_is_closed_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.2)
-    async with serving() as server:
+async def test_a_body_that_never_ends_is_closed_in_time():
+    async with serving(request_seconds=0.2) as server:
         reader, writer = await connect(server)
-        closed = asyncio.create_task(ended(reader))
+        closed = asyncio.create_task(read_to_end(reader))
         writer.write(b"POST /-/reload HTTP/1.1\r\nHost: exporter\r\nContent-Length: 1000000\r\n\r\n")
         while not closed.done():
             writer.write(b"x")
@@ -163,22 +131,20 @@ async def test_a_body_that_never_ends_is_closed_in_time(monkeypatch: pytest.Monk
         writer.close()
 
 
-async def test_a_response_that_is_not_read_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "RESPONSE_SECONDS", 0.2)
+async def test_a_response_that_is_not_read_is_given_up_in_time():
     metrics = big_metrics(1000)
-    async with serving(app_of(metrics)) as server:
+    async with serving(app_of(metrics), response_seconds=0.2) as server:
         reader, writer = await connect(server)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
         await until(lambda: server.connections)
         await until(lambda: not server.connections)
 
-        assert len(await ended(reader)) < len(metrics.exposition())
+        assert len(await read_to_end(reader)) < len(metrics.exposition())
         writer.close()
 
 
-async def test_a_response_to_a_request_that_was_waiting_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "RESPONSE_SECONDS", 0.2)
-    async with serving(app_of(big_metrics(1000))) as server:
+async def test_a_response_to_a_request_that_was_waiting_is_given_up_in_time():
+    async with serving(app_of(big_metrics(1000)), response_seconds=0.2) as server:
         _, writer = await connect(server)
         both = b"GET /-/healthy HTTP/1.1\r\nHost: exporter\r\n\r\nGET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"
         writer.write(both)
@@ -188,19 +154,18 @@ async def test_a_response_to_a_request_that_was_waiting_is_given_up_in_time(monk
         writer.close()
 
 
-async def test_a_connection_is_kept_between_scrapes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.5)
+async def test_a_connection_is_kept_between_scrapes():
     async with (
-        serving() as server,
-        httpx.AsyncClient(base_url=f"http://{server.addresses[0]}", timeout=WAIT_SECONDS) as http,
+        serving(request_seconds=0.5) as server,
+        httpx.AsyncClient(base_url=f"http://{server.addresses[0]}", timeout=WAIT_SECONDS) as client,
     ):
-        await http.get("/-/healthy")
+        await client.get("/-/healthy")
         [kept] = server.connections
         reader, writer = await connect(server)
-        await ended(reader)  # a request's time has passed
+        await read_to_end(reader)  # a request's time has passed
         writer.close()
 
-        await http.get("/-/healthy")
+        await client.get("/-/healthy")
 
         assert server.connections == {kept}
 
@@ -210,7 +175,7 @@ async def test_a_head_that_is_too_long_is_refused():
         reader, writer = await connect(server)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nX-Long: " + b"x" * 20_000)
 
-        assert (await ended(reader)).startswith(b"HTTP/1.1 4")
+        assert (await read_to_end(reader)).startswith(b"HTTP/1.1 4")
         writer.close()
 
 
@@ -219,13 +184,12 @@ async def test_what_is_not_http_is_refused():
         reader, writer = await connect(server)
         writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
 
-        assert (await ended(reader)).startswith(b"HTTP/1.1 400")
+        assert (await read_to_end(reader)).startswith(b"HTTP/1.1 400")
         writer.close()
 
 
-async def test_beyond_the_limit_of_connections_the_longest_waiting_goes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("exporter.web.server.server.MAX_CONNECTIONS", 3)
-    async with serving() as server:
+async def test_beyond_the_limit_of_connections_the_longest_waiting_goes():
+    async with serving(connections=3) as server:
         silent = []
         for number in range(3):
             silent.append(await connect(server))
@@ -234,15 +198,14 @@ async def test_beyond_the_limit_of_connections_the_longest_waiting_goes(monkeypa
         answer = await scrape(server)
 
         assert answer.status_code == 200
-        assert await ended(silent[0][0]) == b""
+        assert await read_to_end(silent[0][0]) == b""
         assert not silent[1][0].at_eof()
         for _, writer in silent:
             writer.close()
 
 
-async def test_clients_that_read_nothing_do_not_take_all_connections(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("exporter.web.server.server.MAX_CONNECTIONS", 3)
-    async with serving(app_of(big_metrics(1000))) as server:
+async def test_clients_that_read_nothing_do_not_take_all_connections():
+    async with serving(app_of(big_metrics(1000)), connections=3) as server:
         deaf = []
         for number in range(1, 6):
             _, writer = await connect(server)
@@ -271,7 +234,8 @@ async def test_a_scrape_is_served_after_connections_could_not_be_accepted(
     async with serving() as server:
         assert (await scrape(server)).status_code == 200
 
-    assert "Too many open files" in caplog.text
+    errors = [record.error for record in caplog.records if record.message == "connection not accepted"]
+    assert errors == ["[Errno 24] Too many open files"] * 2
 
 
 async def test_a_gzip_page_arrives_whole():
@@ -310,8 +274,7 @@ async def test_stopping_lets_a_response_end():
             await scrape(server)
 
 
-async def test_stopping_gives_a_response_that_does_not_end_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("exporter.web.server.server.STOP_SECONDS", 0.05)
+async def test_stopping_gives_a_response_that_does_not_end_up():
     asked, over = asyncio.Event(), asyncio.Event()
 
     async def stuck_app(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -320,7 +283,7 @@ async def test_stopping_gives_a_response_that_does_not_end_up(monkeypatch: pytes
         asked.set()
         await over.wait()
 
-    async with serving(stuck_app) as server:
+    async with serving(stuck_app, stop_seconds=0.05) as server:
         answer = asyncio.create_task(scrape(server))
         await asked.wait()
         try:
@@ -343,9 +306,9 @@ async def test_a_port_in_use_is_a_configuration_error():
 
 
 async def test_every_address_serves():
-    async with serving(address="127.0.0.1:0,127.0.0.1:0") as server, httpx.AsyncClient(timeout=WAIT_SECONDS) as http:
+    async with serving(address="127.0.0.1:0,127.0.0.1:0") as server, httpx.AsyncClient(timeout=WAIT_SECONDS) as client:
         for address in server.addresses:
-            assert (await http.get(f"http://{address}/-/healthy")).status_code == 200
+            assert (await client.get(f"http://{address}/-/healthy")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -373,7 +336,7 @@ async def test_a_broken_chunk_is_refused_in_one_line(path: str, body: bytes, cap
         await writer.drain()
         writer.write(body)
 
-        assert (await ended(reader))[:10] in (b"HTTP/1.1 4", b"")
+        assert (await read_to_end(reader))[:10] in (b"HTTP/1.1 4", b"")
         writer.close()
         await scrape(server)
 
@@ -388,7 +351,7 @@ async def test_a_request_of_two_lengths_is_refused_and_its_connection_closed():
             b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
             b"GET /-/healthy HTTP/1.1\r\nHost: exporter\r\n\r\n"
         )
-        answer = await ended(reader)
+        answer = await read_to_end(reader)
         writer.close()
 
     assert answer.startswith(b"HTTP/1.1 400")

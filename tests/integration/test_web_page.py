@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.alerts.alert import AlertState
-from exporter.config import WebSettings
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
-from exporter.web.server.server import WebServer
 from exporter.web.sources import RuleGroupStatus, RuleStatus, Sources
-from exporter.web.status_page import page as module
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 from tests.support.chromium import CHROMIUM, Tab, browser
+from tests.support.http import serving, settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import View
+    from exporter.web.server.server import WebServer
 
 REFRESH_SECONDS = 0.2
 RULE = RuleStatus("TokensLow", "dict_rate_limit_up == 0", 60.0, 0.0, {"severity": "warning"}, health="ok")
@@ -63,25 +62,17 @@ class World:
 
 
 @asynccontextmanager
-async def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Tab, World, WebServer, str]]:
+async def opened(folder: Path) -> AsyncIterator[tuple[Tab, World, WebServer, str]]:
     """A browser beside a server, and the page's address."""
-    monkeypatch.setattr(module, "REFRESH_SECONDS", REFRESH_SECONDS)
     world = World()
-    settings = WebSettings(listen_address="127.0.0.1:0")
-    server = WebServer(create_app(world.sources(), settings), settings)
-    await server.start()
-    try:
-        async with browser(folder) as tab:
-            yield tab, world, server, f"http://{server.addresses[0]}/"
-    finally:
-        await server.stop()
+    app = create_app(world.sources(), settings(), refresh_seconds=REFRESH_SECONDS)
+    async with serving(app) as server, browser(folder) as tab:
+        yield tab, world, server, f"http://{server.addresses[0]}/"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_console_is_silent_and_nothing_is_wider_than_the_screen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
-):
-    async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
+async def test_the_console_is_silent_and_nothing_is_wider_than_the_screen(tmp_path: Path, scheme: str):
+    async with opened(tmp_path) as (tab, world, _, url):
         long = alert("DictRateLimitExhaustionProjected", policy="INFRACTION_REPORTS_LIST_WITHOUT_ROLE")
         world.alerts = [alert("DictRateLimitTokensCritical"), alert("DictRateLimitTokensLow"), long]
         slow = bucket(9, policy="INFRACTION_REPORTS_LIST_WITHOUT_ROLE", capacity=50, refill_period_seconds=86_400)
@@ -100,11 +91,11 @@ async def test_the_console_is_silent_and_nothing_is_wider_than_the_screen(
 @pytest.mark.skipif(find_spec("axe_core_python") is None, reason="the wheel axe-core-python is not installed")
 @pytest.mark.parametrize("width", [1360, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_inaccessible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, width: int):
+async def test_axe_finds_nothing_inaccessible(tmp_path: Path, scheme: str, width: int):
     axe = find_spec("axe_core_python")
     assert axe is not None
     assert axe.origin is not None
-    async with opened(tmp_path, monkeypatch) as (tab, _, _, url):
+    async with opened(tmp_path) as (tab, _, _, url):
         await tab.go(url + "?participant=12345678", scheme, width)
         await tab.evaluate("document.getElementById('pause').click()")
         await tab.evaluate("document.querySelectorAll('#rules details').forEach(d => { d.open = true; })")
@@ -116,10 +107,8 @@ async def test_axe_finds_nothing_inaccessible(tmp_path: Path, monkeypatch: pytes
         assert await tab.evaluate("axe.run().then(r => r.passes.length)") > 20
 
 
-async def test_the_page_updates_itself_and_keeps_focus_and_what_is_unfolded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
+async def test_the_page_updates_itself_and_keeps_focus_and_what_is_unfolded(tmp_path: Path):
+    async with opened(tmp_path) as (tab, world, _, url):
         await tab.go(url)
         await tab.evaluate("document.querySelector('#rules details').open = true")
         await tab.evaluate("document.querySelector('#rows tbody a').focus()")
@@ -133,8 +122,8 @@ async def test_the_page_updates_itself_and_keeps_focus_and_what_is_unfolded(
         assert tab.complaints == []
 
 
-async def test_focus_stays_on_a_bucket_that_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
+async def test_focus_stays_on_a_bucket_that_moves(tmp_path: Path):
+    async with opened(tmp_path) as (tab, world, _, url):
         await tab.go(url)
         await tab.evaluate("document.querySelector('#rows a[href*=POLICY_05]').focus()")
 
@@ -147,8 +136,8 @@ async def test_focus_stays_on_a_bucket_that_moves(tmp_path: Path, monkeypatch: p
         assert "POLICY_05" in await tab.evaluate("document.activeElement.getAttribute('href') ?? ''")
 
 
-async def test_updates_can_be_paused_and_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
+async def test_updates_can_be_paused_and_asked_for(tmp_path: Path):
+    async with opened(tmp_path) as (tab, world, _, url):
         await tab.go(url)
         await tab.shows("8.3 %")
         await tab.evaluate("document.getElementById('pause').click()")
@@ -162,10 +151,8 @@ async def test_updates_can_be_paused_and_asked_for(tmp_path: Path, monkeypatch: 
         await tab.shows("5.0 %")
 
 
-async def test_the_page_says_that_its_figures_are_old_when_nobody_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    async with opened(tmp_path, monkeypatch) as (tab, _, server, url):
+async def test_the_page_says_that_its_figures_are_old_when_nobody_answers(tmp_path: Path):
+    async with opened(tmp_path) as (tab, _, server, url):
         await tab.go(url)
 
         await server.stop()
@@ -174,8 +161,8 @@ async def test_the_page_says_that_its_figures_are_old_when_nobody_answers(
         await tab.shows("8.3 %")
 
 
-async def test_the_filter_works_by_keyboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, _, _, url):
+async def test_the_filter_works_by_keyboard(tmp_path: Path):
+    async with opened(tmp_path) as (tab, _, _, url):
         await tab.go(url)
         await tab.press("Tab")
         assert await tab.evaluate("document.activeElement.className") == "skip"
@@ -189,8 +176,8 @@ async def test_the_filter_works_by_keyboard(tmp_path: Path, monkeypatch: pytest.
         assert await tab.evaluate("document.getElementById('filter-participant').value") == "8765"
 
 
-async def test_pages_are_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, _, _, url):
+async def test_pages_are_turned(tmp_path: Path):
+    async with opened(tmp_path) as (tab, _, _, url):
         await tab.go(url)
         await tab.shows("Page 1 of 2")
 
@@ -200,8 +187,8 @@ async def test_pages_are_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert tab.complaints == []
 
 
-async def test_a_filter_by_policy_and_level_is_chosen_and_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, _, _, url):
+async def test_a_filter_by_policy_and_level_is_chosen_and_taken_back(tmp_path: Path):
+    async with opened(tmp_path) as (tab, _, _, url):
         await tab.go(url)
         await tab.evaluate("document.getElementById('filter-policy').value = 'POLICY_07'")
         await tab.evaluate("document.getElementById('filter-level').value = 'critical'")
@@ -215,8 +202,8 @@ async def test_a_filter_by_policy_and_level_is_chosen_and_taken_back(tmp_path: P
         assert tab.complaints == []
 
 
-async def test_the_figures_at_the_top_lead_to_their_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, _, _, url):
+async def test_the_figures_at_the_top_lead_to_their_buckets(tmp_path: Path):
+    async with opened(tmp_path) as (tab, _, _, url):
         await tab.go(url)
         critical = await tab.evaluate("document.querySelector('.tile a[href*=critical] strong').textContent")
 
@@ -226,8 +213,8 @@ async def test_the_figures_at_the_top_lead_to_their_buckets(tmp_path: Path, monk
         assert await tab.evaluate("document.title") == f"({critical}) DICT rate limits"
 
 
-async def test_all_alerts_are_shown_where_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
+async def test_all_alerts_are_shown_where_asked_for(tmp_path: Path):
+    async with opened(tmp_path) as (tab, world, _, url):
         world.alerts = [alert(f"Alert{number:02d}") for number in range(30)]
         await tab.go(url)
         await tab.shows("and 20 more")
@@ -238,8 +225,8 @@ async def test_all_alerts_are_shown_where_asked_for(tmp_path: Path, monkeypatch:
         assert tab.complaints == []
 
 
-async def test_without_scripts_the_page_is_whole_and_its_filter_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, _, _, url):
+async def test_without_scripts_the_page_is_whole_and_its_filter_works(tmp_path: Path):
+    async with opened(tmp_path) as (tab, _, _, url):
         await tab.without_scripts()
         await tab.go(url)
         await tab.shows("8.3 %")
@@ -252,8 +239,8 @@ async def test_without_scripts_the_page_is_whole_and_its_filter_works(tmp_path: 
         await tab.shows("1 bucket.")
 
 
-async def test_every_control_is_reached_by_keyboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, _, _, url):
+async def test_every_control_is_reached_by_keyboard(tmp_path: Path):
+    async with opened(tmp_path) as (tab, _, _, url):
         await tab.go(url)
         await tab.evaluate("document.getElementById('pause').click()")
         controls = await tab.evaluate(
@@ -267,8 +254,8 @@ async def test_every_control_is_reached_by_keyboard(tmp_path: Path, monkeypatch:
         assert len(reached) == controls
 
 
-async def test_31_000_buckets_are_shown_and_kept_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with opened(tmp_path, monkeypatch) as (tab, world, _, url):
+async def test_31_000_buckets_are_shown_and_kept_current(tmp_path: Path):
+    async with opened(tmp_path) as (tab, world, _, url):
         buckets = [bucket(900, policy=f"POLICY_{number:02d}", capacity=1_000) for number in range(31)]
         for number in range(998):
             made = poll(*buckets, participant=f"{number:08d}")

@@ -16,14 +16,14 @@ import psycopg
 import pytest
 
 from exporter.alerts.alert import Severity
-from exporter.config import DatabaseSettings, Secret, WebSettings
+from exporter.config import DatabaseSettings, Secret
 from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.store.database import Database
-from exporter.store.timeline import Record
+from exporter.store.timeline import Timeline
 from exporter.web.app import create_app
-from exporter.web.server.server import WebServer
-from exporter.web.sources import Explained, RuleGroupStatus, RuleStatus, Sources
+from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus, Sources
+from tests.support import http
 from tests.support.builders import PARTICIPANT, POLICY, START, alert, bucket, failed, observed, poll, view
 from tests.support.chromium import CHROMIUM, Tab, browser
 from tests.support.postgres import hostile
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from exporter.alerts.alert import Alert
+    from exporter.web.server.server import WebServer
 
 pytestmark = pytest.mark.postgres
 
@@ -80,7 +81,6 @@ async def serving(dsn: str) -> AsyncIterator[Site]:
     present = view(
         poll(observed(bucket(90, capacity=100), rate=9.5, empty=600.0), seconds=(now - START).total_seconds())
     )
-    settings = WebSettings(listen_address="127.0.0.1:0")
     database = DatabaseSettings(dsn=Secret(hostile(dsn)), min_size=0, max_size=2)
     async with Database(database, writes=False) as pages:
         sources = Sources(
@@ -89,15 +89,11 @@ async def serving(dsn: str) -> AsyncIterator[Site]:
             readiness=lambda: Readiness(ready=True, dependencies=[]),
             open_alerts=lambda: [alert("DictRateLimitTokensLow")],
             rules=lambda: [RuleGroupStatus("dict", "rules/a.yml", 0.0, [RULE])],
-            record=Record(pages, HEARTBEAT_SECONDS),
-            why=lambda *_: [Explained("TokensLow", "warning", "inactive", ["Not firing: `for` is 1m."])],
+            record=Timeline(pages, HEARTBEAT_SECONDS),
+            why=lambda *_: [RuleExplanation("TokensLow", "warning", "inactive", ["Not firing: `for` is 1m."])],
         )
-        server = WebServer(create_app(sources, settings), settings)
-        await server.start()
-        try:
+        async with http.serving(create_app(sources, http.settings())) as server:
             yield Site(server, f"http://{server.addresses[0]}/")
-        finally:
-            await server.stop()
 
 
 @asynccontextmanager
@@ -149,7 +145,7 @@ async def test_values_are_shown_under_the_pointer_and_by_keyboard(tmp_path: Path
         await tab.point(".chart.tokens", 0.1)
         assert "90 of 100 tokens (90 %); used 9.5 / min; refill 1,200 / min" in await readout(tab)
         await tab.point(".chart.tokens", 0.5)
-        assert "not known" in await readout(tab)
+        assert "no data" in await readout(tab)
         await tab.point("h1", 0.5)
         assert await readout(tab) == summary
 
@@ -232,8 +228,8 @@ async def test_past_alerts_are_sorted_by_their_columns(tmp_path: Path, database_
 
 
 async def test_the_chart_shows_the_gap_the_lines_and_the_alerts(database_dsn: str):
-    async with serving(database_dsn) as site, httpx.AsyncClient(timeout=30) as http:
-        page = (await http.get(f"{site.url}{BUCKET}?range=1h")).text
+    async with serving(database_dsn) as site, httpx.AsyncClient(timeout=30) as client:
+        page = (await client.get(f"{site.url}{BUCKET}?range=1h")).text
 
     values = json.loads(page.partition('data-chart="')[2].partition('"')[0].replace("&#34;", '"'))["values"]
     known = [value[0] for value in values if value is not None]
@@ -245,18 +241,18 @@ async def test_the_chart_shows_the_gap_the_lines_and_the_alerts(database_dsn: st
 async def test_a_page_that_waits_for_a_locked_table_delays_nobody_and_shows_the_present(
     database_dsn: str, superuser_dsn: str
 ):
-    async with serving(database_dsn) as site, httpx.AsyncClient(timeout=30) as http:
+    async with serving(database_dsn) as site, httpx.AsyncClient(timeout=30) as client:
         with psycopg.connect(superuser_dsn) as other:
             other.execute("LOCK TABLE dict_rate_limit_states IN ACCESS EXCLUSIVE MODE")
-            waiting = [asyncio.create_task(http.get(f"{site.url}{BUCKET}")) for _ in range(3)]
+            waiting = [asyncio.create_task(client.get(f"{site.url}{BUCKET}")) for _ in range(3)]
             scrapes = 0
             while not any(task.done() for task in waiting):
-                assert (await http.get(f"{site.url}metrics")).status_code == 200
+                assert (await client.get(f"{site.url}metrics")).status_code == 200
                 scrapes += 1
             pages = [(await task).text for task in waiting]
 
     assert scrapes > 10
-    assert all("The past is not shown: PostgreSQL" in page for page in pages)
+    assert all("History not available: PostgreSQL" in page for page in pages)
     assert all("90 of 100 tokens" in page for page in pages)
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import pytest
 
-from exporter.config import WebSettings
 from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
-from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
+from tests.support import http
 from tests.support.builders import PARTICIPANT, view
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from exporter.web.server.server import WebServer
 
 HEALTHY = b"dict-rate-limit is healthy.\n"
 HOST = b"Host: exporter:9862\r\n"
@@ -32,29 +31,21 @@ class Reloads:
         self.asked += 1
 
 
-@asynccontextmanager
-async def serving(*allowed_hosts: str, reload: Reloads | None = None) -> AsyncIterator[WebServer]:
-    settings = WebSettings(listen_address="127.0.0.1:0", allowed_hosts=allowed_hosts, enable_lifecycle=True)
+def serving(*allowed_hosts: str, reload: Reloads | None = None) -> AbstractAsyncContextManager[WebServer]:
+    settings = http.settings(allowed_hosts=allowed_hosts, enable_lifecycle=True)
     metrics = Metrics()
     metrics.publish(view())
     sources = Sources(
         metrics, lambda: {PARTICIPANT: view()}, lambda: Readiness(ready=True, dependencies=[]), reload=reload
     )
-    server = WebServer(create_app(sources, settings), settings)
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
+    return http.serving(create_app(sources, settings), settings)
 
 
 async def exchange(server: WebServer, request: bytes) -> bytes:
     """Returns all that comes until the server closes the connection."""
-    host, _, port = server.addresses[0].rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await http.connect(server)
     writer.write(request)
-    async with asyncio.timeout(30):
-        answer = await reader.read()
+    answer = await http.read_to_end(reader)
     writer.close()
     return answer
 

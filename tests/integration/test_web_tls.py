@@ -22,28 +22,21 @@ from exporter.errors import ConfigurationError
 from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
-from exporter.web.server import connection
-from exporter.web.server import server as module
-from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
+from tests.support import http
 from tests.support.builders import bucket, poll, view
 from tests.support.certificates import Authority, Pair
+from tests.support.http import WAIT_SECONDS, connect, read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp
 
-WAIT_SECONDS = 30
+    from exporter.web.server.server import WebServer
+
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
-
-
-@pytest.fixture(autouse=True)
-def no_other_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the limit that a test sets ends a connection: none of the others does its work for it."""
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 3600)
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 3600)
-    monkeypatch.setattr(connection, "RESPONSE_SECONDS", 3600)
 
 
 @pytest.fixture
@@ -78,20 +71,14 @@ def app(participants: int = 1) -> ASGIApp:
     return create_app(Sources(metrics, dict, lambda: Readiness(ready=True, dependencies=[])), WebSettings())
 
 
-@asynccontextmanager
-async def serving(config_file: str, served: ASGIApp | None = None) -> AsyncIterator[WebServer]:
-    server = WebServer(served or app(), WebSettings(listen_address="127.0.0.1:0", config_file=config_file))
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
+def serving(config_file: str, served: ASGIApp | None = None, **options: Any) -> AbstractAsyncContextManager[WebServer]:
+    return http.serving(served or app(), http.settings(config_file=config_file), **options)
 
 
 async def get(server: WebServer, context: ssl.SSLContext | None, **given: Any) -> httpx.Response:
     scheme = "http" if context is None else "https"
-    async with httpx.AsyncClient(verify=context or True, timeout=WAIT_SECONDS) as http:
-        return await http.get(f"{scheme}://{server.addresses[0]}/metrics", **given)
+    async with httpx.AsyncClient(verify=context or True, timeout=WAIT_SECONDS) as client:
+        return await client.get(f"{scheme}://{server.addresses[0]}/metrics", **given)
 
 
 async def until(condition: Callable[[], Coroutine[None, None, object]]) -> None:
@@ -113,21 +100,6 @@ async def test_metrics_are_served_over_tls_only(tmp_path: Path, authority: Autho
         assert answer.status_code == 200
         with pytest.raises(httpx.TransportError):
             await get(server, None)
-
-
-async def connect(server: WebServer, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, Any]:
-    host, _, port = server.addresses[0].rpartition(":")
-    return await asyncio.open_connection(host, int(port), ssl=context, limit=1024)
-
-
-async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Returns what came until the server closed the connection."""
-    read = b""
-    async with asyncio.timeout(WAIT_SECONDS):
-        with suppress(ConnectionError, ssl.SSLError):
-            while part := await reader.read(65536):
-                read += part
-    return read
 
 
 async def test_silent_tls_clients_do_not_delay_a_scrape(tmp_path: Path, authority: Authority):
@@ -156,25 +128,21 @@ async def test_slow_tls_clients_do_not_delay_a_scrape(tmp_path: Path, authority:
             writer.transport.abort()
 
 
-async def test_a_handshake_that_does_not_end_is_closed_in_time(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.1)
-    async with serving(write(tmp_path, tls_server_config=tls(authority.issue("server")))) as server:
+async def test_a_handshake_that_does_not_end_is_closed_in_time(tmp_path: Path, authority: Authority):
+    async with serving(
+        write(tmp_path, tls_server_config=tls(authority.issue("server"))), request_seconds=0.1
+    ) as server:
         reader, writer = await connect(server, None)
         writer.write(b"\x16\x03\x01")
 
-        assert await ended(reader) == b""
+        assert await read_to_end(reader) == b""
         writer.close()
 
 
-async def test_a_request_that_drips_over_tls_is_closed_in_time(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 1)
-    async with serving(write(tmp_path, tls_server_config=tls(authority.issue("server")))) as server:
+async def test_a_request_that_drips_over_tls_is_closed_in_time(tmp_path: Path, authority: Authority):
+    async with serving(write(tmp_path, tls_server_config=tls(authority.issue("server"))), request_seconds=2) as server:
         reader, writer = await connect(server, trusting(authority))
-        closed = asyncio.create_task(ended(reader))
+        closed = asyncio.create_task(read_to_end(reader))
         writer.write(b"GET /metrics HTTP/1.1\r\n")
         drips = 0
         while not closed.done():
@@ -187,12 +155,9 @@ async def test_a_request_that_drips_over_tls_is_closed_in_time(
         writer.transport.abort()
 
 
-async def test_a_response_that_is_not_read_over_tls_is_given_up_in_time(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(connection, "RESPONSE_SECONDS", 0.2)
+async def test_a_response_that_is_not_read_over_tls_is_given_up_in_time(tmp_path: Path, authority: Authority):
     config = write(tmp_path, tls_server_config=tls(authority.issue("server")))
-    async with serving(config, app(participants=1000)) as server:
+    async with serving(config, app(participants=1000), response_seconds=0.2) as server:
         _, writer = await connect(server, trusting(authority))
         writer.transport.pause_reading()
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
@@ -222,11 +187,8 @@ async def test_the_chosen_suite_is_what_is_spoken(tmp_path: Path, authority: Aut
         writer.close()
 
 
-async def test_beyond_the_limit_the_handshake_that_takes_longest_goes(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "MAX_CONNECTIONS", 5)
-    async with serving(write(tmp_path, tls_server_config=tls(authority.issue("server")))) as server:
+async def test_beyond_the_limit_the_handshake_that_takes_longest_goes(tmp_path: Path, authority: Authority):
+    async with serving(write(tmp_path, tls_server_config=tls(authority.issue("server"))), connections=5) as server:
         silent = [await connect(server, None) for _ in range(10)]
 
         assert (await get(server, trusting(authority))).status_code == 200
@@ -280,10 +242,7 @@ async def test_a_client_whose_name_is_not_allowed_reaches_nothing(tmp_path: Path
         assert (await get(server, trusting(authority, allowed))).status_code == 200
 
 
-async def test_certificates_that_stand_in_the_file_itself_are_used_and_renewed(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
+async def test_certificates_that_stand_in_the_file_itself_are_used_and_renewed(tmp_path: Path, authority: Authority):
     client = trusting(authority, authority.issue("prometheus"))
 
     def inline() -> str:
@@ -292,7 +251,7 @@ async def test_certificates_that_stand_in_the_file_itself_are_used_and_renewed(
         required = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": Path(authority.ca_file).read_text()}
         return write(tmp_path, tls_server_config=pem | required)
 
-    async with serving(inline()) as server:
+    async with serving(inline(), reload_seconds=0.02) as server:
         before = await asyncio.to_thread(serial, server)
         assert (await get(server, client)).status_code == 200
         with pytest.raises(httpx.TransportError):
@@ -307,9 +266,8 @@ async def test_certificates_that_stand_in_the_file_itself_are_used_and_renewed(
         assert (await get(server, client)).status_code == 200
 
 
-async def test_a_rate_limit_holds_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    async with serving(write(tmp_path)) as server:
+async def test_a_rate_limit_holds_without_a_restart(tmp_path: Path):
+    async with serving(write(tmp_path), reload_seconds=0.02) as server:
         assert [(await get(server, None)).status_code for _ in range(5)] == [200] * 5
 
         write(tmp_path, rate_limit={"interval": "1h", "burst": 2})
@@ -337,11 +295,10 @@ async def test_an_older_version_than_asked_for_is_refused(tmp_path: Path, author
         assert (await get(server, trusting(authority))).status_code == 200
 
 
-async def test_a_renewed_certificate_is_used_without_a_restart(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    async with serving(write(tmp_path, tls_server_config=tls(authority.issue("server")))) as server:
+async def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path, authority: Authority):
+    async with serving(
+        write(tmp_path, tls_server_config=tls(authority.issue("server"))), reload_seconds=0.02
+    ) as server:
         before = await asyncio.to_thread(serial, server)
         async with httpx.AsyncClient(verify=trusting(authority), timeout=WAIT_SECONDS) as kept:
             await kept.get(f"https://{server.addresses[0]}/-/healthy")
@@ -357,9 +314,8 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
             assert connection in server.connections
 
 
-async def test_users_change_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    async with serving(write(tmp_path, basic_auth_users={"prometheus": HASH})) as server:
+async def test_users_change_without_a_restart(tmp_path: Path):
+    async with serving(write(tmp_path, basic_auth_users={"prometheus": HASH}), reload_seconds=0.02) as server:
         assert (await get(server, None)).status_code == 401
         assert (await get(server, None, auth=("prometheus", "secret"))).status_code == 200
 
@@ -372,11 +328,8 @@ async def test_users_change_without_a_restart(tmp_path: Path, monkeypatch: pytes
         assert (await get(server, None, auth=("other", "secret"))).status_code == 200
 
 
-async def test_tls_is_turned_on_without_a_restart(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    async with serving(write(tmp_path)) as server:
+async def test_tls_is_turned_on_without_a_restart(tmp_path: Path, authority: Authority):
+    async with serving(write(tmp_path), reload_seconds=0.02) as server:
         assert (await get(server, None)).status_code == 200
 
         write(tmp_path, tls_server_config=tls(authority.issue("server")))
@@ -389,15 +342,12 @@ async def test_tls_is_turned_on_without_a_restart(
         await until(turned_on)
 
 
-async def test_a_bad_file_leaves_the_running_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    async with serving(write(tmp_path, basic_auth_users={"prometheus": HASH})) as server:
+async def test_a_bad_file_leaves_the_running_configuration(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    async with serving(write(tmp_path, basic_auth_users={"prometheus": HASH}), reload_seconds=0.02) as server:
         write(tmp_path, nonsense=1)
 
         async def noticed() -> bool:
-            return "nonsense: no such key" in caplog.text
+            return any("nonsense: no such key" in getattr(record, "error", "") for record in caplog.records)
 
         await until(noticed)
         assert (await get(server, None, auth=("prometheus", "secret"))).status_code == 200
@@ -406,14 +356,13 @@ async def test_a_bad_file_leaves_the_running_configuration(
 
 
 async def test_a_certificate_that_comes_late_is_used(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
-    async with serving(write(tmp_path)) as server:
+    async with serving(write(tmp_path), reload_seconds=0.02) as server:
         write(tmp_path, tls_server_config={"cert_file": "server.pem", "key_file": "server.key"})
 
         async def missed() -> bool:
-            return "server.pem" in caplog.text
+            return any("server.pem" in getattr(record, "error", "") for record in caplog.records)
 
         await until(missed)
         authority.issue("server")
@@ -449,10 +398,8 @@ def test_so_it_is_on_uvloop(
     uvloop.run(fact(tmp_path, authority))
 
 
-def test_a_renewed_certificate_is_used_on_uvloop_too(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
-):
-    uvloop.run(test_a_renewed_certificate_is_used_without_a_restart(tmp_path, authority, monkeypatch))
+def test_a_renewed_certificate_is_used_on_uvloop_too(tmp_path: Path, authority: Authority):
+    uvloop.run(test_a_renewed_certificate_is_used_without_a_restart(tmp_path, authority))
 
 
 @pytest.mark.prometheus
@@ -485,16 +432,16 @@ async def test_prometheus_scrapes_over_tls_with_a_client_certificate_and_a_passw
             ],
         }
         (tmp_path / "prometheus.yml").write_text(json.dumps(scrape), encoding="utf-8")
-        async with prometheus(tmp_path) as address, httpx.AsyncClient(timeout=WAIT_SECONDS) as http:
+        async with prometheus(tmp_path) as address, httpx.AsyncClient(timeout=WAIT_SECONDS) as client:
 
             async def scraped() -> bool:
                 with suppress(httpx.TransportError):
-                    answer = await http.get(f"{address}/api/v1/query", params={"query": "dict_rate_limit_up"})
+                    answer = await client.get(f"{address}/api/v1/query", params={"query": "dict_rate_limit_up"})
                     return answer.status_code == 200 and bool(answer.json()["data"]["result"])
                 return False
 
             await until(scraped)
-            targets = (await http.get(f"{address}/api/v1/targets")).json()["data"]["activeTargets"]
+            targets = (await client.get(f"{address}/api/v1/targets")).json()["data"]["activeTargets"]
 
     assert [(target["health"], target["lastError"]) for target in targets] == [("up", "")]
 

@@ -76,13 +76,13 @@ async def bridge(
 
 @asynccontextmanager
 async def client(
-    target: str, *, tls: TlsSettings | None = None, attempt_seconds: float = 30.0
+    target: str, *, tls: TlsSettings | None = None, attempt_seconds: float = 30.0, **options: float
 ) -> AsyncIterator[BridgeClient]:
     """Makes a client: in plaintext unless there is ``tls``."""
     settings = BridgeSettings(
         target=target, insecure=tls is None, tls=tls or TlsSettings(), timeout=Duration(attempt_seconds)
     )
-    made = BridgeClient(settings)
+    made = BridgeClient(settings, **options)
     try:
         yield made
     finally:

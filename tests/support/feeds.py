@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from exporter.feed.client import Follower
     from exporter.feed.inbox import Inbox
-    from exporter.metrics.program import FeedMetrics
+    from exporter.metrics.own_metrics import FeedMetrics
 
 INSECURE = FeedSettings(listen_address="localhost:0", insecure=True)
 FAST_SECONDS = 1.0

@@ -129,7 +129,7 @@ class Program:
 
     def leads_since(self) -> datetime:
         """When it took the lease, by its own log: a look at its metrics may come late."""
-        line = next(line for line in json_lines(self.output(0)) if line["msg"].startswith("leading: "))
+        line = next(line for line in json_lines(self.output(0)) if line["msg"] == "leading")
         return datetime.fromisoformat(line["ts"])
 
     def kill(self) -> None:

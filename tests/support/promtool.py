@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What promtool says of one test file. ``told`` is its output about it."""
+    """What promtool says of one test file. ``output`` is what it prints about it."""
 
     passed: bool
-    told: str
+    output: str
 
 
 def check_rules(*files: Path) -> Verdict:
@@ -29,14 +29,14 @@ def check_rules(*files: Path) -> Verdict:
 
 def run_tests(files: Sequence[Path]) -> list[Verdict]:
     """Runs the test files in one call; one verdict per file, in order."""
-    told = _run("test", "rules", *files).stdout
-    parts = re.split(r"^(?:Unit Testing: |Processing test file:) .*\n", told, flags=re.MULTILINE)[1:]
-    assert len(parts) == len(files), f"promtool was cut short:\n{told[-2000:]}"
+    output = _run("test", "rules", *files).stdout
+    parts = re.split(r"^(?:Unit Testing: |Processing test file:) .*\n", output, flags=re.MULTILINE)[1:]
+    assert len(parts) == len(files), f"promtool was cut short:\n{output[-2000:]}"
     return [Verdict(re.search(r"^  SUCCESS$", part, re.MULTILINE) is not None, part) for part in parts]
 
 
 def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    # Release 3 tells failures on standard error; through one pipe, what it tells stays in order.
+    # Release 3 prints failures on standard error; through one pipe, the lines stay in order.
     return subprocess.run(
         [binary("promtool", reference()), *map(str, arguments)],
         stdout=subprocess.PIPE,

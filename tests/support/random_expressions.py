@@ -1,4 +1,8 @@
-"""Random expressions of the subset, as trees whose text is made from their parts."""
+"""Random expressions of the subset, as trees whose text comes from their operands.
+
+Left out: powers whose last digit depends on who computes them, and times outside the years 1 to 9999, of which
+our engine says NaN.
+"""
 
 from __future__ import annotations
 
@@ -45,38 +49,44 @@ NUMBERS = (
     "5.",
     "1e-3",
 )
-ARITHMETIC = ("+", "-", "*", "/", "%", "^")
+ARITHMETIC = ("+", "-", "*", "/", "%")
+EXACT_EXPONENTS = ("0", "-0", "1", "NaN", "Inf", "-Inf")
+EXACT_BASES = ("0", "-0", "1", "-1", "NaN", "Inf", "-Inf")
+"""Of anything, these powers and these bases' powers are the same to the last digit."""
+
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
 CLOCK = ("hour", "minute", "day_of_week", "day_of_month", "days_in_month", "month", "year")
+TIMES = "((({}) > -6e10) < 2e11)"
+"""A filter that leaves out what is no time of the years 1 to 9999."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """``template`` holds ``{}`` for each part. ``kind``: bucket, participant, plain (no labels) or number."""
+    """``template`` holds ``{}`` for each operand. ``kind``: bucket, participant, plain (no labels) or number."""
 
     kind: str
     template: str
-    parts: tuple[Tree, ...] = ()
+    operands: tuple[Tree, ...] = ()
 
     @property
     def text(self) -> str:
-        return self.template.format(*(part.text for part in self.parts))
+        return self.template.format(*(operand.text for operand in self.operands))
 
     def smaller(self) -> Iterator[Tree]:
         """Yields expressions with one operation less."""
-        for part in self.parts:
-            if part.kind == self.kind:
-                yield part
-        for place, part in enumerate(self.parts):
-            for less in part.smaller():
-                yield Tree(self.kind, self.template, (*self.parts[:place], less, *self.parts[place + 1 :]))
+        for operand in self.operands:
+            if operand.kind == self.kind:
+                yield operand
+        for index, operand in enumerate(self.operands):
+            for less in operand.smaller():
+                yield Tree(self.kind, self.template, (*self.operands[:index], less, *self.operands[index + 1 :]))
 
 
 class Expressions:
-    """Makes expressions. ``alerts`` are the names that ``ALERTS`` and ``ALERTS_FOR_STATE`` may be asked for.
+    """Makes expressions. ``alerts`` are the names that matchers of ``ALERTS`` and ``ALERTS_FOR_STATE`` may have.
 
     ``alone``: there is one participant only, so that operations may find several
-    series in place of one.
+    series in index of one.
     """
 
     def __init__(self, random: Random, alerts: tuple[str, ...], *, alone: bool) -> None:
@@ -87,10 +97,10 @@ class Expressions:
     def condition(self) -> Tree:
         """Returns something that a rule could watch: true at some times, and not at others."""
         kind = self._random.choice(("bucket", "bucket", "participant"))
-        made = self.vector(kind, self._random.choice((1, 2, 2, 3, 4)))
+        tree = self.vector(kind, self._random.choice((1, 2, 2, 3, 4)))
         if self._random.random() < 0.6:
-            made = Tree(kind, "{} " + self._random.choice(COMPARISONS) + " {}", (self._wrapped(made), self.number(1)))
-        return made
+            tree = Tree(kind, "{} " + self._random.choice(COMPARISONS) + " {}", (self._wrapped(tree), self.number(1)))
+        return tree
 
     def vector(self, kind: str, depth: int) -> Tree:
         if depth <= 0:
@@ -100,8 +110,8 @@ class Expressions:
                 self._selector,
                 self._with_number,
                 self._with_number,
-                self._with_alike,
-                self._with_alike,
+                self._with_same_kind,
+                self._with_same_kind,
                 self._with_other,
                 self._set,
                 self._set,
@@ -122,7 +132,9 @@ class Expressions:
             return Tree("number", "time()")
         if roll < 0.8:
             return Tree("number", "-({})", (self.number(depth - 1),))
-        operator = self._random.choice(("+", "-", "*", "/", "%", "^", "== bool", "< bool"))
+        operator = self._random.choice((*ARITHMETIC, "^", "== bool", "< bool"))
+        if operator == "^":
+            return self._power("number", self.number(depth - 1))
         template = self._random.choice(("({{}} {} {{}})", "{{}} {} {{}}")).format(operator)
         return Tree("number", template, (self.number(depth - 1), self.number(depth - 1)))
 
@@ -132,11 +144,11 @@ class Expressions:
             if self._random.random() < 0.7:
                 matchers.append(self._random.choice(('alertstate="firing"', 'alertstate="pending"', 'alertstate!=""')))
             metric = self._random.choice(("ALERTS", "ALERTS", "ALERTS_FOR_STATE"))
-            found = metric + "{{" + ", ".join(matchers) + "}}"
+            selector = metric + "{{" + ", ".join(matchers) + "}}"
             if metric == "ALERTS_FOR_STATE" and self._random.random() < 0.7:
-                found = f"(time() - {found})"
+                selector = f"(time() - {selector})"
             keys = "participant, policy" if kind == "bucket" else "participant"
-            return Tree(kind, found if self._alone else f"max by ({keys}) ({found})")
+            return Tree(kind, selector if self._alone else f"max by ({keys}) ({selector})")
         name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)
         if self._random.random() < 0.65:
             return Tree(kind, name)
@@ -148,15 +160,17 @@ class Expressions:
         return Tree(kind, name + "{{" + ",".join(chosen) + "}}")
 
     def _with_number(self, kind: str, depth: int) -> Tree:
-        operator = self._random.choice((*ARITHMETIC, *COMPARISONS, *COMPARISONS))
+        operator = self._random.choice((*ARITHMETIC, "^", *COMPARISONS, *COMPARISONS))
+        if operator == "^":
+            return self._power(kind, self.vector(kind, depth - 1))
         if operator in COMPARISONS and self._random.random() < 0.25:
             operator += " bool"
-        parts = (self._wrapped(self.vector(kind, depth - 1)), self._wrapped(self.number(1)))
+        operands = (self._wrapped(self.vector(kind, depth - 1)), self._wrapped(self.number(1)))
         if self._random.random() < 0.2:
-            parts = (parts[1], parts[0])
-        return Tree(kind, "{} " + operator + " {}", parts)
+            operands = (operands[1], operands[0])
+        return Tree(kind, "{} " + operator + " {}", operands)
 
-    def _with_alike(self, kind: str, depth: int) -> Tree:
+    def _with_same_kind(self, kind: str, depth: int) -> Tree:
         keys = "participant, policy" if kind == "bucket" else "participant"
         matches = ["", "", f"on ({keys})", f"on ({keys}, job)", "ignoring (nothing)", "ignoring (job, instance)"]
         matches += ["ignoring (psp_category)", f"on ({keys}) group_left", f"on ({keys}) group_right (job)"]
@@ -173,15 +187,15 @@ class Expressions:
         operator = self._random.choice((*ARITHMETIC, *COMPARISONS))
         if operator in COMPARISONS and self._random.random() < 0.3:
             operator += " bool"
-        given = self._random.choice(("", "()", "(psp_category)", "(instance)", "(nothing)", "(__name__)"))
+        included = self._random.choice(("", "()", "(psp_category)", "(instance)", "(nothing)", "(__name__)"))
         if kind == "bucket":
             one = self.vector(other, depth - 1)
             if self._random.random() < 0.5:
                 return self._two(
-                    kind, f"{operator} on (participant) group_left {given}", self.vector(kind, depth - 1), one
+                    kind, f"{operator} on (participant) group_left {included}", self.vector(kind, depth - 1), one
                 )
             return self._two(
-                kind, f"{operator} on (participant) group_right {given}", one, self.vector(kind, depth - 1)
+                kind, f"{operator} on (participant) group_right {included}", one, self.vector(kind, depth - 1)
             )
         many = Tree(
             other,
@@ -201,7 +215,7 @@ class Expressions:
             (
                 Tree("plain", "vector({})", (self.number(1),)),
                 Tree("plain", self._random.choice(CLOCK) + "()"),
-                Tree("plain", self._random.choice(CLOCK) + "(vector({}))", (self.number(1),)),
+                Tree("plain", f"{self._random.choice(CLOCK)}({TIMES.format('vector({})')})", (self.number(1),)),
             )
         )
         if self._random.random() < 0.5:
@@ -216,11 +230,11 @@ class Expressions:
                 ("by (participant, policy)", "by (participant, policy, job)", "without (job, instance)", "without ()",
                  "by (participant, policy, __name__)", "without (instance, alertname)")
             )  # fmt: skip
-            return _steadied(operator, Tree(kind, f"{operator} {how} ({{}})", (self.vector(kind, depth - 1),)))
+            return _rounded(operator, Tree(kind, f"{operator} {how} ({{}})", (self.vector(kind, depth - 1),)))
         how = self._random.choice(("by (participant)", "by (participant)", "without (policy)"))
         inner = self.vector(self._random.choice(("bucket", "participant")), depth - 1)
         template = self._random.choice((f"{operator} {how} ({{}})", f"{operator} ({{}}) {how}"))
-        return _steadied(operator, Tree(kind, template, (inner,)))
+        return _rounded(operator, Tree(kind, template, (inner,)))
 
     def _called(self, kind: str, depth: int) -> Tree:
         inner = self.vector(kind, depth - 1)
@@ -231,7 +245,16 @@ class Expressions:
             return Tree(kind, "clamp({}, {}, {})", (inner, self.number(1), self.number(1)))
         if name in {"clamp_min", "clamp_max"} or (name == "round" and self._random.random() < 0.6):
             return Tree(kind, name + "({}, {})", (inner, self.number(1)))
+        if name in CLOCK:
+            return Tree(kind, f"{name}({TIMES})", (inner,))
         return Tree(kind, name + "({})", (inner,))
+
+    def _power(self, kind: str, operand: Tree) -> Tree:
+        """Returns a power of the operand, or one that has it for its exponent."""
+        bracketed = Tree(kind, "({})", (operand,))
+        if self._random.random() < 0.7:
+            return Tree(kind, "{} ^ {}", (bracketed, Tree("number", self._random.choice(EXACT_EXPONENTS))))
+        return Tree(kind, "({}) ^ {}", (Tree("number", self._random.choice(EXACT_BASES)), bracketed))
 
     def _signed(self, kind: str, depth: int) -> Tree:
         return Tree(kind, self._random.choice(("-{}", "-({})", "+{}", "({})")), (self.vector(kind, depth - 1),))
@@ -241,9 +264,9 @@ class Expressions:
 
     def _wrapped(self, tree: Tree) -> Tree:
         """Returns it in parentheses, mostly: without them, precedence is part of the test."""
-        return Tree(tree.kind, "({})", (tree,)) if tree.parts and self._random.random() < 0.75 else tree
+        return Tree(tree.kind, "({})", (tree,)) if tree.operands and self._random.random() < 0.75 else tree
 
 
-def _steadied(operator: str, tree: Tree) -> Tree:
+def _rounded(operator: str, tree: Tree) -> Tree:
     """Prometheus adds up in the order in which it reads series, which is random: the last digits are left out."""
     return Tree(tree.kind, "round({}, 0.001)", (tree,)) if operator in {"sum", "avg"} else tree

@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
     from exporter.rules.promql.series import Vector
 
+# None of these fails for any value: a failure is reported here in other words than Prometheus'. Durations and times of
+# a size that no rule has are left out.
 ANNOTATIONS = (
     "{{ $labels.policy }} of {{ $labels.participant }}",
     '{{ printf "%.1f" $value }}/{{ printf "%5.2e|%v|%s|%d" $value $value $value $value }}',
     "{{ $value | humanize }} {{ humanize1024 $value }} {{ humanizePercentage $value }}",
-    "{{ humanizeDuration $value }}",
+    "{{ if or (lt $value 1e15) (gt $value 1.7e308) }}{{ humanizeDuration $value }}{{ end }}",
     "{{ if gt $value 50.0 }}high{{ else if lt $value 0.0 }}negative{{ else }}low{{ end }}",
     '{{ if and (ge $value 1.0) (ne $labels.policy "A") }}x{{- end }} {{- /* gone */ -}} y',
-    "{{ gt $value 50 }}",
+    "{{ gt $value 50.0 }}",
     "{{ $labels.__name__ }} {{ .Labels.job }} {{ .Value }} {{ $labels.nothing }}",
     "{{ $labels }}",
     '{{ if or (eq $labels.policy "A" "B") (not $labels.job) }}{{ $labels.policy | toLower | printf "%q" }}{{ end }}',
     '{{ reReplaceAll "(.*):(.*)" "$2:${1}" $labels.instance }} {{ match "^1" $labels.participant }}',
     "{{ $labels.instance | stripPort | title }} {{ len $labels.policy }} {{ print $value true $labels.policy 1 2 }}",
-    "{{ humanizeTimestamp $value }}",
+    "{{ if and (ge $value 0.0) (lt $value 9e9) }}{{ humanizeTimestamp $value }}{{ end }}",
 )
 SEVERITIES = ("info", "warning", "critical")
 LABELS = (
@@ -46,7 +48,7 @@ LABELS = (
     ("copy", "{{ $labels.policy }}"),
     ("job", ""),
     ("instance", "{{ .Labels.alertstate }}"),
-    ("wrong", "{{ lt $value 1 }}"),
+    ("below", "{{ lt $value 1.0 }}"),
     ("worth", "{{ $value }}"),
 )
 
@@ -60,13 +62,13 @@ class RuleText:
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
 
-    def written(self) -> dict[str, Any]:
-        made: dict[str, Any] = {"alert": self.alert, "expr": self.expr.text}
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = {"alert": self.alert, "expr": self.expr.text}
         if self.for_:
-            made["for"] = self.for_
+            document["for"] = self.for_
         if self.keep_firing_for:
-            made["keep_firing_for"] = self.keep_firing_for
-        return {**made, "labels": dict(self.labels), "annotations": dict(self.annotations)}
+            document["keep_firing_for"] = self.keep_firing_for
+        return {**document, "labels": dict(self.labels), "annotations": dict(self.annotations)}
 
 
 @dataclass(frozen=True)
@@ -84,26 +86,26 @@ class Case:
         for steps in (self.steps // 2, self.steps - 1):
             if 0 < steps < self.steps:
                 yield replace(self, steps=steps)
-        for place in range(len(self.rules)):
-            yield replace(self, rules=_without(self.rules, place))
-        for place in range(len(self.series)):
-            yield replace(self, series=_without(self.series, place))
-        for place, rule in enumerate(self.rules):
+        for index in range(len(self.rules)):
+            yield replace(self, rules=_without(self.rules, index))
+        for index in range(len(self.series)):
+            yield replace(self, series=_without(self.series, index))
+        for index, rule in enumerate(self.rules):
             for less in _smaller_rules(rule):
-                yield replace(self, rules=(*self.rules[:place], less, *self.rules[place + 1 :]))
-        for place, (name, values) in enumerate(self.series):
+                yield replace(self, rules=(*self.rules[:index], less, *self.rules[index + 1 :]))
+        for index, (name, values) in enumerate(self.series):
             if len(values) > 1:
                 yield replace(
-                    self, series=(*self.series[:place], (name, values[: len(values) // 2]), *self.series[place + 1 :])
+                    self, series=(*self.series[:index], (name, values[: len(values) // 2]), *self.series[index + 1 :])
                 )
 
-    def write(self, folder: Path, name: str) -> DeliveryResults | None:
+    def write(self, folder: Path, name: str) -> Outcome | None:
         """Writes the case's rule file and its test file, expectations filled in by our engine.
 
         Returns None where our engine refuses the rules.
         """
         rule_file = folder / f"{name}.rules.yml"
-        rule_file.write_text(_yaml({"groups": [{"name": "g", "rules": [rule.written() for rule in self.rules]}]}))
+        rule_file.write_text(_yaml({"groups": [{"name": "g", "rules": [rule.document() for rule in self.rules]}]}))
         try:
             rule_set = load([str(rule_file)])
         except RuleFileInvalid:
@@ -117,7 +119,7 @@ class Case:
         )
         test_file = folder / f"{name}.test.yml"
         test_file.write_text(_yaml(self._test_file(rule_file.name, playback)))
-        return DeliveryResults(test_file, playback)
+        return Outcome(test_file, playback)
 
     def _test_file(self, rule_file: str, playback: Playback) -> dict[str, Any]:
         alert_tests, expression_tests = [], []
@@ -144,8 +146,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class DeliveryResults:
-    """``comparable``: whether the engines must agree where Prometheus finds several series in place of one.
+class Outcome:
+    """``comparable``: whether the engines must agree where Prometheus finds several series in index of one.
 
     With more than one participant it does so as soon as any of them has
     something on the other side; an engine that looks at one at a time cannot know.
@@ -160,7 +162,7 @@ class DeliveryResults:
 
 
 def random_case(random: Random) -> Case:
-    names = tuple(f"Rule{place}" for place in range(random.choice((1, 1, 2, 3))))
+    names = tuple(f"Rule{index}" for index in range(random.choice((1, 1, 2, 3))))
     if random.random() < 0.15 and len(names) < len(SEVERITIES):
         names = (*names, names[0])
     severities = random.sample(SEVERITIES, len(names))  # all different: one name may be that of two rules
@@ -188,7 +190,7 @@ def _rule(random: Random, name: str, severity: str, names: tuple[str, ...], *, a
         random.choice(("", "", "15s", "1m", "2m", "100s")),
         random.choice(("", "", "15s", "1m", "3m")),
         tuple(labels),
-        (("value", "{{ $value }}"), *((f"a{place}", text) for place, text in enumerate(chosen))),
+        (("value", "{{ $value }}"), *((f"a{index}", text) for index, text in enumerate(chosen))),
     )
 
 
@@ -212,22 +214,22 @@ def _series(random: Random, steps: int, participants: tuple[str, ...]) -> Iterat
 
 
 def _values(random: Random, steps: int, levels: tuple[str, ...]) -> tuple[str, ...]:
-    made: list[str] = []
-    while len(made) < steps + 2:
+    values: list[str] = []
+    while len(values) < steps + 2:
         roll = random.random()
         if roll < 0.55:
-            made += [random.choice(levels)] * random.choice((1, 2, 3, 5))
+            values += [random.choice(levels)] * random.choice((1, 2, 3, 5))
         elif roll < 0.7:
-            made.append(f"{random.choice(levels)}{random.choice(('+', '-'))}{random.choice(('0.5', '7', '0.1'))}x3")
+            values.append(f"{random.choice(levels)}{random.choice(('+', '-'))}{random.choice(('0.5', '7', '0.1'))}x3")
         elif roll < 0.8:
-            made.append(random.choice(("_", "_x2", "_x7")))
+            values.append(random.choice(("_", "_x2", "_x7")))
         elif roll < 0.85:
-            made.append("stale")
+            values.append("stale")
         elif roll < 0.92:
-            made.append(random.choice(("NaN", "Inf", "-Inf", "-0", "1e308", "0.1", "1e-320")))
+            values.append(random.choice(("NaN", "Inf", "-Inf", "-0", "1e308", "0.1", "1e-320")))
         else:
-            made.append(random.choice(("-3.25", "2.5", "-2.5", "0.5", "123456789", "1e6")))
-    return tuple(made)
+            values.append(random.choice(("-3.25", "2.5", "-2.5", "0.5", "123456789", "1e6")))
+    return tuple(values)
 
 
 def _smaller_rules(rule: RuleText) -> Iterator[RuleText]:
@@ -235,23 +237,23 @@ def _smaller_rules(rule: RuleText) -> Iterator[RuleText]:
         yield replace(rule, for_="")
     if rule.keep_firing_for:
         yield replace(rule, keep_firing_for="")
-    for place in range(1, len(rule.labels)):
-        yield replace(rule, labels=_without(rule.labels, place))
-    for place in range(len(rule.annotations)):
-        yield replace(rule, annotations=_without(rule.annotations, place))
+    for index in range(1, len(rule.labels)):
+        yield replace(rule, labels=_without(rule.labels, index))
+    for index in range(len(rule.annotations)):
+        yield replace(rule, annotations=_without(rule.annotations, index))
     for less in rule.expr.smaller():
         yield replace(rule, expr=less)
 
 
-def _without(items: tuple[Any, ...], place: int) -> tuple[Any, ...]:
-    return (*items[:place], *items[place + 1 :])
+def _without(items: tuple[Any, ...], index: int) -> tuple[Any, ...]:
+    return (*items[:index], *items[index + 1 :])
 
 
 def _expression_test(expr: str, at_ms: int, playback: Playback) -> list[dict[str, Any]]:
     try:
         samples = playback.query(expr, at_ms)
     except RuleEvaluationFailed:
-        return []  # asked behind all rules, it may find more alerts than the rule did
+        return []  # evaluated after all rules, it may find more alerts than the rule did
     if any(math.isnan(value) for _, _, value in samples):
         return []  # promtool cannot expect NaN
     return [{"expr": expr, "eval_time": f"{at_ms}ms", "exp_samples": _samples(samples)}]

@@ -89,9 +89,9 @@ async def recorder(dsn: str, rules: Sequence[Rule]) -> AsyncIterator[Recorder]:
 
 
 @asynccontextmanager
-async def reader(dsn: str) -> AsyncIterator[Reader]:
+async def reader(dsn: str, **options: int) -> AsyncIterator[Reader]:
     async with connected(dsn) as database:
-        yield Reader(database)
+        yield Reader(database, **options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The releases of Prometheus that read our files: "2", Debian's, and "3", today's, built from its Go module.
 
 ``TEST_PROMETHEUS`` names the one that is the reference where a test asks a single promtool: 2 (the default) or 3.
-Our engine follows 2, so the differential tests fail against 3 as yet. Seen: 3 no longer finds a sample of exactly
-five minutes ago; asks for group_left also where the comparison would drop the surplus; writes `title` otherwise;
-takes `(?<name>…)` in a pattern; and names the types in "incompatible types for comparison".
+Our engine follows 2, so the differential tests fail against 3 as yet. Differences: 3 no longer finds a sample of
+exactly five minutes ago; asks for group_left also where the comparison would drop the surplus; writes `title`
+otherwise; and takes `(?<name>…)` in a pattern.
 
 Release 3 is built once, into the user's cache folder. ``python -m tests.support.releases`` does so ahead of the tests.
 """
@@ -68,7 +68,7 @@ SERVERS: dict[str, type[Prometheus]] = {"2": Prometheus, "3": Prometheus3}
 def prometheus_3() -> Path:
     """Returns the folder of `prometheus` and `promtool` 3, built where it isn't there yet.
 
-    Raises RuntimeError, with what Go said, where the build fails.
+    Raises RuntimeError, with Go's output, where the build fails.
     """
     missing = why_no_3()
     if missing is not None:
@@ -79,14 +79,14 @@ def prometheus_3() -> Path:
 
 
 def why_no_3() -> str | None:
-    """Returns what Prometheus 3 needs and is not here; None: all is."""
+    """Returns what Prometheus 3 needs and is missing; None: nothing is."""
     if _folder().is_dir():
         return None
     if shutil.which("go") is None:
         return "Prometheus 3 needs Go, to build it once"
     # Go reads in go.mod which release it takes, and may fetch that one.
-    said = _go("list", "-m", seconds=600)
-    return None if said.returncode == 0 else f"Go cannot build Prometheus 3: {said.stdout.strip()}"
+    listing = _go("list", "-m", seconds=600)
+    return None if listing.returncode == 0 else f"Go cannot build Prometheus 3: {listing.stdout.strip()}"
 
 
 def _folder() -> Path:
@@ -105,12 +105,12 @@ def _built() -> Path:
             shutil.rmtree(left)
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=CACHE, prefix="build-") as parent:
-                made = Path(parent) / "bin"
-                print("building Prometheus 3: minutes, once", flush=True)  # noqa: T201 - shown by -s
-                done = _go(*_BUILD, "-o", f"{made}/", "tool", seconds=_BUILD_SECONDS, holding=(lock.fileno(),))
+                binaries = Path(parent) / "bin"
+                print("building Prometheus 3: minutes, once", flush=True)  # noqa: T201 - printed with -s
+                done = _go(*_BUILD, "-o", f"{binaries}/", "tool", seconds=_BUILD_SECONDS, holding=(lock.fileno(),))
                 if done.returncode != 0:
                     raise RuntimeError(f"go could not build Prometheus 3:\n{done.stdout[-4000:]}")
-                made.rename(folder)
+                binaries.rename(folder)
         fcntl.flock(lock, fcntl.LOCK_UN)
     return folder
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.rules.files.loading import load
 from exporter.rules.promql.expression import ExpressionRefused, compile_expression
-from exporter.rules.promql.series import shown
+from exporter.rules.promql.series import format_series
 from exporter.rules.promql.sources import LatestSource, Moment
 from tests.support.builders import view
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def evaluated(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> dict[str, float]:
     """What an expression gives over a view: values by series, as Prometheus writes them."""
-    return {shown(name, labels): value for name, labels, value in vector(expr, seen, alerts)}
+    return {format_series(name, labels): value for name, labels, value in vector(expr, seen, alerts)}
 
 
 def vector(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> Vector:

@@ -11,14 +11,15 @@ from google.protobuf.message import DecodeError
 from exporter.bridge.client import Fetched
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
 from exporter.clock import Clock
-from exporter.config import PollSettings
+from exporter.config import BridgeSettings, PollSettings, Settings
 from exporter.durations import Duration
 from exporter.errors import BridgeBudgetExhausted, BridgeError, BridgeUnavailable
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
 from exporter.simulator import scenario as scenarios
-from exporter.simulator.world import Refusal, World, ispbs
+from exporter.simulator.participant import Refusal
+from exporter.simulator.world import World, ispbs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,16 +96,19 @@ class Simulation:
         names = ispbs(participants)
         world = World(scenarios.load(scenario), names, seed, began)
         self._interval_seconds = interval_seconds
+        settings = Settings(
+            poll=PollSettings(
+                interval=Duration(interval_seconds),
+                estimate_window=Duration(estimate_window_seconds),
+                staleness=Duration(staleness_seconds),
+            ),
+            bridge=BridgeSettings(target="bridge:1", retries=0),
+        )
         self.pollers = [
             Poller(
                 name,
                 client=SimulatedClient(world, self.clock),
-                settings=PollSettings(
-                    interval=Duration(interval_seconds),
-                    estimate_window=Duration(estimate_window_seconds),
-                    staleness=Duration(staleness_seconds),
-                ),
-                retries=0,
+                settings=settings,
                 sink=self.stream,
                 metrics=self.metrics,
                 clock=Clock(wall=self.clock.seconds, monotonic=self.clock.seconds),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from exporter.alerts.event import event_of
-from exporter.history import Replay
+from exporter.history.replay import Replay
 from exporter.rules.files import loading
 from exporter.store.reader import Reader
 from tests.support.program import RULES

@@ -114,7 +114,7 @@ async def test_a_channel_is_not_made_of_files_that_cannot_be_used(tmp_path: Path
 async def test_files_have_changed_only_when_they_have(
     tls: TlsSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     source = ChannelSource("localhost:50051", tls, insecure=False)
     await source.channel().close()
     assert not source.changed()
@@ -127,7 +127,7 @@ async def test_files_have_changed_only_when_they_have(
 
 
 async def test_a_file_that_went_away_is_a_change(tls: TlsSettings, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     source = ChannelSource("localhost:50051", tls, insecure=False)
     await source.channel().close()
 

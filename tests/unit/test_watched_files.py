@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter import watched_files
-from exporter.watched_files import STANDS_STILL_SECONDS, WatchedFiles
+from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def test_a_change_is_believed_once_the_file_stands_still(file: Path, now: Now, h
 
     assert not watched.changed()
     assert watched.is_restless
-    now.seconds += STANDS_STILL_SECONDS
+    now.seconds += STABLE_SECONDS
     assert watched.changed()
 
 
@@ -99,9 +99,9 @@ def test_who_goes_on_writing_is_waited_for(file: Path, now: Now) -> None:
     for text in ("", "t", "tw", "two"):
         file.write_text(text)
         os.utime(file, (now.seconds, now.seconds))
-        now.seconds += STANDS_STILL_SECONDS - 0.1
+        now.seconds += STABLE_SECONDS - 0.1
         assert not watched.changed()
-    now.seconds += STANDS_STILL_SECONDS
+    now.seconds += STABLE_SECONDS
 
     assert watched.changed()
 
@@ -113,7 +113,7 @@ def test_a_files_own_time_says_nothing_of_whether_it_is_whole(file: Path, now: N
     os.utime(file, (now.seconds - age_seconds, now.seconds - age_seconds))
     assert not watched.changed()
 
-    now.seconds += STANDS_STILL_SECONDS
+    now.seconds += STABLE_SECONDS
 
     assert watched.changed()
 
@@ -125,7 +125,7 @@ def test_a_file_that_is_again_what_it_was_has_not_changed(file: Path, now: Now) 
     assert not watched.changed()
     file.write_text("one")
     os.utime(file, ns=(kept.st_atime_ns, kept.st_mtime_ns))
-    now.seconds += STANDS_STILL_SECONDS
+    now.seconds += STABLE_SECONDS
 
     assert not watched.changed()
     assert not watched.is_restless
@@ -135,7 +135,7 @@ def test_what_was_taken_is_no_change_any_more(file: Path, now: Now) -> None:
     watched = watching(file)
     file.write_text("two")
     watched.take([str(file)])
-    now.seconds += STANDS_STILL_SECONDS
+    now.seconds += STABLE_SECONDS
 
     assert not watched.changed()
 
@@ -146,7 +146,7 @@ def test_a_file_that_comes_and_one_that_goes_are_changes(file: Path, now: Now) -
 
     for names in ([str(file), str(other)], []):
         assert not watched.changed(names)
-        now.seconds += STANDS_STILL_SECONDS
+        now.seconds += STABLE_SECONDS
         assert watched.changed(names)
 
 
@@ -156,8 +156,8 @@ def test_files_that_are_added_are_watched_from_then_on(file: Path, now: Now) -> 
     watched.add([str(other)])
     assert not watched.changed()
     other.write_text("y")
-    now.seconds += STANDS_STILL_SECONDS
+    now.seconds += STABLE_SECONDS
 
     watched.changed()
-    now.seconds += STANDS_STILL_SECONDS
+    now.seconds += STABLE_SECONDS
     assert watched.changed()

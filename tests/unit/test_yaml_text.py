@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from exporter import yaml_text
-from exporter.yaml_text import YamlInvalid, read
+from exporter.errors import YamlInvalid
+from exporter.yaml_text import read
 
 
 def refusal(text: str | bytes) -> str:
@@ -92,15 +93,15 @@ def test_an_anchor_may_be_used_again_and_stands_for_what_was_last():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: &a [*a]", "an alias of what it is itself a part of"),
-        ("a: &a {<<: *a}", "an alias of what it is itself a part of"),
-        ("a: *hush", "an alias of nothing that is anchored before it"),
-        ("a: &hush 1\n---\n- *hush", "an alias of nothing that is anchored before it"),
+        ("a: &a [*a]", "an alias of a node that it is itself part of"),
+        ("a: &a {<<: *a}", "an alias of a node that it is itself part of"),
+        ("a: *hush", "an alias without an anchor of that name before it"),
+        ("a: &hush 1\n---\n- *hush", "an alias without an anchor of that name before it"),
         ("%YAML 1.2\n---\na: 1", "only YAML 1.1 is read"),
-        ("a: !!int hush", "it is not what its form says"),
-        ("a: !!int ''", "it is not what its form says"),
-        ("a: !!bool hush", "it is not what its form says"),
-        ("a: 2024-13-45", "it is not what its form says"),
+        ("a: !!int hush", "it is not of the type that it is written as"),
+        ("a: !!int ''", "it is not of the type that it is written as"),
+        ("a: !!bool hush", "it is not of the type that it is written as"),
+        ("a: 2024-13-45", "it is not of the type that it is written as"),
         ("a: !hush 1", "could not determine a constructor for the tag"),
         ("? [a]\n: hush", "found unhashable key"),
         ("a: b: hush", "a text that holds `: ` is written in quotes"),

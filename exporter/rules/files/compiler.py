@@ -1,4 +1,4 @@
-"""Groups as written made into rules that can be evaluated."""
+"""Groups as written, compiled into rules that can be evaluated."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MOST_QUOTED: Final = 500
 def compile_group(
     group: ParsedGroup, alerts: AlertNames, sources: LatestSource, findings: list[Finding]
 ) -> list[tuple[ParsedRule, CompiledRule]]:
-    """Returns the group's rules that compile, as written too; ``findings`` takes what is wrong with the others."""
+    """Returns the group's rules that compile, each beside itself as written; ``findings`` takes the errors."""
     compiler = _Compiler(group, alerts, sources, findings)
-    made = {id(rule): compiler.rule(rule) for rule in {id(rule): rule for rule in group.rules}.values()}
-    compiler.unexpanded |= unexpanded_labels(compiled for compiled in made.values() if compiled is not None)
-    return [(rule, compiled) for rule in group.rules if (compiled := made[id(rule)]) is not None]
+    compiled = {id(rule): compiler.rule(rule) for rule in {id(rule): rule for rule in group.rules}.values()}
+    compiler.unexpanded |= unexpanded_labels(rule for rule in compiled.values() if rule is not None)
+    return [(written, rule) for written in group.rules if (rule := compiled[id(written)]) is not None]
 
 
 class _Compiler:
@@ -47,20 +47,20 @@ class _Compiler:
         self._expressions: dict[str, Expression | tuple[Problem, ...]] = {}
 
     def rule(self, rule: ParsedRule) -> CompiledRule | None:
-        def wrong(line: int, message: str) -> None:
+        def report(line: int, message: str) -> None:
             self._findings.append(Finding(self._group.file, line, self._group.name, rule.name, message))
 
         before = len(self._findings)
-        made = self._expression(rule.expr.text)
-        expression = made if isinstance(made, Expression) else None
-        for problem in () if isinstance(made, Expression) else made:
-            wrong(*_placed(problem, rule.expr))
-        severity = _severity(rule, wrong)
+        expression = self._expression(rule.expr.text)
+        if not isinstance(expression, Expression):
+            for problem in expression:
+                report(*_located(problem, rule.expr))
+        severity = _severity(rule, report)
         if PARTICIPANT in rule.labels:
-            wrong(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
-        labels = _templates(rule.name, "label", rule.labels, wrong)
-        annotations = _templates(rule.name, "annotation", rule.annotations, wrong)
-        if expression is None or severity is None or len(self._findings) > before:
+            report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
+        labels = _templates("label", rule.labels, report)
+        annotations = _templates("annotation", rule.annotations, report)
+        if not isinstance(expression, Expression) or severity is None or len(self._findings) > before:
             return None
         own_policy = rule.labels.get(POLICY)
         return CompiledRule(
@@ -82,10 +82,9 @@ class _Compiler:
 
     def _expression(self, text: str) -> Expression | tuple[Problem, ...]:
         """Compiles each text once: whole files are made of a few expressions."""
-        made = self._expressions.get(text)
-        if made is None:
-            made = self._expressions[text] = _expression(text, self._alerts)
-        return made
+        if text not in self._expressions:
+            self._expressions[text] = _expression(text, self._alerts)
+        return self._expressions[text]
 
 
 def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ...]:
@@ -97,43 +96,41 @@ def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ..
         return (Problem("the expression is nested too deeply", ""),)
 
 
-def _placed(problem: Problem, expr: Text) -> tuple[int, str]:
+def _located(problem: Problem, expr: Text) -> tuple[int, str]:
     """Returns the line in the file of what is wrong, and a sentence that quotes that line of the expression alone."""
-    found = expr.place(problem.position) if problem.position is not None else None
-    if problem.position is None or found is None:
-        return expr.line_of(problem.construct), problem.message
-    line, column = found
+    location = expr.locate(problem.position) if problem.position is not None else None
+    if problem.position is None or location is None:
+        return expr.line_of(problem.fragment), problem.message
+    line, column = location
     begin = expr.text.rfind("\n", 0, problem.position) + 1
     quoted = expr.text[begin:].lstrip("\n").partition("\n")[0].strip()
-    return line, f"`{_shortened(quoted)}` cannot be parsed, column {column}: {problem.fault}"
+    return line, f"`{_shortened(quoted)}` cannot be parsed, column {column}: {problem.reason}"
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
-def _severity(rule: ParsedRule, wrong: Callable[[int, str], None]) -> Severity | None:
-    known = ", ".join(Severity)
-    given = rule.labels.get(SEVERITY)
-    if given is None:
-        wrong(rule.line, f"a rule needs the label severity ({known})")
+def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity | None:
+    severities = ", ".join(Severity)
+    label = rule.labels.get(SEVERITY)
+    if label is None:
+        report(rule.line, f"a rule needs the label severity ({severities})")
         return None
     try:
-        return Severity(given.text)
+        return Severity(label.text)
     except ValueError:
-        wrong(given.line, f"severity `{given.text}` is none of {known}{nearest(given.text, list(Severity))}")
+        report(label.line, f"severity `{label.text}` is none of {severities}{nearest(label.text, list(Severity))}")
         return None
 
 
-def _templates(
-    alert: str, kind: str, texts: Mapping[str, Text], wrong: Callable[[int, str], None]
-) -> dict[str, Template]:
-    made: dict[str, Template] = {}
-    for name, given in texts.items():
+def _templates(kind: str, texts: Mapping[str, Text], report: Callable[[int, str], None]) -> dict[str, Template]:
+    templates: dict[str, Template] = {}
+    for name, text in texts.items():
         try:
-            made[name] = Template(given.text, alert)
+            templates[name] = Template(text.text)
         except TemplateRefused as refused:
-            wrong(given.line, f"{kind} {name}: {refused}")
+            report(text.line, f"{kind} {name}: {refused}")
         except RecursionError:
-            wrong(given.line, f"{kind} {name}: the template is nested too deeply")
-    return made
+            report(text.line, f"{kind} {name}: the template is nested too deeply")
+    return templates

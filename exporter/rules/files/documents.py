@@ -39,26 +39,23 @@ class Entry:
     def is_null(self) -> bool:
         return isinstance(self.node, yaml.ScalarNode) and self.node.tag == NULL
 
-    def place(self, offset: int) -> tuple[int, int] | None:
-        """Returns line and column, from 1, of a character of a scalar's text; None where that cannot be told.
+    def locate(self, offset: int) -> tuple[int, int] | None:
+        """Returns line and column, from 1, of a character of a scalar's text; None where that is not clear.
 
-        However a text is folded, quoted and indented, what is no white space stands there in the same order.
+        However a text is folded, quoted and indented, its characters but for white space come in the same order.
         """
         if not isinstance(self.node, yaml.ScalarNode):
             return None
-        text = str(self.node.value)
-        begin = self.node.start_mark.index
-        written = _written(self.source, begin, self.node.style)
-        last = begin
-        for position, character in enumerate(text):
+        last = begin = self.node.start_mark.index
+        characters = _characters(self.source, begin, self.node.style)
+        for position, character in enumerate(str(self.node.value)):
             if character.isspace():
                 continue
-            found = next(written, None)
-            if found is None or found[1] != character:
+            last, in_source = next(characters, (-1, ""))
+            if in_source != character:
                 return None
             if position >= offset:
-                return _line_and_column(self.source, found[0])
-            last = found[0]
+                return _line_and_column(self.source, last)
         return _line_and_column(self.source, last + 1)
 
     def text(self) -> str:
@@ -76,16 +73,16 @@ class Entry:
 
     def _in_quotes(self) -> str:
         """Returns how a list or a mapping in brackets is written where text was meant: most often a template."""
-        written = self.source[self.node.start_mark.index : self.node.end_mark.index]
-        if not self.node.flow_style or "\n" in written:
+        source = self.source[self.node.start_mark.index : self.node.end_mark.index]
+        if not self.node.flow_style or "\n" in source:
             return ""
-        return f"; where a text is meant, write it in quotes: {quoted(written)}"
+        return f"; where a text is meant, write it in quotes: {quoted(source)}"
 
     def scalar(self, name: str) -> str:
         """Returns a mapping's scalar of that name, or nothing, whatever else is wrong."""
         pairs = self.node.value if isinstance(self.node, Mapping) else ()
-        found = (value for key, value in pairs if key.value == name and isinstance(value, yaml.ScalarNode))
-        return next((str(value.value) for value in found), "")
+        scalars = (value for key, value in pairs if key.value == name and isinstance(value, yaml.ScalarNode))
+        return next((str(scalar.value) for scalar in scalars), "")
 
     def items(self) -> Iterator[Entry]:
         """Yields the entries of a list but for those that are null; null is empty. Raises ValueError."""
@@ -121,8 +118,8 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _written(source: str, begin: int, style: str | None) -> Iterator[tuple[int, str]]:
-    """Yields position and character of what is no white space, from where a scalar begins; escapes as what they are."""
+def _characters(source: str, begin: int, style: str | None) -> Iterator[tuple[int, str]]:
+    """Yields position and character, but for white space, from where a scalar begins; escapes are replaced."""
     position = begin
     if style in {"|", ">"}:
         position = source.find("\n", begin) + 1 or len(source)
@@ -148,27 +145,27 @@ def _line_and_column(source: str, position: int) -> tuple[int, int]:
 
 def parse(text: str) -> Entry | None:
     """Returns the document's root, None where there is none. Raises YamlInvalid."""
-    node = compose(text, most_nodes=MOST_NODES, loader=Texts)
+    node = compose(text, max_nodes=MOST_NODES, loader=Texts)
     return None if node is None else Entry(line_of(node), node, text)
 
 
-def fields(entry: Entry, known: frozenset[str] | None, wrong: Callable[[int, str], None]) -> dict[str, Key]:
-    """Returns a mapping's keys, merged ones too; ``wrong`` hears of lines with unknown or repeated ones."""
+def fields(entry: Entry, allowed: frozenset[str] | None, report: Callable[[int, str], None]) -> dict[str, Key]:
+    """Returns a mapping's keys, merged ones too. ``report`` gets the line of one that is repeated or not allowed."""
     if entry.is_null:
         return {}
     if not isinstance(entry.node, Mapping):
-        wrong(entry.line, f"expected keys with values, found {_KINDS[entry.node.id]}")
+        report(entry.line, f"expected keys with values, found {_KINDS[entry.node.id]}")
         return {}
     for repeated in entry.node.repeated:
-        wrong(repeated.line, str(repeated))
-    found: dict[str, Key] = {}
+        report(repeated.line, str(repeated))
+    keys: dict[str, Key] = {}
     for key_node, value_node in entry.node.value:
         line, name = line_of(key_node), str(key_node.value)
         if not isinstance(key_node, yaml.ScalarNode):
-            wrong(line, "only plain keys are supported")
-        elif known is not None and name not in known:
-            meant = nearest(name, known)
-            wrong(line, f"unknown field {name}" + (f"; did you mean {meant}?" if meant else ""))
-        elif name not in found:
-            found[name] = Key(line, Entry(line_of(value_node), value_node, entry.source))
-    return found
+            report(line, "only plain keys are supported")
+        elif allowed is not None and name not in allowed:
+            meant = nearest(name, allowed)
+            report(line, f"unknown field {name}" + (f"; did you mean {meant}?" if meant else ""))
+        elif name not in keys:
+            keys[name] = Key(line, Entry(line_of(value_node), value_node, entry.source))
+    return keys

@@ -1,4 +1,4 @@
-"""Rule files: read, compiled, all or nothing."""
+"""Rule files read and compiled, all or nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_BYTES: Final = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class RuleGroup:
-    """``interval_seconds`` sets Prometheus' timer; here polls evaluate."""
+    """``interval_seconds`` is for Prometheus; this program evaluates rules at every poll."""
 
     name: str
     file: str
@@ -50,38 +50,38 @@ class RuleSet:
         return tuple(rule for group in self.groups for rule in group.rules)
 
 
-def load(patterns: Sequence[str], *, allow_none: bool = True) -> RuleSet:
-    """Reads and compiles the rule files.
-
-    Raises RuleFileInvalid with everything that was found; unless ``allow_none``,
-    also where there is no rule: a file that was emptied would resolve every alert.
-    """
-    made = attempt(patterns)
-    if made.errors:
-        raise RuleFileInvalid("\n".join(map(str, made.errors)), made.errors)
-    if not made.rule_set.rules and not allow_none:
-        found = Finding(
-            ", ".join(matching_files(patterns) or patterns),
-            0,
-            "",
-            "",
-            "there is no rule at all; where that is meant, set rules.allow_none",
-        )
-        raise RuleFileInvalid(str(found), (found,))
-    return made.rule_set
-
-
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What of the rule files could be read (``parsed``) and compiled, and what is wrong with the rest.
+    """The outcome of loading rule files: what could be read and compiled, and what is wrong with the rest.
 
-    ``compiled`` are the rules that could be, each with its group and what it was made of.
+    ``contents`` by file. ``groups`` are as written; ``compiled`` are the rules that compile, each with its group
+    and itself as written.
     """
 
-    parsed: tuple[ParsedGroup, ...]
+    contents: Mapping[str, bytes]
+    groups: tuple[ParsedGroup, ...]
+    compiled: tuple[tuple[ParsedGroup, ParsedRule, CompiledRule], ...]
     rule_set: RuleSet
     errors: tuple[Finding, ...]
-    compiled: tuple[tuple[ParsedGroup, ParsedRule, CompiledRule], ...]
+
+    def accepted(self, *, allow_none: bool = True) -> RuleSet:
+        """Returns the rule set.
+
+        Raises RuleFileInvalid with all errors; unless ``allow_none``, also where there is no rule: a file that was
+        emptied would resolve every alert.
+        """
+        errors = self.errors
+        if not errors and not self.rule_set.rules and not allow_none:
+            message = "there is no rule at all; where that is meant, set rules.allow_none"
+            errors = (Finding(", ".join(self.contents), 0, "", "", message),)
+        if errors:
+            raise RuleFileInvalid("\n".join(map(str, errors)), errors)
+        return self.rule_set
+
+
+def load(patterns: Sequence[str], *, allow_none: bool = True) -> RuleSet:
+    """Reads and compiles the rule files. Raises RuleFileInvalid where `Attempt.accepted` does."""
+    return attempt(patterns).accepted(allow_none=allow_none)
 
 
 def attempt(patterns: Sequence[str]) -> Attempt:
@@ -99,19 +99,18 @@ def attempt(patterns: Sequence[str]) -> Attempt:
             continue
         parsed += parse_file(file, contents[file], findings)
     sources = LatestSource()
-    groups_of = _groups_of_alerts(parsed)
-    groups = []
-    pairs: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
+    groups_of_alerts = _groups_of_alerts(parsed)
+    groups: list[RuleGroup] = []
+    compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
     for group in parsed:
-        names = AlertNames(frozenset(rule.name for rule in group.rules), _Others(groups_of, group))
-        compiled = compile_group(group, names, sources, findings)
-        pairs += [(group, *pair) for pair in compiled]
-        rules = tuple(rule for _, rule in compiled)
-        groups.append(RuleGroup(group.name, group.file, group.interval_seconds, rules))
-    # What an expression holds twice is found twice.
-    found = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
+        names = AlertNames(frozenset(rule.name for rule in group.rules), _ForeignAlerts(groups_of_alerts, group))
+        rules = compile_group(group, names, sources, findings)
+        compiled += [(group, written, rule) for written, rule in rules]
+        groups.append(RuleGroup(group.name, group.file, group.interval_seconds, tuple(rule for _, rule in rules)))
+    # What an expression holds twice is reported once.
+    errors = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
     rule_set = RuleSet(tuple(groups), _digest(contents), tuple(contents))
-    return Attempt(tuple(parsed), rule_set, tuple(found), tuple(pairs))
+    return Attempt(contents, tuple(parsed), tuple(compiled), rule_set, tuple(errors))
 
 
 def checksum(patterns: Sequence[str]) -> str:
@@ -127,10 +126,10 @@ def checksum(patterns: Sequence[str]) -> str:
 
 def matching_files(patterns: Sequence[str]) -> list[str]:
     """Returns the files that match, each once, in the order of the patterns."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for pattern in patterns:
-        found |= dict.fromkeys(sorted(glob.glob(pattern)))  # noqa: PTH207 - a Path can't glob an absolute pattern
-    return list(found)
+        names |= dict.fromkeys(sorted(glob.glob(pattern)))  # noqa: PTH207 - a Path can't glob an absolute pattern
+    return list(names)
 
 
 def _digest(contents: dict[str, bytes]) -> str:
@@ -140,29 +139,29 @@ def _digest(contents: dict[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-class _Others(Mapping[str, str]):
-    """The alerts of all groups but one, with their group's name: a view, so that many groups do not make it long."""
+class _ForeignAlerts(Mapping[str, str]):
+    """The alerts of all groups but one, with their group's name. A view: a copy for each group would be quadratic."""
 
-    def __init__(self, groups_of: Mapping[str, Sequence[ParsedGroup]], own: ParsedGroup) -> None:
-        self._groups_of = groups_of
+    def __init__(self, groups_of_alerts: Mapping[str, Sequence[ParsedGroup]], own: ParsedGroup) -> None:
+        self._groups_of_alerts = groups_of_alerts
         self._own = own
 
     def __getitem__(self, name: str) -> str:
-        for group in reversed(self._groups_of[name]):
+        for group in reversed(self._groups_of_alerts[name]):
             if group is not self._own:
                 return group.name
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, groups in self._groups_of.items() if groups != [self._own])
+        return (name for name, groups in self._groups_of_alerts.items() if groups != [self._own])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
 def _groups_of_alerts(groups: Sequence[ParsedGroup]) -> dict[str, list[ParsedGroup]]:
-    found: dict[str, list[ParsedGroup]] = {}
+    groups_of_alerts: dict[str, list[ParsedGroup]] = {}
     for group in groups:
         for name in dict.fromkeys(rule.name for rule in group.rules):
-            found.setdefault(name, []).append(group)
-    return found
+            groups_of_alerts.setdefault(name, []).append(group)
+    return groups_of_alerts

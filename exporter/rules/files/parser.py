@@ -1,4 +1,4 @@
-"""Rule files taken apart: groups and rules as written, with their lines, nothing compiled yet."""
+"""Groups and rules of a file as written, with their lines; nothing is compiled yet."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from exporter.durations import parse_duration
+from exporter.errors import YamlInvalid
 from exporter.rules.files.documents import Entry, Key, fields, parse, quoted
 from exporter.rules.finding import Finding
-from exporter.rules.promql.lexer import find
-from exporter.yaml_text import YamlInvalid
+from exporter.rules.promql.lexer import locate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _PLAIN: Final = re.compile(r"""[ -]*(?P<key>[\w.-]+):[ ]+(?P<value>[^\s"'|>&*!#]
 _QUOTED: Final = re.compile(r"""\"[^"]*\"|'[^']*'""")
 
 _COLLECTIONS: Final = frozenset({"groups", "rules", "labels", "annotations"})
-_LONGEST_SHOWN: Final = 300
+_LONGEST_QUOTED: Final = 300
 
 _FILE: Final = frozenset({"groups"})
 _GROUP: Final = frozenset({"name", "interval", "rules", "limit", "query_offset"})
@@ -38,21 +38,22 @@ class Text:
     text: str
     entry: Entry | None = field(default=None, compare=False, repr=False)
 
-    def place(self, position: int) -> tuple[int, int] | None:
-        """Returns line and column in the file of what stands at a position of the text, where that can be told."""
-        return self.entry.place(position) if self.entry is not None else None
+    def locate(self, position: int) -> tuple[int, int] | None:
+        """Returns line and column in the file of what is at a position of the text; None where that is not clear."""
+        return self.entry.locate(position) if self.entry is not None else None
 
     def line_of(self, construct: str) -> int:
-        """Returns the line where a part of an expression is written, as far as that can be told."""
-        position = find(self.text, construct) if construct else None
-        found = self.place(position) if position is not None else None
-        return self.line if found is None else found[0]
+        """Returns the line where a part of an expression is written; that of the key where this is not clear."""
+        position = locate(self.text, construct) if construct else None
+        location = self.locate(position) if position is not None else None
+        return self.line if location is None else location[0]
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRule:
-    """An alerting rule as written. ``line`` is that of its ``alert``; where that is merged, the rule's first."""
+    """An alerting rule as written. ``line`` is that of its ``alert``; where that is merged, ``first_line``."""
 
+    first_line: int
     line: int
     name: str
     expr: Text
@@ -78,10 +79,10 @@ def parse_file(file: str, content: bytes, findings: list[Finding]) -> list[Parse
         text = content.decode()
         root = parse(text)
     except YamlInvalid as error:
-        parser.wrong(*_unquoted(text.splitlines(), error))
+        parser.report(*_unquoted(text.splitlines(), error))
         return []
     except UnicodeDecodeError as error:
-        parser.wrong(content.count(b"\n", 0, error.start) + 1, "is not UTF-8")
+        parser.report(content.count(b"\n", 0, error.start) + 1, "is not UTF-8")
         return []
     return parser.groups(root) if root is not None else []
 
@@ -89,21 +90,21 @@ def parse_file(file: str, content: bytes, findings: list[Finding]) -> list[Parse
 def _unquoted(lines: Sequence[str], error: YamlInvalid) -> tuple[int, str]:
     """Returns line and problem: most often a template or an expression that needs quotes, and YAML notices later."""
     by_quotes = "quotes" in error.problem or "indented" in error.problem
-    for number in range(error.line, max(error.line - 3, 0), -1) if by_quotes else ():
-        found = _PLAIN.fullmatch(lines[number - 1]) if number <= len(lines) else None
-        if found is None:
+    for line in range(error.line, max(error.line - 3, 0), -1) if by_quotes else ():
+        pair = _PLAIN.fullmatch(lines[line - 1]) if line <= len(lines) else None
+        if pair is None:
             continue
-        value = found["value"]
+        value = pair["value"]
         if value[0] == "{" and re.search(r":\s+{{", _QUOTED.sub("", value)):
-            return number, "a text that begins with {{ is written in quotes"
-        flow = found["key"] in _COLLECTIONS and not value.startswith("{{")
+            return line, "a text that begins with {{ is written in quotes"
+        flow = pair["key"] in _COLLECTIONS and not value.startswith("{{")
         if value[0] in "{[%@`" and not flow:
             why = f"a text that begins with {'{{' if value.startswith('{{') else value[0]} is written in quotes"
-        elif number == error.line and ": " in value and not flow:
+        elif line == error.line and ": " in value and not flow:
             why = "a text that holds `: ` is written in quotes"
         else:
             continue
-        return number, why if len(value) > _LONGEST_SHOWN else f"{why}: {found['key']}: {quoted(value)}"
+        return line, why if len(value) > _LONGEST_QUOTED else f"{why}: {pair['key']}: {quoted(value)}"
     return error.line, f"is not YAML, column {error.column}: {error.problem}" if error.column else error.problem
 
 
@@ -113,76 +114,70 @@ class _Parser:
         self._findings = findings
         self._group = self._rule = ""
 
-    def wrong(self, line: int, message: str) -> None:
+    def report(self, line: int, message: str) -> None:
         self._findings.append(Finding(self._file, line, self._group, self._rule, message))
 
-    def _wrong_at_root(self, line: int, message: str) -> None:
-        self.wrong(line, message if "twice" in message else f"{message}; a rule file holds `groups` alone")
+    def _report_at_root(self, line: int, message: str) -> None:
+        self.report(line, message if "twice" in message else f"{message}; a rule file holds `groups` alone")
 
     def groups(self, root: Entry) -> list[ParsedGroup]:
-        found: list[ParsedGroup] = []
+        groups: list[ParsedGroup] = []
         lines: dict[str, int] = {}
-        known = fields(root, _FILE, self._wrong_at_root).get("groups")
-        for entry in self._items(known):
+        for entry in self._items(fields(root, _FILE, self._report_at_root).get("groups")):
             group = self._parse_group(entry)
             if group.name in lines:
-                self.wrong(group.line, f"group {group.name} is there already, in line {lines[group.name]}")
+                self.report(group.line, f"group {group.name} is defined already, in line {lines[group.name]}")
             lines.setdefault(group.name, group.line)
-            found.append(group)
-        return found
+            groups.append(group)
+        return groups
 
     def _parse_group(self, entry: Entry) -> ParsedGroup:
-        self._group = self._rule = ""
-        known = fields(entry, _GROUP, self.wrong)
-        self._group = name = self._text(known.get("name")).text
+        keys = fields(entry, _GROUP, self.report)
+        self._group = name = self._text(keys.get("name")).text
         if not name:
-            self.wrong(entry.line, "a group needs a name")
+            self.report(entry.line, "a group needs a name")
         for refused in ("limit", "query_offset"):
-            if refused in known:
-                self.wrong(known[refused].line, f"`{refused}` of a group is not supported; take it out")
-        interval = self._duration(known.get("interval")) if "interval" in known else None
-        rules = self._parse_rules(self._items(known.get("rules")))
-        self._rule = ""
-        parsed = ParsedGroup(self._file, entry.line, name, interval, rules)
-        self._group = ""
-        return parsed
+            if refused in keys:
+                self.report(keys[refused].line, f"`{refused}` of a group is not supported; take it out")
+        interval = self._duration(keys.get("interval")) if "interval" in keys else None
+        rules = self._parse_rules(self._items(keys.get("rules")))
+        self._group = self._rule = ""
+        return ParsedGroup(self._file, entry.line, name, interval, rules)
 
     def _parse_rules(self, entries: list[Entry]) -> tuple[ParsedRule, ...]:
-        """An alias of a rule is that rule again, looked at once."""
-        made: dict[int, ParsedRule | None] = {}
+        """An alias of a rule is that rule again, and parsed once."""
+        rules: dict[int, ParsedRule | None] = {}
         for entry in entries:
-            if id(entry.node) not in made:
-                made[id(entry.node)] = self._parse_rule(entry)
-        found = (made[id(entry.node)] for entry in entries)
-        return tuple(rule for rule in found if rule is not None)
+            if id(entry.node) not in rules:
+                rules[id(entry.node)] = self._parse_rule(entry)
+        return tuple(rule for entry in entries if (rule := rules[id(entry.node)]) is not None)
 
     def _parse_rule(self, entry: Entry) -> ParsedRule | None:
         self._rule = entry.scalar("alert") or entry.scalar("record")
-        known = fields(entry, _RULE, self.wrong)
-        name = self._text(known.get("alert")).text
-        line = max(known["alert"].line, entry.line) if "alert" in known else entry.line
-        if "record" in known:
-            record = self._text(known["record"]).text
-            self.wrong(
-                known["record"].line,
-                f"`record: {record}` is not supported; write its expression where {record} is used",
-            )
+        keys = fields(entry, _RULE, self.report)
+        name = self._text(keys.get("alert")).text
+        line = max(keys["alert"].line, entry.line) if "alert" in keys else entry.line
+        if "record" in keys:
+            record = self._text(keys["record"]).text
+            why = f"is not supported; write its expression where {record} is used"
+            self.report(keys["record"].line, f"`record: {record}` {why}")
             return None
         if not name:
-            self.wrong(line, "a rule needs `alert`")
+            self.report(line, "a rule needs `alert`")
             return None
-        expr = self._text(known.get("expr"), line)
+        expr = self._text(keys.get("expr"), line)
         if not expr.text.strip():
-            self.wrong(expr.line, "a rule needs `expr`")
+            self.report(expr.line, "a rule needs `expr`")
             return None
         return ParsedRule(
+            first_line=entry.line,
             line=line,
             name=name,
             expr=expr,
-            for_seconds=self._duration(known.get("for")),
-            keep_firing_for_seconds=self._duration(known.get("keep_firing_for")),
-            labels=self._texts(known.get("labels"), "label"),
-            annotations=self._texts(known.get("annotations"), "annotation"),
+            for_seconds=self._duration(keys.get("for")),
+            keep_firing_for_seconds=self._duration(keys.get("keep_firing_for")),
+            labels=self._texts(keys.get("labels"), "label"),
+            annotations=self._texts(keys.get("annotations"), "annotation"),
         )
 
     def _items(self, key: Key | None) -> list[Entry]:
@@ -191,7 +186,7 @@ class _Parser:
         try:
             return list(key.value.items())
         except ValueError as error:
-            self.wrong(key.line, str(error))
+            self.report(key.line, str(error))
             return []
 
     def _text(self, key: Key | None, line: int = 0) -> Text:
@@ -201,30 +196,30 @@ class _Parser:
         try:
             text = key.value.text()
         except ValueError as error:
-            self.wrong(key.line, str(error))
+            self.report(key.line, str(error))
             return Text(key.line, "")
         if "\0" in text:
-            self.wrong(key.line, "a NUL character is not supported: the database does not take it")
+            self.report(key.line, "a NUL character is not supported: the database does not take it")
             return Text(key.line, "")
         return Text(key.line, text, key.value)
 
     def _duration(self, key: Key | None) -> float:
-        given = self._text(key)
+        duration = self._text(key)
         if key is None or key.value.is_null:
             return 0.0
         try:
-            return parse_duration(given.text)
+            return parse_duration(duration.text)
         except ValueError as error:
-            self.wrong(given.line, str(error))
+            self.report(duration.line, str(error))
             return 0.0
 
     def _texts(self, key: Key | None, kind: str) -> Mapping[str, Text]:
         if key is None:
             return {}
-        found: dict[str, Text] = {}
-        for name, value in fields(key.value, None, self.wrong).items():
+        texts: dict[str, Text] = {}
+        for name, value in fields(key.value, None, self.report).items():
             if not _LABEL_NAME.fullmatch(name) or (kind == "label" and name == "__name__"):
-                self.wrong(value.line, f"`{name}` is not a name for a {kind}")
+                self.report(value.line, f"`{name}` is not a name for a {kind}")
             else:
-                found[name] = self._text(value)
-        return found
+                texts[name] = self._text(value)
+        return texts

@@ -1,1 +1,1 @@
-"""What is wrong in rule files though they load: `rules check`."""
+"""Checks of rule files that load: `rules check`. `registry` lists them all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from exporter.rules.promql.sources import Moment
 
 
-def aggregate(operator: str, over: Instant, onto: Grouping) -> Callable[[Moment], Vector]:
-    fold, run_over = AGGREGATIONS[operator], over.run
+def aggregate(aggregation: str, over: Instant, onto: Grouping) -> Callable[[Moment], Vector]:
+    fold, run_over = AGGREGATIONS[aggregation], over.run
     keeps_name = onto.keeps_metric_name
 
     def run(moment: Moment) -> Vector:
@@ -32,21 +33,17 @@ def aggregate(operator: str, over: Instant, onto: Grouping) -> Callable[[Moment]
     return run
 
 
-def _greatest(values: Sequence[float]) -> float:
-    """NaN only where there is nothing else."""
-    best = values[0]
-    for value in values:
-        if value > best or math.isnan(best):
-            best = value
-    return best
+def _extreme(beats: Callable[[float, float], bool]) -> Callable[[Sequence[float]], float]:
+    """Returns the greatest or the least value; NaN only where there is nothing else."""
 
+    def fold(values: Sequence[float]) -> float:
+        best = values[0]
+        for value in values:
+            if beats(value, best) or math.isnan(best):
+                best = value
+        return best
 
-def _least(values: Sequence[float]) -> float:
-    best = values[0]
-    for value in values:
-        if value < best or math.isnan(best):
-            best = value
-    return best
+    return fold
 
 
 def _total(values: Sequence[float]) -> float:
@@ -69,8 +66,8 @@ def _mean(values: Sequence[float]) -> float:
 
 AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
     "sum": _total,
-    "min": _least,
-    "max": _greatest,
+    "min": _extreme(operator.lt),
+    "max": _extreme(operator.gt),
     "avg": _mean,
     "count": lambda values: float(len(values)),
     "group": lambda _: 1.0,

@@ -6,8 +6,6 @@ import math
 import operator
 from typing import TYPE_CHECKING, Final
 
-from exporter.rules.promql.power import power
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -25,6 +23,16 @@ def modulo(dividend: float, divisor: float) -> float:
     if math.isinf(dividend) or not divisor:
         return math.nan
     return math.fmod(dividend, divisor)
+
+
+def power(base: float, exponent: float) -> float:
+    """As Go's math.Pow, but for the last digit of some results."""
+    try:
+        return math.pow(base, exponent)
+    except (OverflowError, ValueError) as error:
+        if base and isinstance(error, ValueError):  # a root of a negative number
+            return math.nan
+        return math.copysign(math.inf, base) if math.fmod(exponent, 2) in {1.0, -1.0} else math.inf
 
 
 ARITHMETIC: Final[Mapping[str, Callable[[float, float], float]]] = {

@@ -1,8 +1,8 @@
 """The parsed tree of an expression turned into closures; what is outside the subset is refused by name.
 
-Besides running it, compiling finds out what a result is made of: whether every
-series of it carries ``participant``, and whether it would look across
-participants, which a rule may not.
+Compiling also finds out whether every series of the result carries
+``participant``, and whether the expression would look across participants,
+which a rule may not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import promql_parser as promql
 
 from exporter.rules.promql import aggregation, arithmetic, elementwise, functions, unsupported, vector_matching
-from exporter.rules.promql.nodes import Instant, Node, Scalar, combined
-from exporter.rules.promql.selectors import AlertNames, Matcher, select
+from exporter.rules.promql.nodes import Instant, Node, Scalar, combine
+from exporter.rules.promql.selectors import AlertNames, matchers_of, select
 from exporter.rules.promql.series import METRIC_NAME, grouping
 from exporter.rules.promql.vector_matching import Cardinality, Match
 
@@ -30,11 +30,10 @@ _EVERYTHING: Final = grouping(frozenset(), keep=False)
 _NO_NAME: Final = frozenset([""])
 
 _NOTHING: Final = Instant(lambda _: [], _NO_NAME, carries_participant=True, carries_policy=True)
-"""Stands for a part that was refused, so that the other parts are looked at too."""
+"""Stands for a sub-expression that was refused, so that the others are compiled too."""
 
 _SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 _BINARY: Final = _SET_OPERATORS | arithmetic.ARITHMETIC.keys() | arithmetic.COMPARISONS.keys()
-_OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 _CARDINALITIES: Final = {
     int(promql.VectorMatchCardinality.ManyToOne): Cardinality.MANY_TO_ONE,
     int(promql.VectorMatchCardinality.OneToMany): Cardinality.ONE_TO_MANY,
@@ -46,30 +45,30 @@ _UNSUPPORTED: Final = {
 }
 
 
-def written(tree: Any) -> str:
-    """Returns the text of an expression, or of a part of one."""
-    return _SPARE.sub(lambda found: found["text"] or (" " if found["space"] else ""), str(tree))
+def expression_text(tree: Any) -> str:
+    """Returns the text of an expression."""
+    return _SURPLUS.sub(lambda match: match["text"] or (" " if match["space"] else ""), str(tree))
 
 
-_SPARE: Final = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")|(?<=[\w:])\{\}|(?P<space> {2,})')
+_SURPLUS: Final = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")|(?<=[\w:])\{\}|(?P<space> {2,})')
 """What the parser writes and people do not: empty braces after a name, two spaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an expression, or a part of it, is refused: a sentence that quotes ``construct``.
+    """Why an expression is refused: a sentence, and the ``fragment`` that it is about.
 
-    ``fault`` is what is wrong at ``position`` of an expression that cannot be parsed.
+    Of an expression that cannot be parsed, ``reason`` is what is wrong at ``position``.
     """
 
     message: str
-    construct: str
+    fragment: str
     position: int | None = None
-    fault: str = ""
+    reason: str = ""
 
 
 class Compiler:
-    """Compiles one expression; ``problems`` are what was refused of it.
+    """Compiles one expression; ``problems`` says what was refused.
 
     ``alerts`` None: those of any alert may be selected.
     """
@@ -85,15 +84,9 @@ class Compiler:
         return compile_one(self, tree)
 
     def _refuse(self, tree: Any, why: str) -> Instant:
-        text = written(tree)
+        text = expression_text(tree)
         self.problems.append(Problem(f"`{text}`{'' if why.startswith('is ') else ':'} {why}", text))
         return _NOTHING
-
-    def number_literal(self, tree: Any) -> Scalar:
-        return elementwise.constant(tree.val)
-
-    def parentheses(self, tree: Any) -> Node:
-        return self.compile(tree.expr)
 
     def selector(self, tree: Any) -> Instant:
         if tree.offset is not None:
@@ -102,14 +95,14 @@ class Compiler:
             return self._refuse(tree, "@ is not supported: rules see the present only")
         if tree.matchers.or_matchers:
             return self._refuse(tree, "`or` between matchers is not supported")
-        matchers = [Matcher(m.name, _OPERATORS[str(m.op)], m.value) for m in tree.matchers.matchers]
+        matchers = matchers_of(tree)
         name = tree.name
         if name is None:
-            named = [m for m in matchers if m.label == METRIC_NAME and m.operator == "="]
-            if not named:
+            names = [m for m in matchers if m.label == METRIC_NAME and m.operator == "="]
+            if not names:
                 return self._refuse(tree, "a selector must name its metric")
-            name = named[0].value
-            matchers.remove(named[0])
+            name = names[0].value
+            matchers.remove(names[0])
         try:
             return select(name, matchers, self._alerts)
         except ValueError as error:
@@ -199,7 +192,7 @@ class Compiler:
             carries_participant=match.sides(left, right)[0].carries_participant,
             carries_policy=_carries_policy(left, right, match),
             can_fail=True,
-            data=combined("all", left.data, right.data),
+            data=combine("all", left.data, right.data),
         )
 
 
@@ -215,7 +208,7 @@ def _match(modifier: Any) -> Match:
 
 
 def _fills(modifier: Any) -> bool:
-    """Whether missing matches are filled in, which Prometheus 2 does not know."""
+    """Whether missing matches are filled in, which Prometheus 2 does not support."""
     values = getattr(modifier, "fill_values", None)
     return values is not None and any(
         getattr(values, name) is not None for name in dir(values) if not name.startswith("_")
@@ -223,7 +216,7 @@ def _fills(modifier: Any) -> bool:
 
 
 def _across_participants(operator: str, left: Instant, right: Instant, match: Match) -> str:
-    """Returns why the two may not be put together, or nothing."""
+    """Returns why the two may not be combined, or nothing."""
     matched = match.on.retains(PARTICIPANT)
     if left.carries_participant and right.carries_participant:
         return "" if matched else f"{operator} must match on participant: rules do not look across participants"
@@ -242,7 +235,7 @@ def _across_participants(operator: str, left: Instant, right: Instant, match: Ma
 
 def _set_operation(operator: str, left: Instant, right: Instant, match: Match) -> Instant:
     union = operator == "or"
-    data = left.data if operator == "unless" else combined("any" if union else "all", left.data, right.data)
+    data = left.data if operator == "unless" else combine("any" if union else "all", left.data, right.data)
     return Instant(
         vector_matching.set_operation(operator, left, right, match),
         left.names | right.names if union else left.names,
@@ -270,8 +263,8 @@ def _carries_policy(left: Instant, right: Instant, match: Match) -> bool:
 
 
 _COMPILERS: Final[dict[type, Callable[[Compiler, Any], Node]]] = {
-    promql.NumberLiteral: Compiler.number_literal,
-    promql.ParenExpr: Compiler.parentheses,
+    promql.NumberLiteral: lambda _, tree: elementwise.constant(tree.val),
+    promql.ParenExpr: lambda compiler, tree: compiler.compile(tree.expr),
     promql.VectorSelector: Compiler.selector,
     promql.UnaryExpr: Compiler.negation,
     promql.AggregateExpr: Compiler.aggregation,

@@ -1,4 +1,4 @@
-"""Operations on numbers, and on each sample of a vector by itself."""
+"""Operations on numbers, and on each sample of a vector alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def plain(number: Callable[[Moment], float]) -> Instant:
 
 def mapped(over: Instant, function: Callable[[float], float]) -> Instant:
     run = over.run
-    return _renamed(over, lambda moment: [("", labels, function(value)) for _, labels, value in run(moment)])
+    return _without_name(over, lambda moment: [("", labels, function(value)) for _, labels, value in run(moment)])
 
 
 def limited(over: Instant, name: str, limits: Sequence[Scalar]) -> Instant:
@@ -61,51 +61,51 @@ def limited(over: Instant, name: str, limits: Sequence[Scalar]) -> Instant:
     bounds = [limit.run for limit in limits]
 
     def computed(moment: Moment) -> Vector:
-        found = run(moment)
-        given = [bound(moment) for bound in bounds]
-        if len(given) == 2 and given[1] < given[0]:
+        samples = run(moment)
+        numbers = [bound(moment) for bound in bounds]
+        if len(numbers) == 2 and numbers[1] < numbers[0]:
             return []
-        return [("", labels, function(value, *given)) for _, labels, value in found]
+        return [("", labels, function(value, *numbers)) for _, labels, value in samples]
 
-    return _renamed(over, computed)
+    return _without_name(over, computed)
 
 
 def filtered(operator: str, over: Instant, number: Scalar, *, number_first: bool) -> Instant:
-    """Returns the samples that compare so with a number: their own values, and their names."""
+    """Keeps the samples for which the comparison with a number is true; values and names are unchanged."""
     compare = COMPARISONS[_MIRRORED[operator] if number_first else operator]
     run, bound = over.run, number.run
 
     def run_filtered(moment: Moment) -> Vector:
-        wanted = bound(moment)
-        return [sample for sample in run(moment) if compare(sample[2], wanted)]
+        threshold = bound(moment)
+        return [sample for sample in run(moment) if compare(sample[2], threshold)]
 
     return replace(over, run=run_filtered)
 
 
 def computed(operator: str, over: Instant, number: Scalar, *, number_first: bool) -> Instant:
-    """Returns arithmetic of each sample and a number, or how it compares with it, as 0 and 1."""
+    """Applies arithmetic with a number, or a comparison with ``bool`` (0 and 1), to each sample."""
     operate = number_operation(operator)
     run, other = over.run, number.run
 
     def run_computed(moment: Moment) -> Vector:
-        given = other(moment)
+        operand = other(moment)
         if number_first:
-            return [("", labels, operate(given, value)) for _, labels, value in run(moment)]
-        return [("", labels, operate(value, given)) for _, labels, value in run(moment)]
+            return [("", labels, operate(operand, value)) for _, labels, value in run(moment)]
+        return [("", labels, operate(value, operand)) for _, labels, value in run(moment)]
 
-    return _renamed(over, run_computed)
+    return _without_name(over, run_computed)
 
 
-def _renamed(over: Instant, run: Callable[[Moment], Vector]) -> Instant:
-    """Returns what drops the metric name, and fails where that leaves two series the same."""
+def _without_name(over: Instant, run: Callable[[Moment], Vector]) -> Instant:
+    """Drops the metric name; evaluation fails where that leaves two series the same."""
     if len(over.names) == 1:
         return replace(over, run=run, names=_DROPPED)
 
     def checked(moment: Moment) -> Vector:
-        found = run(moment)
-        if len({labels.pairs for _, labels, _ in found}) < len(found):
+        samples = run(moment)
+        if len({labels.pairs for _, labels, _ in samples}) < len(samples):
             raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
-        return found
+        return samples
 
     return replace(over, run=checked, names=_DROPPED, can_fail=True)
 

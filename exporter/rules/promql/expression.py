@@ -1,12 +1,13 @@
-"""PromQL, parsed with the real grammar and compiled once: the subset that rules may use."""
+"""PromQL expressions, parsed with the real grammar and compiled once: the subset that rules may use."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.rules.promql.compiler import PARTICIPANT, POLICY, Compiler, Problem, written
-from exporter.rules.promql.lexer import Misplaced
+from exporter.errors import RuleError
+from exporter.rules.promql.compiler import PARTICIPANT, POLICY, Compiler, Problem, expression_text
+from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Data, Instant, Node, Scalar
 from exporter.rules.promql.parser import parse
 
@@ -22,15 +23,15 @@ __all__ = [
     "ExpressionRefused",
     "compile_expression",
     "compile_rule",
+    "expression_text",
     "parse",
-    "written",
 ]
 
 
-_MOST_SHOWN: Final = 10_000
+_MOST_QUOTED: Final = 10_000
 
 
-class ExpressionRefused(Exception):
+class ExpressionRefused(RuleError):
     """An expression cannot be parsed, or is not in the subset."""
 
     def __init__(self, *problems: Problem) -> None:
@@ -40,7 +41,7 @@ class ExpressionRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression and the tree that it was made from."""
+    """A compiled expression and its parsed tree."""
 
     text: str
     tree: Any
@@ -65,12 +66,12 @@ def compile_rule(text: str, alerts: AlertNames | None) -> Expression:
 
     Raises ExpressionRefused.
     """
-    made = compile_expression(text, alerts)
-    if isinstance(made.node, Scalar):
-        raise _refused(made, "is a number: an alert needs series that carry participant")
-    if not made.node.carries_participant:
-        raise _refused(made, "gives series that do not carry participant")
-    return made
+    expression = compile_expression(text, alerts)
+    if isinstance(expression.node, Scalar):
+        raise _refused(expression, "is a number: an alert needs series that carry participant")
+    if not expression.node.carries_participant:
+        raise _refused(expression, "gives series that do not carry participant")
+    return expression
 
 
 def compile_expression(text: str, alerts: AlertNames | None) -> Expression:
@@ -78,9 +79,10 @@ def compile_expression(text: str, alerts: AlertNames | None) -> Expression:
     try:
         tree = parse(text)
     except ValueError as error:
-        quoted = f"`{_beginning(' '.join(text.split()))}` cannot be parsed"
-        position, fault = (error.position, error.fault) if isinstance(error, Misplaced) else (None, "")
-        raise ExpressionRefused(Problem(f"{quoted}: {error}", "", position, fault)) from None
+        line = " ".join(text.split())
+        shortened = line if len(line) <= _MOST_QUOTED else f"{line[:_MOST_QUOTED]}..."
+        position, reason = (error.position, error.reason) if isinstance(error, ParseError) else (None, "")
+        raise ExpressionRefused(Problem(f"`{shortened}` cannot be parsed: {error}", "", position, reason)) from None
     compiler = Compiler(alerts)
     node = compiler.compile(tree)
     if compiler.problems:
@@ -88,10 +90,6 @@ def compile_expression(text: str, alerts: AlertNames | None) -> Expression:
     return Expression(text, tree, node)
 
 
-def _beginning(text: str) -> str:
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-
-
-def _refused(made: Expression, why: str) -> ExpressionRefused:
-    text = written(made.tree)
+def _refused(expression: Expression, why: str) -> ExpressionRefused:
+    text = expression_text(expression.tree)
     return ExpressionRefused(Problem(f"`{text}` {why}", text))

@@ -1,4 +1,4 @@
-"""What an expression is compiled to: something to run, and what is known of its result beforehand."""
+"""What an expression is compiled to: a function to run, and the properties of its result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Instant:
     ``names`` are the metric names that its series can have (empty: dropped).
     ``carries_participant`` and ``carries_policy``: whether its series do.
     ``can_fail``: whether running it can raise.
-    ``data`` is what it needs to have something to look at.
+    ``data`` are the gauges that it needs.
     """
 
     run: Callable[[Moment], Vector]
@@ -40,7 +40,7 @@ class Instant:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A gauge, or several of which all, or any, must be there."""
+    """A gauge, or several of which all, or any, must exist."""
 
     gauge: str = ""
     of: tuple[Data, ...] = ()
@@ -48,14 +48,14 @@ class Data:
 
     def names(self) -> frozenset[str]:
         own = frozenset([self.gauge]) if self.gauge else frozenset[str]()
-        return own.union(*(part.names() for part in self.of))
+        return own.union(*(data.names() for data in self.of))
 
 
 Node: TypeAlias = "Scalar | Instant"
 
 
-def combined(needs: Literal["all", "any"], *parts: Data | None) -> Data | None:
-    known = tuple(part for part in parts if part is not None)
-    if len(known) < 2:
-        return known[0] if known else None
-    return Data(of=known, needs=needs)
+def combine(needs: Literal["all", "any"], *operands: Data | None) -> Data | None:
+    data = tuple(operand for operand in operands if operand is not None)
+    if len(data) < 2:
+        return data[0] if data else None
+    return Data(of=data, needs=needs)

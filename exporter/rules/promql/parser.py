@@ -1,57 +1,58 @@
-"""Expressions parsed, and where they cannot be, the place."""
+"""Expressions parsed; of one that cannot be, where it stops making sense."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import promql_parser as promql
 
 from exporter.rules.promql import lexer
+from exporter.rules.promql.lexer import ParseError
 
-_NO_PLACE: Final = "invalid promql query"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GRAMMAR_ERROR: Final = "invalid promql query"
 """All that the parser says of a fault in the grammar."""
 
-_OF_GRAMMAR: Final = ("invalid", "unexpected", "bad", "trailing", "unclosed")
-"""How the parser begins to say that words stand in the wrong place; else it is their types that are wrong."""
+_GRAMMAR_ERRORS: Final = ("invalid", "unexpected", "bad", "trailing", "unclosed")
+"""How the parser begins to say that tokens stand in the wrong order; else it is their types that are wrong."""
 
 _COMPLETIONS: Final = ("", "a", "1", "(a) a", "(a) (a)", '="b"', '"b"', "5m")
 _AFTERWARDS: Final = ("", " a", " (a)")
-"""What can make a whole of an expression that is good as far as it goes."""
-
+"""What can complete an expression that is right as far as it goes."""
 
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_ENDS: Final = frozenset({"", ")", ",", "and", "or", "unless"})
-"""What stands after a number that is over."""
+_AFTER_OPERAND: Final = frozenset({"", ")", ",", "and", "or", "unless"})
 
-MOST_WORDS: Final = 1000
+MOST_TOKENS: Final = 1000
 """An expression is walked as deep as it is nested; thousands of terms would end the process, not the file."""
-
 
 MOST_CHARACTERS: Final = 100_000
 """The parser lets nothing else run meanwhile, and takes seconds for millions of characters."""
 
 
-def parse(text: str) -> Any:
+def parse(expression: str) -> Any:
     """Returns the tree of an expression that Prometheus 2.42 can read. Raises ValueError, a sentence."""
-    if len(text) > MOST_CHARACTERS:
+    if len(expression) > MOST_CHARACTERS:
         raise ValueError(
-            f"the expression has {len(text):,} characters; more than {MOST_CHARACTERS:,} are not supported"
+            f"the expression has {len(expression):,} characters; more than {MOST_CHARACTERS:,} are not supported"
         )
-    count = sum(1 for _ in lexer.words(text))
-    if count > MOST_WORDS:
-        raise ValueError(f"the expression has {count:,} words; more than {MOST_WORDS:,} are not supported")
-    checked = lexer.checked(text)
+    count = sum(1 for _ in lexer.tokens(expression))
+    if count > MOST_TOKENS:
+        raise ValueError(f"the expression has {count:,} words; more than {MOST_TOKENS:,} are not supported")
+    checked = lexer.check(expression)
     try:
-        return _parsed(checked)
+        return _parse(checked)
     except ValueError as error:
-        if str(error) != _NO_PLACE:
-            raise _in_own_words(str(error), text) from None
-    raise _fault(text)
+        if str(error) != _GRAMMAR_ERROR:
+            raise _type_error(str(error), expression) from None
+    raise _grammar_error(expression)
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return promql.parse(text)
     except BaseException as error:
@@ -61,54 +62,53 @@ def _parsed(text: str) -> Any:
         raise
 
 
-def _in_own_words(said: str, text: str) -> ValueError:
-    opens = next((start for start, end in lexer.words(text) if text[start:end] == "["), None)
-    if "binary expression must contain only" in said and opens is not None:
-        why = "a range cannot be compared, and is not supported: rules see the present only"
-        return lexer.Misplaced(why, text, opens)
-    if "must use BOOL" in said:
-        return ValueError(f"{said}; an alert compares series that carry participant with a number")
-    return ValueError(said)
+def _type_error(message: str, expression: str) -> ValueError:
+    bracket = next((token for token in lexer.tokens(expression) if token.text == "["), None)
+    if "binary expression must contain only" in message and bracket is not None:
+        reason = "a range cannot be compared, and is not supported: rules see the present only"
+        return ParseError(reason, expression, bracket.start)
+    if "must use BOOL" in message:
+        return ValueError(f"{message}; an alert compares series that carry participant with a number")
+    return ValueError(message)
 
 
-def _fault(text: str) -> lexer.Misplaced:
-    """Returns where the grammar no longer allows for what is written, found by trying to go on from each word."""
-    places = list(lexer.words(text))
-    found = [text[start:end] for start, end in places]
-    good = bisect_left(places, True, key=lambda place: not _can_go_on(lexer.rewritten(text[: place[1]])))
-    for number in range(1, min(good + 1, len(places))):
-        after = found[number + 1] if number + 1 < len(found) else ""
-        if found[number] == "%" and _NUMBER.fullmatch(found[number - 1]) and after in _ENDS:
-            percent = found[number - 1]
-            share = f"{float(percent) / 100:g}"
-            why = f"`{percent}%` is no number; write {percent} (of a percentage) or {share} (of a share)"
-            return lexer.Misplaced(why, text, places[number - 1][0])
-    if good == len(places):
-        return lexer.Misplaced("unexpected end", text, len(text.rstrip()))
-    return lexer.Misplaced(f"unexpected `{found[good]}`{_hint(found, good)}", text, places[good][0])
+def _grammar_error(expression: str) -> ParseError:
+    """Returns the error of the first token that the grammar does not allow, found by completing what is before it."""
+    tokens = list(lexer.tokens(expression))
+    texts = [token.text for token in tokens]
+    wrong = bisect_left(tokens, True, key=lambda token: not _can_be_completed(lexer.requote(expression[: token.end])))
+    for index in range(1, min(wrong + 1, len(tokens))):
+        number, after = texts[index - 1], texts[index + 1] if index + 1 < len(texts) else ""
+        if texts[index] == "%" and _NUMBER.fullmatch(number) and after in _AFTER_OPERAND:
+            share = f"{float(number) / 100:g}"
+            reason = f"`{number}%` is no number; write {number} (of a percentage) or {share} (of a share)"
+            return ParseError(reason, expression, tokens[index - 1].start)
+    if wrong == len(tokens):
+        return ParseError("unexpected end", expression, len(expression.rstrip()))
+    return ParseError(f"unexpected `{texts[wrong]}`{_hint(texts, wrong)}", expression, tokens[wrong].start)
 
 
-def _hint(words: list[str], number: int) -> str:
-    before = words[number - 1].lower() if number else ""
-    if words[number] == "=":
+def _hint(texts: Sequence[str], wrong: int) -> str:
+    before = texts[wrong - 1].lower() if wrong else ""
+    if texts[wrong] == "=":
         return "; a comparison is written ==, >=, <= or !="
     if before in {"by", "without", "on", "ignoring", "group_left", "group_right"}:
-        return f"; labels stand in brackets: {before} ({words[number]})"
+        return f"; labels stand in brackets: {before} ({texts[wrong]})"
     return ""
 
 
-def _can_go_on(begun: str) -> bool:
-    closing = lexer.closing(begun)
+def _can_be_completed(beginning: str) -> bool:
+    closing = lexer.closing_brackets(beginning)
     return any(
-        _is_grammar(f"{begun} {completion}{closing}{afterwards}")
+        _is_grammatical(f"{beginning} {completion}{closing}{afterwards}")
         for completion in _COMPLETIONS
         for afterwards in _AFTERWARDS
     )
 
 
-def _is_grammar(text: str) -> bool:
+def _is_grammatical(text: str) -> bool:
     try:
-        _parsed(text)
+        _parse(text)
     except ValueError as error:
-        return not str(error).startswith(_OF_GRAMMAR)
+        return not str(error).startswith(_GRAMMAR_ERRORS)
     return True

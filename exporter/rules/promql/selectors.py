@@ -1,10 +1,10 @@
-"""Selectors: which series of a gauge, or of ``ALERTS``, an expression looks at."""
+"""Selectors: which series of a gauge, or of ``ALERTS``, an expression selects."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exporter.rules.promql.nodes import Data, Instant
 from exporter.rules.promql.regexes import full_match
@@ -13,13 +13,15 @@ from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE
 from exporter.rules.promql.unsupported import nearest, of_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from exporter.alerts.alert import Alert
     from exporter.rules.promql.series import Vector
     from exporter.rules.promql.sources import Moment
 
 SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
+
+_OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,18 @@ class Matcher:
     value: str
 
     def predicate(self) -> Callable[[str], bool]:
-        wanted = self.value
+        pattern = self.value
         if self.operator == "=":
-            return lambda value: value == wanted
+            return lambda value: value == pattern
         if self.operator == "!=":
-            return lambda value: value != wanted
-        matches = full_match(wanted)
+            return lambda value: value != pattern
+        matches = full_match(pattern)
         return matches if self.operator == "=~" else lambda value: not matches(value)
+
+
+def matchers_of(tree: Any) -> list[Matcher]:
+    """Returns the matchers of a parsed selector."""
+    return [Matcher(m.name, _OPERATORS[str(m.op)], m.value) for m in tree.matchers.matchers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,58 +80,53 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
 
 
 def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames) -> None:
-    tests = [(m, m.predicate()) for m in matchers if m.label == "alertname"]
-    if not any(not matches("") for _, matches in tests):
+    conditions = [(m, m.predicate()) for m in matchers if m.label == "alertname"]
+    if not any(not matches("") for _, matches in conditions):
         raise ValueError(f'{metric} of every group is not supported: name the alert (alertname="...")')
 
     def selected(alertname: str) -> bool:
-        return all(matches(alertname) for _, matches in tests)
+        return all(matches(alertname) for _, matches in conditions)
 
-    named = next((m.value for m, _ in tests if m.operator == "="), None)
-    foreign = sorted(name for name in _among(alerts.others, named) if selected(name))
+    name = next((m.value for m, _ in conditions if m.operator == "="), None)
+    foreign = sorted(filter(selected, alerts.others if name is None else alerts.others.keys() & {name}))
     if foreign:
         raise ValueError(f"{metric} of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
-    if not any(selected(name) for name in _among(alerts.own, named)):
-        wanted = tests[0][0].value if named is None else named
-        raise ValueError(f"no alert of this group is named {wanted}{nearest(wanted, alerts.own)}")
-
-
-def _among(names: Collection[str], name: str | None) -> Collection[str]:
-    """Returns the names that can be that name: one or none, where it is given."""
-    if name is None:
-        return names
-    return (name,) if name in names else ()
+    if not any(map(selected, alerts.own if name is None else alerts.own & {name})):
+        missing = conditions[0][0].value if name is None else name
+        raise ValueError(f"no alert of this group is named {missing}{nearest(missing, alerts.own)}")
 
 
 def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    tests = [(matcher.label, matcher.predicate()) for matcher in matchers]
-    if not tests:
+    conditions = [(matcher.label, matcher.predicate()) for matcher in matchers]
+    if not conditions:
         return lambda moment: moment.series(name)
-    if len(tests) == 1:
-        [(label, matches)] = tests
+    if len(conditions) == 1:
+        [(label, matches)] = conditions
         return lambda moment: [sample for sample in moment.series(name) if matches(sample[1].get(label))]
     return lambda moment: [
-        sample for sample in moment.series(name) if all(matches(sample[1].get(label)) for label, matches in tests)
+        sample for sample in moment.series(name) if all(matches(sample[1].get(label)) for label, matches in conditions)
     ]
 
 
 def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    tests = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
+    conditions = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
     names = [m.predicate() for m in matchers if m.label == "alertname"]
     states = [m.predicate() for m in matchers if m.label == "alertstate"]
 
-    def wanted(alert: Alert) -> bool:
+    def selected(alert: Alert) -> bool:
         return all(matches(alert.name) for matches in names) and all(matches(alert.state) for matches in states)
 
     def run(moment: Moment) -> Vector:
         if not moment.alerts:
             return []
-        found = [moment.alert_series(alert) for alert in moment.alerts if wanted(alert)]
-        if len(found) > 1:
+        series = [moment.alert_series(alert) for alert in moment.alerts if selected(alert)]
+        if len(series) > 1:
             # Alerts that differ in nothing but a label `alertstate` of their own are one series.
-            found = list({labels.pairs: labels for labels in found}.values())
+            series = list({labels.pairs: labels for labels in series}.values())
         return [
-            (ALERTS, labels, 1.0) for labels in found if all(matches(labels.get(label)) for label, matches in tests)
+            (ALERTS, labels, 1.0)
+            for labels in series
+            if all(matches(labels.get(label)) for label, matches in conditions)
         ]
 
     return run
@@ -132,14 +134,14 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
 
 def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
-    tests = [(m.label, m.predicate()) for m in matchers]
+    conditions = [(m.label, m.predicate()) for m in matchers]
 
     def run(moment: Moment) -> Vector:
-        found = [(moment.alert_series(alert, tells_state=False), alert) for alert in moment.alerts]
+        series = [(moment.alert_series(alert, with_state=False), alert) for alert in moment.alerts]
         return [
             (ALERTS_FOR_STATE, labels, math.floor(alert.active_since.timestamp()) + 0.0)
-            for labels, alert in found
-            if all(matches(labels.get(label)) for label, matches in tests)
+            for labels, alert in series
+            if all(matches(labels.get(label)) for label, matches in conditions)
         ]
 
     return run

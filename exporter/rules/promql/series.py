@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from exporter.rules.strconv import quote
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -41,8 +43,7 @@ def grouping(names: frozenset[str], *, keep: bool) -> Grouping:
 class Labels:
     """The labels of a series without its metric name. Immutable; remembers its projections.
 
-    A poll's series share their label sets, so that what one rule has grouped the
-    next one finds.
+    A poll's series share their label sets, so that a projection serves all its rules.
     """
 
     __slots__ = ("_projections", "pairs")
@@ -58,25 +59,25 @@ class Labels:
 
     def get(self, name: str) -> str:
         """An absent label is an empty one."""
-        for known, value in self.pairs:
-            if known == name:
+        for label, value in self.pairs:
+            if label == name:
                 return value
         return ""
 
     def projected(self, onto: Grouping) -> Labels:
-        found = self._projections.get(onto)
-        if found is None:
+        projection = self._projections.get(onto)
+        if projection is None:
             pairs = tuple([pair for pair in self.pairs if onto.retains(pair[0])])
-            found = self if pairs == self.pairs else Labels(pairs)
-            self._projections[onto] = found
-        return found
+            projection = self if pairs == self.pairs else Labels(pairs)
+            self._projections[onto] = projection
+        return projection
 
     def replaced(self, changes: Iterable[tuple[str, str]]) -> Labels:
         """Returns these labels with others set; an empty value removes."""
         return Labels.of({**dict(self.pairs), **dict(changes)})
 
     def __repr__(self) -> str:
-        return shown("", self)
+        return format_series("", self)
 
 
 Sample: TypeAlias = "tuple[str, Labels, float]"
@@ -85,13 +86,7 @@ Sample: TypeAlias = "tuple[str, Labels, float]"
 Vector: TypeAlias = "list[Sample]"
 
 
-def shown(name: str, labels: Labels) -> str:
+def format_series(name: str, labels: Labels) -> str:
     """Returns the series in Prometheus' notation: ``name{a="b", c="d"}``."""
-    inside = ", ".join(f"{n}={quoted(v)}" for n, v in labels.pairs)
+    inside = ", ".join(f"{n}={quote(v)}" for n, v in labels.pairs)
     return f"{name}{{{inside}}}" if inside or not name else name
-
-
-def quoted(text: str) -> str:
-    """Returns the text as a Go string literal."""
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(escapes.get(c, c) for c in text) + '"'

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ALERTS: Final = "ALERTS"
 ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
 ALERT_SERIES: Final = frozenset({ALERTS, ALERTS_FOR_STATE})
-"""Series of open alerts: that they are, and in which state; and since when they are active (Unix seconds)."""
+"""Series of open alerts: their state, and when they became active (Unix seconds)."""
 
 BUCKET_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
 PARTICIPANT_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
@@ -38,13 +38,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SeriesView(View):
-    """A view that shows given series instead of gauges: rule unit tests make them."""
+    """A view of given series instead of gauges, for rule unit tests."""
 
-    given: Mapping[str, Vector] = field(default_factory=dict)
+    series: Mapping[str, Vector] = field(default_factory=dict)
 
 
 class ViewSource:
-    """The gauges that `/metrics` shows of one participant. Each is read once, when a rule first asks."""
+    """The gauges that `/metrics` serves of one participant. Each is read once, when a rule first selects it."""
 
     __slots__ = ("_about_buckets", "_about_participant", "_read", "view")
 
@@ -58,10 +58,10 @@ class ViewSource:
         ]
 
     def series(self, name: str) -> Vector:
-        found = self._read.get(name)
-        if found is None:
-            found = self._read[name] = self._of(name)
-        return found
+        vector = self._read.get(name)
+        if vector is None:
+            vector = self._read[name] = self._of(name)
+        return vector
 
     def _of(self, name: str) -> Vector:
         per_bucket = BUCKET_GAUGE_BY_NAME.get(name)
@@ -82,17 +82,16 @@ class ViewSource:
         return [(name, labels, float(value))]
 
 
-class GivenSource:
+class SeriesSource:
     """The series of a `SeriesView`."""
 
-    __slots__ = ("_given", "view")
+    __slots__ = ("view",)
 
     def __init__(self, view: SeriesView) -> None:
         self.view = view
-        self._given = view.given
 
     def series(self, name: str) -> Vector:
-        return self._given.get(name, [])
+        return self.view.series.get(name, [])
 
 
 class LatestSource:
@@ -101,12 +100,12 @@ class LatestSource:
     __slots__ = ("_latest",)
 
     def __init__(self) -> None:
-        self._latest: ViewSource | GivenSource | None = None
+        self._latest: ViewSource | SeriesSource | None = None
 
-    def of(self, view: View) -> ViewSource | GivenSource:
+    def of(self, view: View) -> ViewSource | SeriesSource:
         latest = self._latest
         if latest is None or latest.view is not view:
-            latest = GivenSource(view) if isinstance(view, SeriesView) else ViewSource(view)
+            latest = SeriesSource(view) if isinstance(view, SeriesView) else ViewSource(view)
             self._latest = latest
         return latest
 
@@ -128,15 +127,15 @@ class Moment:
         self.seconds = math.floor(seconds * 1000.0 + 0.5) / 1000.0
         self._unexpanded = unexpanded or {}
 
-    def alert_series(self, alert: Alert, *, tells_state: bool = True) -> Labels:
-        """Returns the labels of the ``ALERTS`` series of an open alert, or of the one that does not tell its state.
+    def alert_series(self, alert: Alert, *, with_state: bool = True) -> Labels:
+        """Returns the labels of the ``ALERTS`` series of an open alert, or of the one without its state.
 
         A label whose template came out empty is missing from the alert, and is in
         its series as the template itself: so Prometheus has it.
         """
         templates = self._unexpanded.get((alert.group, alert.name, alert.severity), {})
         labels = {**templates, **alert.labels}
-        if tells_state:
+        if with_state:
             state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
             labels["alertstate"] = state.value
         return Labels.of(labels)

@@ -1,4 +1,4 @@
-"""The parts of a parsed expression, for those who look at it without running it."""
+"""The sub-expressions of a parsed expression, for what looks at it without running it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import promql_parser as promql
 
 from exporter.rules.promql.compiler import Compiler
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.selectors import Matcher
+from exporter.rules.promql.selectors import matchers_of
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from exporter.rules.promql.selectors import Matcher
+
 
 @dataclass(frozen=True, slots=True)
-class Selected:
+class Selector:
     """A selector: metric, matchers (the one on the metric's name left out), and its tree."""
 
     metric: str
@@ -26,8 +28,8 @@ class Selected:
     tree: Any
 
 
-def parts(tree: Any) -> list[Any]:
-    """Returns what an expression is directly made of."""
+def sub_expressions(tree: Any) -> list[Any]:
+    """Returns the direct sub-expressions of an expression."""
     if isinstance(tree, promql.BinaryExpr):
         return [tree.lhs, tree.rhs]
     if isinstance(tree, promql.ParenExpr | promql.UnaryExpr | promql.AggregateExpr):
@@ -36,31 +38,32 @@ def parts(tree: Any) -> list[Any]:
 
 
 def walk(tree: Any) -> Iterator[Any]:
-    """Yields an expression and all its parts."""
+    """Yields an expression and all its sub-expressions."""
     yield tree
-    for part in parts(tree):
-        yield from walk(part)
+    for child in sub_expressions(tree):
+        yield from walk(child)
 
 
-def selectors(tree: Any) -> Iterator[Selected]:
-    for part in walk(tree):
-        if isinstance(part, promql.VectorSelector):
-            matchers = [Matcher(m.name, _OPERATORS[str(m.op)], m.value) for m in part.matchers.matchers]
-            named = next((m.value for m in matchers if m.label == METRIC_NAME), "")
-            yield Selected(part.name or named, tuple(m for m in matchers if m.label != METRIC_NAME), part)
+def selectors(tree: Any) -> Iterator[Selector]:
+    """Yields the selectors of an expression."""
+    for node in walk(tree):
+        if isinstance(node, promql.VectorSelector):
+            matchers = matchers_of(node)
+            metric = next((m.value for m in matchers if m.label == METRIC_NAME), "")
+            yield Selector(node.name or metric, tuple(m for m in matchers if m.label != METRIC_NAME), node)
 
 
 def listed_labels(tree: Any) -> Iterator[tuple[Any, str]]:
     """Yields the labels that ``by``, ``without``, ``on``, ``ignoring``, ``group_left`` and ``group_right`` list."""
-    for part in walk(tree):
-        modifier = getattr(part, "modifier", None)
+    for node in walk(tree):
+        modifier = getattr(node, "modifier", None)
         if modifier is None:
             continue
-        if isinstance(part, promql.AggregateExpr):
-            yield from ((part, label) for label in modifier.labels)
+        if isinstance(node, promql.AggregateExpr):
+            yield from ((node, label) for label in modifier.labels)
         else:
             matching = modifier.matching.labels if modifier.matching is not None else []
-            yield from ((part, label) for label in (*matching, *(modifier.group_labels or ())))
+            yield from ((node, label) for label in (*matching, *(modifier.group_labels or ())))
 
 
 def constant(tree: Any) -> float | None:
@@ -71,9 +74,6 @@ def constant(tree: Any) -> float | None:
     return node.constant if isinstance(node, Scalar) else None
 
 
-_OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
-
-
 def looks_at_alerts(tree: Any) -> bool:
-    """Returns whether an expression asks for series of alerts."""
-    return any(selected.metric in ALERT_SERIES for selected in selectors(tree))
+    """Returns whether an expression selects series of alerts."""
+    return any(selector.metric in ALERT_SERIES for selector in selectors(tree))

@@ -1,4 +1,4 @@
-"""What is said of metrics and functions that rules cannot use: what they are, and what to use instead."""
+"""Why rules cannot use a metric or a function, and what to use instead."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _INSTEAD: Final = (
     ),
     (".*", f"() is not supported; functions are {_FUNCTIONS}"),
 )
-"""Names, what is said of them, and what to use instead."""
+"""Names, why they are refused, and what to use instead."""
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """Returns a hint at the known name that is meant, or nothing."""
-    meant = structures.nearest(name, known) if len(known) <= _MOST_COMPARED else ""
+def nearest(name: str, names: Collection[str]) -> str:
+    """Returns a hint at the one of the names that is meant, or nothing."""
+    meant = structures.nearest(name, names) if len(names) <= _MOST_COMPARED else ""
     return f"; did you mean {meant}?" if meant else ""
 
 

@@ -1,4 +1,4 @@
-"""Two instant vectors put together: arithmetic, comparisons, ``and``, ``or``, ``unless``."""
+"""Operations on two instant vectors: arithmetic, comparisons, ``and``, ``or``, ``unless``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.arithmetic import ARITHMETIC, COMPARISONS
-from exporter.rules.promql.series import METRIC_NAME, Grouping, Labels, Pairs, Sample, Vector, shown
+from exporter.rules.promql.series import METRIC_NAME, Grouping, Labels, Pairs, Sample, Vector, format_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,27 +51,27 @@ def set_operation(operator: str, left: Instant, right: Instant, match: Match) ->
     run_left, run_right = left.run, right.run
 
     def both(moment: Moment) -> Vector:
-        wanted = run_right(moment)
-        if not wanted:
+        others = run_right(moment)
+        if not others:
             # Most rules wait for something that is not so: the left side is read only where it could raise.
             return run_left(moment)[:0] if left.can_fail else []
-        found = run_left(moment)
-        signatures = {signature(sample) for sample in wanted}
-        return [sample for sample in found if signature(sample) in signatures]
+        samples = run_left(moment)
+        signatures = {signature(sample) for sample in others}
+        return [sample for sample in samples if signature(sample) in signatures]
 
     def either(moment: Moment) -> Vector:
-        found, others = run_left(moment), run_right(moment)
-        if not others or not found:
-            return found or others
-        signatures = {signature(sample) for sample in found}
-        return found + [sample for sample in others if signature(sample) not in signatures]
+        samples, others = run_left(moment), run_right(moment)
+        if not others or not samples:
+            return samples or others
+        signatures = {signature(sample) for sample in samples}
+        return samples + [sample for sample in others if signature(sample) not in signatures]
 
     def without(moment: Moment) -> Vector:
-        found, unwanted = run_left(moment), run_right(moment)
-        if not unwanted or not found:
-            return found
-        signatures = {signature(sample) for sample in unwanted}
-        return [sample for sample in found if signature(sample) not in signatures]
+        samples, others = run_left(moment), run_right(moment)
+        if not others or not samples:
+            return samples
+        signatures = {signature(sample) for sample in others}
+        return [sample for sample in samples if signature(sample) not in signatures]
 
     return {"and": both, "or": either, "unless": without}[operator]
 
@@ -94,7 +94,7 @@ class _Pairing:
         self._swapped = match.cardinality is Cardinality.ONE_TO_MANY
         self._one_to_one = match.cardinality is Cardinality.ONE_TO_ONE
         self._signature = match.signature()
-        self._names_apart = match.on.keeps_metric_name
+        self._matches_name = match.on.keeps_metric_name
         self._keeps_name = self._arithmetic is None and (match.on.retains(METRIC_NAME) if self._one_to_one else True)
 
     def __call__(self, left: Vector, right: Vector) -> Vector:
@@ -121,8 +121,8 @@ class _Pairing:
             name, labels = self._labels(sample, other)
             self._check_unique(matched, key, (name, labels.pairs))
             result.append((name, labels, value))
-        if self._names_apart and len({(name, labels.pairs) for name, labels, _ in result}) < len(result):
-            # What only the metric name told apart, and the operation has dropped it.
+        if self._matches_name and len({(name, labels.pairs) for name, labels, _ in result}) < len(result):
+            # Only the metric name distinguished them, and the operation has dropped it.
             raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
         return result
 
@@ -143,8 +143,8 @@ class _Pairing:
         if self._one_to_one:
             return "" if self._as_bool else name, labels.projected(self._match.on)
         if self._match.include:
-            given = [(label, one[1].get(label)) for label in self._match.include if label != METRIC_NAME]
-            labels = labels.replaced(given)
+            included = [(label, one[1].get(label)) for label in self._match.include if label != METRIC_NAME]
+            labels = labels.replaced(included)
             if METRIC_NAME in self._match.include:
                 name = one[0]
         return "" if self._as_bool else name, labels
@@ -152,23 +152,23 @@ class _Pairing:
     def _check_unique(
         self, matched: dict[object, set[tuple[str, Pairs]]], key: object, series: tuple[str, Pairs]
     ) -> None:
-        known = matched.get(key)
-        if known is None:
+        present = matched.get(key)
+        if present is None:
             matched[key] = {series}
         elif self._one_to_one:
             raise RuleEvaluationFailed(
                 "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
             )
-        elif series in known:
+        elif series in present:
             raise RuleEvaluationFailed("multiple matches for labels: grouping labels must ensure unique matches")
         else:
-            known.add(series)
+            present.add(series)
 
     def _many_to_many(self, sample: Sample, other: Sample) -> str:
-        group = shown("", sample[1].projected(self._match.on))
+        group = format_series("", sample[1].projected(self._match.on))
         side = "left" if self._swapped else "right"
         return (
             f"found duplicate series for the match group {group} on the {side} hand-side of the operation: "
-            f"[{shown(sample[0], sample[1])}, {shown(other[0], other[1])}];"
+            f"[{format_series(sample[0], sample[1])}, {format_series(other[0], other[1])}];"
             "many-to-many matching not allowed: matching labels must be unique on one side"
         )

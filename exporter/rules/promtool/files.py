@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from exporter import files
-from exporter.durations import parse_duration
+from exporter.durations import Duration, parse_duration
+from exporter.errors import RuleError, YamlInvalid
 from exporter.rules.files.documents import MOST_NODES
 from exporter.rules.promtool.input_series import InputSeries, input_series
 from exporter.yaml_text import (
     Mapping,
     Texts,
-    YamlInvalid,
     all_repeated,
     compose,
     construct,
@@ -25,102 +23,56 @@ from exporter.yaml_text import (
 )
 
 if TYPE_CHECKING:
-    from collections import abc
-
     import yaml
 
 
-MINUTE_MS: Final = 60_000
-
-
-class TestFileInvalid(Exception):
+class TestFileInvalid(RuleError):
     """A test file cannot be used."""
 
     __test__ = False
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedAlert:
-    """A firing alert: all its labels but ``alertname``, and all its annotations."""
-
-    labels: abc.Mapping[str, str]
-    annotations: abc.Mapping[str, str]
+class Milliseconds(int):
+    """A duration, in Prometheus' notation in the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlertTest:
-    at_ms: int
-    alertname: str
-    expected: tuple[ExpectedAlert, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedSample:
-    """``labels`` as written: a text that is no series is told with the test that it belongs to."""
-
-    labels: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class ExpressionTest:
-    at_ms: int
-    expr: str
-    expected: tuple[ExpectedSample, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """One entry of ``tests``."""
-
-    name: str
-    series: tuple[InputSeries, ...]
-    alert_tests: tuple[AlertTest, ...]
-    expression_tests: tuple[ExpressionTest, ...]
-
-    @property
-    def ends_at_ms(self) -> int:
-        times_ms = [test.at_ms for test in self.alert_tests] + [test.at_ms for test in self.expression_tests]
-        return max(times_ms, default=0)
-
-
-@dataclass(frozen=True, slots=True)
-class TestFile:
-    """``rule_files`` are patterns, made relative to the test file; times in milliseconds since 1970."""
-
-    __test__ = False
-
-    file: str
-    rule_files: tuple[str, ...]
-    evaluation_interval_ms: int
-    group_eval_order: tuple[str, ...]
-    scenarios: tuple[Scenario, ...]
+class Number(float):
+    """A value, in YAML's notation in the file."""
 
 
 class _Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     pass
 
 
-class _Alert(_Section):
-    exp_labels: dict[str, str | None] | None = None
-    exp_annotations: dict[str, str | None] | None = None
+class ExpectedAlert(_Section):
+    """A firing alert: all its labels but ``alertname``, and all its annotations."""
+
+    labels: dict[str, str] = msgspec.field(name="exp_labels", default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(name="exp_annotations", default_factory=dict)
 
 
-class _AlertTest(_Section):
-    eval_time: str = "0"
+class AlertTest(_Section):
+    at_ms: Milliseconds = msgspec.field(name="eval_time", default=Milliseconds())
     alertname: str = ""
-    exp_alerts: list[_Alert] | None = None
+    expected: list[ExpectedAlert] = msgspec.field(name="exp_alerts", default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.alertname:
+            at = Duration(self.at_ms / 1000)
+            raise ValueError(f"an item under alert_rule_test misses required attribute alertname at eval_time {at}")
 
 
-class _Sample(_Section):
+class ExpectedSample(_Section):
+    """``labels`` are not parsed yet: what is wrong with them is a failure of the test that they belong to."""
+
     labels: str = ""
-    value: str = "0"
+    value: Number = Number()
 
 
-class _ExpressionTest(_Section):
+class ExpressionTest(_Section):
+    at_ms: Milliseconds = msgspec.field(name="eval_time", default=Milliseconds())
     expr: str = ""
-    eval_time: str = "0"
-    exp_samples: list[_Sample] | None = None
+    expected: list[ExpectedSample] = msgspec.field(name="exp_samples", default_factory=list)
 
 
 class _Series(_Section):
@@ -128,46 +80,82 @@ class _Series(_Section):
     values: str = ""
 
 
-class _Scenario(_Section):
-    interval: str = "0"
+class Scenario(_Section):
+    """One entry of ``tests``."""
+
     name: str = ""
-    input_series: list[_Series] | None = None
-    alert_rule_test: list[_AlertTest] | None = None
-    promql_expr_test: list[_ExpressionTest] | None = None
-    external_labels: dict[str, str | None] | None = None
+    interval_ms: Milliseconds = msgspec.field(name="interval", default=Milliseconds())
+    input_series: list[_Series] = []
+    alert_tests: list[AlertTest] = msgspec.field(name="alert_rule_test", default_factory=list)
+    expression_tests: list[ExpressionTest] = msgspec.field(name="promql_expr_test", default_factory=list)
+    external_labels: dict[str, str] = {}
     external_url: str = ""
 
+    @property
+    def ends_at_ms(self) -> int:
+        times_ms = [test.at_ms for test in self.alert_tests] + [test.at_ms for test in self.expression_tests]
+        return max(times_ms, default=0)
 
-class _File(_Section):
-    rule_files: list[str] | None = None
-    evaluation_interval: str = "0"
-    group_eval_order: list[str] | None = None
-    tests: list[_Scenario] | None = None
+    def series(self) -> list[InputSeries]:
+        """Returns the input series, expanded. Raises TestFileInvalid."""
+        if self.input_series and not self.interval_ms:
+            raise TestFileInvalid("a test with input_series needs an interval")
+        try:
+            return [input_series(entry.series, entry.values, self.interval_ms) for entry in self.input_series]
+        except ValueError as error:
+            raise TestFileInvalid(str(error)) from None
+
+
+class TestFile(_Section):
+    """``rule_files`` are patterns, relative to the test file; times in milliseconds since 1970."""
+
+    __test__ = False
+
+    rule_files: list[str] = []
+    evaluation_interval_ms: Milliseconds = msgspec.field(name="evaluation_interval", default=Milliseconds())
+    group_eval_order: list[str] = []
+    scenarios: list[Scenario] = msgspec.field(name="tests", default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.evaluation_interval_ms = self.evaluation_interval_ms or Milliseconds(60_000)
 
 
 def read(file: str) -> TestFile:
     """Raises TestFileInvalid, a sentence."""
     try:
-        root = compose(files.read(file).decode(), most_nodes=MOST_NODES, loader=Texts)
+        root = compose(files.read(file).decode(), max_nodes=MOST_NODES, loader=Texts)
         _check_keys(root)
-        given = msgspec.convert(construct(root, Texts) or {}, _File)
+        return msgspec.convert(_without_nulls(construct(root, Texts)) or {}, TestFile, dec_hook=_decode)
     except OSError as error:
         raise TestFileInvalid(f"cannot be read: {error.strerror}") from None
-    except YamlInvalid as error:
-        raise TestFileInvalid(str(error)) from None
     except UnicodeDecodeError:
         raise TestFileInvalid("is not UTF-8") from None
-    except msgspec.ValidationError as error:
+    except (YamlInvalid, msgspec.ValidationError) as error:
         raise TestFileInvalid(str(error)) from None
-    folder = Path(file).parent
-    interval_ms = _milliseconds(given.evaluation_interval, "evaluation_interval") or MINUTE_MS
-    return TestFile(
-        file,
-        tuple(str(folder / pattern) for pattern in given.rule_files or ()),
-        interval_ms,
-        tuple(given.group_eval_order or ()),
-        tuple(_scenario(scenario) for scenario in given.tests or ()),
-    )
+
+
+def _decode(kind: type, text: str) -> Milliseconds | Number:
+    if kind is Milliseconds:
+        return Milliseconds(round(parse_duration(text) * 1000))
+    try:
+        return Number(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError:
+        raise ValueError(f"`{text}` is not a number") from None
+
+
+def _without_nulls(value: Any) -> Any:
+    """Returns the document as Go's decoder sees it: a key without a value is absent, a label without one empty."""
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: {label: text or "" for label, text in content.items()}
+        if name in _MAPS and isinstance(content, dict)
+        else _without_nulls(content)
+        for name, content in value.items()
+        if content is not None
+    }
 
 
 _MAPS: Final = frozenset({"exp_labels", "exp_annotations", "external_labels"})
@@ -175,9 +163,9 @@ _MAPS: Final = frozenset({"exp_labels", "exp_annotations", "external_labels"})
 
 
 def _check_keys(root: yaml.Node | None) -> None:
-    """Refuses keys that are there twice, and merged ones where promtool reads something else than is meant.
+    """Refuses keys that are given twice, and merged ones where promtool reads something else than is meant.
 
-    Its YAML for test files merges where `<<` stands, over what is above.
+    Its YAML for test files merges where `<<` stands, over the keys above it.
     """
     for repeated in all_repeated(root):
         if repeated.name != "<<":
@@ -190,73 +178,18 @@ def _check_keys(root: yaml.Node | None) -> None:
 
 
 def _check_merged(mapping: Mapping, *, is_map: bool) -> None:
-    given: set[str] = set()
+    above: set[str] = set()
     for key, value in mapping.written:
         if not is_merge(key):
-            if is_map and key.value in given:
+            if is_map and key.value in above:
                 raise YamlInvalid(f"{key.value} is merged too, which promtool refuses", line_of(key))
-            given.add(key.value)
+            above.add(key.value)
             continue
         sources = [value] if isinstance(value, Mapping) else value.value
         merged: set[str] = set()
         for source in sources:
             names = {name.value for name, _ in source.value}
-            for name in sorted(names & (given | merged if is_map else given)):
+            for name in sorted(names & (above | merged if is_map else above)):
                 raise YamlInvalid(f"<< merges {name}, which is given above it: write << first", line_of(key))
             merged |= names
-        given |= merged
-
-
-def _scenario(given: _Scenario) -> Scenario:
-    interval_ms = _milliseconds(given.interval, "interval")
-    series: list[InputSeries] = []
-    for entry in given.input_series or ():
-        try:
-            series.append(input_series(entry.series, entry.values, interval_ms))
-        except ValueError as error:
-            raise TestFileInvalid(str(error)) from None
-    if series and not interval_ms:
-        raise TestFileInvalid("a test with input_series needs an interval")
-    for test in given.alert_rule_test or ():
-        if not test.alertname:
-            raise TestFileInvalid(
-                f"an item under alert_rule_test misses required attribute alertname at eval_time {test.eval_time}"
-            )
-    return Scenario(
-        given.name,
-        tuple(series),
-        tuple(
-            AlertTest(
-                _milliseconds(test.eval_time, "eval_time"),
-                test.alertname,
-                tuple(ExpectedAlert(_texts(a.exp_labels), _texts(a.exp_annotations)) for a in test.exp_alerts or ()),
-            )
-            for test in given.alert_rule_test or ()
-        ),
-        tuple(
-            ExpressionTest(
-                _milliseconds(test.eval_time, "eval_time"),
-                test.expr,
-                tuple(ExpectedSample(sample.labels, _number(sample.value)) for sample in test.exp_samples or ()),
-            )
-            for test in given.promql_expr_test or ()
-        ),
-    )
-
-
-def _milliseconds(duration: str, name: str) -> int:
-    try:
-        return round(parse_duration(duration) * 1000)
-    except ValueError as error:
-        raise TestFileInvalid(f"{name}: {error}") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    except ValueError:
-        raise TestFileInvalid(f"value: `{text}` is not a number") from None
-
-
-def _texts(given: abc.Mapping[str, str | None] | None) -> abc.Mapping[str, str]:
-    return {name: value or "" for name, value in (given or {}).items()}
+        above |= merged

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOOKBACK_MS: Final = 300_000
-"""How long a sample is seen; exactly so old it still is, as in Prometheus 2."""
+"""The lookback delta, inclusive, as in Prometheus 2."""
 
 _NUMBER: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _ITEM: Final = re.compile(
     rf"(?P<blank>_)(?:x(?P<blanks>[0-9]+))?"
     rf"|(?P<stale>stale)"
-    rf"|(?P<word>[+-]?(?:[iI][nN][fF]|[nN][aA][nN]))"
+    rf"|(?P<special>[+-]?(?:[iI][nN][fF]|[nN][aA][nN]))"
     rf"|(?P<first>[+-]?{_NUMBER})(?:(?P<step>[+-]{_NUMBER})?x(?P<times>[0-9]+))?"
 )
 
 _LONGEST: Final = 1_000_000
-"""More samples than any test needs: a slip of the finger must not eat the memory."""
+"""More samples than any test needs: a typo must not exhaust memory."""
 
 
 class _Stale:
@@ -49,22 +49,21 @@ class InputSeries:
 
     def at(self, time_ms: int) -> float | None:
         """Returns what a query at that time sees, if anything."""
-        place = bisect_right(self.times_ms, time_ms) - 1
-        if place < 0 or time_ms - self.times_ms[place] > LOOKBACK_MS:
+        index = bisect_right(self.times_ms, time_ms) - 1
+        if index < 0 or time_ms - self.times_ms[index] > LOOKBACK_MS:
             return None
-        value = self.values[place]
+        value = self.values[index]
         return None if isinstance(value, _Stale) else value
 
 
 def input_series(series: str, values: str, interval_ms: int) -> InputSeries:
     """Raises ValueError where either is not in promtool's notation."""
-    name, labels = metric(series)
-    expanded = expand(values)
-    present = [(place * interval_ms, value) for place, value in enumerate(expanded) if value is not None]
-    return InputSeries(name, labels, tuple(t for t, _ in present), tuple(v for _, v in present))
+    name, labels = parse_series(series)
+    samples = [(index * interval_ms, value) for index, value in enumerate(expand(values)) if value is not None]
+    return InputSeries(name, labels, tuple(time for time, _ in samples), tuple(value for _, value in samples))
 
 
-def metric(text: str) -> tuple[str, Labels]:
+def parse_series(text: str) -> tuple[str, Labels]:
     """Returns name and labels of ``name{a="b"}``. Raises ValueError."""
     if not text.replace(" ", "").strip("{}"):
         return "", Labels(())
@@ -84,29 +83,29 @@ def metric(text: str) -> tuple[str, Labels]:
 
 def expand(values: str) -> Sequence[float | _Stale | None]:
     """Returns the samples; None is a gap. ``1+2x3`` is 1 3 5 7, ``_x3`` is three gaps. Raises ValueError."""
-    made: list[float | _Stale | None] = []
+    samples: list[float | _Stale | None] = []
     for item in values.split():
         match = _ITEM.fullmatch(item)
         if match is None:
             raise ValueError(f"`{item}` is not a value: write 1, 1x5, 1+2x5, _, _x5 or stale")
         times = int(match["blanks"] or match["times"] or 0)
-        if len(made) + times > _LONGEST:
+        if len(samples) + times > _LONGEST:
             raise ValueError(f"`{item}` makes more than {_LONGEST} samples")
         if match["blank"]:
-            made += [None] * (times if match["blanks"] else 1)
+            samples += [None] * (times if match["blanks"] else 1)
         elif match["stale"]:
-            made.append(STALE)
-        elif match["word"]:
-            made.append(float(match["word"]))
+            samples.append(STALE)
+        elif match["special"]:
+            samples.append(float(match["special"]))
         else:
-            made += _stepped(float(match["first"]), match["step"], times)
-    return made
+            samples += _stepped(float(match["first"]), match["step"], times)
+    return samples
 
 
 def _stepped(value: float, step: str | None, times: int) -> list[float | _Stale | None]:
     """Added up one after the other, as promtool does: the last digits are part of the notation."""
-    made: list[float | _Stale | None] = [value]
+    samples: list[float | _Stale | None] = [value]
     for _ in range(times):
         value = value + float(step) if step is not None else value
-        made.append(value)
-    return made
+        samples.append(value)
+    return samples

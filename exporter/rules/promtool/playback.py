@@ -1,4 +1,4 @@
-"""Given series played through rules, evaluation by evaluation, as promtool plays a test."""
+"""Input series played through rules, evaluation by evaluation, as promtool plays a test."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from exporter.alerts.lifecycle import evaluate
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
 from exporter.rules.promql.expression import PARTICIPANT, compile_expression
-from exporter.rules.promql.nodes import Instant, Scalar
+from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.series import Labels
-from exporter.rules.promql.sources import GivenSource, Moment, SeriesView
+from exporter.rules.promql.sources import Moment, SeriesSource, SeriesView
 from exporter.rules.promtool.input_series import LOOKBACK_MS
 from exporter.rules.rule import unexpanded_labels
 
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """What became of the alerts. It ends early, with the evaluation at which a rule failed."""
+    """The evaluations of a test. They end early, with the one at which a rule failed."""
 
     series: Mapping[Ispb, Sequence[InputSeries]]
     steps: Sequence[Step] = field(repr=False)
@@ -54,8 +54,8 @@ class Playback:
 
     def alerts(self, at_ms: int) -> list[Alert]:
         """Returns the open alerts of the last evaluation that is not after the time."""
-        place = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
-        return [a for alerts in self.steps[place - 1].alerts.values() for a in alerts.values()] if place else []
+        step = self._step(at_ms)
+        return [a for alerts in step.alerts.values() for a in alerts.values()] if step is not None else []
 
     def query(self, expr: str, at_ms: int) -> Vector:
         """Returns an expression's series at a time; a number is one series without labels.
@@ -63,36 +63,41 @@ class Playback:
         Raises ExpressionRefused, RuleEvaluationFailed.
         """
         node = compile_expression(expr, None).node
+        no_participant = Ispb("")
         if isinstance(node, Scalar):
-            return [("", Labels(()), node.run(Moment(_source({}, Ispb(""), at_ms), (), at_ms / 1000)))]
-        if not node.carries_participant:
-            return node.run(Moment(_source({}, Ispb(""), at_ms), (), at_ms / 1000))
-        return [sample for participant in self.series for sample in self._asked(node, participant, at_ms)]
+            return [("", Labels(()), node.run(self._moment(no_participant, at_ms)))]
+        participants = self.series if node.carries_participant else [no_participant]
+        return [sample for participant in participants for sample in node.run(self._moment(participant, at_ms))]
 
-    def _asked(self, node: Instant, participant: Ispb, at_ms: int) -> Vector:
-        place = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
+    def _step(self, at_ms: int) -> Step | None:
+        count = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
+        return self.steps[count - 1] if count else None
+
+    def _moment(self, participant: Ispb, at_ms: int) -> Moment:
+        step = self._step(at_ms)
         alerts: list[Alert] = []
-        if place and at_ms - self.steps[place - 1].at_ms <= LOOKBACK_MS:
-            alerts = list(self.steps[place - 1].alerts.get(participant, {}).values())
-        return node.run(Moment(_source(self.series, participant, at_ms), alerts, at_ms / 1000, self.unexpanded))
+        if step is not None and at_ms - step.at_ms <= LOOKBACK_MS:
+            alerts = list(step.alerts.get(participant, {}).values())
+        source = SeriesSource(_view(self.series.get(participant, ()), participant, at_ms))
+        return Moment(source, alerts, at_ms / 1000, self.unexpanded)
 
 
 def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_ms: int, interval_ms: int) -> Playback:
     """Evaluates the rules at 0, at each interval, and last at ``until_ms`` or before it.
 
-    Series without ``participant`` are nobody's: the exporter serves none, and no rule sees them.
+    Series without ``participant`` are left out: the exporter serves none, and no rule sees them.
     """
     by_participant: dict[Ispb, list[InputSeries]] = defaultdict(list)
-    for given in series:
-        if participant := given.labels.get(PARTICIPANT):
-            by_participant[Ispb(participant)].append(given)
+    for one in series:
+        if participant := one.labels.get(PARTICIPANT):
+            by_participant[Ispb(participant)].append(one)
     steps: list[Step] = []
     open_alerts: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
     for at_ms in range(0, until_ms + 1, interval_ms):
         failures: list[RuleFailure] = []
         after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
-        for participant in by_participant:
-            view = _view(by_participant, participant, at_ms)
+        for participant, input_series in by_participant.items():
+            view = _view(input_series, participant, at_ms)
             evaluation = evaluate(rules, view, open_alerts.get(participant, {}))
             after[participant] = evaluation.alerts
             failures += evaluation.failures
@@ -103,16 +108,12 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
     return Playback(by_participant, steps, unexpanded_labels(rules))
 
 
-def _source(series: Mapping[Ispb, Sequence[InputSeries]], participant: Ispb, at_ms: int) -> GivenSource:
-    return GivenSource(_view(series, participant, at_ms))
-
-
-def _view(series: Mapping[Ispb, Sequence[InputSeries]], participant: Ispb, at_ms: int) -> SeriesView:
-    given: dict[str, Vector] = defaultdict(list)
-    for one in series.get(participant, ()):
+def _view(series: Sequence[InputSeries], participant: Ispb, at_ms: int) -> SeriesView:
+    vectors: dict[str, Vector] = defaultdict(list)
+    for one in series:
         value = one.at(at_ms)
         if value is not None:
-            given[one.name].append((one.name, one.labels, value))
+            vectors[one.name].append((one.name, one.labels, value))
     poll = Poll(
         stream_id="",
         sequence=0,
@@ -120,6 +121,6 @@ def _view(series: Mapping[Ispb, Sequence[InputSeries]], participant: Ispb, at_ms
         polled_at=EPOCH + timedelta(milliseconds=at_ms),
         interval_seconds=0.0,
         staleness_seconds=0.0,
-        result=Failure("TEST", "the series are given"),
+        result=Failure("TEST", "the series are those of a test"),
     )
-    return SeriesView(poll, given=given)
+    return SeriesView(poll, series=vectors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import unified_diff
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import AlertState
@@ -14,9 +15,9 @@ from exporter.rules.promql.expression import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
 from exporter.rules.promtool.files import TestFileInvalid, read
-from exporter.rules.promtool.input_series import LOOKBACK_MS, metric
+from exporter.rules.promtool.input_series import LOOKBACK_MS, parse_series
 from exporter.rules.promtool.playback import play
-from exporter.rules.templates.go_format import exponential, quoted
+from exporter.rules.strconv import exponential, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TestFailure:
-    """What a test found. ``expected`` and ``got`` are empty where it is not about a difference."""
+    """A failed test. ``expected`` and ``got`` are empty where it is not about a difference."""
 
     __test__ = False
 
@@ -38,8 +39,8 @@ class TestFailure:
     got: str = ""
     separator: str = ""
 
-    def told(self, *, diff: bool = False) -> str:
-        """Returns it as promtool prints it, or with the two sides as one diff."""
+    def render(self, *, diff: bool = False) -> str:
+        """Returns promtool's lines, or a diff of the two sides."""
         if not self.expected and not self.got:
             return self.headline
         if not diff:
@@ -50,7 +51,7 @@ class TestFailure:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """How a test file went: no failures is success."""
+    """The result of a test file: no failures is success."""
 
     __test__ = False
 
@@ -61,12 +62,12 @@ class TestResult:
     def passed(self) -> bool:
         return not self.failures
 
-    def told(self, *, diff: bool = False) -> str:
+    def render(self, *, diff: bool = False) -> str:
         """Returns promtool's lines for the file."""
         if self.passed:
             return f"Unit Testing:  {self.file}\n  SUCCESS\n\n"
-        told = "\n".join(failure.told(diff=diff) for failure in self.failures)
-        return f"Unit Testing:  {self.file}\n  FAILED:\n{told}\n\n"
+        failures = "\n".join(failure.render(diff=diff) for failure in self.failures)
+        return f"Unit Testing:  {self.file}\n  FAILED:\n{failures}\n\n"
 
 
 def run_tests(files: Sequence[str]) -> list[TestResult]:
@@ -77,109 +78,110 @@ def run_tests(files: Sequence[str]) -> list[TestResult]:
 def _run_file(file: str) -> Iterator[TestFailure]:
     try:
         test_file = read(file)
-        rules = load(test_file.rule_files)
-        _check(test_file, rules)
+        rules = load([str(Path(file).parent / pattern) for pattern in test_file.rule_files])
+        series = [scenario.series() for scenario in test_file.scenarios]
+        _check(test_file, rules, {one.name for of_scenario in series for one in of_scenario})
     except (TestFileInvalid, RuleFileInvalid) as error:
         yield TestFailure(str(error))
         return
-    for scenario in test_file.scenarios:
+    for scenario, of_scenario in zip(test_file.scenarios, series, strict=True):
         playback = play(
             rules.rules,
-            scenario.series,
+            of_scenario,
             until_ms=scenario.ends_at_ms,
             interval_ms=test_file.evaluation_interval_ms,
         )
-        yield from _verdict(scenario, playback)
+        yield from _failures(scenario, playback)
 
 
-def _check(test_file: TestFile, rules: RuleSet) -> None:
-    known = {group.name for group in rules.groups}
+def _check(test_file: TestFile, rules: RuleSet, metrics: set[str]) -> None:
+    groups = {group.name for group in rules.groups}
     for name in test_file.group_eval_order:
-        if name not in known:
+        if name not in groups:
             raise TestFileInvalid(f"group_eval_order: no rule file has a group {name}")
-    given = sorted({series.name for scenario in test_file.scenarios for series in scenario.series} & ALERT_SERIES)
-    if given:
-        raise TestFileInvalid(f"input_series: {given[0]} come from the rules, and cannot be given")
+    if of_alerts := sorted(metrics & ALERT_SERIES):
+        raise TestFileInvalid(f"input_series: {of_alerts[0]} come from the rules, and cannot be given")
     if test_file.evaluation_interval_ms > LOOKBACK_MS and any(ALERTS in rule.expr for rule in rules.rules):
         raise TestFileInvalid(
             "evaluation_interval is above 5m: at that pace Prometheus forgets ALERTS between two evaluations"
         )
 
 
-def _verdict(scenario: Scenario, playback: Playback) -> Iterator[TestFailure]:
+def _failures(scenario: Scenario, playback: Playback) -> Iterator[TestFailure]:
     failed = playback.failed
     by_time = sorted(scenario.alert_tests, key=lambda test: test.at_ms)
     for test in by_time:
         if failed is None or test.at_ms < failed.at_ms:
-            yield from _alert_verdict(scenario, test, playback)
+            yield from _alert_failures(scenario, test, playback)
     if failed is not None:
         for failure in failed.failures:
-            yield TestFailure(f"    rule: {failure.name}, time: {_time(failed.at_ms)}, err: {failure.message}")
+            yield TestFailure(f"    rule: {failure.name}, time: {_format_time(failed.at_ms)}, err: {failure.message}")
         return
     for expression_test in scenario.expression_tests:
-        yield from _expression_verdict(expression_test, playback)
+        yield from _expression_failures(expression_test, playback)
 
 
-def _alert_verdict(scenario: Scenario, test: AlertTest, playback: Playback) -> Iterator[TestFailure]:
+def _alert_failures(scenario: Scenario, test: AlertTest, playback: Playback) -> Iterator[TestFailure]:
     got = sorted(
-        (_labels(alert.labels), _labels(alert.annotations))
+        (_format_labels(alert.labels), _format_labels(alert.annotations))
         for alert in playback.alerts(test.at_ms)
         if alert.name == test.alertname and alert.state is AlertState.FIRING
     )
     expected = sorted(
-        (_labels({**alert.labels, "alertname": test.alertname}), _labels(alert.annotations)) for alert in test.expected
+        (_format_labels({**alert.labels, "alertname": test.alertname}), _format_labels(alert.annotations))
+        for alert in test.expected
     )
     if got != expected:
         name = f"    name: {scenario.name},\n" if scenario.name else ""
         yield TestFailure(
-            f"{name}    alertname: {test.alertname}, time: {_time(test.at_ms)}, ",
-            _alerts_told(expected),
-            _alerts_told(got),
+            f"{name}    alertname: {test.alertname}, time: {_format_time(test.at_ms)}, ",
+            _format_alerts(expected),
+            _format_alerts(got),
             ", ",
         )
 
 
-def _expression_verdict(test: ExpressionTest, playback: Playback) -> Iterator[TestFailure]:
-    place = f"    expr: {quoted(test.expr)}, time: {_time(test.at_ms)},"
+def _expression_failures(test: ExpressionTest, playback: Playback) -> Iterator[TestFailure]:
+    headline = f"    expr: {quote(test.expr)}, time: {_format_time(test.at_ms)},"
     try:
-        got = sorted(_sample_told(sample) for sample in playback.query(test.expr, test.at_ms))
+        got = sorted(_format_sample(sample) for sample in playback.query(test.expr, test.at_ms))
     except (ExpressionRefused, RuleEvaluationFailed) as error:
-        yield TestFailure(f"{place} err: {error}")
+        yield TestFailure(f"{headline} err: {error}")
         return
     expected: list[tuple[str, str]] = []
     for sample in test.expected:
         try:
-            name, labels = metric(sample.labels)
+            name, labels = parse_series(sample.labels)
         except ValueError as error:
-            yield TestFailure(f"{place} err: labels {quoted(sample.labels)}: {error}")
+            yield TestFailure(f"{headline} err: labels {quote(sample.labels)}: {error}")
             return
-        expected.append(_sample_told((name, labels, sample.value)))
+        expected.append(_format_sample((name, labels, sample.value)))
     if got != sorted(expected) or any(value == "NaN" for _, value in got):  # NaN is not NaN, says promtool
-        yield TestFailure(place, _samples_told(sorted(expected)), _samples_told(got))
+        yield TestFailure(headline, _format_samples(sorted(expected)), _format_samples(got))
 
 
-def _sample_told(sample: Sample) -> tuple[str, str]:
+def _format_sample(sample: Sample) -> tuple[str, str]:
     name, labels, value = sample
-    return _labels({**({METRIC_NAME: name} if name else {}), **dict(labels.pairs)}), exponential(value)
+    return _format_labels({**({METRIC_NAME: name} if name else {}), **dict(labels.pairs)}), exponential(value)
 
 
-def _samples_told(samples: Sequence[tuple[str, str]]) -> str:
+def _format_samples(samples: Sequence[tuple[str, str]]) -> str:
     return " " + (", ".join(f"{labels} {value}" for labels, value in samples) or "nil")
 
 
-def _alerts_told(alerts: Sequence[tuple[str, str]]) -> str:
+def _format_alerts(alerts: Sequence[tuple[str, str]]) -> str:
     if not alerts:
         return "[]"
     inside = ",\n".join(
-        f"{place}:\n  Labels:{labels}\n  Annotations:{annotations}"
-        for place, (labels, annotations) in enumerate(alerts)
+        f"{index}:\n  Labels:{labels}\n  Annotations:{annotations}"
+        for index, (labels, annotations) in enumerate(alerts)
     )
     return "[\n" + "\n".join(f"            {line}" for line in inside.splitlines()) + "\n            ]"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{name}={quoted(labels[name])}" for name in sorted(labels)) + "}"
+def _format_labels(labels: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{name}={quote(labels[name])}" for name in sorted(labels)) + "}"
 
 
-def _time(at_ms: int) -> str:
+def _format_time(at_ms: int) -> str:
     return str(Duration(at_ms / 1000))

@@ -1,167 +1,110 @@
-"""Go's template syntax, first half: text told from actions, and actions split into words.
-
-Positions are those that Go would tell: bytes from the start of the text, after
-the definitions that Prometheus puts in front of it.
-"""
+"""Go's template syntax: text split from actions, and actions into tokens."""
 
 from __future__ import annotations
 
 import math
 import re
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from exporter.errors import RuleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PREFIX: Final = (
-    "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
+_ACTION: Final = re.compile(
+    r"""\{\{(?P<trim>-[ \t\r\n])?+
+        (?:(?P<comment>/\*(?:(?!\*/).)*+\*/(?:[ \t\r\n]-)?)
+         | (?!/\*)(?P<inside>(?:[^"`}]|"(?:[^"\\\n]|\\.)*+"|`[^`]*+`|\}(?!\}))*+))
+        \}\}""",
+    re.VERBOSE | re.DOTALL,
 )
-
-_WORD: Final = re.compile(
+_TRIMMED: Final = re.compile(r"[ \t\r\n]-\Z")
+_TOKEN: Final = re.compile(
     r"""(?P<space>[ \t\r\n]+)
       | (?P<string>"(?:[^"\\\n]|\\.)*")
       | (?P<raw>`[^`]*`)
-      | (?P<declare>:=)
       | (?P<number>[+-]?(?:[0-9]|\.[0-9])[0-9a-zA-Z_.]*(?:(?<=[eE])[+-][0-9_]+)?)
-      | (?P<variable>\$\w*)
-      | (?P<field>\.\w+)
-      | (?P<name>[^\W\d]\w*)
-      | (?P<sign>[.()|,=])""",
+      | (?P<reference>\$\w*(?:\.\w+)*|(?:\.\w+)+|\.)
+      | (?P<name>[^\W\d]\w*+(?=[ \t\r\n.,|:()]|\Z))
+      | (?P<sign>[()|,=]|:=)""",
     re.VERBOSE,
 )
-_TRIM_LEFT: Final = re.compile(r"-[ \t\r\n]")
-_END_OF_COMMENT: Final = re.compile(r"(?:[ \t\r\n]-)?(?=\}\})")
-_INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9][0-9]*|0[xX][0-9a-fA-F]+)")
+_INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT: Final = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][+-]?[0-9]+)?")
-_ESCAPE: Final = re.compile(
-    r"\\(?:(?P<simple>[abfnrtv\\\"])|x(?P<x>[0-7][0-9a-fA-F])|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})"
-    r"|(?P<octal>[01][0-7]{2})|(?P<bad>.))",
-    re.DOTALL,
-)
-_SIMPLE: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
-
+_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"'}
 _SPACE: Final = " \t\r\n"
 
-_MOST_DIGITS: Final = 20
-"""So many have the longest integers, with their sign."""
 
-
-class TemplateRefused(Exception):
+class TemplateRefused(RuleError):
     """A template is not Go's, or uses what rules may not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
-    """What stands between two braces, without them and their trim markers."""
-
-    inside: str
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """``kind``: space, string, raw, number, variable, field, name, sign, or end (of the action)."""
+class Token:
+    """``kind``: space, string, raw, number, reference, name, sign, or end (of the action)."""
 
     kind: str
     text: str
-    position: int
 
 
-def split(text: str) -> Iterator[str | Action]:
-    """Yields text and actions; trim markers have done their work, comments are gone. Raises TemplateRefused."""
-    place, trimmed = 0, False
-    counted, position = 0, len(PREFIX)
+def split(template: str) -> Iterator[str | list[Token]]:
+    """Yields text, and each action's tokens; trim markers are applied, comments left out. Raises TemplateRefused."""
+    position, trimmed = 0, False
     while True:
-        start = text.find("{{", place)
-        plain = text[place:] if start < 0 else text[place:start]
+        start = template.find("{{", position)
+        text = template[position:] if start < 0 else template[position:start]
         if trimmed:
-            plain = plain.lstrip(_SPACE)
-        inside_at = start + 2
-        if start >= 0 and _TRIM_LEFT.match(text, inside_at):
-            plain = plain.rstrip(_SPACE)
-            inside_at += 2
-        if plain:
-            yield plain
+            text = text.lstrip(_SPACE)
+        action = _ACTION.match(template, start) if start >= 0 else None
+        if action is not None and action["trim"]:
+            text = text.rstrip(_SPACE)
+        if text:
+            yield text
         if start < 0:
             return
-        end = _end_of_action(text, inside_at)
-        inside = text[inside_at:end]
-        trimmed = len(inside) > 1 and inside[-1] == "-" and inside[-2] in _SPACE
-        counted, position = inside_at, position + len(text[counted:inside_at].encode())
-        if not inside.startswith("/*"):
-            yield Action(inside.removesuffix("-") if trimmed else inside, position)
-        place = end + 2
+        if action is None:
+            is_comment = template.startswith(("{{/*", "{{- /*"), start)
+            raise TemplateRefused("unclosed comment" if is_comment else "unclosed action, or unclosed quotes in it")
+        content = action["comment"] or action["inside"]
+        trimmed = _TRIMMED.search(content) is not None
+        if not action["comment"]:
+            yield _tokens(content.removesuffix("-") if trimmed else content)
+        position = action.end()
 
 
-def words(action: Action) -> list[Word]:
-    """Returns the words of an action, the last of kind end. Raises TemplateRefused."""
-    found: list[Word] = []
-    place, position = 0, action.position
-    while place < len(action.inside):
-        match = _WORD.match(action.inside, place)
+def _tokens(action: str) -> list[Token]:
+    """Returns the tokens of an action, the last of kind end. Raises TemplateRefused."""
+    result: list[Token] = []
+    position = 0
+    while position < len(action):
+        match = _TOKEN.match(action, position)
         if match is None:
-            raise TemplateRefused(f"unexpected `{action.inside[place]}` in command")
-        if match.lastgroup == "declare":
+            character = action[position]
+            hint = ": text stands in double quotes, not in single quotes" if character == "'" else ""
+            raise TemplateRefused(f"unexpected `{character}` in command{hint}")
+        if match[0] == ":=":
             raise TemplateRefused("variables of one's own are not supported")
-        found.append(Word(match.lastgroup or "", match[0], position))
-        place, position = match.end(), position + len(match[0].encode())
-    return [*found, Word("end", "", position)]
+        result.append(Token(match.lastgroup or "", match[0]))
+        position = match.end()
+    return [*result, Token("end", "")]
 
 
-def constant(word: Word) -> str | float | int | bool:
-    """Returns the value of a string, a number, or a truth value. Raises TemplateRefused."""
-    if word.kind == "raw":
-        return word.text[1:-1].replace("\r", "")
-    if word.kind == "string":
-        return _ESCAPE.sub(_unescaped, word.text[1:-1])
-    if word.kind == "name":
-        return word.text == "true"
-    return _number(word.text)
+def constant(token: Token) -> str | float | int:
+    """Returns the value of a string or a number. Raises TemplateRefused."""
+    text = token.text
+    if token.kind == "raw":
+        return text[1:-1].replace("\r", "")
+    if token.kind == "string":
+        return re.sub(r"\\(.)", _unescape, text[1:-1])
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text) and math.isfinite(value := float(text)):
+        return value
+    raise TemplateRefused(f"`{text}` is not a number that is supported")
 
 
-def _number(text: str) -> float | int:
-    number: float | int = math.inf
-    if _INTEGER.fullmatch(text) and len(text) <= _MOST_DIGITS:
-        number = int(text, 0)
-    elif _FLOAT.fullmatch(text):
-        number = float(text)
-    if math.isinf(number) or (isinstance(number, int) and not -(2**63) <= number < 2**63):
-        raise TemplateRefused(f"`{text}` is not a number that is supported")
-    return number
-
-
-def _end_of_action(text: str, place: int) -> int:
-    if text.startswith("/*", place):
-        end = text.find("*/", place + 2)
-        if end < 0:
-            raise TemplateRefused("unclosed comment")
-        closed = _END_OF_COMMENT.match(text, end + 2)
-        if closed is None:
-            raise TemplateRefused("a comment ends before the closing braces")
-        return closed.end()
-    while place < len(text):
-        if text.startswith("}}", place):
-            return place
-        match = _WORD.match(text, place)
-        if match:
-            place = match.end()
-        elif text[place] in '"`':
-            raise TemplateRefused("a quoted string is not closed")
-        elif text[place] == "'":
-            raise TemplateRefused("a character in single quotes is not supported")
-        else:
-            place += 1
-    raise TemplateRefused("unclosed action")
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    if match["simple"]:
-        return _SIMPLE[match["simple"]]
-    if match["bad"]:
-        raise TemplateRefused(f"`\\{match['bad']}` is not an escape of a string that is supported")
-    code = int(match["octal"], 8) if match["octal"] else int(match["x"] or match["u"] or match["U"], 16)
-    if not code or 0xD800 <= code < 0xE000 or code > sys.maxunicode:
-        raise TemplateRefused(f"`{match[0]}` is not a character that is supported")
-    return chr(code)
+def _unescape(match: re.Match[str]) -> str:
+    if match[1] not in _ESCAPES:
+        raise TemplateRefused(f"`{match[0]}` is not an escape of a string that is supported")
+    return _ESCAPES[match[1]]

@@ -1,8 +1,7 @@
 """The web configuration file: TLS, headers, rate limit and basic auth, in the format of exporter-toolkit 0.17.1.
 
-Unknown keys are errors. Paths in it are relative to its own folder. What a file
-may ask for there, and Python's TLS cannot do, is refused; what has no effect
-here is remarked upon.
+Unknown keys are errors. Paths in it are relative to its own folder. What exporter-toolkit
+can do, and Python's TLS cannot, is refused; what has no effect here gets a remark.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
-from exporter import files, yaml_text
-from exporter.config import Secret
+from exporter.config import Secret, read_document
 from exporter.errors import ConfigurationError
-from exporter.structures import Reader, Wrong, stands
-from exporter.yaml_text import Document, YamlInvalid
+from exporter.structures import Mistake, Reader, key_of, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +25,7 @@ ClientAuth = Literal["", "NoClientCert", "VerifyClientCertIfGiven", "RequireAndV
 
 _BCRYPT: Final = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 _VERSION: Final = "TLS 1.0 and 1.1 are broken, and not offered here; use TLS12 or TLS13"
-_UNVERIFIED: Final = "a certificate that nobody verifies proves nothing, and is not asked for here; use {}"
+_UNVERIFIED: Final = "a certificate that is not verified proves nothing, and is not requested here; use {}"
 _UNOFFERED: Final = {
     "TLS10": _VERSION,
     "TLS11": _VERSION,
@@ -52,7 +49,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TlsServerConfig(_Section, frozen=True):
-    """A certificate, its key and the clients' CA come from files, or stand in the file themselves, as PEM."""
+    """A certificate, its key and the clients' CA: names of files, or PEM in the file itself."""
 
     cert: str = ""
     key: Secret = Secret("")
@@ -74,7 +71,7 @@ class TlsServerConfig(_Section, frozen=True):
 
 
 class Headers(_Section, frozen=True, rename=lambda name: "-".join(map(str.title, name.split("_")))):
-    """Headers for every answer, in place of those that it has otherwise."""
+    """Headers of every answer, instead of its own."""
 
     content_security_policy: str = ""
     strict_transport_security: str = ""
@@ -84,7 +81,7 @@ class Headers(_Section, frozen=True, rename=lambda name: "-".join(map(str.title,
 
 
 class HttpServerConfig(_Section, frozen=True):
-    """``http2`` is of no effect: answers are HTTP/1.1, which every scraper speaks. None: nothing is said of it."""
+    """``http2`` has no effect: answers are HTTP/1.1, which every scraper speaks."""
 
     http2: bool | None = None
     headers: Headers = Headers()
@@ -98,7 +95,7 @@ class RateLimit(_Section, frozen=True):
 
 
 class WebConfig(_Section, frozen=True):
-    """What the file says. ``basic_auth_users`` are bcrypt hashes by user name; none: everybody is let in."""
+    """What the file says. ``basic_auth_users`` are bcrypt hashes by user name; none: no password is required."""
 
     tls_server_config: TlsServerConfig | None = None
     http_server_config: HttpServerConfig = HttpServerConfig()
@@ -120,40 +117,33 @@ class WebConfig(_Section, frozen=True):
 
 def load_web_config(file: Path) -> WebConfig:
     """Returns what ``file`` says. Raises ConfigurationError with all that is wrong: file, line, key, and what."""
-    document = _document(file)
+    document = read_document(file)
     refused: list[str] = []
 
     def refuse(path: Sequence[str | int], message: str) -> None:
-        key = Wrong(tuple(path), "").key
-        refused.append(": ".join(filter(None, (f"{file}:{document.line_of(path) or 1}", key, message))))
+        refused.append(": ".join(filter(None, (f"{file}:{document.line_of(path) or 1}", key_of(path), message))))
 
-    for path, repeated in document.repeated():
-        refused.append(
-            f"{file}:{repeated.line}: {'.'.join((*path, repeated.name))}: is given twice, first in line "
-            f"{repeated.first_line}; keep one"
-        )
+    refused += [f"{file}:{repeated.problem(path)}" for path, repeated in document.repeated()]
     raw = _as_go_reads_it({} if document.value is None else document.value)
     reader = Reader(_decode)
     config = reader.struct(WebConfig, raw)
-    for wrong in reader.wrong:
-        refuse(wrong.path, _explained(raw, wrong))
+    for mistake in reader.mistakes:
+        refuse(mistake.path, _message(raw, mistake))
     for path, message in _problems(config):
-        if not any(wrong.path[: len(path)] == path[: len(wrong.path)] for wrong in reader.wrong):
+        if not any(mistake.path[: len(path)] == path[: len(mistake.path)] for mistake in reader.mistakes):
             refuse(path, message)
     if refused:
         raise ConfigurationError(*dict.fromkeys(refused))
-    if config.tls_server_config == TlsServerConfig():
-        return msgspec.structs.replace(config, tls_server_config=None)
-    if config.tls_server_config is not None:
-        config = msgspec.structs.replace(config, tls_server_config=_beside(config.tls_server_config, file.parent))
-    return config
+    tls = config.tls_server_config
+    used = None if tls is None or tls == TlsServerConfig() else _in_folder(tls, file.parent)
+    return msgspec.structs.replace(config, tls_server_config=used)
 
 
-def place(file: Path, key: str) -> str:
-    """Returns file and line of a key, as far as can be told."""
+def location_of(file: Path, key: str) -> str:
+    """Returns file and line of a key, or of the nearest section above it."""
     with suppress(ConfigurationError):
         path = key.split(".")
-        document = _document(file)
+        document = read_document(file)
         while path:
             if line := document.line_of(path):
                 return f"{file}:{line}"
@@ -161,25 +151,16 @@ def place(file: Path, key: str) -> str:
     return str(file)
 
 
-def _document(file: Path) -> Document:
-    try:
-        return yaml_text.document(files.read(file))
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
-    except YamlInvalid as error:
-        raise ConfigurationError(f"{file}:{error.told_at_line}") from None
-
-
 def _as_go_reads_it(raw: Any) -> Any:
-    """Returns ``raw`` without what is empty, and as text what YAML takes for numbers where text is asked for."""
+    """Returns ``raw`` without empty values, and numbers as text where text is expected."""
     if not isinstance(raw, dict):
         return raw
-    given = {name: _as_go_reads_it(value) for name, value in raw.items() if value is not None}
-    if isinstance(users := given.get("basic_auth_users"), dict):
-        given["basic_auth_users"] = {_text(user): hashed for user, hashed in users.items()}
-    if isinstance(headers := given.get("headers"), dict):
-        given["headers"] = {name: _text(value) for name, value in headers.items()}
-    return given
+    values = {name: _as_go_reads_it(value) for name, value in raw.items() if value is not None}
+    if isinstance(users := values.get("basic_auth_users"), dict):
+        values["basic_auth_users"] = {_text(user): hashed for user, hashed in users.items()}
+    if isinstance(headers := values.get("headers"), dict):
+        values["headers"] = {name: _text(value) for name, value in headers.items()}
+    return values
 
 
 def _text(value: Any) -> Any:
@@ -193,38 +174,32 @@ def _decode(kind: type, value: Any) -> Any:
         if value == 0 and type(value) is int:
             return GoDuration(0)
         if isinstance(value, str) and (value == "0" or _GO_DURATION.fullmatch(value)):
-            parts = re.findall(r"([\d.]+)(\D+)", value)
-            return GoDuration(sum(float(count) * _GO_UNITS[unit] for count, unit in parts))
+            amounts = re.findall(r"([\d.]+)(\D+)", value)
+            return GoDuration(sum(float(amount) * _GO_UNITS[unit] for amount, unit in amounts))
         if isinstance(value, (str, int, float)):
             raise ValueError(f"{value!r} is not a duration; write it with its unit, as in 1s or 100ms")
-        raise ValueError(stands(value, "a duration, as in 1s or 100ms"))
-    raise ValueError(stands(value, "text"))
+        raise ValueError(wrong_type(value, "a duration, as in 1s or 100ms"))
+    raise ValueError(wrong_type(value, "text"))
 
 
-def _explained(raw: Any, wrong: Wrong) -> str:
+def _message(raw: Any, mistake: Mistake) -> str:
     value = raw
-    for name in wrong.path:
+    for name in mistake.path:
         value = value.get(name) if isinstance(value, dict) else None
-    return _UNOFFERED.get(value, wrong.message) if isinstance(value, str) else wrong.message
+    return _UNOFFERED.get(value, mistake.message) if isinstance(value, str) else mistake.message
 
 
-def _beside(tls: TlsServerConfig, folder: Path) -> TlsServerConfig:
-    def found(name: str) -> str:
-        return str(folder / name) if name else ""
-
-    return msgspec.structs.replace(
-        tls, cert_file=found(tls.cert_file), key_file=found(tls.key_file), client_ca_file=found(tls.client_ca_file)
-    )
+def _in_folder(tls: TlsServerConfig, folder: Path) -> TlsServerConfig:
+    files = {key: getattr(tls, key) for key in ("cert_file", "key_file", "client_ca_file")}
+    return msgspec.structs.replace(tls, **{key: str(folder / name) for key, name in files.items() if name})
 
 
 def _problems(config: WebConfig) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields keys, and what is wrong with values that are of the right kind."""
-    for user, hashed in (config.basic_auth_users or {}).items():
+    """Yields keys whose values are of the right type, and what is wrong with them."""
+    for user, hashed in config.basic_auth_users.items():
         if not _BCRYPT.fullmatch(hashed):
-            yield (
-                ("basic_auth_users", user),
-                f"the password of {user!r} is not a bcrypt hash; `htpasswd -nBC 10 {user}` makes one",
-            )
+            message = f"the password of {user!r} is not a bcrypt hash; `htpasswd -nBC 10 {user}` makes one"
+            yield ("basic_auth_users", user), message
     for name, value in config.headers():
         if not _HEADER_VALUE.fullmatch(value):
             yield ("http_server_config", "headers", name), "is no line of printable ASCII"

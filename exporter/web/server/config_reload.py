@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def own_url(settings: WebSettings) -> str | None:
-    """Returns where people reach the status page, as far as the settings tell; None: at a port that nobody chose."""
+    """Returns where people reach the status page, judging by the settings; None: the system chooses the port."""
     host, port = listen_addresses("web.listen_address", settings.listen_address)[0]
     if not port:
         return None
@@ -29,36 +29,36 @@ def own_url(settings: WebSettings) -> str | None:
     try:
         encrypted = WebConfigFile(settings.config_file).read()[1] is not None
     except ConfigurationError:
-        encrypted = False  # said where it is served
+        encrypted = False  # reported where it is served
     return f"{'https' if encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class WebConfigFile:
-    """Reads ``path``; None: there is none, and nothing changes."""
+    """Reads ``path``; None: there is no file, and nothing changes."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path
         self._watched = WatchedFiles()
-        self._asked_for_something = False
+        self._held_settings = False
 
     def read(self) -> tuple[WebConfig, SSLContext | None]:
         """Returns the configuration, and its TLS context (None: plain HTTP).
 
-        Raises ConfigurationError, also where a file that asked for something is empty
-        now: somebody may be at it.
+        Raises ConfigurationError, also where a file that held settings is empty now:
+        somebody may be editing it.
         """
         if self._path is None:
             return WebConfig(), None
         self._watched.take([self._path])
         file = Path(self._path)
         config = load_web_config(file)
-        if self._asked_for_something and not files.read(file).strip():
+        if self._held_settings and not files.read(file).strip():
             raise ConfigurationError(f"{self._path}: is empty; where that is meant, write {{}}")
-        self._asked_for_something = config != WebConfig()
+        self._held_settings = config != WebConfig()
         self._watched.add(config.files())
         tls = config.tls_server_config
         return config, server_context(tls, file) if tls is not None else None
 
     def changed(self) -> bool:
-        """Whether a file differs from what was last read, or tried, and stands still."""
+        """Whether a file differs from the last one that was read, or refused, and is no longer being written."""
         return self._watched.changed()

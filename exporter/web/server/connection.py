@@ -1,12 +1,13 @@
 """One client's connection, with a time limit for each thing that the client must do.
 
-asyncio serves the others meanwhile, so a slow client delays nobody; the limits
+asyncio serves the others meanwhile, so a slow client delays no other; the limits
 are there so that slow clients don't pile up.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -20,25 +21,35 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-REQUEST_SECONDS: Final = 10.0
-"""From the connection, or a request's first byte, to the request's end."""
 
-RESPONSE_SECONDS: Final = 60.0
-"""From the request's end to the client having taken the response."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What clients may take.
 
-IDLE_SECONDS: Final = 120
-"""Between requests: longer than scrapes are apart, so that a scraper keeps its connection."""
+    ``request_seconds`` run from the connection, or a request's first byte, to the request's end;
+    ``response_seconds`` from there until the client has taken the response. ``idle_seconds``, between
+    requests, are more than scrapes are apart, so that a scraper keeps its connection. Beyond
+    ``connections`` the one that has waited longest for its client is closed.
+    When the server stops, responses in progress have ``stop_seconds`` to end.
+    """
+
+    request_seconds: float = 10.0
+    response_seconds: float = 60.0
+    idle_seconds: int = 120
+    connections: int = 512
+    stop_seconds: float = 3.0
 
 
 class Connection(H11Protocol):
     """uvicorn's connection, with limits. ``allowed_sans``: names of which a client's certificate must hold one."""
 
-    def __init__(self, config: Config, state: ServerState, allowed_sans: Collection[str] = ()) -> None:
+    def __init__(self, config: Config, state: ServerState, limits: Limits, allowed_sans: Collection[str] = ()) -> None:
         super().__init__(config, state, {})
         self.waiting_since = 0.0
-        self._allowed_sans = allowed_sans
-        self._limit: asyncio.TimerHandle | None = None
         self.responding = False
+        self._limits = limits
+        self._allowed_sans = allowed_sans
+        self._timer: asyncio.TimerHandle | None = None
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -48,17 +59,17 @@ class Connection(H11Protocol):
             self._refused = True
             self.abort()
             return
-        self._wait(REQUEST_SECONDS)
+        self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._unlimit()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._limit is None:
-            self._wait(REQUEST_SECONDS)
+        if self._timer is None:
+            self._await_request()
         super().data_received(data)
 
     def handle_events(self) -> None:
@@ -66,17 +77,17 @@ class Connection(H11Protocol):
         super().handle_events()
         if not self.responding and self.conn.our_state in (h11.SEND_RESPONSE, h11.SEND_BODY):
             self.responding = True
-            self._set_limit(RESPONSE_SECONDS)
+            self._start_timer(self._limits.response_seconds)
 
     def on_response_complete(self) -> None:
         self.responding = False
-        self._unlimit()
+        self._stop_timer()
         self.waiting_since = self.loop.time()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Of a request whose rest is no HTTP: whoever works on it sends nothing more."""
-        if self.cycle is not None:  # typed as if it always were there
+        """Refuses a request whose rest is no HTTP: the app, which may be at work on it, sends nothing more."""
+        if self.cycle is not None:  # typed as if it always existed
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         try:
@@ -85,24 +96,24 @@ class Connection(H11Protocol):
             self.abort()
 
     @property
-    def waits(self) -> bool:
-        """Whether it is the client's turn: to ask, or to read."""
+    def awaits_client(self) -> bool:
+        """Whether it is the client's turn: to send a request, or to read."""
         return not self.responding or self.flow.write_paused
 
     def abort(self) -> None:
         """Closes the connection at once, whatever is still to be sent."""
-        self._unlimit()
+        self._stop_timer()
         self.transport.abort()
 
-    def _wait(self, seconds: float) -> None:
+    def _await_request(self) -> None:
         self.waiting_since = self.loop.time()
-        self._set_limit(seconds)
+        self._start_timer(self._limits.request_seconds)
 
-    def _set_limit(self, seconds: float) -> None:
-        self._unlimit()
-        self._limit = self.loop.call_later(seconds, self.abort)
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self.abort)
 
-    def _unlimit(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

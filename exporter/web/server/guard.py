@@ -1,4 +1,4 @@
-"""What stands before the app: broken requests, and what the web configuration file asks for."""
+"""Refuses requests before the app sees them: malformed ones, and those that the web configuration forbids."""
 
 from __future__ import annotations
 
@@ -17,25 +17,22 @@ from starlette.responses import PlainTextResponse
 from exporter.web.server.config_file import RateLimit, WebConfig
 from exporter.web.server.headers import SECURITY_HEADERS
 from exporter.web.server.rate_limit import RateLimiter
-from exporter.web.server.requests import Refusal, understood
+from exporter.web.server.requests import Refusal, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-REMEMBERED: Final = 128
-"""Verified credentials that are remembered, wrong ones too."""
-
 _BCRYPT_BYTES: Final = 72
-"""bcrypt looks at no more of a password."""
+"""bcrypt reads no more of a password."""
 
-_NOBODY: Final = "$2b$10$" + "." * 53
-"""What the password of an unknown user is held against, so that it takes as long as a known one's."""
+_UNKNOWN_USER_HASH: Final = "$2b$10$" + "." * 53
+"""What an unknown user's password is compared with, so that it takes as long as a known one's."""
 
 
 class Guard:
-    """Lets requests through to ``app`` as ``config`` says, which may be exchanged at any time."""
+    """Passes requests on to ``app`` as ``config`` says, which may be replaced at any time."""
 
     def __init__(self, app: ASGIApp, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.config = WebConfig()
@@ -50,8 +47,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         config = self.config
-        request = understood(scope)
-        # A client that waits to be asked for its body sends it or not, when an answer comes instead.
+        request = validate(scope)
+        # A client that expects 100 Continue may send its body or not once it is answered.
         closing = isinstance(request, Refusal) or Headers(scope=scope).get("expect", "").lower() == "100-continue"
 
         async def send_with_headers(message: Message) -> None:
@@ -66,16 +63,16 @@ class Guard:
         if isinstance(request, Refusal):
             await _answer(request.status, request.reason)(scope, receive, send_with_headers)
             return
-        app = await self._refusal(config, request) or (_SERVED if request["path"] == "*" else self._app)
+        app = await self._refusal(config, request) or (_METHODS if request["path"] == "*" else self._app)
         await app(request, receive, send_with_headers)
 
     async def _refusal(self, config: WebConfig, scope: Scope) -> ASGIApp | None:
-        """Returns the answer to a request that is not let through; None: it is."""
+        """Returns the answer to a request that may not pass; None: it may."""
         limiter = self._limiter_of(config.rate_limit)
-        if limiter is not None and not limiter.admits(self._monotonic()):
+        if limiter is not None and not limiter.allows(self._monotonic()):
             return _answer(429, "Too Many Requests", {"Retry-After": str(limiter.retry_after_seconds)})
         users = config.basic_auth_users
-        if users and not await self._passwords.admit(users, Headers(scope=scope).get("authorization", "")):
+        if users and not await self._passwords.verify(users, Headers(scope=scope).get("authorization", "")):
             return _answer(401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="dict-rate-limit"'})
         return None
 
@@ -92,38 +89,41 @@ def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) ->
     return PlainTextResponse(f"{text}\n", status, {**SECURITY_HEADERS, "Cache-Control": "no-store", **(headers or {})})
 
 
-_SERVED: Final = PlainTextResponse(headers={**SECURITY_HEADERS, "Allow": "GET, HEAD, POST, PUT, OPTIONS"})
-"""To OPTIONS *: which methods there are."""
+_METHODS: Final = PlainTextResponse(headers={**SECURITY_HEADERS, "Allow": "GET, HEAD, POST, PUT, OPTIONS"})
+"""The answer to ``OPTIONS *``."""
 
 
 class Passwords:
-    """Holds passwords against bcrypt hashes, one at a time in a thread: each takes tens of milliseconds."""
+    """Compares passwords with bcrypt hashes, one at a time in a thread: each takes tens of milliseconds.
 
-    def __init__(self) -> None:
+    The verdicts on the last ``remembered`` credentials are kept, on wrong ones too.
+    """
+
+    def __init__(self, remembered: int = 128) -> None:
+        self._remembered = remembered
         self._key = os.urandom(32)
-        self._known: OrderedDict[bytes, bool] = OrderedDict()
+        self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
         self._turn = asyncio.Lock()
 
-    async def admit(self, users: Mapping[str, str], authorization: str) -> bool:
+    async def verify(self, users: Mapping[str, str], authorization: str) -> bool:
         """Whether an Authorization header names one of the users with its password."""
         user, password = _credentials(authorization)
-        hashed = users.get(user, _NOBODY)
-        asked = blake2b(f"{user}\0{hashed}\0{password}".encode(), key=self._key, digest_size=32).digest()
-        known = self._known.get(asked)
-        if known is None:
+        hashed = users.get(user, _UNKNOWN_USER_HASH)
+        digest = blake2b(f"{user}\0{hashed}\0{password}".encode(), key=self._key, digest_size=32).digest()
+        if digest not in self._verdicts:
             async with self._turn:
-                known = self._known.get(asked)
-                if known is None:
-                    known = await asyncio.to_thread(_matches, password, hashed) and user in users
-                    self._remember(asked, admitted=known)
-        return known
+                if digest not in self._verdicts:
+                    verdict = await asyncio.to_thread(_matches, password, hashed) and user in users
+                    self._remember(digest, verdict=verdict)
+                    return verdict
+        return self._verdicts[digest]
 
-    def _remember(self, asked: bytes, *, admitted: bool) -> None:
-        self._known[asked] = admitted
-        while len(self._known) > REMEMBERED:
+    def _remember(self, digest: bytes, *, verdict: bool) -> None:
+        self._verdicts[digest] = verdict
+        while len(self._verdicts) > self._remembered:
             # Wrong ones go first: many of them must not make the right one be verified again.
-            wrong = next((one for one, right in self._known.items() if not right), None)
-            self._known.pop(wrong) if wrong is not None else self._known.popitem(last=False)
+            wrong = next((digest for digest, right in self._verdicts.items() if not right), None)
+            self._verdicts.pop(wrong) if wrong is not None else self._verdicts.popitem(last=False)
 
 
 def _matches(password: str, hashed: str) -> bool:

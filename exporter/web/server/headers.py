@@ -25,7 +25,7 @@ SECURITY_HEADERS: Final = {
 class SecurityHeaders:
     """Adds the headers that keep browsers from doing more with an answer than showing it.
 
-    Nothing is stored by caches; static files are, and asked about again.
+    Caches store static files, and revalidate them; nothing else.
     """
 
     def __init__(self, app: ASGIApp) -> None:

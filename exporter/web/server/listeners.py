@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter.addresses import listen_addresses
 from exporter.errors import ConfigurationError
 from exporter.sockets import reason
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 BACKLOG: Final = 1024
 
 
-KEY: Final = "web.listen_address"
-
-
-def listen(addresses: str, key: str = KEY) -> list[socket.socket]:
+def open_listeners(addresses: str, key: str = "web.listen_address") -> list[socket.socket]:
     """Returns listening sockets for ``host:port``, several separated by commas; errors name the ``key``.
 
     An IPv6 host is written in brackets. No host, and ``[::]`` too as in Prometheus,
@@ -24,40 +24,39 @@ def listen(addresses: str, key: str = KEY) -> list[socket.socket]:
     nothing then.
     """
     parsed = listen_addresses(key, addresses)
+    listeners: list[socket.socket] = []
     with ExitStack() as opened:
-        made: list[socket.socket] = []
         for host, port in parsed:
-            of_both = host in ("", "::") and ("0.0.0.0", port) not in parsed  # noqa: S104 - what was asked for
+            of_ipv6_only = ("0.0.0.0", port) in parsed  # noqa: S104 - as configured
+            every_interface = not host or (host == "::" and not of_ipv6_only)
             try:
-                sockets = _bind("" if of_both else host, port)
+                for listener in _every_interface(port) if every_interface else _resolved(host, port):
+                    opened.enter_context(listener).setblocking(False)
+                    listeners.append(listener)
             except OSError as error:
                 address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 raise ConfigurationError(f"{key}: cannot listen on {address}: {reason(error)}") from error
-            for one in sockets:
-                opened.enter_context(one).setblocking(False)
-            made += sockets
         opened.pop_all()
-        return made
+    return listeners
 
 
-def written(listening: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
     """Returns the address of a listening socket as ``host:port``, with the port that it really has."""
-    host, port, *_ = listening.getsockname()
-    return f"[{host}]:{port}" if listening.family is socket.AF_INET6 else f"{host}:{port}"
+    host, port, *_ = listener.getsockname()
+    return f"[{host}]:{port}" if listener.family is socket.AF_INET6 else f"{host}:{port}"
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
-    if not host:
-        if socket.has_dualstack_ipv6():
-            return [socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)]
-        return [socket.create_server(("0.0.0.0", port), backlog=BACKLOG)]  # noqa: S104 - what was asked for
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    with ExitStack() as opened:
-        made: list[socket.socket] = []
-        for family, _, _, _, (name, *_) in dict.fromkeys(found):
-            one = socket.create_server((name, port), family=family, backlog=BACKLOG)
-            made.append(opened.enter_context(one))
-            # A name with several addresses listens on one port of all of them.
-            port = one.getsockname()[1]
-        opened.pop_all()
-        return made
+def _every_interface(port: int) -> Iterator[socket.socket]:
+    if socket.has_dualstack_ipv6():
+        yield socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    else:
+        yield socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - as configured
+
+
+def _resolved(host: str, port: int) -> Iterator[socket.socket]:
+    """Yields a socket for each address of a name, all on one port."""
+    resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, _, _, _, (name, *_) in dict.fromkeys(resolved):
+        listener = socket.create_server((name, port), family=family, backlog=BACKLOG)
+        port = listener.getsockname()[1]
+        yield listener

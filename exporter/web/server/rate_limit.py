@@ -1,4 +1,4 @@
-"""How many requests are let through: a token bucket, as exporter-toolkit's rate limiter has it."""
+"""Limits the rate of requests by a token bucket, as exporter-toolkit does."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class RateLimiter:
         self._tokens = float(burst)
         self._at = at
 
-    def admits(self, at: float) -> bool:
-        """Whether a request at ``at`` (seconds of a clock that never goes back) is let through; it is counted then."""
+    def allows(self, at: float) -> bool:
+        """Whether a request at ``at`` (seconds of a clock that never goes back) may pass; it is counted then."""
         self._tokens = min(self._burst, self._tokens + (at - self._at) / self._interval_seconds)
         self._at = at
         if self._tokens < 1:
@@ -25,5 +25,5 @@ class RateLimiter:
 
     @property
     def retry_after_seconds(self) -> int:
-        """Until the next request is let through, whole seconds, at least 1."""
+        """Whole seconds until the next request may pass, at least 1."""
         return max(1, math.ceil((1 - self._tokens) * self._interval_seconds))

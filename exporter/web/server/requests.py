@@ -1,4 +1,4 @@
-"""What a request must be, beyond what the parser asks (RFC 9112), and which resource its target names."""
+"""What HTTP asks of a request beyond what the parser checks (RFC 9112), and which resource its target names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 HEAD_BYTES: Final = 16 * 1024
-"""A request's line and headers may have so many."""
+"""The longest request line and headers together."""
 
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[\w.~%!$&'()*+;=-]*)(?::\d*)?"
 _AUTHORITY: Final = re.compile(_HOST, re.ASCII)
@@ -26,8 +26,8 @@ class Refusal:
     reason: str
 
 
-def understood(scope: Scope) -> Scope | Refusal:
-    """Returns the request with its target as a path.
+def validate(scope: Scope) -> Scope | Refusal:
+    """Returns the request with its target as a path, or why it is refused.
 
     The authority of a target in absolute form, as clients send it to proxies,
     takes the place of the Host header (RFC 9112, 3.2.2).

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from exporter.errors import ConfigurationError
 from exporter.web.server.config_reload import WebConfigFile
-from exporter.web.server.connection import IDLE_SECONDS, REQUEST_SECONDS, Connection
+from exporter.web.server.connection import Connection, Limits
 from exporter.web.server.guard import Guard
-from exporter.web.server.listeners import listen, written
+from exporter.web.server.listeners import address_of, open_listeners
 from exporter.web.server.requests import HEAD_BYTES
 from exporter.web.server.tls import remarks
 
@@ -29,22 +29,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 512
-"""Beyond it the connection that has waited longest for its client is closed."""
-
-STOP_SECONDS: Final = 3.0
-"""Responses in progress may take so long to end."""
-
-LOOK_SECONDS: Final = 2.0
-"""How often the web configuration file, and what it names, is looked at for changes."""
-
 
 class WebServer:
-    """Serves an app on the addresses of the settings. ``addresses`` are known after ``start``."""
+    """Serves an app on ``addresses``, those of the settings with their real ports, from ``start`` to ``stop``.
 
-    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+    Every ``reload_seconds`` the web configuration file, and what it names, are looked at for changes.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: WebSettings, limits: Limits | None = None, *, reload_seconds: float = 2.0
+    ) -> None:
         self.addresses: list[str] = []
         self._settings = settings
+        self._limits = limits or Limits()
+        self._reload_seconds = reload_seconds
         self._file = WebConfigFile(settings.config_file)
         self._guard = Guard(app)
         self._state = ServerState()
@@ -60,11 +58,11 @@ class WebServer:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=IDLE_SECONDS,
+            timeout_keep_alive=self._limits.idle_seconds,
             h11_max_incomplete_event_size=HEAD_BYTES,
         )
         self._config.load()
-        self._sockets: list[socket.socket] = []
+        self._listeners: list[socket.socket] = []
         self._context: SSLContext | None = None
         self._connecting: dict[asyncio.Task[None], socket.socket] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -72,61 +70,64 @@ class WebServer:
 
     @property
     def connections(self) -> set[Connection]:
-        """Those that are open now."""
+        """The open ones."""
         return cast("set[Connection]", self._state.connections)
 
     async def start(self) -> None:
         """Listens. Raises ConfigurationError where it cannot."""
-        self._take_over(*self._file.read())
-        self._sockets = await asyncio.to_thread(listen, self._settings.listen_address)
-        self.addresses = [written(one) for one in self._sockets]
+        self._apply(*self._file.read())
+        self._listeners = await asyncio.to_thread(open_listeners, self._settings.listen_address)
+        self.addresses = [address_of(listener) for listener in self._listeners]
         await self._lifespan.startup()
-        self._tasks = [asyncio.create_task(self._accept(one)) for one in self._sockets]
-        self._tasks.append(asyncio.create_task(self._follow()))
+        self._tasks = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
+        self._tasks.append(asyncio.create_task(self._reload_on_change()))
 
     async def stop(self) -> None:
         """Stops listening, lets responses in progress end, and closes every connection."""
         for task in (*self._tasks, *self._connecting):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._connecting, return_exceptions=True)
-        for listening in self._sockets:
-            listening.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self.connections):
             connection.shutdown()
         with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(self._limits.stop_seconds):
                 while self._state.tasks:
                     await asyncio.wait(self._state.tasks)
         for connection in list(self.connections):
             connection.abort()
-        for responding in list(self._state.tasks):
-            responding.cancel()
+        for response in list(self._state.tasks):
+            response.cancel()
         await self._lifespan.shutdown()
 
-    def _take_over(self, config: WebConfig, context: SSLContext | None) -> None:
-        """Serves new connections by this configuration; those that are open keep their TLS session."""
+    def _apply(self, config: WebConfig, context: SSLContext | None) -> None:
+        """Serves new connections by this configuration; open ones keep their TLS session."""
         self._guard.config = config
         self._context = context
         for remark in remarks(config):
-            log.warning("%s: %s", self._settings.config_file, remark)
+            log.warning(
+                "setting of the web configuration has no effect",
+                extra={"file": self._settings.config_file, "remark": remark},
+            )
 
-    async def _accept(self, listening: socket.socket) -> None:
-        """Accepts connections, each handled by itself: a client that is slow with its handshake delays nobody."""
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accepts connections, each handled in a task: a client that is slow with its handshake delays no other."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted, _ = await loop.sock_accept(listening)
+                accepted, _ = await loop.sock_accept(listener)
             except OSError as error:
                 # Too many open files, or a client that is gone already.
-                log.warning("a connection was not accepted: %s", error)
+                log.warning("connection not accepted", extra={"error": str(error)})
                 self._make_room(1)
                 await asyncio.sleep(0.1)
                 continue
-            self._make_room(MAX_CONNECTIONS)
+            self._make_room(self._limits.connections)
             connecting = asyncio.create_task(self._connect(accepted))
             self._connecting[connecting] = accepted
             connecting.add_done_callback(self._connected)
-            # One at a time: a crowd at the door does not keep those inside waiting.
+            # One at a time: many new clients do not keep those that are connected waiting.
             await asyncio.sleep(0)
 
     async def _connect(self, accepted: socket.socket) -> None:
@@ -135,10 +136,10 @@ class WebServer:
         # What fails here is the client's handshake.
         with suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self._config, self._state, allowed_sans),
+                lambda: Connection(self._config, self._state, self._limits, allowed_sans),
                 accepted,
                 ssl=self._context,
-                ssl_handshake_timeout=REQUEST_SECONDS if self._context is not None else None,
+                ssl_handshake_timeout=self._limits.request_seconds if self._context is not None else None,
             )
 
     def _connected(self, connecting: asyncio.Task[None]) -> None:
@@ -147,26 +148,24 @@ class WebServer:
             accepted.close()
 
     def _make_room(self, limit: int) -> None:
-        """Closes the connection that keeps us waiting longest, where ``limit`` or more are open."""
+        """Closes the connection that has waited longest for its client, where ``limit`` or more are open."""
         if len(self._connecting) + len(self.connections) < limit:
             return
         if self._connecting:
             next(iter(self._connecting)).cancel()
-            return
-        waiting = [connection for connection in self.connections if connection.waits]
-        if waiting:
+        elif waiting := [connection for connection in self.connections if connection.awaits_client]:
             min(waiting, key=lambda connection: connection.waiting_since).abort()
 
-    async def _follow(self) -> None:
+    async def _reload_on_change(self) -> None:
         """Reads the web configuration again whenever it, or a certificate, changed. Ends by cancellation."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._reload_seconds)
             if not self._file.changed():
                 continue
             try:
-                read = self._file.read()
+                changed = self._file.read()
             except ConfigurationError as error:
-                log.error("web configuration not reloaded, the running one stays: %s", error)  # noqa: TRY400
-                continue
-            self._take_over(*read)
-            log.info("web configuration reloaded")
+                log.error("web configuration not reloaded, the running one stays", extra={"error": str(error)})  # noqa: TRY400
+            else:
+                self._apply(*changed)
+                log.info("web configuration reloaded")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from exporter.certificates import CERTIFICATE, KEY, file_problem, pair_problem
 from exporter.errors import ConfigurationError
 from exporter.structures import nearest
-from exporter.web.server.config_file import place
+from exporter.web.server.config_file import location_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -53,12 +53,11 @@ def server_context(tls: TlsServerConfig, file: Path) -> ssl.SSLContext:
     if not tls.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     with _file(tls.cert_file, tls.cert) as cert, _file(tls.key_file, tls.key.reveal()) as key:
-        for name, lent, kind in ((tls.cert_file, cert, CERTIFICATE), (tls.key_file, key, KEY)):
-            part = "cert" if kind is CERTIFICATE else "key"
-            if why := file_problem(lent, kind):
-                raise _unusable(file, part, name, why)
-        if found := pair_problem(context, cert, key):
-            raise _unusable(file, found[0], tls.cert_file if found[0] == "cert" else tls.key_file, found[1])
+        problems = (("cert", file_problem(cert, CERTIFICATE)), ("key", file_problem(key, KEY)))
+        problem = next((problem for problem in problems if problem[1]), None) or pair_problem(context, cert, key)
+        if problem is not None:
+            part, why = problem
+            raise _unusable(file, part, tls.cert_file if part == "cert" else tls.key_file, why)
     if tls.verifies_clients:
         required = tls.client_auth_type == "RequireAndVerifyClientCert"
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
@@ -77,7 +76,7 @@ def server_context(tls: TlsServerConfig, file: Path) -> ssl.SSLContext:
 
 
 def remarks(config: WebConfig) -> Iterator[str]:
-    """Yields what the file asks for and has no effect here."""
+    """Yields what has no effect of what the file asks for."""
     if config.http_server_config.http2:
         yield "http_server_config.http2: true has no effect; answers are HTTP/1.1, which every scraper speaks"
     tls = config.tls_server_config
@@ -91,7 +90,7 @@ def remarks(config: WebConfig) -> Iterator[str]:
 
 
 def has_allowed_san(certificate: dict[str, Any] | None, allowed: Collection[str]) -> bool:
-    """Whether a client's certificate (as ssl shows it) holds one of the allowed names; none allowed: any will do."""
+    """Whether a client's certificate (as ssl decodes it) holds an allowed name; none allowed: any will do."""
     if not allowed:
         return True
     names = (certificate or {}).get("subjectAltName", ())
@@ -104,7 +103,7 @@ _SANS: Final = frozenset({"DNS", "email", "IP Address", "URI"})
 
 def _san(value: str, kind: str) -> str:
     if kind == "IP Address":
-        # ssl writes IPv6 addresses out in full, and says <invalid> of what is no address.
+        # ssl writes IPv6 addresses out in full, and <invalid> for what is no address.
         with suppress(ValueError):
             return str(ipaddress.ip_address(value))
     return value
@@ -112,7 +111,7 @@ def _san(value: str, kind: str) -> str:
 
 @contextmanager
 def _file(name: str, inline: str) -> Iterator[str]:
-    """Lends the name of a file: OpenSSL reads certificates and keys from files only. One in memory holds ``inline``."""
+    """Lends the name of a file, for OpenSSL reads nothing else; without one, that of ``inline`` in memory."""
     if name:
         yield name
         return
@@ -130,9 +129,8 @@ def _choose_suites(context: ssl.SSLContext, tls: TlsServerConfig, file: Path) ->
     unknown = [suite for suite in suites if suite not in _TLS12_SUITES and suite not in _TLS13_SUITES]
     if unknown:
         meant = nearest(unknown[0], (*_TLS13_SUITES, *_TLS12_SUITES))
-        raise _refusal(
-            file, "cipher_suites", f"{unknown[0]!r} is not known" + (f"; did you mean {meant}?" if meant else "")
-        )
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise _refusal(file, "cipher_suites", f"{unknown[0]!r} is not known{hint}")
     chosen = [_TLS12_SUITES[suite] for suite in suites if suite in _TLS12_SUITES]
     if chosen:
         context.set_ciphers(":".join(chosen))
@@ -144,9 +142,9 @@ def _choose_suites(context: ssl.SSLContext, tls: TlsServerConfig, file: Path) ->
 
 
 def _unusable(file: Path, part: str, name: str, why: str) -> ConfigurationError:
-    """``name`` is that of a file; empty: the part stands in ``file`` itself."""
+    """``name`` is that of a file; empty: the part is PEM in ``file`` itself."""
     return _refusal(file, f"{part}_file" if name else part, f"{name} {why}" if name else why)
 
 
 def _refusal(file: Path, key: str, message: str) -> ConfigurationError:
-    return ConfigurationError(f"{place(file, f'tls_server_config.{key}')}: tls_server_config.{key}: {message}")
+    return ConfigurationError(f"{location_of(file, f'tls_server_config.{key}')}: tls_server_config.{key}: {message}")

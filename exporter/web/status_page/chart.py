@@ -1,15 +1,15 @@
 """Scales and paths of charts over steps of time. Pure.
 
 A chart's x axis counts steps; its plot is stretched to the screen's width, so that
-only y is in pixels. Step ``n`` lies between ``n`` and ``n + 1``: what a bucket holds
-it holds until it changes, so lines are stairs. None is a gap.
+only y is in pixels. Step ``n`` lies between ``n`` and ``n + 1``: a bucket keeps its
+state until it changes, so lines have steps. None is a gap.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -17,19 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TICKS: Final = 4
-"""About so many lines across a chart."""
+"""About how many lines go across a chart."""
 
-_TIMES: Final = 6
-"""At most so many times along the axis: as many as fit a phone."""
+_MOST_TIMES: Final = 6
+"""As many times as fit along the axis on a phone."""
 
 _MARGIN_PERCENT: Final = 4
-"""So near an end of the axis a time would not fit."""
+"""A time nearer to an end of the axis would not fit."""
 
-_ROUND_SECONDS: Final = tuple(
-    timedelta(**{unit: count}).total_seconds()
-    for unit, counts in (("minutes", (1, 5, 10, 15, 30)), ("hours", (1, 2, 3, 4, 6, 12)), ("days", (1, 2, 5, 7, 10)))
-    for count in counts
-)
+_MINUTES: Final = (1, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1_440, 2_880, 7_200, 10_080, 14_400)
+"""Possible distances between times on the axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Scale:
         """Returns round values from the bottom to the top."""
         step = round_step((self.top - self.bottom) / TICKS)
         first, last = math.ceil(self.bottom / step), math.floor(self.top / step)
-        return [number * step for number in range(first, last + 1)]
+        return [multiple * step for multiple in range(first, last + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,50 +66,63 @@ class Span:
     width: float
 
 
-def scaled(values: Sequence[float | None], height: float, *others: float) -> Scale:
-    """Returns a scale that shows all values and others; above the greatest there is some room."""
-    known = [value for value in (*values, *others) if value is not None]
-    top = max(known, default=0.0)
-    return Scale(top * 1.06 if top > 0 else 1.0, height, min(0.0, *known) if known else 0.0)
+def scale_of(values: Sequence[float | None], height: float) -> Scale:
+    """Returns a scale that shows all values, with some room above the greatest."""
+    present = [value for value in values if value is not None]
+    top = max(present, default=0.0)
+    return Scale(top * 1.06 if top > 0 else 1.0, height, min(0.0, *present) if present else 0.0)
 
 
 def round_step(least: float) -> float:
     """Returns the smallest of 1, 2, 5, 10, 20, 50 ... that is not below ``least``."""
     power = 10.0 ** math.floor(math.log10(max(least, 0.1)))
-    found = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= least * (1 - 1e-9))
-    return max(found, 1.0)
+    return max(1.0, next(power * digit for digit in (1, 2, 5, 10) if power * digit >= least * (1 - 1e-9)))
 
 
 def stairs(values: Sequence[float | None], scale: Scale) -> str:
-    """Returns the path of a line that keeps each value for its step, broken where there is none."""
-    drawn: list[str] = []
+    """Returns the path of a line that keeps each value for its step, broken at gaps."""
+    return "".join(
+        f"M{begin} {scale.y(run[0]):g}{_stairs(begin, [scale.y(value) for value in run])}"
+        for begin, run in _runs(values)
+    )
+
+
+def area_between(lowest: Sequence[float | None], highest: Sequence[float | None], scale: Scale) -> str:
+    """Returns the path around the area between two lines that have the same gaps."""
+    path = ""
+    for begin, run in _runs(highest):
+        end = begin + len(run)
+        tops = [scale.y(value) for value in run]
+        bottoms = [scale.y(value) for value in lowest[begin:end] if value is not None]
+        back = _stairs(-end, bottoms[::-1], sign=-1)
+        path += f"M{begin} {tops[0]:g}{_stairs(begin, tops)}V{bottoms[-1]:g}{back}Z"
+    return path
+
+
+def sparkline(values: Sequence[float | None]) -> list[str]:
+    """Returns the points of each unbroken line of a small chart. A single point becomes a dash."""
+    lines = []
     for begin, run in _runs(values):
-        drawn.append(f"M{begin} {scale.y(run[0]):g}{_along(begin, [scale.y(value) for value in run])}")
-    return "".join(drawn)
+        points = [f"{step},{value:.0f}" for step, value in enumerate(run, begin)]
+        lines.append(" ".join(points if len(points) > 1 else points * 2))
+    return lines
 
 
-def between(lowest: Sequence[float | None], highest: Sequence[float | None], scale: Scale) -> str:
-    """Returns the path around what lies between two lines."""
-    drawn: list[str] = []
-    for begin, tops in _runs(highest):
-        bottoms = [scale.y(value) for value in lowest[begin : begin + len(tops)] if value is not None]
-        forth = [scale.y(value) for value in tops]
-        end = begin + len(tops)
-        back = _along(-end, bottoms[::-1], sign=-1)
-        drawn.append(f"M{begin} {forth[0]:g}{_along(begin, forth)}V{bottoms[-1]:g}{back}Z")
-    return "".join(drawn)
+def sparkline_area(points: str) -> str:
+    """Returns the points of the area under a line of a sparkline, whose bottom is 100."""
+    first, last = points.partition(",")[0], points.rpartition(" ")[2].partition(",")[0]
+    return f"{first},100 {points} {last},100"
 
 
 def gaps(values: Sequence[object | None]) -> list[Span]:
-    """Returns where nothing is known."""
-    found: list[Span] = []
-    place = 0
-    for missing, run in groupby(values, key=lambda value: value is None):
-        count = sum(1 for _ in run)
-        if missing:
-            found.append(Span(_percent(place / len(values)), _percent(count / len(values))))
-        place += count
-    return found
+    spans: list[Span] = []
+    begin = 0
+    for is_gap, run in groupby(values, key=lambda value: value is None):
+        steps = sum(1 for _ in run)
+        if is_gap:
+            spans.append(Span(_percent(begin / len(values)), _percent(steps / len(values))))
+        begin += steps
+    return spans
 
 
 def span(begin: datetime, end: datetime, since: datetime, until: datetime, least: float = 0.0) -> Span:
@@ -127,44 +137,40 @@ def span(begin: datetime, end: datetime, since: datetime, until: datetime, least
 def time_ticks(since: datetime, until: datetime) -> list[TimeTick]:
     """Returns round times, in UTC."""
     whole = (until - since).total_seconds()
-    step = next((seconds for seconds in _ROUND_SECONDS if whole / seconds <= _TIMES), _ROUND_SECONDS[-1])
-    form = "%d %b" if step >= 86_400 else "%H:%M"
-    found: list[TimeTick] = []
-    at = math.ceil(since.timestamp() / step) * step
-    while at <= until.timestamp():
-        time = datetime.fromtimestamp(at, UTC)
-        text = time.strftime("%d %b" if form == "%H:%M" and whole > 86_400 and time.hour == 0 else form)
-        percent = _percent((at - since.timestamp()) / whole)
+    step = 60 * next((minutes for minutes in _MINUTES if whole / 60 / minutes <= _MOST_TIMES), _MINUTES[-1])
+    ticks: list[TimeTick] = []
+    timestamp = math.ceil(since.timestamp() / step) * step
+    while timestamp <= until.timestamp():
+        at = datetime.fromtimestamp(timestamp, UTC)
+        is_day = step >= 86_400 or (whole > 86_400 and at.hour == 0)
+        percent = _percent((timestamp - since.timestamp()) / whole)
         if _MARGIN_PERCENT <= percent <= 100 - _MARGIN_PERCENT:
-            found.append(TimeTick(percent, time, text))
-        at += step
-    return found
+            ticks.append(TimeTick(percent, at, f"{at:%d %b}" if is_day else f"{at:%H:%M}"))
+        timestamp += step
+    return ticks
 
 
 def _runs(values: Sequence[float | None]) -> Iterator[tuple[int, list[float]]]:
     """Yields where each unbroken run begins, and its values."""
-    begin = 0
     run: list[float] = []
-    for place, value in enumerate([*values, None]):
+    for step, value in enumerate([*values, None]):
         if value is not None:
-            if not run:
-                begin = place
             run.append(value)
         elif run:
-            yield begin, run
+            yield step - len(run), run
             run = []
 
 
-def _along(begin: int, heights: Sequence[float], sign: int = 1) -> str:
-    """Returns the way over stairs, from where it stands at the first; equal ones are one stair."""
-    way: list[str] = []
-    place = begin
+def _stairs(begin: int, heights: Sequence[float], sign: int = 1) -> str:
+    """Returns the path over stairs, from the height of the first; equal heights are one stair."""
+    path = ""
+    x = begin
     for height, same in groupby(heights):
-        if place != begin:
-            way.append(f"V{height:g}")
-        place += sum(1 for _ in same)
-        way.append(f"H{sign * place}")
-    return "".join(way)
+        if x != begin:
+            path += f"V{height:g}"
+        x += sum(1 for _ in same)
+        path += f"H{sign * x}"
+    return path
 
 
 def _percent(share: float) -> float:

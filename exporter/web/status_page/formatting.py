@@ -1,9 +1,9 @@
-"""Words and figures of the pages. Pure."""
+"""Figures, units and names, as the pages write them. Pure."""
 
 from __future__ import annotations
 
+import math
 import re
-from difflib import get_close_matches
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -18,9 +18,6 @@ _ARITHMETIC: Final = re.compile(r"[*/^%+]|\s-\s")
 _WORD: Final = re.compile(r"[A-Z]+[a-z0-9]*|[^A-Z]+")
 _BREAKS: Final = re.compile(r"(?<=_)(?=.)|(?<=[a-z0-9])(?=[A-Z])")
 
-_MOST_COMPARED: Final = 2_000
-"""Among more names the nearest is not looked for: it would take long."""
-
 UNITS: Final = {
     "_percent": "%",
     "_tokens": "tokens",
@@ -30,25 +27,30 @@ UNITS: Final = {
     "_404_rate": "share",
     "_policies": "policies",
 }
-"""What the values of a metric are, by the end of its name; ``share`` is 0 to 1."""
+"""The unit of a metric's values, by the end of its name; ``share`` is 0 to 1."""
+
+
+def figure(value: float) -> str:
+    """Returns an alert's value, which may be of any size: ``0.3563``, ``36,000``."""
+    return f"{value:,.0f}" if math.isfinite(value) and abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def unit_of(expr: str) -> str | None:
-    """Returns a unit of `UNITS` where the values that an expression gives are a gauge's own; None: nobody knows."""
+    """Returns a unit of `UNITS` where an expression's values are those of a gauge; None: the unit is not known."""
     first = _without_filters(re.split(r"\bor\b", expr, maxsplit=1)[0])
     age = _AGE.match(first)
     rest = first[age.end() :] if age else first
-    begins = _PLAIN.match(rest)
-    if begins is None or _ARITHMETIC.search(rest):
+    plain = _PLAIN.match(rest)
+    if plain is None or _ARITHMETIC.search(rest):
         return None
-    name = begins[1]
+    name = plain[1]
     if name.endswith("_timestamp_seconds"):
         return "s" if age else None
     return None if age else next((unit for end, unit in UNITS.items() if name.endswith(end)), None)
 
 
 def _without_filters(expr: str) -> str:
-    """Returns what is left without the right sides of ``and`` and ``unless``, which change no value."""
+    """Returns an expression without the right sides of ``and`` and ``unless``, which change no value."""
     kept, depth, filtered_at = [], 0, None
     for part in re.split(r"([()]|\band\b|\bunless\b)", expr):
         depth += (part == "(") - (part == ")")
@@ -67,7 +69,7 @@ def breakable(name: str) -> list[str]:
 
 
 def shorter(name: str, beside: str) -> str:
-    """Returns what tells a name from one that it stands beside: ``Low`` of ``TokensLow`` beside ``TokensCritical``."""
+    """Returns how a name differs from the one beside it: ``Low`` of ``TokensLow`` beside ``TokensCritical``."""
     words, others = _WORD.findall(name), _WORD.findall(beside)
     same = 0
     while same < min(len(words), len(others)) - 1 and words[same] == others[same]:
@@ -76,17 +78,11 @@ def shorter(name: str, beside: str) -> str:
 
 
 def short_paths(paths: Iterable[str]) -> dict[str, str]:
-    """Returns the end of each path that tells it from the others: mostly the file's name."""
-    known = sorted(set(paths))
+    """Returns the shortest end of each path that no other has: mostly the file's name."""
+    distinct = sorted(set(paths))
     short: dict[str, str] = {}
-    for path in known:
+    for path in distinct:
         parts = PurePath(path).parts
         ends = ("/".join(parts[-count:]) for count in range(1, len(parts) + 1))
-        short[path] = next((e for e in ends if sum(("/" + p).endswith("/" + e) for p in known) == 1), path)
+        short[path] = next((e for e in ends if sum(f"/{other}".endswith(f"/{e}") for other in distinct) == 1), path)
     return short
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Returns the end of a sentence: a hint at the nearest known name, or a full stop."""
-    close = get_close_matches(name, list(known)[:_MOST_COMPARED], n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else "."

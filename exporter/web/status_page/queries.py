@@ -1,43 +1,84 @@
-"""What readers of the pages about the past ask for. Pure; what makes no sense is refused in a sentence."""
+"""Queries of the pages, as their addresses have them. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from exporter.web.status_page.levels import LEVELS, Level
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 PER_PAGE: Final = 50
 PAGES: Final = 200
-"""So many pages of past alerts are turned at most; beyond, a filter finds what is looked for."""
-
-_ISPB_DIGITS: Final = 8
+"""The most pages of past alerts; beyond them a filter or a shorter time helps."""
 
 DEFAULT_SPAN: Final = timedelta(days=7)
 SEVERITIES: Final = ("critical", "warning", "info")
 STATES: Final = ("firing", "pending", "resolved")
 SORTS: Final = ("began", "duration", "severity", "alert", "participant", "policy", "state", "reason")
 
+_ISPB_DIGITS: Final = 8
+_FILTERS: Final = ("participant", "policy", "alert", "severity", "state")
+_ISO: Final = "%Y-%m-%dT%H:%M:%SZ"
 
-class NotUnderstood(ValueError):
-    """A query that makes no sense; its text is a sentence for who asked."""
+
+class InvalidQuery(ValueError):
+    """A query that makes no sense; its text is a sentence for the reader of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusQuery:
+    """Which buckets and alerts the status page shows.
+
+    ``participant`` is the beginning of an ISPB; ``level`` the least bad one;
+    ``alerts`` is ``some`` or ``all``.
+    """
+
+    participant: str = ""
+    policy: str = ""
+    level: Level = "ok"
+    alerts: str = "some"
+    page: int = 1
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, str]) -> StatusQuery:
+        """Reads the parameters of an address; what makes no sense is left out."""
+        page = parameters.get("page", "1")
+        return cls(
+            participant=parameters.get("participant", "").strip(),
+            policy=parameters.get("policy", "").strip(),
+            level=next((level for level in LEVELS if level == parameters.get("level")), "ok"),
+            alerts="all" if parameters.get("alerts") == "all" else "some",
+            page=max(1, min(int(page[:7]), 1_000_000)) if page.isascii() and page.isdigit() else 1,
+        )
+
+    def matches(self, participant: str, policy: str | None) -> bool:
+        return participant.startswith(self.participant) and (not self.policy or policy == self.policy)
+
+    def link(self, **changes: Any) -> str:
+        """Returns the same query with changes; its first page, unless they name one."""
+        parameters = asdict(self) | {"page": 1} | changes
+        defaults = {"level": "ok", "alerts": "some", "page": 1}
+        return _link({name: value for name, value in parameters.items() if value != defaults.get(name)})
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A length of time in ``steps`` of ``seconds``; a table of it has a row for every ``row`` steps."""
+    """A length of time in ``steps``; a table of it has a row for every ``steps_per_row``."""
 
     name: str
-    words: str
-    seconds: int
+    label: str
+    step_seconds: int
     steps: int
-    row: int
+    steps_per_row: int
 
     @property
     def step(self) -> timedelta:
-        return timedelta(seconds=self.seconds)
+        return timedelta(seconds=self.step_seconds)
 
     @property
     def length(self) -> timedelta:
@@ -45,8 +86,8 @@ class Range:
 
 
 RANGES: Final = {
-    made.name: made
-    for made in (
+    range_.name: range_
+    for range_ in (
         Range("1h", "1 hour", 5, 720, 60),
         Range("6h", "6 hours", 30, 720, 60),
         Range("24h", "24 hours", 120, 720, 30),
@@ -56,34 +97,43 @@ RANGES: Final = {
 }
 
 
+def range_around(seconds: float) -> Range:
+    """Returns the shortest range that shows something of this length whole, and what was before and after it."""
+    return next((r for r in RANGES.values() if r.length >= timedelta(seconds=3 * seconds)), RANGES["30d"])
+
+
 @dataclass(frozen=True, slots=True)
-class AskedBucket:
-    """A range, and the time that it lies around; None: it ends now."""
+class HistoryQuery:
+    """Which time of a bucket's history: a range, and the time in its middle; None: it ends now."""
 
     range: Range = RANGES["6h"]
     at: datetime | None = None
 
     @classmethod
-    def of(cls, query: Mapping[str, str], now: datetime) -> AskedBucket:
-        """Raises NotUnderstood."""
-        name = query.get("range", "") or "6h"
-        if name not in RANGES:
-            raise NotUnderstood(f"range={name!r} is none of {', '.join(RANGES)}.")
-        at = time_of("at", query["at"]) if query.get("at") else None
+    def parse(cls, parameters: Mapping[str, str], now: datetime) -> HistoryQuery:
+        """Raises InvalidQuery."""
+        name = parameters.get("range", "") or "6h"
+        _require("range", name, RANGES)
+        at = parse_time("at", parameters["at"]) if parameters.get("at") else None
         if at is not None and at > now:
-            raise NotUnderstood(f"at ({at:%Y-%m-%d %H:%M:%S} UTC) lies ahead: it is {now:%Y-%m-%d %H:%M:%S} UTC.")
+            raise InvalidQuery(f"at ({at:%Y-%m-%d %H:%M:%S} UTC) lies ahead: it is {now:%Y-%m-%d %H:%M:%S} UTC.")
         return cls(RANGES[name], at)
 
     def window(self, now: datetime) -> tuple[datetime, datetime]:
         """Returns beginning and end, both whole steps since 1970."""
         middle = now if self.at is None else min(self.at + self.range.length / 2, now)
-        seconds = self.range.seconds
+        seconds = self.range.step_seconds
         until = datetime.fromtimestamp((int(middle.timestamp()) // seconds + 1) * seconds, UTC)
         return until - self.range.length, until
 
+    def link(self, **changes: Any) -> str:
+        """Returns the same query with changes."""
+        at = changes.get("at", self.at)
+        return _link({"range": changes.get("range", self.range.name), "at": at and f"{at:{_ISO}}"})
+
 
 @dataclass(frozen=True, slots=True)
-class AskedAlerts:
+class AlertsQuery:
     """Which past alerts. ``participant`` is the beginning of an ISPB; empty: any. ``until`` None: now."""
 
     since: datetime
@@ -97,59 +147,64 @@ class AskedAlerts:
     page: int = 1
 
     @classmethod
-    def of(cls, query: Mapping[str, str], now: datetime) -> AskedAlerts:
-        """Raises NotUnderstood."""
-        given = {name: query.get(name, "").strip() for name in ("participant", "policy", "alert", "severity", "state")}
-        participant = given["participant"]
+    def parse(cls, parameters: Mapping[str, str], now: datetime) -> AlertsQuery:
+        """Raises InvalidQuery."""
+        filters = {name: parameters.get(name, "").strip() for name in _FILTERS}
+        participant = filters["participant"]
         if participant and not is_ispb(participant.ljust(_ISPB_DIGITS, "0")):
-            raise NotUnderstood(f"participant={participant!r} is not the beginning of an ISPB: up to 8 digits.")
-        if "\0" in given["policy"] + given["alert"]:
-            raise NotUnderstood("policy and alert are names: they hold no NUL.")
-        _one_of("severity", given["severity"], SEVERITIES)
-        _one_of("state", given["state"], STATES)
-        sort = query.get("sort", "") or "-began"
-        _one_of("sort", sort.removeprefix("-"), SORTS)
-        until = time_of("to", query["to"]) if query.get("to") else None
-        since = time_of("from", query["from"]) if query.get("from") else (until or now) - DEFAULT_SPAN
-        if since >= (until or now):
-            raise NotUnderstood(
-                f"from ({since:%Y-%m-%d %H:%M} UTC) must be before to ({until or now:%Y-%m-%d %H:%M} UTC)."
-            )
-        page = query.get("page", "") or "1"
+            raise InvalidQuery(f"participant={participant!r} is not the beginning of an ISPB: up to 8 digits.")
+        if "\0" in filters["policy"] + filters["alert"]:
+            raise InvalidQuery("policy and alert are names: they hold no NUL.")
+        _require("severity", filters["severity"], SEVERITIES)
+        _require("state", filters["state"], STATES)
+        sort = parameters.get("sort", "") or "-began"
+        _require("sort", sort.removeprefix("-"), SORTS)
+        until = parse_time("to", parameters["to"]) if parameters.get("to") else None
+        end = until or now
+        since = parse_time("from", parameters["from"]) if parameters.get("from") else end - DEFAULT_SPAN
+        if since >= end:
+            raise InvalidQuery(f"from ({since:%Y-%m-%d %H:%M} UTC) must be before to ({end:%Y-%m-%d %H:%M} UTC).")
+        page = parameters.get("page", "") or "1"
         if not (page.isascii() and page.isdigit() and len(page) < 6 and 1 <= int(page) <= PAGES):
-            raise NotUnderstood(
-                f"page={page!r} is no number from 1 to {PAGES}; a filter or a shorter time shows the rest."
-            )
-        return cls(since=since, until=until, sort=sort, page=int(page), **given)
+            raise InvalidQuery(f"page={page!r} is no number from 1 to {PAGES}; a filter or a shorter time helps.")
+        return cls(since=since, until=until, sort=sort, page=int(page), **filters)
 
-    def query(self, **changed: object) -> dict[str, str]:
-        """Returns the query that asks for this, but for what is ``changed``; the first page, unless that is."""
-        asked = replace(self, **{"page": 1} | changed) if changed else self  # type: ignore[arg-type]
-        found = {name: getattr(asked, name) for name in ("participant", "policy", "alert", "severity", "state")}
-        found["from"] = f"{asked.since:%Y-%m-%dT%H:%M:%SZ}"
-        found["to"] = "" if asked.until is None else f"{asked.until:%Y-%m-%dT%H:%M:%SZ}"
-        found["sort"] = "" if asked.sort == "-began" else asked.sort
-        found["page"] = "" if asked.page == 1 else str(asked.page)
-        return {name: value for name, value in found.items() if value}
+    def parameters(self, **changes: Any) -> dict[str, str]:
+        """Returns the parameters of the same query with changes; its first page, unless they name one."""
+        query = replace(self, **{"page": 1} | changes) if changes else self
+        parameters = {name: getattr(query, name) for name in _FILTERS} | {
+            "from": f"{query.since:{_ISO}}",
+            "to": f"{query.until:{_ISO}}" if query.until is not None else "",
+            "sort": query.sort if query.sort != "-began" else "",
+            "page": str(query.page) if query.page > 1 else "",
+        }
+        return {name: value for name, value in parameters.items() if value}
+
+    def link(self, **changes: Any) -> str:
+        return _link(self.parameters(**changes))
+
+
+def _link(parameters: Mapping[str, object]) -> str:
+    return "?" + urlencode({name: value for name, value in parameters.items() if value})
 
 
 def is_ispb(text: str) -> bool:
     return len(text) == _ISPB_DIGITS and text.isascii() and text.isdigit()
 
 
-def time_of(name: str, text: str) -> datetime:
-    """Returns a time, ISO 8601, UTC unless it says otherwise. Raises NotUnderstood."""
+def parse_time(name: str, text: str) -> datetime:
+    """Returns a time, ISO 8601, UTC unless it says otherwise. Raises InvalidQuery."""
     try:
         # A + is a blank once a browser has read the address.
         at = datetime.fromisoformat(text.strip().replace(" ", "+" if "T" in text else "T", 1))
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise NotUnderstood(f"{name}={text!r} is no time: write 2026-03-10T12:00:00Z.") from None
+        raise InvalidQuery(f"{name}={text!r} is no time: write 2026-03-10T12:00:00Z.") from None
     if not 1970 <= at.year <= 9000:
-        raise NotUnderstood(f"{name}={text!r} is no time that there is anything about.")
+        raise InvalidQuery(f"{name}={text!r} is no time from 1970 to 9000.")
     return at
 
 
-def _one_of(name: str, value: str, known: Collection[str]) -> None:
-    if value and value not in known:
-        raise NotUnderstood(f"{name}={value!r} is none of {', '.join(known)}.")
+def _require(name: str, value: str, allowed: Collection[str]) -> None:
+    if value and value not in allowed:
+        raise InvalidQuery(f"{name}={value!r} is none of {', '.join(allowed)}.")

@@ -1,26 +1,36 @@
-"""The pages' templates. jinja2 is imported when somebody first asks for a page."""
+"""The pages' templates. jinja2 is imported when a page is first rendered."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from starlette.responses import HTMLResponse
+
+from exporter import __version__
 from exporter.durations import spaced
 from exporter.numbers import counted
-from exporter.web.status_page.formatting import breakable, shorter
-from exporter.web.status_page.status import figure
+from exporter.web.status_page.chart import sparkline, sparkline_area
+from exporter.web.status_page.formatting import breakable, figure, shorter
+from exporter.web.status_page.levels import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from jinja2 import Environment, Template
+    from jinja2 import Environment
     from markupsafe import Markup
 
 
-def template(name: str) -> Template:
-    """Returns a template of the folder ``templates``."""
-    return _environment().get_template(name)
+def render(template: str, **context: Any) -> str:
+    """Returns a template of the folder ``templates`` as HTML."""
+    return _environment().get_template(template).render(context)
+
+
+def message(status: int, title: str, text: str, root: str, back: str = "") -> HTMLResponse:
+    """Returns a page that says why there is no other; ``root`` leads to the status page, ``back`` on from there."""
+    now = datetime.now(UTC)
+    html = render("message.html", root=root, now=now, refresh_seconds=None, title=title, text=text, back=back)
+    return HTMLResponse(html, status)
 
 
 def bucket_path(participant: str, policy: str) -> str:
@@ -43,7 +53,7 @@ def clock(at: datetime) -> str:
 
 
 def instant(at: datetime) -> str:
-    """Returns a time as links and ``<time>`` elements have it: ``2026-03-10T12:00:00Z``."""
+    """Returns a time as ``<time>`` elements have it: ``2026-03-10T12:00:00Z``."""
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
@@ -69,16 +79,24 @@ def _environment() -> Environment:
         "share": share,
         "shorter": shorter,
     }
-    environment.globals |= {"bucket_path": bucket_path, "counted": counted}
+    environment.globals |= {
+        "bucket_path": bucket_path,
+        "counted": counted,
+        "critical_percent": CRITICAL_LEFT_PERCENT,
+        "sparkline": sparkline,
+        "sparkline_area": sparkline_area,
+        "version": __version__,
+        "warning_percent": WARNING_LEFT_PERCENT,
+    }
     return environment
 
 
-def _code(words: str) -> Markup:
+def _code(sentence: str) -> Markup:
     """Returns a sentence with what stands between backticks as code."""
     from markupsafe import Markup, escape
 
-    parts = (Markup("<code>%s</code>") % part if n % 2 else escape(part) for n, part in enumerate(words.split("`")))
-    return Markup("").join(parts)
+    parts = sentence.split("`")
+    return Markup("").join(Markup("<code>%s</code>") % part if n % 2 else escape(part) for n, part in enumerate(parts))
 
 
 def _breakable(name: str) -> Markup:

@@ -28,9 +28,9 @@ def test_an_alert_is_a_bar_where_it_fired():
 
 
 def test_each_side_has_its_own_half():
-    made = reported([episode(0, 60), episode(600, 720)], [episode(630, 720), episode(1800, 2400)])
+    report = reported([episode(0, 60), episode(600, 720)], [episode(630, 720), episode(1800, 2400)])
 
-    found = [(bar["class"], bar["y"]) for bar in bars(html(made, 50))]
+    found = [(bar["class"], bar["y"]) for bar in bars(html(report, 50))]
 
     assert sorted(found) == [("changed", "1"), ("gone", "14"), ("new", "1"), ("other", "14")]
 
@@ -48,9 +48,9 @@ def test_a_gap_is_drawn_behind():
 
 
 def test_bars_that_would_lie_on_one_another_are_one():
-    made = reported([episode(n, n + 0.5) for n in range(100)])
+    report = reported([episode(n, n + 0.5) for n in range(100)])
 
-    (bar,) = bars(html(made, 0))
+    (bar,) = bars(html(report, 0))
 
     assert bar["title"].startswith("100 alerts from 2026-03-10 12:00:00 on")
 
@@ -93,7 +93,7 @@ def test_its_tags_are_closed():
     [(timedelta(days=30), "2026-03-10"), (timedelta(days=1), "03-10 12:00"), (timedelta(minutes=10), "12:00:00")],
 )
 def test_the_axis_is_as_fine_as_the_period_is_short(length, first):
-    made = list(ticks(Period(START, START + length)))
+    axis = list(ticks(Period(START, START + length)))
 
-    assert made[0].text == first
-    assert [tick.percent for tick in made] == [12.5 * n for n in range(8)]
+    assert axis[0].text == first
+    assert [tick.percent for tick in axis] == [12.5 * n for n in range(8)]

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from exporter.backtest import tables
-from exporter.backtest.backtest import Failing
-from exporter.backtest.output import shown
+from exporter.backtest.backtest import FailedRule
 from exporter.backtest.report import scope, verdict
+from exporter.backtest.tables import as_json, render
 from exporter.errors import DictRateLimitError
 from exporter.history.gaps import Gap
 from tests.support.builders import at
@@ -20,7 +19,7 @@ MIXED = reported(
 
 
 @pytest.mark.parametrize(
-    ("made", "sentence"),
+    ("report", "sentence"),
     [
         (reported(), "No alert, neither from new.yml nor in what was raised."),
         (reported([episode(0, 60)], [episode(0, 60)]), "The same 1 alert, begun and ended at the same polls."),
@@ -32,11 +31,11 @@ MIXED = reported(
         (MIXED, "3 alerts instead of 3: 1 new, 1 gone, 1 at other times, 1 the same."),
     ],
 )
-def test_the_verdict_is_one_sentence(made, sentence):
-    assert verdict(made) == sentence
+def test_the_verdict_is_one_sentence(report, sentence):
+    assert verdict(report) == sentence
 
 
-def test_the_scope_tells_what_was_looked_at():
+def test_the_scope_says_what_was_looked_at():
     assert scope(reported(policy="CLAIMS_READ")) == (
         "2026-03-10 12:00:00 to 2026-03-10 13:00:00 UTC (1h), 1 participant, policy CLAIMS_READ only, "
         "240 polls (3 not answered), 7,440 bucket observations"
@@ -44,13 +43,13 @@ def test_the_scope_tells_what_was_looked_at():
 
 
 def test_alerts_of_other_policies_are_left_out():
-    made = reported([episode(0, 60), episode(0, 60, policy="CLAIMS_READ")], policy="CLAIMS_READ")
+    report = reported([episode(0, 60), episode(0, 60, policy="CLAIMS_READ")], policy="CLAIMS_READ")
 
-    assert [pair.episode.policy for pair in made.pairs] == ["CLAIMS_READ"]
+    assert [pair.episode.policy for pair in report.pairs] == ["CLAIMS_READ"]
 
 
 def test_the_table_marks_what_differs():
-    lines = shown(MIXED, "table", 50).splitlines()
+    lines = render(MIXED, "table", 50).splitlines()
 
     marked = [line for line in lines if line.endswith(("recovered", "still fires")) or "; was" in line]
     assert [line[0] for line in marked] == [" ", "~", "+", "-"]
@@ -59,7 +58,7 @@ def test_the_table_marks_what_differs():
 
 
 def test_the_tables_columns_stand_under_one_another():
-    lines = shown(MIXED, "table", 50).splitlines()
+    lines = render(MIXED, "table", 50).splitlines()
 
     header = next(line for line in lines if "BEGAN" in line)
     rows = [line for line in lines if "2026-03-10 12:" in line and "ENTRIES_WRITE" in line]
@@ -67,63 +66,63 @@ def test_the_tables_columns_stand_under_one_another():
 
 
 def test_of_many_alerts_those_that_differ_are_listed_first():
-    made = reported(
+    report = reported(
         [episode(60.0 * n, 60.0 * n + 30) for n in range(50)], [episode(60.0 * n, 60.0 * n + 30) for n in range(49)]
     )
 
-    told = shown(made, "table", 5)
-    page = shown(made, "html", 5)
+    text = render(report, "table", 5)
+    page = render(report, "html", 5)
 
-    assert "... and 49 more; --limit lists more, --output json all of them" in told
-    assert sum("recovered" in line for line in told.splitlines()) == 1
+    assert "... and 49 more; --limit lists more, --output json all of them" in text
+    assert sum("recovered" in line for line in text.splitlines()) == 1
     assert "and 49 more" in page
     assert page.count('<td class="change') == page.count('<td class="change new">') == 1
 
 
-def test_gaps_and_failing_rules_are_told():
-    made = reported(
+def test_gaps_and_failing_rules_are_reported():
+    report = reported(
         gaps=[Gap(at(60), at(360)), *(Gap(at(600 + 60 * n), at(640 + 60 * n)) for n in range(6))],
-        failing=[Failing("g", "Twice", 12, "same labelset")],
+        failing=[FailedRule("g", "Twice", 12, "same labelset")],
     )
 
-    told = shown(made, "table", 5)
+    text = render(report, "table", 5)
 
-    assert "7 gaps in the history, 9m in all: nobody polled then, and rules are silent about it." in told
-    assert "  12345678  2026-03-10 12:01:00 to 2026-03-10 12:06:00  5m" in told
-    assert "  and 2 shorter ones" in told
-    assert "g/Twice of new.yml failed at 12 polls of 12345678: same labelset" in told
+    assert "7 gaps in the history, 9m in all: nothing was polled then, so no rule was evaluated." in text
+    assert "  12345678  2026-03-10 12:01:00 to 2026-03-10 12:06:00  5m" in text
+    assert "  and 2 shorter ones" in text
+    assert "g/Twice of new.yml failed at 12 polls of 12345678: same labelset" in text
 
 
 @pytest.mark.parametrize("output", ["table", "markdown", "html"])
-def test_a_thousand_failures_are_not_all_told(output):
-    made = reported(failing=[Failing("g", f"Rule{n}", 12, "same labelset") for n in range(1000)])
+def test_a_thousand_failures_are_not_all_reported(output):
+    report = reported(failing=[FailedRule("g", f"Rule{n}", 12, "same labelset") for n in range(1000)])
 
-    told = shown(made, output, 50)
+    text = render(report, output, 50)
 
-    assert told.count("same labelset") == 10
-    assert "990 more that failed" in told
+    assert text.count("same labelset") == 10
+    assert "990 more that failed" in text
 
 
 def test_markdown_is_a_verdict_and_folded_tables():
-    told = shown(MIXED, "markdown", 50)
+    text = render(MIXED, "markdown", 50)
 
-    assert told.startswith("### Backtest of `new.yml`, beside what was raised\n\n**3 alerts instead of 3")
-    assert told.count("<details>") == told.count("</details>") == 2
-    tables_of = [line for line in told.splitlines() if line.startswith("|")]
+    assert text.startswith("### Backtest of `new.yml`, beside what was raised\n\n**3 alerts instead of 3")
+    assert text.count("<details>") == text.count("</details>") == 2
+    tables_of = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables_of} == {11, 9, 10 + 1}
 
 
 def test_markdown_names_both_files_and_escapes_bars():
-    made = reported([episode(0, 60, policy="A|B")], against="old.yml")
+    report = reported([episode(0, 60, policy="A|B")], against="old.yml")
 
-    told = shown(made, "markdown", 50)
+    text = render(report, "markdown", 50)
 
-    assert "beside `old.yml`" in told
-    assert r"A\|B" in told
+    assert "beside `old.yml`" in text
+    assert r"A\|B" in text
 
 
 def test_json_holds_every_alert():
-    document = json.loads(shown(MIXED, "json", 0))
+    document = json.loads(render(MIXED, "json", 0))
 
     assert [alert["change"] for alert in document["alerts"]] == ["same", "changed", "new", "gone"]
     assert document["alerts"][3]["against"]["ends_at"] is None
@@ -138,7 +137,7 @@ def test_json_holds_every_alert():
 
 
 def test_totals_by_rule_and_by_policy_agree():
-    document = json.loads(tables.as_json(MIXED))
+    document = json.loads(as_json(MIXED))
 
     for lines in ("by_rule", "by_policy"):
         assert sum(line["rules"]["alerts"] for line in document[lines]) == 3
@@ -148,4 +147,4 @@ def test_totals_by_rule_and_by_policy_agree():
 @pytest.mark.parametrize("output", ["table", "json", "markdown", "html"])
 def test_a_period_without_polls_is_an_error(output):
     with pytest.raises(DictRateLimitError, match="the database holds no poll from 2026-03-10 12:00:00"):
-        shown(reported(polls=0), output, 50)
+        render(reported(polls=0), output, 50)

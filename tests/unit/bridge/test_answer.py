@@ -113,13 +113,13 @@ def test_a_policy_without_a_proper_name_is_refused_namelessly(name: str, reason:
 
 @pytest.mark.parametrize("name", ["", "A\0B"])
 def test_a_known_policy_that_is_missing_may_be_the_one_without_a_name(name: str):
-    answer = judge(response(policy(name), policy("GOOD")), known=("GOOD", "KNOWN"))
+    answer = judge(response(policy(name), policy("GOOD")), known_policies=("GOOD", "KNOWN"))
 
     assert answer.snapshot.refused == ("KNOWN",)
 
 
 def test_a_known_policy_that_is_missing_among_good_ones_is_gone():
-    assert judge(response(policy("GOOD")), known=("GOOD", "KNOWN")).snapshot.refused == ()
+    assert judge(response(policy("GOOD")), known_policies=("GOOD", "KNOWN")).snapshot.refused == ()
 
 
 def test_a_policy_that_comes_twice_is_refused_because_nobody_knows_which_is_true():
@@ -187,7 +187,7 @@ def test_thousands_of_bad_policies_make_a_bounded_number_of_defects():
 def test_what_is_known_comes_before_what_is_new_and_counts_also_where_it_is_missing():
     answered = response(*(policy(name) for name in ("NEW1", "NEW2", "KNOWN1", "NEW3")))
 
-    answer = judge(answered, known=("KNOWN1", "KNOWN2"), max_policies=3)
+    answer = judge(answered, known_policies=("KNOWN1", "KNOWN2"), max_policies=3)
 
     assert [b.policy for b in answer.snapshot.buckets] == ["KNOWN1", "NEW1"]
     assert answer.defects == (Defect("too_many_policies", None, "4"),)

@@ -44,11 +44,11 @@ def test_rises_before_and_after_a_proven_step_prove_nothing_together() -> None:
 
 def test_a_rise_shows_where_in_the_period_the_step_lies() -> None:
     known = evidence()
-    assert not known.phase.known
+    assert not known.phase.is_narrow
 
     proofs((0, 10_000), (15, 11_200), known=known)
 
-    assert known.phase.known
+    assert known.phase.is_narrow
     assert (known.phase.after, known.phase.up_to) == (0, 15)
 
 
@@ -65,7 +65,7 @@ def test_a_rise_over_a_period_or_longer_shows_no_step() -> None:
 
     proofs((0, 10_000), (60, 11_200), known=known)
 
-    assert not known.phase.known
+    assert not known.phase.is_narrow
 
 
 def test_rises_of_later_periods_narrow_the_phase() -> None:
@@ -103,7 +103,7 @@ def test_what_payment_orders_give_back_proves_nothing_and_half_a_refill_shows_a_
     known = evidence()
 
     assert proofs((0, 10_000), (15, 10_600), known=known, **ANTISCAN) == [None]
-    assert not known.phase.known
+    assert not known.phase.is_narrow
     assert proofs((15, 10_600), (30, 11_201), known=known, **ANTISCAN) == [None]
     assert (known.phase.after, known.phase.up_to) == (15, 30)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.capture.sampling import Sampled
+from exporter.capture.sampling import Samples
 from exporter.rules.promql.series import Labels
 from exporter.rules.promtool.input_series import STALE, expand
 from tests.support.builders import START
@@ -14,14 +14,14 @@ from tests.support.builders import START
 NAME = "dict_rate_limit_capacity"
 
 
-def sampled(*values: float | None, name: str = NAME) -> Sampled:
-    made = Sampled(START)
+def sampled(*values: float | None, name: str = NAME) -> Samples:
+    samples = Samples(START)
     for value in values:
-        made.take([] if value is None else [(name, Labels(()), value)])
-    return made
+        samples.add([] if value is None else [(name, Labels(()), value)])
+    return samples
 
 
-def told(*values: float | None, name: str = NAME) -> str:
+def notation_of(*values: float | None, name: str = NAME) -> str:
     (only,) = sampled(*values, name=name).series().values()
     return only
 
@@ -42,13 +42,13 @@ def told(*values: float | None, name: str = NAME) -> str:
     ],
 )
 def test_values_are_written_in_promtools_notation(values, notation):
-    assert told(*values) == notation
+    assert notation_of(*values) == notation
 
 
 def test_timestamps_count_from_where_the_samples_begin():
     at = START.timestamp()
 
-    assert told(at - 90, at, at + 15, name="dict_rate_limit_last_success_timestamp_seconds") == "-90 0 15"
+    assert notation_of(at - 90, at, at + 15, name="dict_rate_limit_last_success_timestamp_seconds") == "-90 0 15"
 
 
 def test_a_series_that_never_came_is_not_there():
@@ -60,6 +60,6 @@ def test_the_notation_gives_the_values_back(values):
     if all(value is None for value in values):
         return
 
-    back = [None if value is STALE else value for value in expand(told(*values))]
+    back = [None if value is STALE else value for value in expand(notation_of(*values))]
 
     assert back == values

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from exporter.alerts.alert import AlertState, Reason
-from exporter.cli.listing import as_of, shown, table
-from exporter.store.reader import AtWork
+from exporter.cli.listing import as_of, render, table
+from exporter.store.reader import Activity
 from tests.support.builders import alert, at
 
 
@@ -27,17 +27,17 @@ def test_days_are_shown_as_such() -> None:
 
 
 def test_json_holds_every_field_with_times_in_utc() -> None:
-    (told,) = json.loads(shown([alert(value=float("inf"))], "json"))
+    (entry,) = json.loads(render([alert(value=float("inf"))], "json"))
 
-    assert told["value"] == "inf"
-    assert told["firing_since"] == "2026-03-10T12:00:00+00:00"
-    assert told["labels"]["alertname"] == "TokensLow"
+    assert entry["value"] == "inf"
+    assert entry["firing_since"] == "2026-03-10T12:00:00+00:00"
+    assert entry["labels"]["alertname"] == "TokensLow"
 
 
 def test_csv_has_a_header_and_ends_its_lines_as_rfc_4180_says() -> None:
-    made = alert(policy=None, annotations={"summary": 'low, or "nearly"'})
+    quoted = alert(policy=None, annotations={"summary": 'low, or "nearly"'})
 
-    header, line, rest = shown([made], "csv").split("\r\n")
+    header, line, rest = render([quoted], "csv").split("\r\n")
 
     assert header.startswith("alertname,severity,state,participant,policy,active_since,firing_since,resolved_at,value,")
     assert line.startswith("TokensLow,warning,firing,12345678,,2026-03-10T12:00:00+00:00,2026-03-10T12:00:00+00:00,,85")
@@ -46,20 +46,20 @@ def test_csv_has_a_header_and_ends_its_lines_as_rfc_4180_says() -> None:
 
 
 def test_how_fresh_alerts_are_and_who_leads_is_said() -> None:
-    assert as_of(AtWork("host:1", at(0), 15.0, 4.2)) == "Rules were evaluated 4s ago; host:1 leads."
-    assert as_of(AtWork(None, None, None, None)) == "No rule was ever evaluated, and no process leads."
+    assert as_of(Activity("host:1", at(0), 15.0, 4.2)) == "Rules were evaluated 4s ago; host:1 leads."
+    assert as_of(Activity(None, None, None, None)) == "No rule was ever evaluated, and no process leads."
 
 
 @pytest.mark.parametrize(
-    ("at_work", "leads"),
+    ("activity", "leads"),
     [
-        (AtWork(None, at(0), 15.0, 4.0), "no process leads"),
-        (AtWork(None, at(0), 15.0, 900.0), "no process leads"),
-        (AtWork("host:1", at(0), 15.0, 900.0), "host:1 leads"),
+        (Activity(None, at(0), 15.0, 4.0), "no process leads"),
+        (Activity(None, at(0), 15.0, 900.0), "no process leads"),
+        (Activity("host:1", at(0), 15.0, 900.0), "host:1 leads"),
     ],
 )
-def test_alerts_that_nobody_evaluates_are_said_to_be_old(at_work, leads) -> None:
-    said = as_of(at_work)
+def test_alerts_that_nobody_evaluates_are_said_to_be_old(activity, leads) -> None:
+    said = as_of(activity)
 
     assert said.startswith("AS OF 2026-03-10 12:00:00 UTC: no rule has been evaluated for ")
     assert said.endswith(f", and {leads}.")

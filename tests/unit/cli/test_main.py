@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from exporter import __version__
-from exporter.cli import main as cli
+from exporter.cli import config as config_commands
 from tests.support.commands import commands
 from tests.support.program import RULES
 
@@ -79,7 +79,7 @@ def test_a_defect_of_the_program_is_one_line_and_at_debug_a_traceback(command, m
     def broken(_: object) -> dict[str, object]:
         raise KeyError("gone")
 
-    monkeypatch.setattr(cli, "masked", broken)
+    monkeypatch.setattr(config_commands, "masked", broken)
 
     code, _, plain = command("config", "check")
     _, _, debugged = command("config", "check", "--log.level", "debug")
@@ -118,7 +118,7 @@ def test_config_check_refuses_a_wrong_configuration_with_2(command) -> None:
     assert err.startswith("dict-rate-limit: DICT_RATE_LIMIT_POLL__INTERVAL: ")
 
 
-def test_config_check_tells_everything_that_is_wrong_a_line_each(command) -> None:
+def test_config_check_says_everything_that_is_wrong_a_line_each(command) -> None:
     code, out, err = command("config", "check", POLL__INTERVAL="never", LOG__LEVEL="loud", NOPE="1")
 
     assert (code, out) == (2, "")
@@ -167,15 +167,17 @@ def test_a_command_that_needs_the_database_says_how_to_name_it(command, line) ->
 
 
 ASKS_THE_DATABASE = pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [["alerts"], ["explain", "DictRateLimitTokensLow", f"--rules={RULES}"], ["rules", "backtest", str(RULES)]],
-    ids=lambda asked: asked[0],
+    ids=lambda arguments: arguments[0],
 )
 
 
 @ASKS_THE_DATABASE
-def test_a_database_that_is_away_ends_with_1_and_one_line_that_says_why(command, asked) -> None:
-    code, _, err = command(*asked, DATABASE__DSN="postgresql://u:hush@127.0.0.1:1/d", DATABASE__CONNECT_TIMEOUT="10s")
+def test_a_database_that_is_away_ends_with_1_and_one_line_that_says_why(command, arguments) -> None:
+    code, _, err = command(
+        *arguments, DATABASE__DSN="postgresql://u:hush@127.0.0.1:1/d", DATABASE__CONNECT_TIMEOUT="10s"
+    )
 
     assert code == 1
     assert err.startswith("dict-rate-limit: no connection to PostgreSQL: ")
@@ -185,8 +187,8 @@ def test_a_database_that_is_away_ends_with_1_and_one_line_that_says_why(command,
 
 
 @ASKS_THE_DATABASE
-def test_a_database_that_is_not_configured_ends_with_2_and_what_to_do(command, asked) -> None:
-    code, _, err = command(*asked)
+def test_a_database_that_is_not_configured_ends_with_2_and_what_to_do(command, arguments) -> None:
+    code, _, err = command(*arguments)
 
     assert code == 2
     assert "set it as DICT_RATE_LIMIT_DATABASE__DSN" in err

@@ -83,7 +83,7 @@ def test_rules_are_exported_with_the_figures_that_notifications_show(rule_file, 
 def test_rules_that_are_wrong_are_not_exported(rule_file):
     assert str(run("rules", "export", rule_file(WRONG)).exception).startswith(str(rule_file(WRONG)))
     also = run("rules", "export", rule_file(DOWN), "--also", rule_file("a: 1", "own.yml"))
-    assert "own.yml: is no rule file: it has no list of groups" in str(also.exception)
+    assert "own.yml: is not a rule file: it has no list of groups" in str(also.exception)
 
 
 def test_a_good_file_is_a_line_with_its_number_of_rules():
@@ -123,6 +123,22 @@ def test_findings_as_json(rule_file):
     assert result.exit_code == 1
     assert found["files"] == [{"file": str(path), "rules": 1}]
     assert (found["findings"][0]["line"], found["findings"][0]["severity"]) == (5, "error")
+    assert [(one["severity"], one["check"]) for one in found["findings"]] == [("error", "")]
+
+
+def test_a_warning_names_its_check(rule_file):
+    path = rule_file(DOWN)
+
+    as_text, as_json = run("rules", "check", path), run("rules", "check", "--output", "json", path)
+
+    assert as_text.stdout.splitlines()[0].endswith("say what to do when it fires (lint/runbook)")
+    assert [one["check"] for one in json.loads(as_json.stdout)["findings"]] == ["lint/runbook"]
+
+
+def test_a_comment_disables_a_check(rule_file):
+    path = rule_file(f"# dict-rate-limit: disable lint/runbook\n{DOWN}")
+
+    assert run("rules", "check", "--lint-fatal", path).stdout == f"{path}: 1 rule found\n"
 
 
 def test_files_named_like_patterns_are_files(rule_file):

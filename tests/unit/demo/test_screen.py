@@ -8,6 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
+from exporter.config import BridgeSettings, DatabaseSettings, PulsarSettings, Secret, Settings
 from exporter.demo.screen import Screen
 from tests.support.builders import bucket, observed, poll, view
 
@@ -22,11 +23,19 @@ EVENT = {
 }
 
 
+def settings(dsn: str = "dsn") -> Settings:
+    return Settings(
+        bridge=BridgeSettings(target="127.0.0.1:1"),
+        database=DatabaseSettings(dsn=Secret(dsn)),
+        pulsar=PulsarSettings(service_url="pulsar://x"),
+    )
+
+
 def test_elsewhere_than_on_a_terminal_lines_are_plain(capsys) -> None:
     screen = Screen()
     seen = view(poll(bucket(3_000), bucket(70, policy="KEYS_CHECK", capacity=70)))
 
-    screen.addresses("127.0.0.1:9862", "dsn", "pulsar://x", "127.0.0.1:1")
+    screen.addresses("127.0.0.1:9862", settings())
     screen.buckets({"12345678": seen})
     screen.event(EVENT)
     screen.event(EVENT | {"state": "firing", "policy": "KEYS_CHECK", "utilization_percent": None})
@@ -47,7 +56,7 @@ def test_on_a_terminal_a_table_is_redrawn() -> None:
         poll(observed(bucket(3_000), rate=120.0, empty=float("inf")), observed(bucket(9, policy="B"), empty=5.0))
     )
 
-    screen.addresses("127.0.0.1:9862", "dsn", "pulsar://x", "127.0.0.1:1")
+    screen.addresses("127.0.0.1:9862", settings())
     screen.event(EVENT)
     screen.buckets({"12345678": seen})
     screen.close()
@@ -66,7 +75,7 @@ def test_a_small_terminal_shows_whole_names_and_the_last_event() -> None:
         poll(*(observed(bucket(36_000, policy=f"{n:02}_READ_PARTICIPANT_ANTISCAN_"), rate=1.0) for n in range(20)))
     )
 
-    screen.addresses("127.0.0.1:9862", "dsn", "pulsar://x", "127.0.0.1:1")
+    screen.addresses("127.0.0.1:9862", settings())
     for number in range(20):
         screen.event(EVENT | {"alertname": f"DictRateLimitExhaustionProjected{number}", "policy": "KEYS_CHECK"})
     screen.buckets({"12345678": seen})
@@ -85,7 +94,7 @@ def test_however_small_the_terminal_the_addresses_stay_and_all_fits(width, heigh
     screen._console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None)
     seen = view(poll(*(bucket(36_000, policy=f"{n:02}_READ_PARTICIPANT_ANTISCAN_") for n in range(20))))
 
-    screen.addresses("127.0.0.1:9862", f"postgresql://postgres@/?host=/{'a' * 60}", "pulsar://x", "127.0.0.1:1")
+    screen.addresses("127.0.0.1:9862", settings(f"postgresql://postgres@/?host=/{'a' * 60}"))
     for number in range(20):
         screen.event(EVENT | {"alertname": f"DictRateLimitExhaustionProjected{number}", "policy": "KEYS_CHECK"})
     drawn = screen._console.render_lines(screen._fitting([(seen, b) for b in seen.buckets.values()]), pad=False)

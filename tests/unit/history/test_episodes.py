@@ -3,22 +3,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.alerts.alert import AlertState, Reason, Transition
-from exporter.history.episodes import Episode, Episodes, firing_at, raised
+from exporter.history.episodes import Episode, Episodes, episodes_within, firing_at
 from tests.support.builders import alert, at
 from tests.support.stored import pending, resolved
 
 
-def moved(made) -> Transition:
-    when = made.resolved_at or made.firing_since
-    return Transition(made, when, None, None, None)
+def moved(changed) -> Transition:
+    when = changed.resolved_at or changed.firing_since
+    return Transition(changed, when, None, None, None)
 
 
 def test_an_alert_that_fires_and_resolves_is_one_episode():
     fired = alert(seconds=10)
     episodes = Episodes(at(0))
 
-    episodes.take([moved(fired)])
-    episodes.take([moved(resolved(fired, 40))])
+    episodes.add([moved(fired)])
+    episodes.add([moved(resolved(fired, 40))])
 
     (only,) = episodes.all()
     assert (only.began_at, only.resolved_at, only.reason) == (at(10), at(40), Reason.RECOVERED)
@@ -28,7 +28,7 @@ def test_an_alert_that_fires_and_resolves_is_one_episode():
 def test_an_alert_that_still_fires_lasts_until_the_end():
     episodes = Episodes(at(0))
 
-    episodes.take([moved(alert(seconds=10))])
+    episodes.add([moved(alert(seconds=10))])
 
     (only,) = episodes.all()
     assert only.resolved_at is None
@@ -39,8 +39,8 @@ def test_what_was_over_before_is_not_kept():
     early = alert(seconds=-60)
     episodes = Episodes(at(0))
 
-    episodes.go_on_with([early])
-    episodes.take([moved(resolved(early, -1))])
+    episodes.resume([early])
+    episodes.add([moved(resolved(early, -1))])
 
     assert episodes.all() == ()
 
@@ -49,23 +49,23 @@ def test_what_began_before_and_ends_within_is_kept_with_its_beginning():
     early = alert(seconds=-60)
     episodes = Episodes(at(0))
 
-    episodes.go_on_with([early])
-    episodes.take([moved(resolved(early, 0))])
+    episodes.resume([early])
+    episodes.add([moved(resolved(early, 0))])
 
     assert [e.began_at for e in episodes.all()] == [at(-60)]
 
 
 def test_an_alert_that_never_fired_is_no_episode():
-    assert Episode.of(pending(alert())) is None
+    assert Episode.from_alert(pending(alert())) is None
 
 
 def test_alerts_that_fired_at_a_time_are_as_they_were_then():
     before, open_then, later = alert(seconds=0), alert("B", seconds=0), alert("C", seconds=20)
     alerts = [resolved(before, 5), resolved(open_then, 30), later, pending(alert("D"))]
 
-    found = list(firing_at(alerts, at(10)))
+    episodes = list(firing_at(alerts, at(10)))
 
-    assert [(a.name, a.state, a.resolved_at, a.reason) for a in found] == [("B", AlertState.FIRING, None, None)]
+    assert [(a.name, a.state, a.resolved_at, a.reason) for a in episodes] == [("B", AlertState.FIRING, None, None)]
 
 
 def test_an_alert_that_resolves_at_the_very_time_still_fired():
@@ -81,6 +81,6 @@ def test_raised_are_those_of_the_period_and_what_ends_after_it_is_open():
         replace(alert("Later", seconds=60)),
     ]
 
-    found = raised(alerts, at(0), at(60))
+    episodes = episodes_within(alerts, at(0), at(60))
 
-    assert [(e.name, e.resolved_at) for e in found] == [("Into", at(10)), ("Within", at(20)), ("Out", None)]
+    assert [(e.name, e.resolved_at) for e in episodes] == [("Into", at(10)), ("Within", at(20)), ("Out", None)]

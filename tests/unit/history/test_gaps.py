@@ -4,11 +4,11 @@ from exporter.history.gaps import Gap, Gaps
 from tests.support.builders import at, poll
 
 
-def gaps_of(*seconds: float, since: float = 0, until: float = 600, **given: float) -> Gaps:
+def gaps_of(*seconds: float, since: float = 0, until: float = 600, **fields: float) -> Gaps:
     gaps = Gaps(at(since), at(until))
     for s in seconds:
-        gaps.take(poll(seconds=s, **given))
-    gaps.end()
+        gaps.add(poll(seconds=s, **fields))
+    gaps.finish()
     return gaps
 
 

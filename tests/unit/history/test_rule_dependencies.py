@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.history.rule_dependencies import needed_by
+from exporter.history.rule_dependencies import with_dependencies
 from tests.support.rules import rules
 
 
@@ -20,11 +20,11 @@ def names(share) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "needed"), [("A", ["A"]), ("C", ["A", "C"]), ("D", ["A", "C", "D"]), ("E", ["D", "E", "A", "C"])]
+    ("name", "needed"), [("A", ["A"]), ("C", ["A", "C"]), ("D", ["A", "C", "D"]), ("E", ["D", "E", "A", "C"])]
 )
-def test_what_a_rule_needs_is_all_that_it_sees(tmp_path, wanted, needed):
-    made = rules(tmp_path, alert("A"), alert("B"), seeing("C", "A"), seeing("D", "C"), seeing("E", "D")).rules
+def test_what_a_rule_needs_is_all_that_it_sees(tmp_path, name, needed):
+    compiled = rules(tmp_path, alert("A"), alert("B"), seeing("C", "A"), seeing("D", "C"), seeing("E", "D")).rules
 
-    found = needed_by([r for r in made if r.name == wanted], made)
+    selected = with_dependencies([r for r in compiled if r.name == name], compiled)
 
-    assert names(found) == sorted(needed)
+    assert names(selected) == sorted(needed)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.alerts.alert import AlertState, Reason
 from exporter.notifier.figures import figures
-from exporter.store.notifications import Level
+from exporter.store.alerts_to_notify import Level
 from tests.support.builders import alert, at
 
 ZONE = ZoneInfo("America/Sao_Paulo")

@@ -15,7 +15,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.catalog import ANTISCAN
 from exporter.buckets.observation import Category, Failure, Observation
 from exporter.clock import Clock
-from exporter.config import PollSettings
+from exporter.config import BridgeSettings, PollSettings, Settings
 from exporter.durations import Duration
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeUnavailable
 from exporter.feed.backlog import Stream
@@ -76,8 +76,9 @@ def poller(
     made = Poller(
         Ispb(participant),
         client=client,
-        settings=PollSettings(interval=Duration(interval)),
-        retries=retries,
+        settings=Settings(
+            poll=PollSettings(interval=Duration(interval)), bridge=BridgeSettings(target="bridge:1", retries=retries)
+        ),
         sink=Stream(polls.append),
         metrics=metrics,
         clock=clock or Clock(),
@@ -563,7 +564,9 @@ def test_while_tokens_are_short_run_polls_at_the_stretched_interval() -> None:
 
 def first_poll_at(started_at: float, participant: str = PARTICIPANT, *, interval: float = 15) -> float:
     """Returns when a process that starts at this time first polls, by the clock."""
-    made, _, client, _ = poller(answer, interval=interval, participant=participant, clock=Clock(lambda: started_at))
+    made, _, client, _ = poller(
+        answer, interval=interval, participant=participant, clock=Clock(lambda: started_at, lambda: 0.0)
+    )
     run(made, 20)
     return started_at + client.asked_at[0]
 

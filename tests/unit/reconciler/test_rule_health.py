@@ -8,7 +8,7 @@ import pytest
 
 from exporter.alerts.alert import RuleFailure
 from exporter.metrics import Metrics
-from exporter.reconciler.rule_health import RuleHealth, RulesHealth
+from exporter.reconciler.rule_health import RuleHealth, RuleHealthTracker
 from exporter.rules.files import loading
 from exporter.store.reconciliation import Reconciliation
 from tests.support.builders import PARTICIPANT, at, poll, view
@@ -46,12 +46,12 @@ def reconciled(*failed: str, seconds: float = 0, participant: str = PARTICIPANT)
 def test_a_rule_that_was_not_evaluated_has_no_health(rules) -> None:
     (rule,) = rules("g")
 
-    assert RulesHealth(Metrics().rules).of(rule) == RuleHealth()
+    assert RuleHealthTracker(Metrics().rules).of(rule) == RuleHealth()
 
 
 def test_a_rule_is_well_as_of_the_last_poll_of_a_batch(rules) -> None:
     loaded = rules("g", "h")
-    health = RulesHealth(Metrics().rules)
+    health = RuleHealthTracker(Metrics().rules)
 
     health.note(loaded, [reconciled(), reconciled(seconds=15)], [view()], 0.5)
 
@@ -60,7 +60,7 @@ def test_a_rule_is_well_as_of_the_last_poll_of_a_batch(rules) -> None:
 
 def test_a_rule_fails_until_every_participant_at_which_it_failed_has_it_evaluated_again(rules, caplog) -> None:
     (rule,) = loaded = rules("g")
-    health = RulesHealth(Metrics().rules)
+    health = RuleHealthTracker(Metrics().rules)
     errors = []
 
     for batch in (
@@ -82,7 +82,7 @@ def test_a_rule_fails_until_every_participant_at_which_it_failed_has_it_evaluate
 def test_a_rule_that_no_participant_had_a_series_for_is_shown_until_one_has(rules) -> None:
     metrics = Metrics()
     (rule,) = loaded = rules("g", expr="dict_rate_limit_available_tokens < 1")
-    health = RulesHealth(metrics.rules)
+    health = RuleHealthTracker(metrics.rules)
 
     def never_had_series() -> float | None:
         labels = {"rule_group": "g", "alertname": "A"}
@@ -97,7 +97,7 @@ def test_a_rule_that_no_participant_had_a_series_for_is_shown_until_one_has(rule
 
 def test_another_process_that_evaluates_leaves_no_health(rules) -> None:
     (rule,) = loaded = rules("g")
-    health = RulesHealth(Metrics().rules)
+    health = RuleHealthTracker(Metrics().rules)
     health.note(loaded, [reconciled("g")], [view()], 0.1)
 
     health.reset()
@@ -107,7 +107,7 @@ def test_another_process_that_evaluates_leaves_no_health(rules) -> None:
 
 def test_rules_that_are_removed_leave_nothing_behind(rules) -> None:
     metrics = Metrics()
-    health = RulesHealth(metrics.rules)
+    health = RuleHealthTracker(metrics.rules)
     before = rules("kept", "removed")
     health.note(before, [reconciled("kept", "removed")], [view()], 0.1)
     for group in ("kept", "removed"):

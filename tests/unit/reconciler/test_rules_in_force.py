@@ -18,6 +18,7 @@ from exporter.reconciler import rules_in_force
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.rules.files import loading
 from tests.support.conditions import until
+from tests.support.logs import logged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +41,7 @@ class Held:
         self.file.write_text(text)
         self.metrics = Metrics()
         settings = RulesSettings(files=(str(folder / pattern),), reload_interval=Duration(0.01), allow_none=allow_none)
-        self.rules = RulesInForce(settings, self.metrics)
+        self.rules = RulesInForce(settings, self.metrics, restless_seconds=0.01)
 
     @property
     def names(self) -> list[str]:
@@ -74,7 +75,7 @@ async def test_a_file_that_was_emptied_leaves_the_running_rules_in_place(tmp_pat
 
 
 async def test_rules_of_a_config_map_are_taken_up_when_the_kubelet_swaps_them(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0.05)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0.05)
     for version, names in (("1", ("A",)), ("2", ("A", "B"))):
         (tmp_path / f"..{version}").mkdir()
         (tmp_path / f"..{version}" / "mine.yml").write_text(rules(*names))
@@ -124,7 +125,7 @@ async def test_rules_that_are_gone_are_told_by_name(tmp_path: Path, caplog) -> N
 
     await held.rules.reload()
 
-    gone = [(r.levelname, r.group, r.rule) for r in caplog.records if "is gone" in r.message]
+    gone = [(r.levelname, r.group, r.rule) for r in caplog.records if "rule removed" in r.message]
     assert gone == [("WARNING", "g", "A"), ("WARNING", "g", "C")]
 
 
@@ -134,13 +135,13 @@ async def test_of_many_rules_that_are_gone_some_are_named_and_the_others_counted
 
     await held.rules.reload()
 
-    gone = [r.message for r in caplog.records if "gone" in r.message]
-    assert gone == ["a rule is gone: its alerts resolve"] * 20 + ["5 more rules are gone: their alerts resolve"]
+    assert [line for line in logged(caplog, "removed") if "removed" in line[0]] == [
+        ("rule removed, its alerts resolve", 25)
+    ] * 20
 
 
 async def test_a_file_that_changed_is_read_when_it_stands_still(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0.2)
-    monkeypatch.setattr(rules_in_force, "LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0.2)
     held = Held(tmp_path, rules("A", "B"))
 
     async with held.watched():
@@ -153,17 +154,17 @@ async def test_a_file_that_changed_is_read_when_it_stands_still(tmp_path: Path, 
 
 
 async def test_a_file_that_is_written_anew_with_the_same_rules_is_not_loaded(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     held = Held(tmp_path, rules("A"))
     before = held.rules.rule_set
     held.file.write_text(rules("A"))
 
-    assert not held.rules._differ()
+    assert not held.rules._changed()
     assert held.rules.rule_set is before
 
 
 async def test_a_file_that_comes_is_loaded(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     held = Held(tmp_path, rules("A"), pattern="*.yml")
 
     async with held.watched():
@@ -195,20 +196,20 @@ async def test_of_two_reloads_the_one_asked_for_last_is_loaded_last(tmp_path: Pa
     held = Held(tmp_path, rules("A"))
     loads = 0
     at_once: list[int] = []
-    load = loading.load
+    attempt = loading.attempt
 
-    def counted(*args: object, **more: object) -> loading.RuleSet:
+    def counted(*args: object) -> loading.Attempt:
         nonlocal loads
         loads += 1
         at_once.append(loads)
         if len(at_once) == 1:
             held.file.write_text(rules("A", "B"))
         try:
-            return load(*args, **more)
+            return attempt(*args)
         finally:
             loads -= 1
 
-    monkeypatch.setattr(rules_in_force.loading, "load", counted)
+    monkeypatch.setattr(rules_in_force.loading, "attempt", counted)
     await asyncio.gather(*(held.rules.reload() for _ in range(3)))
 
     assert at_once == [1, 1, 1]
@@ -236,8 +237,8 @@ async def test_each_error_of_files_that_do_not_load_is_a_line_of_the_log(tmp_pat
     with pytest.raises(RuleFileInvalid):
         await held.rules.reload()
 
-    assert [r.message for r in caplog.records if r.levelname == "ERROR"] == [
-        f"rules not reloaded, the running ones stay: {held.file}:{told}"
+    assert [line for line in logged(caplog, "error") if line[1]] == [
+        ("rules not reloaded, the running ones stay", f"{held.file}:{told}")
         for told in (
             "7: g/A: error: `and (` cannot be parsed, column 13: `(` is not closed",
             "8: g/A: error: severity `warn` is none of info, warning, critical; did you mean warning?",
@@ -248,12 +249,29 @@ async def test_each_error_of_files_that_do_not_load_is_a_line_of_the_log(tmp_pat
 async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path: Path, caplog) -> None:
     held = Held(tmp_path, rules("A", runbook=False))
 
+    def warnings() -> list[tuple[object, ...]]:
+        records = [r for r in caplog.records if r.message == "rules check found a warning"]
+        return [(r.check, r.file, r.line, r.group, r.rule) for r in records]
+
     async with held.watched():
-        await until(lambda: "has no annotation runbook_url" in caplog.text)
+        await until(warnings)
         held.file.write_text(rules("A", "B", runbook=False))
         await held.rules.reload()
-        await until(lambda: "g/B: warning: has no annotation runbook_url" in caplog.text)
+        await until(lambda: any(rule == "B" for *_, rule in warnings()))
 
-    told = [r.message for r in caplog.records if "runbook_url" in r.message]
-    assert len(told) == 3
-    assert all(message.startswith(f"rules check: {held.file}:") for message in told)
+    assert warnings() == [
+        ("lint/runbook", str(held.file), line, "g", rule) for line, rule in ((4, "A"), (4, "A"), (5, "B"))
+    ]
+    assert "has no annotation runbook_url" in caplog.records[-1].warning
+
+
+async def test_rule_files_are_parsed_once_for_a_reload_and_its_warnings(tmp_path: Path, monkeypatch, caplog) -> None:
+    parsed: list[str] = []
+    parse_file = loading.parse_file
+    monkeypatch.setattr(loading, "parse_file", lambda file, *more: parsed.append(file) or parse_file(file, *more))
+    held = Held(tmp_path, rules("A", runbook=False))
+
+    async with held.watched():
+        await until(lambda: "rules check found a warning" in caplog.text)
+
+    assert parsed == [str(held.file)]

@@ -28,6 +28,10 @@ from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.reconciler.leadership import LeadershipState
 from exporter.reconciler.reconciler import DROPPED
+from exporter.rules.promql.elementwise import LIMITED
+from exporter.rules.promql.functions import CLOCK, ROUNDING
+from exporter.rules.templates.functions import FUNCTIONS
+from exporter.rules.templates.printf import VERBS
 from exporter.simulator import scenario
 from exporter.store.migrations import migrations
 from exporter.web.api import buckets_json
@@ -348,6 +352,17 @@ def test_the_published_policies_are_those_of_the_program() -> None:
     assert list(told) == [*POLICIES]
     assert {p: told[p] for p, limit in POLICIES.items() if limit} == {p: per(x) for p, x in POLICIES.items() if x}
     assert categories == [[name, str(limit.refill_tokens), str(limit.capacity)] for name, limit in CATEGORIES.items()]
+
+
+def test_the_page_of_rules_lists_what_expressions_and_templates_can_use() -> None:
+    cells = {name: words.split() for name, words, *_ in rows(DOCS / "rules.md", "## The subset on one page")}
+    clock = " ".join(cells["functions of time"]).partition(":")[0].split()
+    verbs = {word.rstrip(",") for word in cells["verbs of printf"] if word.startswith("%")}
+
+    assert {*cells["functions"]} == {*ROUNDING, *LIMITED, "time", "vector"}
+    assert clock == [*CLOCK]
+    assert {*cells["functions of texts"]} == {*FUNCTIONS}
+    assert verbs == {f"%{verb}" for verb in VERBS}
 
 
 def test_every_room_of_the_program_is_in_the_architecture() -> None:

@@ -190,9 +190,9 @@ def test_all_the_first_or_the_first_so_many_are_concerned(whom: str, concerned: 
         ),
         (
             "{description: x, faults: [{kind: garbage, kinds: [rubbish]}]}",
-            "faults[0].kinds: rubbish asked for; known are undecodable",
+            "faults[0].kinds: rubbish listed; the kinds are undecodable",
         ),
-        ("{description: x, faults: [{kind: garbage, kinds: []}]}", "faults[0].kinds: none asked for"),
+        ("{description: x, faults: [{kind: garbage, kinds: []}]}", "faults[0].kinds: none listed"),
         (
             "{description: x, category_changes: [{at: 0s, category: A}]}",
             "category_changes[0].at: is not after the start; set category",

@@ -116,7 +116,7 @@ def test_a_restarted_bridge_counts_anew_and_the_tokens_stay():
     write = account()
     write.serve(10, 0, 0)
 
-    write.forget()
+    write.reset_counts()
 
     assert (write.total, write.bucket.available(0)) == (0, 990)
 

@@ -14,9 +14,10 @@ from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.catalog import ANTISCAN, CATEGORIES, POLICIES, USER_POLICIES
 from exporter.errors import BadAnswer
-from exporter.simulator.garbage import KINDS, spoil
+from exporter.simulator.garbage import KINDS, corrupt
+from exporter.simulator.participant import Refusal
 from exporter.simulator.scenario import Scenario, load, parse
-from exporter.simulator.world import Refusal, World, ispbs
+from exporter.simulator.world import World, ispbs
 from tests.support.builders import START, at
 
 FIRST, SECOND = ispbs(2)
@@ -315,7 +316,7 @@ def test_a_reply_without_a_fault_is_the_answer():
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"undecodable", "too_long"}])
 def test_each_kind_of_garbage_is_counted_by_its_own_name(kind: str):
-    payload = spoil(kind, world().answer(FIRST, at(60)))
+    payload = corrupt(kind, world().answer(FIRST, at(60)))
 
     try:
         defects = judged(payload, last_seconds=45, received_at=at(60)).defects

@@ -23,7 +23,9 @@ from exporter.errors import (
     SchemaMismatch,
     StoreError,
 )
-from exporter.store.database import Database, check_dsn, configured_dsn, translated
+from exporter.store.database import Database
+from exporter.store.driver_errors import translated
+from exporter.store.dsn import check_dsn, configured_dsn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

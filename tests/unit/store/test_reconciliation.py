@@ -152,7 +152,7 @@ def test_a_failed_poll_writes_no_state_and_the_next_answer_follows_the_last() ->
 
     assert second.after == first.after
     assert (second.buckets, second.policies, second.complete) == ((), None, False)
-    assert (second.came, second.gone, second.figures) == ((), (), {})
+    assert (second.added, second.removed, second.figures) == ((), (), {})
     assert not third.complete
     assert policies(third.buckets) == "B"
 
@@ -170,7 +170,7 @@ def test_a_bucket_whose_policy_comes_back_is_written_even_where_it_did_not_chang
     *_, last = writes(poll(A, B, seconds=0), poll(A, seconds=15), poll(A, B, seconds=30))
 
     assert policies(last.buckets) == "B"
-    assert last.came == ("B",)
+    assert last.added == ("B",)
 
 
 def test_policies_come_once_and_go_once_in_order() -> None:
@@ -178,7 +178,7 @@ def test_policies_come_once_and_go_once_in_order() -> None:
     written = writes(poll(A, seconds=0), poll(*all_of_them, seconds=15), poll(A, seconds=30), poll(A, seconds=45))
 
     later = tuple("BCDEFGH")
-    assert [(w.came, w.gone) for w in written] == [(("A",), ()), (later, ()), ((), later), ((), ())]
+    assert [(w.added, w.removed) for w in written] == [(("A",), ()), (later, ()), ((), later), ((), ())]
     assert list(written[-1].after.policies) == ["A"]
 
 
@@ -186,7 +186,7 @@ def test_a_policy_whose_capacity_or_refill_changed_has_other_figures_and_did_not
     *_, last = writes(poll(A, B), poll(bucket(100, policy="A", capacity=5_000, refill_tokens=7), B, seconds=15))
 
     assert last.figures == {"A": Figures(5_000, 7, 60)}
-    assert last.came == ()
+    assert last.added == ()
     assert last.after.policies == {"A": Figures(5_000, 7, 60), "B": Figures(36_000, 1_200, 60)}
 
 
@@ -199,25 +199,25 @@ def test_a_policy_whose_tokens_changed_has_the_same_figures() -> None:
 def test_a_policy_with_impossible_figures_is_not_gone_and_keeps_those_it_had() -> None:
     first, second, third = writes(poll(A, B), poll(A, seconds=15, refused=("B",)), poll(A, B, seconds=30))
 
-    assert second.gone == ()
+    assert second.removed == ()
     assert second.policies == ("A",)
     assert second.after.policies == first.after.policies
-    assert (third.came, third.figures) == ((), {})
+    assert (third.added, third.figures) == ((), {})
     assert policies(third.buckets) == "B"
 
 
 def test_a_policy_that_was_never_answered_with_possible_figures_has_not_come() -> None:
     first, second = writes(poll(A, refused=("B",)), poll(A, seconds=15))
 
-    assert first.came == ("A",)
-    assert second.gone == ()
+    assert first.added == ("A",)
+    assert second.removed == ()
 
 
 def test_policies_of_a_participant_outlive_the_stream_that_told_them() -> None:
     _, second = writes(poll(A, B, seconds=0), poll(B, seconds=15, stream_id="another", sequence=1))
 
-    assert second.gone == ("A",)
-    assert second.came == ()
+    assert second.removed == ("A",)
+    assert second.added == ()
     assert second.figures == {}
 
 
@@ -306,9 +306,9 @@ def test_policies_that_came_and_are_not_gone_are_those_answered_last_and_those_r
 
         present = {o.bucket.policy for o in made.result.buckets}
         expected = present | (table.keys() & set(made.result.refused))
-        assert states.came == tuple(sorted(present - table.keys()))
-        assert states.gone == tuple(sorted(table.keys() - expected))
-        table = {p: f for p, f in (table | dict(states.figures)).items() if p not in states.gone}
+        assert states.added == tuple(sorted(present - table.keys()))
+        assert states.removed == tuple(sorted(table.keys() - expected))
+        table = {p: f for p, f in (table | dict(states.figures)).items() if p not in states.removed}
 
         assert table == written.policies
         assert table.keys() == expected

@@ -11,7 +11,7 @@
   const utc = (at) => `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
   const local = (at) => `${localDay(at)} ${localTime(at)} ${zone}`;
   const both = (at) => isUtc ? utc(at) : `${utc(at)} (${local(at)})`;
-  let place;
+  let index;
 
   function localise() {
     if (isUtc) return;
@@ -26,34 +26,34 @@
       text.removeAttribute("data-at");
       text.after(copy);
     }
-    for (const words of document.querySelectorAll("[data-zone]")) {
-      words.removeAttribute("data-zone");
-      words.textContent = byHours ? `Times are UTC, and ${zone} below.` : `Days begin at 00:00 UTC, ${localTime(new Date(0))} ${zone}.`;
+    for (const zoneNote of document.querySelectorAll("[data-zone]")) {
+      zoneNote.removeAttribute("data-zone");
+      zoneNote.textContent = byHours ? `Times are UTC, and ${zone} below.` : `Days begin at 00:00 UTC, ${localTime(new Date(0))} ${zone}.`;
     }
     for (const time of document.querySelectorAll("time[datetime]:not([title])")) time.title = local(new Date(time.dateTime));
   }
 
-  function words(chart, n) {
+  function describe(chart, n) {
     const at = new Date((chart.since + (n + 1) * chart.step) * 1000);
     const value = chart.values[n];
-    if (!value) return `${both(at)}: not known`;
+    if (!value) return `${both(at)}: no data`;
     const [tokens, lowest, highest, capacity, used, most, refill] = value;
-    const told = [`${number.format(tokens)} of ${number.format(capacity)} tokens (${number.format(Math.max(0, Math.min(100, 100 * tokens / capacity)))} %)`];
-    if (lowest !== highest) told.push(`from ${number.format(lowest)} to ${number.format(highest)}`);
-    if (used !== null) told.push(`used ${number.format(used)} / min${most > used ? `, at most ${number.format(most)}` : ""}`);
-    told.push(`refill ${number.format(refill)} / min`);
-    return `${both(at)}: ${told.join("; ")}`;
+    const parts = [`${number.format(tokens)} of ${number.format(capacity)} tokens (${number.format(Math.max(0, Math.min(100, 100 * tokens / capacity)))} %)`];
+    if (lowest !== highest) parts.push(`from ${number.format(lowest)} to ${number.format(highest)}`);
+    if (used !== null) parts.push(`used ${number.format(used)} / min${most > used ? `, at most ${number.format(most)}` : ""}`);
+    parts.push(`refill ${number.format(refill)} / min`);
+    return `${both(at)}: ${parts.join("; ")}`;
   }
 
   function show(figure, n) {
     const chart = JSON.parse(figure.dataset.chart);
     const readout = figure.querySelector(".readout");
     readout.dataset.summary ??= readout.textContent;
-    place = n === undefined ? undefined : Math.max(0, Math.min(chart.values.length - 1, n));
-    readout.textContent = place === undefined ? readout.dataset.summary : words(chart, place);
+    index = n === undefined ? undefined : Math.max(0, Math.min(chart.values.length - 1, n));
+    readout.textContent = index === undefined ? readout.dataset.summary : describe(chart, index);
     for (const line of figure.querySelectorAll(".pointer")) {
-      line.classList.toggle("shown", place !== undefined);
-      const x = `${place === undefined ? 0 : 100 * (place + 0.5) / chart.values.length}%`;
+      line.classList.toggle("shown", index !== undefined);
+      const x = `${index === undefined ? 0 : 100 * (index + 0.5) / chart.values.length}%`;
       line.setAttribute("x1", x);
       line.setAttribute("x2", x);
     }
@@ -79,7 +79,7 @@
     if (!plot) return;
     const figure = plot.closest(".charts");
     const steps = JSON.parse(figure.dataset.chart).values.length;
-    const from = place ?? steps;
+    const from = index ?? steps;
     const far = Math.round(steps / 24);
     const to = { ArrowLeft: from - 1, ArrowRight: from + 1, PageUp: from - far, PageDown: from + far, Home: 0, End: steps - 1 }[event.key];
     if (event.key === "Escape") show(figure);
@@ -89,11 +89,11 @@
     show(figure, to);
   });
 
-  // What status.js took over is drawn anew.
+  // What status.js took over is drawn again.
   new MutationObserver(() => {
     localise();
     const figure = document.querySelector(".charts");
-    if (figure && place !== undefined && !figure.querySelector(".pointer.shown")) show(figure, place);
+    if (figure && index !== undefined && !figure.querySelector(".pointer.shown")) show(figure, index);
   }).observe(document.getElementById("main"), { childList: true, subtree: true });
   localise();
 })();

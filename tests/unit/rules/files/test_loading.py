@@ -145,7 +145,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "22: dict/Twice: expr is given twice, first in line 21",
         "23: dict/Twice: unknown field unknown",
         "25: dict/Twice: unknown field labels2; did you mean labels?",
-        "26: group dict is there already, in line 2",
+        "26: group dict is defined already, in line 2",
         "27: a group needs a name",
         "27: expected a list, found a text",
         "28: unknown field other; a rule file holds `groups` alone",
@@ -258,7 +258,7 @@ def test_a_pattern_that_matches_no_file_is_refused(tmp_path: Path):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
     (tmp_path / "rules.yml").mkdir()
 
-    assert findings(str(tmp_path / "rules.yml")) == [" cannot be read: it is no regular file"]
+    assert findings(str(tmp_path / "rules.yml")) == [" cannot be read: it is not a regular file"]
 
 
 def test_alerts_of_another_group_are_not_seen(tmp_path: Path):
@@ -352,7 +352,7 @@ def test_ten_thousand_rules_like_the_shipped_ones_may_be_in_a_file():
     head, rules = re.split(r"(?<=\n    rules:\n)", shipped, maxsplit=1)
     times = 1_000 // rules.count("- alert:") + 1
 
-    assert compose(head + rules * times, most_nodes=MOST_NODES // 10)
+    assert compose(head + rules * times, max_nodes=MOST_NODES // 10)
     assert len(head + rules * times) < MOST_BYTES // 10
 
 

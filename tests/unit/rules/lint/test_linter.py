@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.rules.lint.linter import check
+from exporter.rules.files.loading import attempt
+from exporter.rules.lint.linter import findings
 from tests.support.rules import rule_file
+
+if TYPE_CHECKING:
+    from exporter.rules.finding import Finding
 
 SHIPPED = Path(__file__).parents[4] / "rules" / "dict-rate-limit.yml"
 
 RUNBOOK = "annotations: {runbook_url: http://example/}"
-HELD = """
+OUTAGE_BRANCH = """
 expr: |
   max by (participant, policy) (dict_rate_limit_utilization_percent and on (participant) dict_rate_limit_up == 1) >= 80
     or
   max by (participant, policy) (ALERTS{alertname="A", alertstate="firing"} and on (participant) dict_rate_limit_up == 0)
 """
+
+
+def check(patterns: list[str]) -> list[Finding]:
+    return findings(attempt(patterns))
 
 
 def found(folder: Path, *rules: str) -> list[tuple[int, str, str]]:
@@ -29,7 +39,7 @@ def warnings_of(folder: Path, expr: str, *more: str) -> list[str]:
     """Messages about a rule that has a runbook, those about outages left out."""
     lines = "\n".join(more or ("labels: {severity: info}", RUNBOOK))
     messages = [message for _, _, message in found(folder, f"alert: A\nexpr: {expr}\n{lines}")]
-    return [message for message in messages if not message.startswith(("has no hold", "may begin to fire"))]
+    return [message for message in messages if not message.startswith(("has no outage branch", "may begin to fire"))]
 
 
 def test_the_shipped_rules_have_nothing_to_warn_of():
@@ -45,13 +55,13 @@ def test_what_an_expression_holds_twice_is_found_once(tmp_path: Path):
 
 
 def test_errors_and_warnings_come_by_line(tmp_path: Path):
-    findings = found(
+    reported = found(
         tmp_path,
         "alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info}",
         "alert: B\nexpr: nonsense\nlabels: {severity: info}",
     )
 
-    assert findings == [
+    assert reported == [
         (4, "warning", "has no annotation runbook_url: say what to do when it fires"),
         (
             8,
@@ -67,31 +77,67 @@ def test_a_finding_is_told_with_file_line_group_and_rule(tmp_path: Path):
     assert (
         str(finding)
         == f"{tmp_path}/rules.yml:4: dict/A: warning: has no annotation runbook_url: say what to do when it fires"
+        " (lint/runbook)"
     )
 
 
-def test_an_alert_that_nothing_holds_through_an_outage_is_warned_of(tmp_path: Path):
+def test_an_alert_without_an_outage_branch_is_warned_of(tmp_path: Path):
     [(line, severity, message), _] = found(
         tmp_path, f"alert: A\nexpr: dict_rate_limit_utilization_percent > 80\nlabels: {{severity: info}}\n{RUNBOOK}"
     )
 
     assert (line, severity) == (5, "warning")
-    assert message.startswith("has no hold: while the Bridge does not answer it resolves")
+    assert message.startswith("has no outage branch: while the Bridge does not answer it resolves")
     assert 'max by (participant, policy) (ALERTS{alertname="A", alertstate="firing"}' in message
 
 
 @pytest.mark.parametrize(
     "expr",
     [
-        HELD,
+        OUTAGE_BRANCH,
         "expr: dict_rate_limit_up == 0",
         "expr: time() - dict_rate_limit_last_success_timestamp_seconds > 60",
         "expr: max by (participant) (dict_rate_limit_capacity) > 5 or on (participant) dict_rate_limit_up == 0",
-        HELD.rstrip() + "\n  and on () hour() > 20",
+        OUTAGE_BRANCH.rstrip() + "\n  and on () hour() > 20",
+        OUTAGE_BRANCH.replace(
+            "and on (participant) dict_rate_limit_up == 0", "unless on (participant) dict_rate_limit_up == 1"
+        ),
+        OUTAGE_BRANCH.replace('"A", alertstate="firing"', '"A", policy="KEYS_CHECK"'),
+        OUTAGE_BRANCH.replace('"firing"} and on (participant) dict', '"firing"} unless on (participant, policy) dict'),
+        OUTAGE_BRANCH.replace("(ALERTS", "(max by (participant) (ALERTS").replace(
+            '"firing"} and on (participant)', '"firing"}) and'
+        ),
+        OUTAGE_BRANCH.replace("(ALERTS", "(max without (alertname) (ALERTS").replace('"firing"}', '"firing"})'),
+        OUTAGE_BRANCH.replace(
+            "dict_rate_limit_up == 0", "(time() - dict_rate_limit_last_success_timestamp_seconds > 60)"
+        ),
     ],
 )
-def test_an_alert_that_something_holds_is_not(tmp_path: Path, expr: str):
+def test_an_alert_with_an_outage_branch_is_not(tmp_path: Path, expr: str):
     assert found(tmp_path, f"alert: A\n{expr}\nlabels: {{severity: info}}\n{RUNBOOK}") == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('alertname="A"', 'alertname="B"'),
+        ('alertstate="firing"', 'alertstate="pending"'),
+        ('alertstate="firing"', 'alertstate="firing", severity="warning"'),
+        ("dict_rate_limit_up == 0", "dict_rate_limit_up == 1"),
+        ('"firing"} and on (participant)', '"firing"} and'),
+        ('"firing"} and on (participant)', '"firing"} and ignoring (policy)'),
+        ('"firing"} and on (participant)', '"firing"} and on (participant, alertname)'),
+        ("and on (participant) dict_rate_limit_up == 0", "unless on (participant) dict_rate_limit_up < 1"),
+        ("on (participant) dict_rate_limit_up == 0", "on (participant, policy) dict_rate_limit_capacity > 0"),
+        ("on (participant) dict_rate_limit_up == 0", "on (participant) dict_rate_limit_refused_policies > 0"),
+    ],
+)
+def test_an_outage_branch_that_gives_nothing_in_an_outage_is_none(tmp_path: Path, right: str, wrong: str):
+    assert right in OUTAGE_BRANCH
+    rule = f"alert: A\n{OUTAGE_BRANCH.replace(right, wrong)}\nlabels: {{severity: info}}\n{RUNBOOK}"
+    other = f"alert: B\nexpr: dict_rate_limit_up == 0\nlabels: {{severity: info}}\n{RUNBOOK}"
+
+    assert "lint/outage_branch" in [finding.check for finding in check([rule_file(tmp_path, rule, other)])]
 
 
 UP = "and on (participant) dict_rate_limit_up == 1"
@@ -107,6 +153,13 @@ UP = "and on (participant) dict_rate_limit_up == 1"
         "count by (participant) (dict_rate_limit_utilization_percent >= 80) >= 3",
         "dict_rate_limit_utilization_percent >= 80 and on () hour() > 20",
         "dict_rate_limit_utilization_percent >= 80 and on (participant) dict_rate_limit_up >= 0",
+        "dict_rate_limit_utilization_percent >= 80 and on (participant) (dict_rate_limit_up == bool 1)",
+        "dict_rate_limit_capacity < 100",
+        "dict_rate_limit_capacity * on (participant) group_left (psp_category) dict_rate_limit_participant_info < 5",
+        (
+            "dict_rate_limit_utilization_percent >= 80 or dict_rate_limit_utilization_percent >= 75"
+            ' and on (participant, policy) ALERTS{alertname="A"}'
+        ),
     ],
 )
 def test_an_alert_that_may_begin_on_figures_from_before_an_outage_is_warned_of(tmp_path: Path, expr: str):
@@ -124,12 +177,35 @@ def test_an_alert_that_may_begin_on_figures_from_before_an_outage_is_warned_of(t
         "dict_rate_limit_utilization_percent >= 80 and on (participant) dict_rate_limit_up == 0",
         "dict_rate_limit_participant_info",
         "dict_rate_limit_up == 0",
+        "dict_rate_limit_utilization_percent >= 80 unless on (participant) dict_rate_limit_up == 0",
+        "dict_rate_limit_utilization_percent >= 80 and on (participant) 1 <= max by (participant) (dict_rate_limit_up)",
+        "dict_rate_limit_utilization_percent > 100",
+        "dict_rate_limit_utilization_percent >= 75 and on (participant, policy) ALERTS{alertname='A'}",
+        (
+            "max by (participant, policy) (dict_rate_limit_utilization_percent >= 80 and on (participant) "
+            "dict_rate_limit_up == 1 or dict_rate_limit_utilization_percent >= 70 and on (participant) "
+            "dict_rate_limit_up == 0)"
+        ),
     ],
 )
 def test_an_alert_that_asks_for_an_answer_or_begins_because_there_is_none_is_not(tmp_path: Path, expr: str):
     messages = [m for _, _, m in found(tmp_path, f"alert: A\nexpr: {expr}\nlabels: {{severity: info}}\n{RUNBOOK}")]
 
     assert not [m for m in messages if m.startswith("may begin to fire")]
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "and on (participant) (time() - dict_rate_limit_last_success_timestamp_seconds < 60)",
+        "and on (participant) (1 - dict_rate_limit_up == 0)",
+        "* on (participant) group_left dict_rate_limit_up > 80",
+    ],
+)
+def test_a_guard_that_the_check_does_not_understand_is_taken_for_a_good_one(tmp_path: Path, guard: str):
+    rule = f"alert: A\nexpr: dict_rate_limit_utilization_percent {guard}\nlabels: {{severity: info}}\n{RUNBOOK}"
+
+    assert "lint/stale_threshold" not in [finding.check for finding in check([rule_file(tmp_path, rule)])]
 
 
 @pytest.mark.parametrize(
@@ -233,12 +309,12 @@ def test_a_rule_that_is_there_twice_is_warned_of(tmp_path: Path):
     rule_file(tmp_path, twice, other, name="a.yml", group="first")
     rule_file(tmp_path, twice, name="b.yml", group="second")
 
-    findings = check([str(tmp_path / "*.yml")])
+    reported = check([str(tmp_path / "*.yml")])
 
-    assert [(Path(f.file).name, f.line, f.group) for f in findings] == [("a.yml", 4, "first"), ("b.yml", 4, "second")]
+    assert [(Path(f.file).name, f.line, f.group) for f in reported] == [("a.yml", 4, "first"), ("b.yml", 4, "second")]
     a, b = str(tmp_path / "a.yml"), str(tmp_path / "b.yml")
     same = "with the same labels: their alerts are one and the same"
-    assert [f.message for f in findings] == [f"is there again in {b}:4, {same}", f"is there again in {a}:4, {same}"]
+    assert [f.message for f in reported] == [f"is defined again in {b}:4, {same}", f"is defined again in {a}:4, {same}"]
 
 
 def test_a_rule_that_is_there_twice_in_a_file_is_told_with_the_lines(tmp_path: Path):
@@ -247,8 +323,8 @@ def test_a_rule_that_is_there_twice_in_a_file_is_told_with_the_lines(tmp_path: P
     found = [str(one) for one in check([rule_file(tmp_path, twice, twice)])]
 
     assert [one.partition("rules.yml:")[2].partition(", with")[0] for one in found] == [
-        "4: dict/A: warning: is there again in line 8",
-        "8: dict/A: warning: is there again in line 4",
+        "4: dict/A: warning: is defined again in line 8",
+        "8: dict/A: warning: is defined again in line 4",
     ]
 
 
@@ -264,29 +340,59 @@ SHAPES = {
 }
 
 
+def calls(file: Path | str) -> int:
+    """How many calls a check of the file takes."""
+    counted = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal counted
+        counted += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        check([str(file)])
+    finally:
+        sys.setprofile(before)
+    return counted
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_twice_the_rules_take_twice_the_work(tmp_path: Path, shape: str):
-    def calls(rules: int) -> int:
+    def written(rules: int) -> Path:
         file = tmp_path / "rules.yml"
         head = "groups:\n" if shape.startswith("-") else "groups:\n- name: g\n  rules:\n"
         file.write_text(head + "".join(shape.format(n=number) for number in range(rules)))
-        counted = 0
+        return file
 
-        def count(_frame: object, event: str, _argument: object) -> None:
-            nonlocal counted
-            counted += event in {"call", "c_call"}
-
-        before = sys.getprofile()
-        sys.setprofile(count)
-        try:
-            check([str(file)])
-        finally:
-            sys.setprofile(before)
-        return counted
-
-    few, many = calls(300), calls(600)
+    few, many = calls(written(300)), calls(written(600))
 
     assert many < 2.2 * few
+
+
+@pytest.mark.parametrize("operator", ["+", ">", "and", "or", "unless"])
+def test_a_rule_of_twice_the_length_takes_four_times_the_work_at_most(tmp_path: Path, operator: str):
+    def written(terms: int) -> str:
+        expr = f" {operator} ".join(["dict_rate_limit_capacity"] * terms)
+        return rule_file(tmp_path, f"alert: A\nexpr: {expr}\nlabels: {{severity: info}}")
+
+    short, long = calls(written(60)), calls(written(120))
+
+    assert long < 4.2 * short
+
+
+@pytest.mark.parametrize("nested", ["-{}", "{} > 0"])
+def test_a_rule_as_deep_as_loads_is_checked(tmp_path: Path, nested: str):
+    def is_loaded(depth: int) -> bool:
+        expr = "dict_rate_limit_up"
+        for _ in range(depth):
+            expr = nested.format(expr)
+        reported = check([rule_file(tmp_path, f"alert: A\nexpr: '{expr}'\nlabels: {{severity: info}}\n{RUNBOOK}")])
+        return "error" not in {finding.severity for finding in reported}
+
+    deepest = bisect_left(range(1_000), True, key=lambda depth: not is_loaded(depth)) - 1
+
+    assert deepest > 100
 
 
 def test_aliases_of_a_rule_are_checked_once(tmp_path: Path):
@@ -297,7 +403,7 @@ def test_aliases_of_a_rule_are_checked_once(tmp_path: Path):
     found = [str(finding) for finding in check([str(file)])]
 
     assert len(found) == len(set(found))
-    assert any("is there more than once, through aliases" in finding for finding in found)
+    assert any("is defined more than once, through aliases" in finding for finding in found)
 
 
 def test_rules_that_merge_one_another_are_checked_each(tmp_path: Path):
@@ -310,6 +416,12 @@ def test_rules_that_merge_one_another_are_checked_each(tmp_path: Path):
     )
 
     assert [str(finding).removeprefix(f"{file}:") for finding in check([str(file)])] == [
-        "5: g/A: warning: label x: `{{ $value }}` depends on $value, so that another value makes another alert",
-        "6: g/A: warning: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1",
+        (
+            "5: g/A: warning: label x: `{{ $value }}` depends on $value, so that another value makes another alert"
+            " (lint/value_label)"
+        ),
+        (
+            "6: g/A: warning: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1"
+            " (lint/impossible_comparison)"
+        ),
     ]

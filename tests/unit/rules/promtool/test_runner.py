@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from exporter.rules.promtool.input_series import STALE, expand, input_series, metric
+from exporter.rules.promtool.input_series import STALE, expand, input_series, parse_series
 from exporter.rules.promtool.runner import run_tests
 from tests.support.rules import rule_file
 
@@ -38,7 +38,7 @@ def told(folder: Path, text: str, *, rules: tuple[str, ...] = (LOW,), diff: bool
     file = folder / "test.yml"
     file.write_text(text)
     [result] = run_tests([str(file)])
-    return result.told(diff=diff).removeprefix(f"Unit Testing:  {file}\n")
+    return result.render(diff=diff).removeprefix(f"Unit Testing:  {file}\n")
 
 
 def series(checks: str) -> str:
@@ -84,12 +84,12 @@ def test_a_sample_is_seen_for_five_minutes():
 
 
 def test_a_series_is_read_from_its_text():
-    assert repr(metric('a{b="c", d=""}')) == "('a', {b=\"c\"})"
-    assert repr(metric('{__name__="a"}')) == "('a', {})"
-    assert repr(metric("{}")) == "('', {})"
+    assert repr(parse_series('a{b="c", d=""}')) == "('a', {b=\"c\"})"
+    assert repr(parse_series('{__name__="a"}')) == "('a', {})"
+    assert repr(parse_series("{}")) == "('', {})"
     for text in ("a{", "a + b", 'a{b=~"c"}', "a offset 5m", 'a{b="c", b="d"}', "a[5m]"):
         with pytest.raises(ValueError, match="is not a series"):
-            metric(text)
+            parse_series(text)
 
 
 def test_expectations_that_are_met_are_a_success(tmp_path: Path):
@@ -217,7 +217,7 @@ def test_an_expression_that_cannot_be_judged_is_a_failure(tmp_path: Path, check:
         ("tests: [{external_labels: {<<: {a: b}, a: c}}]", "line 1: a is merged too, which promtool refuses"),
         ("tests: []\n---\ntests: []\n", "line 2, column 1: a second document begins, and only the first is read"),
         ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
-        ("evaluation_interval: 5", "evaluation_interval: '5' is not a duration"),
+        ("evaluation_interval: 5", "'5' is not a duration; write it as 15s, 5m or 1h30m - at `$.evaluation_interval`"),
         ("group_eval_order: [other]", "group_eval_order: no rule file has a group other"),
         ("tests: [{input_series: [{series: a, values: 1}]}]", "a test with input_series needs an interval"),
         ("tests: [{interval: 1m, input_series: [{series: a, values: 1y}]}]", "`1y` is not a value"),
@@ -234,7 +234,7 @@ def test_a_test_file_that_is_not_there_is_refused(tmp_path: Path):
     [result] = run_tests([str(tmp_path / "nothing.yml")])
 
     assert not result.passed
-    assert "cannot be read: No such file or directory" in result.told()
+    assert "cannot be read: No such file or directory" in result.render()
 
 
 def test_an_interval_at_which_prometheus_forgets_alerts_is_refused(tmp_path: Path):
@@ -251,7 +251,7 @@ def test_the_shipped_rules_pass_their_tests():
     results = run_tests([str(file) for file in sorted(folder.glob("*.yml"))])
 
     assert results
-    assert all(result.passed for result in results), "\n".join(result.told() for result in results)
+    assert all(result.passed for result in results), "\n".join(result.render() for result in results)
 
 
 def test_tests_may_be_merged(tmp_path: Path):

@@ -109,7 +109,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
             {"basic_auth_users": {"prometheus": "secret"}},
             "basic_auth_users.prometheus: the password of 'pr",
         ),
-        ({"basic_auth_users": ["prometheus"]}, "basic_auth_users: a list stands here; write keys with values"),
+        ({"basic_auth_users": ["prometheus"]}, "basic_auth_users: is a list; write keys with values"),
         ("a: [", "is not YAML"),
         (
             "tls_server_config: {}\nbasic_auth_users: {}\ntls_server_config: {}\n",
@@ -117,7 +117,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path):
         ),
         ("basic_auth_users:\n  me: a\n  me: b\n", "basic_auth_users.me: is given twice, first in line 2; keep one"),
         ("[" * 100_000, "is not YAML, column 51: more than 50 levels deep"),
-        ("- 1", "a list stands here; write keys with values"),
+        ("- 1", "is a list; write keys with values"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, content: Any, message: str):
@@ -165,7 +165,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
         ({"curve_preferences": ["CurveP1"]}, "tls_server_config.curve_preferences: 'CurveP1' is none of"),
         (
             {"curve_preferences": ["X25519", "CurveP256"]},
-            "tls_server_config.curve_preferences: at most 1 can",
+            "tls_server_config.curve_preferences: takes at most 1",
         ),
         ({"key_file": "absent.key"}, "tls_server_config.key_file: "),
     ],

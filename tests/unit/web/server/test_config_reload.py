@@ -37,7 +37,7 @@ def test_without_a_file_nothing_changes():
 
 
 def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watched_files, "STANDS_STILL_SECONDS", 0)
+    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     # As Kubernetes does it: the names stay, a link to the folder behind them is turned.
     for version in ("1", "2"):
         (tmp_path / version).mkdir()

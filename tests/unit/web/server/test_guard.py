@@ -94,13 +94,13 @@ async def test_configured_headers_replace_those_of_the_app_and_are_on_refusals_t
     ],
 )
 async def test_anything_else_is_refused(authorization: str):
-    assert not await Passwords().admit(USERS, authorization)
+    assert not await Passwords().verify(USERS, authorization)
 
 
 async def test_a_password_is_verified_once(checks: list[str]):
     passwords = Passwords()
 
-    answers = await asyncio.gather(*(passwords.admit(USERS, basic("prometheus", "secret")) for _ in range(20)))
+    answers = await asyncio.gather(*(passwords.verify(USERS, basic("prometheus", "secret")) for _ in range(20)))
 
     assert all(answers)
     assert checks == ["secret"]
@@ -108,47 +108,45 @@ async def test_a_password_is_verified_once(checks: list[str]):
 
 async def test_a_new_hash_is_verified_anew(checks: list[str]):
     passwords = Passwords()
-    await passwords.admit(USERS, basic("prometheus", "secret"))
+    await passwords.verify(USERS, basic("prometheus", "secret"))
     changed = {"prometheus": bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()}
 
-    assert not await passwords.admit(changed, basic("prometheus", "secret"))
+    assert not await passwords.verify(changed, basic("prometheus", "secret"))
     assert len(checks) == 2
 
 
 async def test_an_unknown_user_takes_as_long_as_a_known_one(checks: list[str]):
-    assert not await Passwords().admit(USERS, basic("nobody", "secret"))
+    assert not await Passwords().verify(USERS, basic("nobody", "secret"))
 
     assert checks == ["secret"]
 
 
-async def test_many_wrong_passwords_do_not_push_the_right_one_out(checks: list[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "REMEMBERED", 3)
-    passwords = Passwords()
-    await passwords.admit(USERS, basic("prometheus", "secret"))
+async def test_many_wrong_passwords_do_not_push_the_right_one_out(checks: list[str]):
+    passwords = Passwords(remembered=3)
+    await passwords.verify(USERS, basic("prometheus", "secret"))
 
     for number in range(10):
-        assert not await passwords.admit(USERS, basic("prometheus", f"wrong {number}"))
-    assert await passwords.admit(USERS, basic("prometheus", "secret"))
+        assert not await passwords.verify(USERS, basic("prometheus", f"wrong {number}"))
+    assert await passwords.verify(USERS, basic("prometheus", "secret"))
 
     assert checks.count("secret") == 1
-    assert len(passwords._known) == 3
+    assert len(passwords._verdicts) == 3
 
 
-async def test_right_passwords_are_forgotten_in_turn(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "REMEMBERED", 1)
+async def test_right_passwords_are_forgotten_in_turn():
     users = USERS | {"other": USERS["prometheus"]}
-    passwords = Passwords()
+    passwords = Passwords(remembered=1)
 
-    assert await passwords.admit(users, basic("prometheus", "secret"))
-    assert await passwords.admit(users, basic("other", "secret"))
+    assert await passwords.verify(users, basic("prometheus", "secret"))
+    assert await passwords.verify(users, basic("other", "secret"))
 
-    assert len(passwords._known) == 1
+    assert len(passwords._verdicts) == 1
 
 
 async def test_a_password_longer_than_bcrypt_reads_is_cut():
     users = {"prometheus": bcrypt.hashpw(LONG[:72].encode(), bcrypt.gensalt(4)).decode()}
 
-    assert await Passwords().admit(users, basic("prometheus", LONG))
+    assert await Passwords().verify(users, basic("prometheus", LONG))
 
 
 class Clock:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from exporter.errors import ConfigurationError
-from exporter.web.server.listeners import listen, written
+from exporter.web.server.listeners import address_of, open_listeners
 from tests.support.ports import free_port
 
 ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
@@ -16,7 +16,7 @@ ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine 
 
 def addresses(text: str) -> list[str]:
     with ExitStack() as stack:
-        return [written(stack.enter_context(one)) for one in listen(text)]
+        return [address_of(stack.enter_context(listener)) for listener in open_listeners(text)]
 
 
 def test_port_0_becomes_the_real_port():
@@ -42,9 +42,9 @@ def test_ipv6_is_written_in_brackets():
 @pytest.mark.parametrize("text", [":0", "[::]:0"])
 @pytest.mark.parametrize("client", ["127.0.0.1", "::1"])
 def test_every_interface_is_one_of_both_families(text: str, client: str):
-    [one] = listen(text)
+    [listener] = open_listeners(text)
 
-    with one, socket.create_connection((client, one.getsockname()[1])):
+    with listener, socket.create_connection((client, listener.getsockname()[1])):
         pass
 
 
@@ -64,7 +64,7 @@ def test_a_port_in_use_is_one_clear_line():
         port = taken.getsockname()[1]
 
         with pytest.raises(ConfigurationError) as raised:
-            listen(f"127.0.0.1:{port}")
+            open_listeners(f"127.0.0.1:{port}")
 
     assert str(raised.value) == f"web.listen_address: cannot listen on 127.0.0.1:{port}: address already in use"
 
@@ -72,14 +72,14 @@ def test_a_port_in_use_is_one_clear_line():
 def test_nothing_stays_open_where_one_address_fails():
     port = free_port()
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError):
-        listen(f"127.0.0.1:{port},127.0.0.1:{taken.getsockname()[1]}")
+        open_listeners(f"127.0.0.1:{port},127.0.0.1:{taken.getsockname()[1]}")
 
     assert addresses(f"127.0.0.1:{port}") == [f"127.0.0.1:{port}"]
 
 
 def test_an_unknown_host_is_named():
     with pytest.raises(ConfigurationError, match=r"cannot listen on no-such-host\.invalid:80: "):
-        listen("no-such-host.invalid:80")
+        open_listeners("no-such-host.invalid:80")
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_an_unknown_host_is_named():
 )
 def test_what_is_no_address_is_refused(text: str):
     with pytest.raises(ConfigurationError, match=r"^web\.listen_address: .*; write .*0\.0\.0\.0:9862 or \[::\]:9862"):
-        listen(text)
+        open_listeners(text)

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.server.requests import Refusal, understood
+from exporter.web.server.requests import Refusal, validate
 
 TARGET = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1) | st.from_regex(
     r"(https?://)?[a-z@:\[\]0-9.]{0,8}(/[a-z%/]{0,8})?", fullmatch=True
@@ -29,7 +29,7 @@ def scope(target: str, host: str, method: str = "GET") -> dict[str, Any]:
 
 @given(TARGET, st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF)), st.sampled_from(["GET", "CONNECT"]))
 def test_what_is_understood_has_a_path_and_one_sound_host(target: str, host: str, method: str) -> None:
-    request = understood(scope(target, host, method))
+    request = validate(scope(target, host, method))
 
     if isinstance(request, Refusal):
         assert request.status == 400
@@ -41,7 +41,7 @@ def test_what_is_understood_has_a_path_and_one_sound_host(target: str, host: str
 
 
 def test_the_other_headers_of_a_request_stay() -> None:
-    request = understood(scope("http://one/metrics?x=1", "other"))
+    request = validate(scope("http://one/metrics?x=1", "other"))
 
     assert not isinstance(request, Refusal)
     assert request["headers"] == [(b"host", b"one"), (b"accept", b"*/*")]

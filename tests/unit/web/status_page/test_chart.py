@@ -6,19 +6,31 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from exporter.web.status_page.chart import Scale, Span, between, gaps, round_step, scaled, span, stairs, time_ticks
+from exporter.web.status_page.chart import (
+    Scale,
+    Span,
+    area_between,
+    gaps,
+    round_step,
+    scale_of,
+    span,
+    sparkline,
+    sparkline_area,
+    stairs,
+    time_ticks,
+)
 
 SINCE = datetime(2026, 3, 10, 11, 3, tzinfo=UTC)
 
 
 def test_zero_is_at_the_bottom_and_the_greatest_value_has_room_above():
-    scale = scaled([0, None, 50], 100)
+    scale = scale_of([0, None, 50], 100)
 
     assert (scale.y(0), scale.y(50), scale.y(53)) == (100.0, 5.7, 0.0)
 
 
 def test_a_bucket_in_debt_moves_the_bottom():
-    scale = scaled([-20, 80], 100)
+    scale = scale_of([-20, 80], 100)
 
     assert (scale.bottom, scale.y(-20)) == (-20, 100.0)
     assert scale.ticks() == [0.0, 50.0]
@@ -29,7 +41,7 @@ def test_what_lies_outside_is_drawn_at_the_edge():
 
 
 def test_nothing_known_has_a_scale_too():
-    assert scaled([None, None], 100).ticks() == [0.0, 1.0]
+    assert scale_of([None, None], 100).ticks() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -48,13 +60,13 @@ def test_a_value_alone_is_seen():
 
 
 def test_what_lies_between_two_lines_is_drawn_around_run_by_run():
-    drawn = between([0, 40, None, 90], [10, 50, None, 100], Scale(100, 100))
+    path = area_between([0, 40, None, 90], [10, 50, None, 100], Scale(100, 100))
 
-    assert drawn == "M0 90H1V50H2V60H1V100H0ZM3 0H4V10H3Z"
+    assert path == "M0 90H1V50H2V60H1V100H0ZM3 0H4V10H3Z"
 
 
 def test_nothing_known_draws_nothing():
-    assert (stairs([None], Scale(1, 1)), between([None], [None], Scale(1, 1))) == ("", "")
+    assert (stairs([None], Scale(1, 1)), area_between([None], [None], Scale(1, 1))) == ("", "")
 
 
 def test_gaps_are_where_nothing_is_known():
@@ -87,3 +99,11 @@ def test_a_time_stands_where_it_is():
     [first, *_] = time_ticks(SINCE, SINCE + timedelta(hours=1))
 
     assert (first.percent, first.at) == (round(100 * 7 / 60, 3), datetime(2026, 3, 10, 11, 10, tzinfo=UTC))
+
+
+def test_a_sparkline_breaks_where_nothing_is_known():
+    assert sparkline([None, 0.0, 50.0, None, 100.0]) == ["1,0 2,50", "4,100 4,100"]
+
+
+def test_the_area_under_a_line_goes_down_to_empty():
+    assert sparkline_area("1,0 2,50") == "1,100 1,0 2,50 2,100"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
+from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.rules.files.loading import load
-from exporter.web.status_page.formatting import UNITS, breakable, short_paths, shorter, unit_of
+from exporter.web.status_page.formatting import UNITS, breakable, figure, short_paths, shorter, unit_of
 
 RULES = Path(__file__).parents[4] / "rules" / "dict-rate-limit.yml"
 
@@ -75,3 +77,32 @@ def test_a_path_is_told_by_as_much_of_its_end_as_differs():
         "/opt/b.yml": "opt/b.yml",
         "a.yml/b.yml": "a.yml/b.yml",
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (59.4, "59s"),
+        (60, "1m"),
+        (1_830, "30m 30s"),
+        (3_600, "1h"),
+        (3_660, "1h 1m"),
+        (3_601, "1h"),
+        (90_000, "1d 1h"),
+        (-5, "0s"),
+        (432_000, "5d"),
+        (math.inf, "never"),
+    ],
+)
+def test_durations_are_said_in_two_units(seconds: float, text: str):
+    assert spaced(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.35634, "0.3563"), (95.714, "95.71"), (0.0, "0"), (36_000.0, "36,000"), (-1_499.6, "-1,500"), (math.inf, "inf")],
+)
+def test_an_alerts_value_is_written_without_an_exponent(value: float, text: str):
+    assert figure(value) == text

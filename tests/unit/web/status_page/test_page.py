@@ -17,10 +17,8 @@ from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
 from exporter.web.sources import RuleGroupStatus, RuleStatus, Sources
-from exporter.web.status_page.page import area, link, sparkline
-from exporter.web.status_page.status import Asked
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
-from tests.support.pages import Shape
+from tests.support.pages import Shape, request
 
 if TYPE_CHECKING:
     from exporter.buckets.bucket import PolicyName
@@ -30,16 +28,13 @@ RULE = RuleStatus(
 )
 
 
-async def page(query: str = "", **given: Any) -> Shape:
-    return Shape(await body(query, **given))
+async def page(query: str = "", **sources: Any) -> Shape:
+    return Shape(await body(query, **sources))
 
 
-async def body(query: str = "", **given: Any) -> str:
-    given.setdefault("views", lambda: {PARTICIPANT: view(poll(bucket(3_000)))})
-    given.setdefault("readiness", lambda: Readiness(ready=True, dependencies=[]))
-    app = create_app(Sources(Metrics(), **given), WebSettings())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter") as http:
-        answer = await http.get(f"/{query}")
+async def body(query: str = "", **sources: Any) -> str:
+    sources.setdefault("views", lambda: {PARTICIPANT: view(poll(bucket(3_000)))})
+    answer = await request(f"/{query}", **sources)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     return answer.text
@@ -179,8 +174,8 @@ async def test_31_000_buckets_are_a_small_page_worst_first():
     buckets = [bucket(50 + number, policy=f"POLICY_{number:02d}", capacity=100) for number in range(30)]
     views = {}
     for number in range(1_000):
-        made = poll(*buckets, bucket(number, policy="KEYS_CHECK", capacity=1_000), participant=f"{number:08d}")
-        views[made.participant] = view(made)
+        current = poll(*buckets, bucket(number, policy="KEYS_CHECK", capacity=1_000), participant=f"{number:08d}")
+        views[current.participant] = view(current)
 
     text = await body(views=lambda: views)
 
@@ -195,7 +190,7 @@ async def test_the_page_says_how_far_back_its_sparklines_go():
         return {}
 
     assert "go back to the start of this process: it has no database" in (await page()).words
-    assert "1 of 1 participant is yet to be read from the database" in (await page(past=past)).words
+    assert "1 of 1 participant is yet to be read from the database" in (await page(utilization=past)).words
 
 
 async def test_rules_are_shown_with_health_and_last_evaluation():
@@ -203,7 +198,7 @@ async def test_rules_are_shown_with_health_and_last_evaluation():
         RULE,
         replace(RULE, name="Broken", health="err", last_error="many-to-many", labels={}),
         replace(RULE, name="New", health="unknown", evaluated_at=None),
-        replace(RULE, name="Blind", had_series=False),
+        replace(RULE, name="Blind", matched_series=False),
     ]
 
     shape = await page(
@@ -240,8 +235,8 @@ async def test_a_participant_that_never_answered_is_shown_too():
     assert "never" in shape.words
 
 
-async def test_where_the_filter_lets_nothing_through_the_page_says_so():
-    assert "No buckets that the filter lets through." in (await page("?policy=OTHER")).words
+async def test_where_nothing_matches_the_filter_the_page_says_so():
+    assert "No buckets match the filter." in (await page("?policy=OTHER")).words
 
 
 async def test_nothing_at_all_is_shown_too():
@@ -279,25 +274,10 @@ async def test_static_files_are_revalidated(name: str):
     assert answer.headers["cache-control"] == "no-cache"
 
 
-def test_a_sparkline_breaks_where_nothing_is_known():
-    assert sparkline([None, 0.0, 50.0, None, 100.0]) == ["1,0 2,50", "4,100 4,100"]
-
-
-def test_the_area_under_a_line_goes_down_to_empty():
-    assert area("1,0 2,50") == "1,100 1,0 2,50 2,100"
-
-
 async def test_the_title_counts_what_is_critical():
     views = {PARTICIPANT: view(poll(bucket(1, capacity=100)))}
 
     assert "(1) DICT rate limits" in (await page(views=lambda: views)).words
-
-
-def test_a_link_keeps_the_filter_and_goes_back_to_the_first_page():
-    asked = Asked("1234", "A B", "warning", page=3)
-
-    assert link(asked) == "?participant=1234&policy=A+B&level=warning"
-    assert link(asked, page=4, policy="") == "?participant=1234&level=warning&page=4"
 
 
 def test_templates_are_not_loaded_before_somebody_asks():

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from exporter.web.status_page.queries import RANGES, AskedAlerts, AskedBucket, NotUnderstood
+from exporter.web.status_page.queries import RANGES, AlertsQuery, HistoryQuery, InvalidQuery, StatusQuery, range_around
 
 NOW = datetime(2026, 3, 10, 12, 0, 7, tzinfo=UTC)
 
 
 def test_every_range_is_as_long_as_its_name_and_its_table_has_whole_rows():
-    lengths = {name: made.length for name, made in RANGES.items()}
+    lengths = {name: range_.length for name, range_ in RANGES.items()}
 
     assert lengths == {
         "1h": timedelta(hours=1),
@@ -21,22 +21,22 @@ def test_every_range_is_as_long_as_its_name_and_its_table_has_whole_rows():
         "7d": timedelta(days=7),
         "30d": timedelta(days=30),
     }
-    assert all(made.steps % made.row == 0 for made in RANGES.values())
+    assert all(range_.steps % range_.steps_per_row == 0 for range_ in RANGES.values())
 
 
 def test_a_range_ends_with_the_step_that_it_is_now():
-    since, until = AskedBucket.of({"range": "1h"}, NOW).window(NOW)
+    since, until = HistoryQuery.parse({"range": "1h"}, NOW).window(NOW)
 
     assert until == datetime(2026, 3, 10, 12, 0, 10, tzinfo=UTC)
     assert until - since == timedelta(hours=1)
 
 
 def test_a_range_lies_around_the_time_asked_for_but_not_ahead():
-    early = AskedBucket.of({"range": "6h", "at": "2026-03-09T12:00:00Z"}, NOW)
-    late = AskedBucket.of({"range": "6h", "at": "2026-03-10T11:00:00Z"}, NOW)
+    early = HistoryQuery.parse({"range": "6h", "at": "2026-03-09T12:00:00Z"}, NOW)
+    late = HistoryQuery.parse({"range": "6h", "at": "2026-03-10T11:00:00Z"}, NOW)
 
     assert early.window(NOW)[0] == datetime(2026, 3, 9, 9, 0, 30, tzinfo=UTC)
-    assert late.window(NOW) == AskedBucket(RANGES["6h"]).window(NOW)
+    assert late.window(NOW) == HistoryQuery(RANGES["6h"]).window(NOW)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_a_range_lies_around_the_time_asked_for_but_not_ahead():
         ({"range": "9h"}, "range='9h' is none of 1h, 6h, 24h, 7d, 30d."),
         ({"at": "noon"}, "at='noon' is no time: write 2026-03-10T12:00:00Z."),
         ({"at": "0001-01-01T00:00:00+14:00"}, "is no time"),
-        ({"at": "9999-01-01"}, "is no time that there is anything about"),
+        ({"at": "9999-01-01"}, "is no time from 1970 to 9000"),
         ({"at": "2026-03-10T13:00:00Z"}, "lies ahead: it is 2026-03-10 12:00:07 UTC."),
     ],
 )
 def test_what_makes_no_sense_of_a_bucket_is_refused(query: dict[str, str], words: str):
-    with pytest.raises(NotUnderstood) as refused:
-        AskedBucket.of(query, NOW)
+    with pytest.raises(InvalidQuery) as refused:
+        HistoryQuery.parse(query, NOW)
 
     assert words in str(refused.value)
 
@@ -60,13 +60,13 @@ def test_what_makes_no_sense_of_a_bucket_is_refused(query: dict[str, str], words
     "text", ["2026-03-09T12:00:00Z", "2026-03-09 12:00", "2026-03-09T09:00:00-03:00", "2026-03-09T14:00:00 02:00"]
 )
 def test_a_time_is_read_as_people_and_browsers_write_it(text: str):
-    assert AskedBucket.of({"at": text}, NOW).at == datetime(2026, 3, 9, 12, tzinfo=UTC)
+    assert HistoryQuery.parse({"at": text}, NOW).at == datetime(2026, 3, 9, 12, tzinfo=UTC)
 
 
 def test_past_alerts_are_those_of_the_last_week_unless_asked_otherwise():
-    asked = AskedAlerts.of({}, NOW)
+    query = AlertsQuery.parse({}, NOW)
 
-    assert (asked.since, asked.until, asked.sort, asked.page) == (NOW - timedelta(days=7), None, "-began", 1)
+    assert (query.since, query.until, query.sort, query.page) == (NOW - timedelta(days=7), None, "-began", 1)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_past_alerts_are_those_of_the_last_week_unless_asked_otherwise():
     ],
 )
 def test_what_makes_no_sense_of_past_alerts_is_refused(query: dict[str, str], words: str):
-    with pytest.raises(NotUnderstood) as refused:
-        AskedAlerts.of(query, NOW)
+    with pytest.raises(InvalidQuery) as refused:
+        AlertsQuery.parse(query, NOW)
 
     assert words in str(refused.value)
 
 
 def test_a_query_is_written_as_it_was_read():
-    query = {
+    parameters = {
         "participant": "1234",
         "policy": "A",
         "alert": "TokensLow",
@@ -106,8 +106,55 @@ def test_a_query_is_written_as_it_was_read():
         "page": "3",
     }
 
-    asked = AskedAlerts.of(query, NOW)
+    query = AlertsQuery.parse(parameters, NOW)
 
-    assert asked.query() == query
-    assert asked.query(sort="-began") == {n: v for n, v in query.items() if n not in ("sort", "page")}
-    assert asked.query(page=4)["page"] == "4"
+    assert query.parameters() == parameters
+    assert query.parameters(sort="-began") == {n: v for n, v in parameters.items() if n not in ("sort", "page")}
+    assert query.parameters(page=4)["page"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("lasted", "name"), [(60, "1h"), (1_201, "6h"), (86_400, "7d"), (10 * 86_400, "30d"), (90 * 86_400, "30d")]
+)
+def test_an_alert_is_shown_in_a_range_in_which_it_is_seen_whole(lasted: float, name: str):
+    range_ = range_around(lasted)
+
+    assert range_.name == name
+    assert name == "30d" or range_.length >= timedelta(seconds=3 * lasted)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"page": "0"},
+        {"page": "-1"},
+        {"page": "nonsense"},
+        {"page": "\u0663"},
+        {"level": "nonsense"},
+        {"alerts": "many"},
+        {"participant": " "},
+    ],
+)
+def test_what_makes_no_sense_of_the_status_page_is_left_out(query: dict[str, str]):
+    assert StatusQuery.parse(query) == StatusQuery()
+
+
+def test_a_query_of_the_status_page_is_read():
+    query = {"participant": "1234", "policy": "A", "level": "warning", "alerts": "all", "page": "3"}
+
+    assert StatusQuery.parse(query) == StatusQuery("1234", "A", "warning", "all", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "page"), [("2", 2), ("0", 1), ("-1", 1), ("x", 1), ("", 1), ("9" * 5_000, 1_000_000), ("\u0662", 1)]
+)
+def test_a_page_is_a_number_from_1_whatever_is_asked_for(text: str, page: int):
+    assert StatusQuery.parse({"page": text}).page == page
+
+
+def test_a_link_keeps_the_filter_and_goes_back_to_the_first_page():
+    query = StatusQuery("1234", "A B", "warning", page=3)
+
+    assert query.link() == "?participant=1234&policy=A+B&level=warning"
+    assert query.link(page=4, policy="") == "?participant=1234&level=warning&page=4"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import AccessDenied, DatabaseUnavailable
-from exporter.web.status_page import recent
-from exporter.web.status_page.recent import STEP_SECONDS, STEPS, History
+from exporter.web.status_page.recent import STEP_SECONDS, STEPS, RecentUtilization
 from tests.support.builders import PARTICIPANT, POLICY, bucket, poll, view
 from tests.support.conditions import until
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import pytest
 
     from exporter.buckets.observation import View
-    from exporter.web.sources import Past
+    from exporter.web.sources import UtilizationHistory
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -34,60 +33,59 @@ def left(percent: int, *, policy: str = POLICY) -> dict[Ispb, View]:
 
 
 def test_an_unknown_bucket_has_no_history():
-    assert History().utilization(PARTICIPANT, POLICY) == []
+    assert RecentUtilization().utilization(PARTICIPANT, POLICY) == []
 
 
 def test_the_highest_utilization_of_each_step_is_kept():
-    seen = History()
+    seen = RecentUtilization()
 
     for steps, percent in ((0, 60), (0.5, 10), (0.9, 80), (1, 70)):
-        seen.look(left(percent), later(steps))
+        seen.sample(left(percent), later(steps))
 
     assert seen.utilization(PARTICIPANT, POLICY)[-3:] == [None, 90.0, 30.0]
     assert len(seen.utilization(PARTICIPANT, POLICY)) == STEPS
 
 
 def test_steps_in_which_nothing_was_seen_are_unknown():
-    seen = History()
+    seen = RecentUtilization()
 
-    seen.look(left(50), later(0))
-    seen.look(left(40), later(3))
+    seen.sample(left(50), later(0))
+    seen.sample(left(40), later(3))
 
     assert seen.utilization(PARTICIPANT, POLICY)[-4:] == [50.0, None, None, 60.0]
 
 
 def test_what_is_older_than_the_kept_steps_is_forgotten():
-    seen = History()
+    seen = RecentUtilization()
 
-    seen.look(left(50, policy="OLD"), later(0))
-    seen.look(left(50), later(STEPS - 1))
+    seen.sample(left(50, policy="OLD"), later(0))
+    seen.sample(left(50), later(STEPS - 1))
     assert seen.utilization(PARTICIPANT, PolicyName("OLD"))[0] == 50.0
-    seen.look(left(50), later(STEPS))
+    seen.sample(left(50), later(STEPS))
 
     assert seen.utilization(PARTICIPANT, PolicyName("OLD")) == []
 
 
 def test_a_participant_that_is_gone_for_long_takes_no_memory():
-    seen = History()
+    seen = RecentUtilization()
 
-    seen.look(left(50), later(0))
-    seen.look({}, later(10 * STEPS))
+    seen.sample(left(50), later(0))
+    seen.sample({}, later(10 * STEPS))
 
     assert not seen._seen
 
 
 def test_a_clock_that_goes_back_changes_nothing_of_the_past():
-    seen = History()
+    seen = RecentUtilization()
 
-    seen.look(left(50), later(5))
-    seen.look(left(10), later(4))
+    seen.sample(left(50), later(5))
+    seen.sample(left(10), later(4))
 
     assert seen.utilization(PARTICIPANT, POLICY)[-2:] == [None, 90.0]
 
 
-async def test_buckets_are_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recent, "LOOK_SECONDS", 0.001)
-    seen = History()
+async def test_buckets_are_looked_at_again_and_again():
+    seen = RecentUtilization(sample_seconds=0.001)
     shown = [left(50)]
     following = asyncio.create_task(seen.follow(lambda: shown[-1], lambda: NOON))
     await until(lambda: seen.utilization(PARTICIPANT, POLICY))
@@ -98,16 +96,16 @@ async def test_buckets_are_looked_at_again_and_again(monkeypatch: pytest.MonkeyP
 
 
 @asynccontextmanager
-async def recalling(seen: History, past: Past, *shown: str) -> AsyncIterator[None]:
+async def recalling(seen: RecentUtilization, history: UtilizationHistory, *shown: str) -> AsyncIterator[None]:
     views = {Ispb(participant): view(poll(participant=participant)) for participant in shown or (PARTICIPANT,)}
-    task = asyncio.create_task(seen.recall(lambda: views, past, lambda: NOON))
+    task = asyncio.create_task(seen.recall(lambda: views, history, lambda: NOON))
     yield
     task.cancel()
 
 
 async def test_the_past_is_read_once_and_joined_to_what_was_seen():
-    seen = History()
-    seen.look(left(50), NOON)
+    seen = RecentUtilization()
+    seen.sample(left(50), NOON)
     asked = []
 
     async def past(participant: Ispb, since: datetime, step: timedelta) -> dict[PolicyName, dict[datetime, float]]:
@@ -125,8 +123,8 @@ async def test_the_past_is_read_once_and_joined_to_what_was_seen():
 
 
 async def test_a_higher_figure_that_was_seen_stays():
-    seen = History()
-    seen.look(left(10), NOON)
+    seen = RecentUtilization()
+    seen.sample(left(10), NOON)
 
     async def past(*_: object) -> dict[PolicyName, dict[datetime, float]]:
         return {POLICY: {NOON: 30.0}}
@@ -137,12 +135,8 @@ async def test_a_higher_figure_that_was_seen_stays():
     assert seen.utilization(PARTICIPANT, POLICY)[-1] == 90.0
 
 
-async def test_the_past_is_asked_for_again_while_the_database_is_away(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    monkeypatch.setattr(recent, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(recent, "RECALL_SECONDS", 0.001)
-    seen = History()
+async def test_the_past_is_asked_for_again_while_the_database_is_away(caplog: pytest.LogCaptureFixture):
+    seen = RecentUtilization(retry_seconds=0.001, recall_seconds=0.001)
     away = [DatabaseUnavailable("PostgreSQL does not answer")] * 3 + [AccessDenied("may not")]
 
     async def past(*_: object) -> dict[PolicyName, dict[datetime, float]]:
@@ -153,13 +147,12 @@ async def test_the_past_is_asked_for_again_while_the_database_is_away(
     async with recalling(seen, past):
         await until(lambda: seen.utilization(PARTICIPANT, POLICY))
 
-    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert told == ["the last hours are not on the status page: may not"]
+    warnings = [(record.message, record.error) for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [("last hours missing from the status page", "may not")]
 
 
-async def test_a_participant_that_comes_back_has_its_past_read_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recent, "RECALL_SECONDS", 0.001)
-    seen = History()
+async def test_a_participant_that_comes_back_has_its_past_read_again():
+    seen = RecentUtilization(recall_seconds=0.001)
     views = {PARTICIPANT: view()}
     asked = []
 

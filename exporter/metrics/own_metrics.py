@@ -1,0 +1,167 @@
+"""The program's own metrics: one class per package; a package sees only its own."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from prometheus_client import Info, PlatformCollector, ProcessCollector
+
+from exporter import __version__
+from exporter.metrics.collectors import Collectors
+
+if TYPE_CHECKING:
+    from prometheus_client import Histogram
+
+
+class PollMetrics:
+    """Counted by the poller."""
+
+    def __init__(self, add: Collectors, durations: Histogram) -> None:
+        self.duration = durations.labels("poll")
+        self.errors = add.counter(
+            "poll_errors", "Polls that failed, by gRPC status, or BAD_ANSWER.", "participant", "code"
+        )
+        self.answer_defects = add.counter(
+            "answer_defects",
+            "Defects in the Bridge's answers that were refused or repaired.",
+            "participant",
+            "reason",
+        )
+
+
+class ReconcilerMetrics:
+    """Counted by the reconcile loop, by leadership and by maintenance."""
+
+    def __init__(self, add: Collectors, durations: Histogram) -> None:
+        self.evaluate_duration = durations.labels("evaluate")
+        self.persist_duration = durations.labels("persist")
+        self.polls_late = add.counter(
+            "polls_late", "Polls that came behind an evaluated one: kept as history, not evaluated.", "participant"
+        )
+        self.polls_ahead = add.counter(
+            "polls_ahead",
+            "Polls further ahead of the database's clock than poll.max_clock_skew: they took its time.",
+            "participant",
+        )
+        self.last_evaluation_timestamp_seconds = add.gauge(
+            "last_evaluation_timestamp_seconds",
+            "When rules were last evaluated for a participant, and that committed, in seconds since 1970.",
+            "participant",
+        )
+        self.database_up = add.late_gauge("database_up", "Whether the last database operation succeeded.")
+        self.lease_held = add.late_gauge("lease_held", "Whether this process leads.")
+        self.partitions_ready_months = add.late_gauge(
+            "partitions_ready_months", "Months after this one that partitions are ready for."
+        )
+
+
+class OutboxMetrics:
+    """What the leading reconciler counts in the outbox, and reports to exporters."""
+
+    def __init__(self, add: Collectors) -> None:
+        self.pending = add.late_gauge("outbox_pending", "Events that wait for the broker.")
+        self.oldest_age_seconds = add.late_gauge(
+            "outbox_oldest_age_seconds", "Age of the oldest event that waits; 0 when none does."
+        )
+
+    def set(self, pending: int, oldest_age_seconds: float | None) -> None:
+        """Shows how many events wait for the broker, and the age of the oldest (None: none waits)."""
+        self.pending.set(pending)
+        self.oldest_age_seconds.set(oldest_age_seconds or 0.0)
+
+    def withdraw(self) -> None:
+        """Shows nothing of the outbox any more: another process looks at it now."""
+        self.pending.withdraw()
+        self.oldest_age_seconds.withdraw()
+
+
+class RuleMetrics:
+    """Counted by the rules in force and their health."""
+
+    def __init__(self, add: Collectors) -> None:
+        self.evaluation_failures = add.counter(
+            "rule_evaluation_failures", "Rules that could not be evaluated at a poll.", "rule_group"
+        )
+        self.never_had_series = add.gauge(
+            "rule_never_had_series",
+            "1 if no participant has had a series that the rule looks at since it was loaded.",
+            "rule_group",
+            "alertname",
+        )
+        self.last_reload_successful = add.late_gauge(
+            "config_last_reload_successful", "Whether the last load of the rule files succeeded."
+        )
+        self.last_reload_success_timestamp_seconds = add.late_gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the rule files were last loaded, in seconds since 1970.",
+        )
+
+
+class FeedMetrics:
+    """Counted on the way of polls to the reconciler."""
+
+    def __init__(self, add: Collectors) -> None:
+        self.dropped = add.counter("snapshots_dropped", "Polls that will never be in the database.", "reason")
+        self.refused = add.counter(
+            "feed_refused", "Polls of a participant that another exporter already polls.", "target"
+        )
+        self.connected = add.gauge("feed_connected", "Whether the exporter's feed answers.", "target")
+
+
+class RelayMetrics:
+    """Counted by the relay."""
+
+    def __init__(self, add: Collectors, durations: Histogram) -> None:
+        self.duration = durations.labels("relay")
+        self.broker_up = add.late_gauge("broker_up", "Whether the broker is connected.")
+        self.events_published = add.counter("events_published", "Events that the broker received.")
+        self.events_dead = add.counter("events_dead", "Events that can never be sent.")
+        self.receipt_defects = add.counter(
+            "receipt_defects",
+            "Events that the broker took for repeats though they were not; they were sent again with a new id.",
+        )
+
+
+class NotifierMetrics:
+    """Counted by the notifier, by Alertmanager."""
+
+    def __init__(self, add: Collectors) -> None:
+        self.alertmanager_up = add.gauge(
+            "alertmanager_up", "Whether the Alertmanager took what it was last sent.", "target"
+        )
+        self.notifications = add.counter(
+            "notifications", "Alerts that the Alertmanager took, each time that they were sent.", "target"
+        )
+        self.errors = add.counter(
+            "notification_errors",
+            "Alerts that the Alertmanager did not take, each time that they were sent.",
+            "target",
+        )
+        self.duration = add.histogram(
+            "notification_duration_seconds", "How long the Alertmanager took to answer, or not to.", "target"
+        )
+
+
+class ProgramMetrics:
+    """All of them, on a registry of their own."""
+
+    def __init__(self) -> None:
+        self.collectors = add = Collectors()
+        durations = add.histogram(
+            "monitoring_duration_seconds", "How long the program's own work took, by operation.", "operation"
+        )
+        self.polls = PollMetrics(add, durations)
+        self.reconciler = ReconcilerMetrics(add, durations)
+        self.rules = RuleMetrics(add)
+        self.feed = FeedMetrics(add)
+        self.outbox = OutboxMetrics(add)
+        self.relay = RelayMetrics(add, durations)
+        self.notifier = NotifierMetrics(add)
+        build = Info("dict_rate_limit_build", "The program's version, and that of Python.", registry=None)
+        build.info({"version": __version__, "python_version": platform.python_version()})
+        add.add(build, "dict_rate_limit_build")
+        # Last, so that a failure of an earlier collector is counted in the same scrape.
+        add.add(ProcessCollector(registry=None), "process")
+        add.add(PlatformCollector(registry=None), "platform")
+        add.add(add.errors, "collector_errors")

@@ -1,0 +1,1 @@
+"""The checks, one a module; `exporter.rules.lint.registry` lists them all."""

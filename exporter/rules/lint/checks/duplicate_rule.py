@@ -1,0 +1,21 @@
+"""Two rules of one name and the same labels: their alerts are the same, and Prometheus fails on their series."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.rules.lint.context import Context, Problem, Problems
+
+NAME: Final = "lint/duplicate_rule"
+
+
+def check(context: Context) -> Problems:
+    line, own = context.parsed.line, (context.group.file, context.parsed.line)
+    if len(context.same_identity) < 2:
+        return
+    other = next((rule for rule in context.same_identity if rule != own), None)
+    if other is None:
+        yield Problem(line, "is defined more than once, through aliases: their alerts are one and the same")
+    else:
+        where = f"line {other[1]}" if other[0] == own[0] else f"{other[0]}:{other[1]}"
+        yield Problem(line, f"is defined again in {where}, with the same labels: their alerts are one and the same")

@@ -1,0 +1,22 @@
+"""A template that shows a label which no series of the expression has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.promql.unsupported import nearest
+
+NAME: Final = "lint/empty_template_label"
+
+
+def check(context: Context) -> Problems:
+    rule, parsed = context.rule, context.parsed
+    for kind, texts, templates in (
+        ("label", parsed.labels, rule.labels),
+        ("annotation", parsed.annotations, rule.annotations),
+    ):
+        for name, template in templates.items():
+            for label in sorted(template.labels - context.labels):
+                hint = nearest(label, context.labels)
+                yield Problem(texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}")

@@ -1,0 +1,28 @@
+"""A comparison whose outcome never changes, because the number lies outside what a gauge can be."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from exporter.rules.lint.comparisons import gauge_comparison
+from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.promql.expression import expression_text
+from exporter.rules.promql.traversal import walk
+from exporter.rules.strconv import shortest
+
+NAME: Final = "lint/impossible_comparison"
+
+
+def check(context: Context) -> Problems:
+    for tree in walk(context.rule.expression.tree):
+        comparison = gauge_comparison(tree)
+        verdict = comparison.verdict() if comparison is not None else None
+        if comparison is None or verdict is None:
+            continue
+        if math.isnan(comparison.threshold):
+            why = "compares with NaN, which nothing equals"
+        else:
+            bounds = f"{shortest(comparison.minimum)} to {shortest(comparison.maximum)}"
+            why = f"is {'always' if verdict else 'never'} true: {comparison.gauge} is {bounds}"
+        yield Problem(context.line_of(tree), f"`{expression_text(tree)}` {why}")

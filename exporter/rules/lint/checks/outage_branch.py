@@ -1,0 +1,27 @@
+"""An alert that resolves during an outage of the Bridge: nothing keeps it firing when its gauges go stale."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.lint.presence import GOES_STALE, UP, Presence, Situation, presence
+from exporter.rules.promql.expression import PARTICIPANT, POLICY
+from exporter.rules.promql.sources import ALERTS
+
+NAME: Final = "lint/outage_branch"
+
+
+def check(context: Context) -> Problems:
+    rule = context.rule
+    if context.metrics.isdisjoint(GOES_STALE):
+        return
+    firing = {**rule.fixed_labels, "alertname": rule.name, "alertstate": "firing"}
+    if presence(rule.expression.tree, Situation(up=False, figures=False, alert=firing)) is Presence.NEVER:
+        identity = f"{PARTICIPANT}, {POLICY}" if rule.per_policy else PARTICIPANT
+        yield Problem(
+            context.parsed.expr.line,
+            "has no outage branch: while the Bridge does not answer it resolves as soon as its gauges are no longer "
+            f'served; add `or max by ({identity}) ({ALERTS}{{alertname="{rule.name}", alertstate="firing"}} '
+            f"and on ({PARTICIPANT}) {UP} == 0)`",
+        )

@@ -1,0 +1,48 @@
+"""A threshold that may begin to fire during an outage of the Bridge, on figures from before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import promql_parser as promql
+
+from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.lint.presence import UP, Presence, Situation, presence
+from exporter.rules.promql.expression import PARTICIPANT
+from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME: Final = "lint/stale_threshold"
+
+
+_AT_FIRST: Final = Situation(up=False, figures=True)
+_LATER: Final = Situation(up=False, figures=False)
+_ANSWERED: Final = Situation(up=True, figures=True)
+
+
+def check(context: Context) -> Problems:
+    tree = context.rule.expression.tree
+    if context.metrics.isdisjoint(BUCKET_GAUGE_BY_NAME) or presence(tree, _LATER) is not Presence.NEVER:
+        return  # it looks at no figures, or the outage itself sets it off
+    if any(
+        presence(branch, _AT_FIRST) >= Presence.POSSIBLE and presence(branch, _ANSWERED) >= Presence.POSSIBLE
+        for branch in _branches(tree)
+    ):
+        yield Problem(
+            context.parsed.expr.line,
+            "may begin to fire while the Bridge does not answer, on figures from before; "
+            f"let its threshold ask for an answered poll: `and on ({PARTICIPANT}) {UP} == 1`",
+        )
+
+
+def _branches(tree: Any) -> Iterator[Any]:
+    """Yields the sides of every `or` that joins whole expressions."""
+    if isinstance(tree, promql.ParenExpr | promql.AggregateExpr):
+        yield from _branches(tree.expr)
+    elif isinstance(tree, promql.BinaryExpr) and str(tree.op) == "or":
+        yield from _branches(tree.lhs)
+        yield from _branches(tree.rhs)
+    else:
+        yield tree

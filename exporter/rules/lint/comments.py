@@ -1,0 +1,95 @@
+"""Comments that disable checks: ``# dict-rate-limit: disable lint/runbook, lint/value_label``.
+
+One above or within a rule or a group is about that; one above ``groups:`` is about the whole file.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from exporter.rules.files.parser import ParsedGroup
+
+_BEGIN: Final = re.compile(r"(?<!\S)#")
+_DISABLE: Final = re.compile(r"#[ \t]*dict-rate-limit:[ \t]*disable\b(?P<names>.*)")
+_WHOLE_FILE: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """``subject`` is the line of what it is about: its own, or that of the entry below it."""
+
+    line: int
+    subject: int
+    names: tuple[str, ...]
+
+
+def read_comments(text: str) -> list[Comment]:
+    """Returns the comments that disable checks in a text that is YAML."""
+    comments: list[Comment] = []
+    if not _DISABLE.search(text):
+        return comments
+    scalars = _scalars(text)
+    lines = text.splitlines(keepends=True)
+    offset = 0
+    for index, line in enumerate(lines):
+        columns = (match.start() for match in _BEGIN.finditer(line))
+        column = next((column for column in columns if not _is_within(scalars, offset + column)), None)
+        match = _DISABLE.match(line, column) if column is not None else None
+        if match is not None:
+            names = tuple(name.strip() for name in match["names"].split(","))
+            comments.append(Comment(index + 1, _subject(lines, index, match.start()) + 1, names))
+        offset += len(line)
+    return comments
+
+
+def disabled_checks(comments: Sequence[Comment], groups: Sequence[ParsedGroup]) -> Mapping[int, frozenset[str]]:
+    """Returns the names of checks by the line that a rule or group of the file begins in; 0: of the whole file."""
+    begins = sorted({line for group in groups for line in (group.line, *(rule.first_line for rule in group.rules))})
+    names: dict[int, frozenset[str]] = defaultdict(frozenset)
+    for comment in comments:
+        index = bisect_right(begins, comment.subject)
+        names[begins[index - 1] if index else _WHOLE_FILE] |= frozenset(comment.names)
+    return names
+
+
+def _scalars(text: str) -> list[tuple[int, int]]:
+    """Returns begin and end of every scalar: what looks like a comment in there is text."""
+    spans = []
+    for token in yaml.scan(text, Loader=yaml.CSafeLoader):
+        if isinstance(token, yaml.ScalarToken):
+            begin = token.start_mark.index
+            if token.style in {"|", ">"}:  # a comment may follow the sign
+                begin = text.find("\n", begin) + 1 or len(text)
+            spans.append((begin, token.end_mark.index))
+    return spans
+
+
+def _is_within(spans: Sequence[tuple[int, int]], position: int) -> bool:
+    index = bisect_right(spans, position, key=itemgetter(0)) - 1
+    return index >= 0 and position < spans[index][1]
+
+
+def _subject(lines: Sequence[str], index: int, column: int) -> int:
+    """Returns the index of the line that a comment is about.
+
+    One on a line of its own is about the next entry, or, where it is indented further, about the one above it.
+    """
+    if lines[index][:column].strip():
+        return index
+    following = next((line for line in range(index + 1, len(lines)) if _has_content(lines[line])), index)
+    indent = len(lines[following]) - len(lines[following].lstrip())
+    return index if indent < column else following
+
+
+def _has_content(line: str) -> bool:
+    return line.strip() not in {"", "-"} and not line.lstrip().startswith("#")

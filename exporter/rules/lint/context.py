@@ -1,0 +1,101 @@
+"""What a check sees: one rule, and what it needs of the others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from exporter.rules.promql.expression import PARTICIPANT, POLICY, expression_text
+from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.traversal import selectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from exporter.rules.files.loading import Attempt
+    from exporter.rules.files.parser import ParsedGroup, ParsedRule
+    from exporter.rules.promql.traversal import Selector
+    from exporter.rules.rule import CompiledRule
+
+SCRAPED_LABELS: Final = frozenset({"job", "instance"})
+"""Labels that a scrape adds: in Prometheus every series has them, here none."""
+
+_ALERT_LABELS: Final = SCRAPED_LABELS | {
+    "alertname",
+    "alertstate",
+    "severity",
+    PARTICIPANT,
+    POLICY,
+    "psp_category",
+    "previous_psp_category",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a check found at a line of the file."""
+
+    line: int
+    message: str
+
+
+Problems: TypeAlias = "Iterator[Problem]"
+
+
+@dataclass(frozen=True)
+class Context:
+    """One rule that compiles.
+
+    ``alert_labels`` are those that the group's alerts can have. ``same_identity`` are file and line of every rule
+    of the same name and labels, this one among them.
+    """
+
+    group: ParsedGroup
+    parsed: ParsedRule
+    rule: CompiledRule
+    alert_labels: frozenset[str]
+    same_identity: Sequence[tuple[str, int]]
+
+    @cached_property
+    def selected(self) -> Sequence[Selector]:
+        return list(selectors(self.rule.expression.tree))
+
+    @cached_property
+    def metrics(self) -> frozenset[str]:
+        return frozenset(selected.metric for selected in self.selected)
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """The labels that any series of the expression can have."""
+        return frozenset({METRIC_NAME}).union(*map(self.labels_of, self.metrics))
+
+    def labels_of(self, metric: str) -> frozenset[str]:
+        if metric in ALERT_SERIES:
+            return self.alert_labels
+        if metric in BUCKET_GAUGE_BY_NAME:
+            return SCRAPED_LABELS | {PARTICIPANT, POLICY}
+        gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
+        return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
+
+    def line_of(self, tree: Any) -> int:
+        """Returns the line where a part of the expression is written."""
+        return self.parsed.expr.line_of(expression_text(tree))
+
+
+def contexts(attempt: Attempt) -> Iterator[Context]:
+    """Yields a context for each rule that compiles; once for a rule that aliases repeat."""
+    lines: dict[object, list[tuple[str, int]]] = defaultdict(list)
+    alert_labels: dict[int, frozenset[str]] = {}
+    for group in attempt.groups:
+        alert_labels[id(group)] = _ALERT_LABELS.union(*(parsed.labels for parsed in group.rules))
+        for parsed in group.rules:
+            lines[_identity(parsed)].append((group.file, parsed.line))
+    for group, parsed, rule in {id(compiled[2]): compiled for compiled in attempt.compiled}.values():
+        yield Context(group, parsed, rule, alert_labels[id(group)], lines[_identity(parsed)])
+
+
+def _identity(rule: ParsedRule) -> tuple[str, frozenset[tuple[str, str]]]:
+    return rule.name, frozenset((name, text.text) for name, text in rule.labels.items())

@@ -1,0 +1,131 @@
+"""Whether an expression can have series in a given situation, decided on its tree: nothing is evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import promql_parser as promql
+
+from exporter.buckets.gauges import PARTICIPANT_INFO
+from exporter.rules.lint.comparisons import gauge_comparison, is_filter
+from exporter.rules.lint.matching import labels_kept, labels_of, match_by_participant, never_match
+from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME
+from exporter.rules.promql.traversal import selectors, sub_expressions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporter.rules.lint.matching import Labels
+    from exporter.rules.promql.traversal import Selector
+
+UP: Final = "dict_rate_limit_up"
+REFUSED: Final = "dict_rate_limit_refused_policies"
+
+GOES_STALE: Final = frozenset(BUCKET_GAUGE_BY_NAME) | {PARTICIPANT_INFO}
+"""Gauges that are no longer served when no answer has confirmed them for long."""
+
+_ALWAYS_SERVED: Final = frozenset({UP, REFUSED, "dict_rate_limit_poll_interval_seconds"})
+
+
+class Presence(IntEnum):
+    """In this order `and` is the lesser and `or` the greater of two."""
+
+    NEVER = 0
+    UNDECIDED = 1
+    """What it depends on is not understood."""
+    POSSIBLE = 2
+    """Figures of buckets, or the time, can make it so."""
+    ALWAYS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Whether the last poll was answered, whether gauges that go stale are served, and the one open alert's labels."""
+
+    up: bool
+    figures: bool
+    alert: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What is known of an expression's series: ``metrics`` are those that its values are made of."""
+
+    presence: Presence
+    metrics: frozenset[str] = frozenset()
+    labels: Labels = field(default_factory=dict)
+
+
+def presence(tree: Any, situation: Situation) -> Presence:
+    """Returns whether an expression has series."""
+    return _judge(tree, situation).presence
+
+
+def _judge(tree: Any, situation: Situation) -> _Result:
+    if isinstance(tree, promql.VectorSelector):
+        [selected] = selectors(tree)
+        return _Result(_selection(selected, situation), frozenset({selected.metric}), labels_of(selected.metric))
+    if isinstance(tree, promql.BinaryExpr):
+        return _operation(tree, _judge(tree.lhs, situation), _judge(tree.rhs, situation), situation)
+    operands = sub_expressions(tree)
+    if not operands:
+        return _Result(Presence.ALWAYS)
+    result = _judge(operands[0], situation)  # a function's other arguments are numbers
+    if isinstance(tree, promql.AggregateExpr):
+        return replace(result, labels=labels_kept(tree, result.labels))
+    return result
+
+
+def _selection(selected: Selector, situation: Situation) -> Presence:
+    if selected.metric in ALERT_SERIES:
+        labels = situation.alert
+        if labels is None or any(m.label in labels and not m.predicate()(labels[m.label]) for m in selected.matchers):
+            return Presence.NEVER
+    elif selected.metric in GOES_STALE and not situation.figures:
+        return Presence.NEVER
+    elif selected.metric in _ALWAYS_SERVED and not selected.matchers:
+        return Presence.ALWAYS
+    return Presence.POSSIBLE
+
+
+def _operation(tree: Any, left: _Result, right: _Result, situation: Situation) -> _Result:
+    operator, metrics = str(tree.op), left.metrics | right.metrics
+    if operator == "or":
+        labels = dict(left.labels.items() & right.labels.items())
+        return _Result(max(left.presence, right.presence), metrics, labels)
+    unmatched = never_match(tree, left.labels, right.labels)
+    if operator == "unless":
+        return replace(left, presence=left.presence if unmatched else min(left.presence, _absence(tree, right)))
+    least = Presence.NEVER if unmatched else min(left.presence, right.presence)
+    if operator == "and":
+        return replace(left, presence=least)
+    if is_filter(tree):
+        least = min(least, _truth(tree, metrics, situation))
+    if left.metrics and right.metrics:
+        return _Result(least, metrics)
+    return _Result(least, metrics, left.labels or right.labels)
+
+
+def _absence(unless: Any, right: _Result) -> Presence:
+    """Returns whether the right side of `unless` leaves a series of the left one."""
+    if right.presence is Presence.NEVER:
+        return Presence.ALWAYS
+    if right.presence is Presence.ALWAYS:
+        return Presence.NEVER if match_by_participant(unless) else Presence.UNDECIDED
+    return right.presence
+
+
+def _truth(comparison: Any, metrics: frozenset[str], situation: Situation) -> Presence:
+    """Returns whether a comparison is true of any value that its sides can have."""
+    of_gauge = gauge_comparison(comparison)
+    if of_gauge is not None:
+        # In an outage like any other no figures were refused before.
+        value = {UP: float(situation.up), REFUSED: 0.0}.get(of_gauge.gauge)
+        if value is not None:
+            of_gauge = replace(of_gauge, minimum=value, maximum=value)
+        verdict = of_gauge.verdict()
+        if verdict is not None:
+            return Presence.ALWAYS if verdict else Presence.NEVER
+    return Presence.POSSIBLE if metrics <= GOES_STALE else Presence.UNDECIDED

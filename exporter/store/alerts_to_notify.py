@@ -1,0 +1,88 @@
+"""What notifications for Alertmanager say: the committed alerts, and the state of their buckets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from exporter.store import queries, rows
+from exporter.store.arrays import of_texts, of_times
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from exporter.alerts.alert import Alert
+    from exporter.store.database import Database
+
+Bucket: TypeAlias = tuple[str, str]
+"""Participant and policy."""
+
+_SQL: Final = queries.load("alerts_to_notify")
+PATIENCE_SECONDS: Final = 4.0
+"""How long a query may take: alerts are sent without the figures that have not arrived by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A bucket's last state. What is unknown is None.
+
+    ``answered`` and ``refused`` are about the participant's last poll: whether the
+    Bridge answered it with news, and whether the bucket's figures in it were
+    refused. ``confirmed_at`` is the last poll (UTC) that confirmed the state.
+    """
+
+    answered: bool
+    refused: bool
+    available_tokens: int | None = None
+    capacity: int | None = None
+    utilization_percent: float | None = None
+    recovery_eta_seconds: float | None = None
+    exhaustion_projection_seconds: float | None = None
+    confirmed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The polls (UTC) of a bucket after ``since`` up to ``until``, with the state that it was in at ``since``."""
+
+    participant: str
+    policy: str
+    since: datetime
+    until: datetime | None
+
+
+class AlertsToNotify:
+    """Every method raises DatabaseUnusable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def alerts(self, resolved_for_seconds: float) -> list[Alert]:
+        """Returns the alerts that fire, and those resolved in a commit at most that long ago."""
+        records = await self._fetch("alerts", resolved_for_seconds=resolved_for_seconds)
+        return [rows.alert(record) for record in records]
+
+    async def levels(self, buckets: Collection[Bucket]) -> dict[Bucket, Level]:
+        """Returns the last state of each bucket whose participant was ever polled."""
+        records = await self._fetch(
+            "levels",
+            participant=of_texts(participant for participant, _ in buckets),
+            policy=of_texts(policy for _, policy in buckets),
+        )
+        return {(row[0], row[1]): Level(*row[2:]) for row in records}
+
+    async def lowest(self, spans: Sequence[Span]) -> list[tuple[int, datetime] | None]:
+        """Returns the lowest level (tokens) in each span, with the poll of its last state; None: there is none."""
+        records = await self._fetch(
+            "lowest",
+            participant=of_texts(span.participant for span in spans),
+            policy=of_texts(span.policy for span in spans),
+            since=of_times(span.since for span in spans),
+            until=of_times(span.until for span in spans),
+        )
+        by_index = {index: (tokens, polled_at) for index, tokens, polled_at in records}
+        return [by_index.get(index) for index in range(1, len(spans) + 1)]
+
+    async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        return await self._database.fetch(_SQL[name], parameters, patience_seconds=PATIENCE_SECONDS)

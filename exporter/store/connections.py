@@ -1,0 +1,117 @@
+"""Connections to PostgreSQL, and the settings that each transaction begins with.
+
+Nothing is kept in a session (no prepared statements, no SET outside a
+transaction), so a transaction pooler may stand between. Whatever the defaults of
+server, database, role and environment are, each transaction begins with the
+settings that this program's SQL is written for.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+
+from exporter.store.driver_errors import TAKES_NO_WRITES
+
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+
+SESSION_OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None, "client_encoding": "UTF8"}
+"""Of each connection of this program."""
+
+CANCEL_SECONDS: Final = 1.0
+"""How long a server has to acknowledge a cancellation; then the connection is closed."""
+
+# A server that vanished without a word is noticed within 10 s: unacknowledged data by
+# tcp_user_timeout, an idle wait by keepalives.
+TCP_OPTIONS: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 8000,
+}
+_SETTINGS: Final = {
+    "search_path": "public, pg_temp",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "transform_null_equals": "off",
+}
+_SET_LOCAL: Final = "; ".join(
+    f"SET LOCAL {name} = {value if name == 'search_path' else repr(value)}" for name, value in _SETTINGS.items()
+)
+
+# Whether a server takes writes. A default of the role, the database or the session is overruled;
+# a default of the whole server is how an old primary is fenced. In a transaction of its own: a standby
+# refuses one that is serializable by default.
+_ACCEPTS_WRITES: Final = b"""
+BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY;
+SELECT pg_catalog.pg_is_in_recovery(),
+       CASE WHEN pg_catalog.current_setting('default_transaction_read_only') = 'on'
+            THEN (SELECT source
+                    FROM pg_catalog.pg_settings
+                   WHERE name = 'default_transaction_read_only'
+                     AND source IN ('default', 'environment variable', 'configuration file', 'command line')) END;
+COMMIT
+"""
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECONDS: Final = Struct("!q")
+
+
+async def begin(connection: psycopg.AsyncConnection[Any], *, writes: bool) -> None:
+    """Begins a transaction whose settings are this program's; one that ``writes`` whatever the session's default is."""
+    access = ", READ WRITE" if writes else ""
+    await connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE{access}; {_SET_LOCAL}".encode())
+
+
+async def refuses_writes(connection: psycopg.AsyncConnection[Any]) -> str | None:
+    """Returns why the server takes no writes; None where it does."""
+    cursor = await connection.execute(_ACCEPTS_WRITES)
+    cursor.nextset()
+    row = await cursor.fetchone()
+    in_recovery, fence = row or (False, None)
+    if in_recovery:
+        return f"{TAKES_NO_WRITES}: it is a standby"
+    if fence is not None:
+        return f"{TAKES_NO_WRITES}: its default_transaction_read_only is on (set by {fence})"
+    return None
+
+
+class Connection(psycopg.AsyncConnection[Any]):
+    """Hangs up on a server that does not acknowledge a cancellation.
+
+    The driver would wait for ten seconds, and whatever ends this process may not.
+    """
+
+    dsn = ""
+    takes_writes = True
+
+    async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 - the driver's signature
+        try:
+            await super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
+        except psycopg.Error:
+            self.pgconn.finish()
+            raise
+
+
+class _UtcLoader(Loader):
+    """Loads timestamptz in UTC, whatever the session's time zone."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime:
+        return _EPOCH + timedelta(microseconds=_MICROSECONDS.unpack(data)[0])
+
+
+async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    connection.adapters.register_loader("timestamptz", _UtcLoader)

@@ -1,0 +1,161 @@
+"""Renders a bucket's page."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import HTMLResponse
+
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.structures import nearest
+from exporter.web.status_page.alert_phrases import describe_change
+from exporter.web.status_page.alert_rows import alert_rows
+from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
+from exporter.web.status_page.bucket_list import list_buckets
+from exporter.web.status_page.history import HistoryUnavailable
+from exporter.web.status_page.queries import RANGES, HistoryQuery, InvalidQuery, StatusQuery, is_ispb
+from exporter.web.status_page.templating import bucket_path, message, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from exporter.store.timeline import Band, Change, Steps, Timeline
+    from exporter.web.sources import CurrentState, RuleExplanation, Sources
+    from exporter.web.status_page.history import History
+
+MOST_CHANGES: Final = 20
+"""The most changes of alerts that the page shows."""
+
+REFRESH_SECONDS: Final = (10, 60)
+"""How often the page is loaded again: every step of the chart, within these."""
+
+_MOST_COMPARED: Final = 2_000
+"""Among more names the nearest one would take long to find."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketHistory:
+    """What the database holds about a bucket, or why it did not answer."""
+
+    trouble: str | None = None
+    steps: Steps | None = None
+    bands: Sequence[Band] = ()
+    changes: Sequence[Change] = ()
+
+
+class BucketPage:
+    def __init__(self, sources: Sources, history: History) -> None:
+        self._sources = sources
+        self._history = history
+
+    async def render(self, participant: str, policy: str, parameters: Mapping[str, str], root: str) -> HTMLResponse:
+        now = datetime.now(UTC)
+        try:
+            query = HistoryQuery.parse(parameters, now)
+        except InvalidQuery as error:
+            return message(400, "Invalid query", str(error), root, bucket_path(participant, policy))
+        state = self._sources.current(now)
+        view = state.views.get(Ispb(participant))
+        exists = view is not None and policy in view.buckets
+        try:
+            async with self._history.reading() as record:
+                if not exists and (problem := await _unknown(participant, policy, state, record)):
+                    return message(404, "There is no such bucket", problem, root)
+                history = BucketHistory() if record is None else await _read(record, participant, policy, query, now)
+        except HistoryUnavailable as error:
+            if not exists:
+                text = f"No answer of the Bridge holds {policy} of {participant} now. {error}"
+                return message(503, "It is not known whether this bucket exists", text, root)
+            history = BucketHistory(trouble=str(error))
+        html = await asyncio.to_thread(
+            self._render, query, state, history, participant=Ispb(participant), policy=PolicyName(policy), root=root
+        )
+        return HTMLResponse(html)
+
+    def _render(
+        self,
+        query: HistoryQuery,
+        state: CurrentState,
+        history: BucketHistory,
+        *,
+        participant: Ispb,
+        policy: PolicyName,
+        root: str,
+    ) -> str:
+        now = state.now
+        view = state.views.get(participant)
+        local = replace(
+            state,
+            views={} if view is None else {participant: view},
+            alerts=[a for a in state.alerts if a.participant == participant and a.policy in {policy, None}],
+        )
+        rows = list_buckets(local, StatusQuery(participant, policy)).rows
+        since, until = query.window(now)
+        least, most = REFRESH_SECONDS
+        return render(
+            "bucket.html",
+            root=root,
+            now=now,
+            refresh_seconds=None if query.at else min(max(least, query.range.step_seconds), most),
+            participant=participant,
+            policy=policy,
+            row=rows[0] if rows else None,
+            view=view,
+            query=query,
+            ranges=RANGES.values(),
+            alerts=alert_rows(local, StatusQuery(participant)),
+            has_rules=self._sources.rules is not None,
+            alerts_warning=state.alerts_warning,
+            history=history,
+            has_database=self._history.record is not None,
+            earlier=since,
+            until=until,
+            later=None if query.at is None or until >= now else until,
+            charts=None
+            if history.steps is None
+            else bucket_charts(history.steps, history.bands, query.range, since, now=now, mark=query.at),
+            explanations=self._explain(participant, policy, state),
+            describe_change=describe_change,
+        )
+
+    def _explain(self, participant: Ispb, policy: PolicyName, state: CurrentState) -> list[RuleExplanation]:
+        view = state.views.get(participant)
+        if self._sources.why is None or view is None:
+            return []
+        alerts = [alert for alert in state.alerts if alert.participant == participant]
+        rules = ((group.name, rule) for group in state.groups for rule in group.rules)
+        failing = {(group, rule.name): rule.last_error for group, rule in rules if rule.health == "err"}
+        return self._sources.why(view, alerts, policy, failing, state.now)
+
+
+async def _read(record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime) -> BucketHistory:
+    since, until = query.window(now)
+    return BucketHistory(
+        steps=await record.steps(participant, policy, since, query.range.step, query.range.steps),
+        bands=await record.bands(participant, policy, since, until, MOST_BANDS),
+        changes=await record.changes(participant, policy, until, MOST_CHANGES),
+    )
+
+
+async def _unknown(participant: str, policy: str, state: CurrentState, record: Timeline | None) -> str | None:
+    """Returns that a participant, or its bucket, is unknown, with the nearest name; None: it once existed."""
+    view = state.views.get(Ispb(participant))
+    policies = set(view.buckets) if view is not None else set()
+    if record is not None and is_ispb(participant):
+        policies.update(await record.buckets(participant))
+    if policy in policies:
+        return None
+    if policies:
+        return f"{participant} has no bucket {policy}{_hint(policy, policies)}"
+    participants = set(state.views)
+    if record is not None:
+        participants.update(await record.participants())
+    return f"There is no participant {participant}{_hint(participant, participants)}"
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    meant = nearest(name, sorted(names)[:_MOST_COMPARED])
+    return f"; did you mean {meant}?" if meant else "."

@@ -1,0 +1,60 @@
+"""A service ends when it is asked to, whatever its parts make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from exporter.runner import end_tasks
+
+
+async def deaf(cancellations: int) -> None:
+    """Loses so many cancellations, as Python 3.11's wait_for does when what it waits for has just come."""
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if not cancellations:
+                raise
+            cancellations -= 1
+
+
+@pytest.mark.parametrize("cancellations", [0, 1, 3])
+async def test_a_part_that_lost_a_cancellation_is_asked_again(cancellations: int) -> None:
+    tasks = {asyncio.create_task(part) for part in (deaf(0), deaf(cancellations))}
+    await asyncio.sleep(0)
+
+    await asyncio.wait_for(end_tasks(tasks, grace_seconds=0.01), 30)
+
+    assert all(task.cancelled() for task in tasks)
+
+
+async def test_a_part_has_its_time_to_finish_what_it_has_in_hand() -> None:
+    finished = False
+
+    async def finishes() -> None:
+        nonlocal finished
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            finished = True
+
+    task = asyncio.create_task(finishes())
+    await asyncio.sleep(0)
+
+    await end_tasks({task}, grace_seconds=30)
+
+    assert finished
+
+
+def test_a_process_that_does_not_end_is_ended_by_force() -> None:
+    hangs = "import time; from exporter.runner import end_by_force_after; end_by_force_after(0.1); time.sleep(600)"
+
+    ended = subprocess.run([sys.executable, "-c", hangs], check=False, capture_output=True, timeout=60)
+
+    assert ended.returncode == 1
+    assert b"process did not end in time, ending it by force" in ended.stderr
