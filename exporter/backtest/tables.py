@@ -46,7 +46,13 @@ def render(report: Report, output: str, limit: int) -> str:
 
 
 def _text(report: Report, limit: int) -> str:
-    lines = [f"Backtest of {report.mine}, beside {report.other}", scope(report), "", verdict(report), *_caveats(report)]
+    lines = [
+        f"Backtest of {report.mine}, compared with {report.other}",
+        scope(report),
+        "",
+        verdict(report),
+        *_caveats(report),
+    ]
     if report.pairs:
         lines += ["", *_text_table(_RULES_HEADER, _rule_rows(report))]
         lines += ["", *_text_table(_POLICIES_HEADER, _policy_rows(report))]
@@ -60,7 +66,7 @@ def _text(report: Report, limit: int) -> str:
 
 def _markdown(report: Report, limit: int) -> str:
     other = f"`{report.other}`" if report.other.endswith((".yml", ".yaml")) else report.other
-    lines = [f"### Backtest of `{report.mine}`, beside {other}", "", f"**{verdict(report)}**", "", scope(report)]
+    lines = [f"### Backtest of `{report.mine}`, compared with {other}", "", f"**{verdict(report)}**", "", scope(report)]
     lines += [f"\n{line}" if not line.startswith(" ") else f"-{line}" for line in _caveats(report)]
     if report.pairs:
         lines += ["", *_markdown_table(_RULES_HEADER, _rule_rows(report))]

@@ -106,7 +106,7 @@ def test_a_thousand_failures_are_not_all_reported(output):
 def test_markdown_is_a_verdict_and_folded_tables():
     text = render(MIXED, "markdown", 50)
 
-    assert text.startswith("### Backtest of `new.yml`, beside what was raised\n\n**3 alerts instead of 3")
+    assert text.startswith("### Backtest of `new.yml`, compared with what was raised\n\n**3 alerts instead of 3")
     assert text.count("<details>") == text.count("</details>") == 2
     tables_of = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables_of} == {11, 9, 10 + 1}
@@ -117,7 +117,7 @@ def test_markdown_names_both_files_and_escapes_bars():
 
     text = render(report, "markdown", 50)
 
-    assert "beside `old.yml`" in text
+    assert "compared with `old.yml`" in text
     assert r"A\|B" in text
 
 
