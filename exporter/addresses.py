@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Final, NoReturn
 
-from exporter.config import MASK, Problem, PulsarTlsSettings, value_of, without_secrets
+from exporter.config import MASK, Problem, PulsarTlsSettings, Settings, value_of, without_secrets
 from exporter.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from exporter.config import Settings
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _RESOLVER: Final = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):(.*)", re.IGNORECASE | re.DOTALL)

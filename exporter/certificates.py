@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter import files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.config import PulsarTlsSettings, TlsSettings
+from exporter.config import PulsarTlsSettings, TlsSettings
 
 CERTIFICATE: Final = b"CERTIFICATE-----"
 KEY: Final = b"PRIVATE KEY-----"

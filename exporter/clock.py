@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import tzinfo
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from typing import Final
 
 log = logging.getLogger(__name__)
 

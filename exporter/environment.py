@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import MutableMapping
+from typing import Final
 
 from exporter.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
 
 IGNORED: Final = (
     "PROMETHEUS_MULTIPROC_DIR",

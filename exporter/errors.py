@@ -49,10 +49,8 @@ tree: `FunctionFailed` and `ExpansionFailed` (rules.templates), `ParseError` (ru
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
+from typing import Any, Final
 
 LONGEST_SENTENCE: Final = 2_000
 """Characters: an error may quote what is wrong, and that may be of any length."""

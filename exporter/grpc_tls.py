@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import grpc
 
 from exporter import files
 from exporter.certificates import tls_problems
+from exporter.config import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.watched_files import WatchedFiles
-
-if TYPE_CHECKING:
-    from exporter.config import TlsSettings
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,13 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import View
 from exporter.errors import first_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,18 @@ exit: a supervisor restarts it, and nothing serves old numbers meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from exporter.alerts.alert import AlertState, Severity
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category, View
+from exporter.config import Settings
 from exporter.feed.backlog import Backlog, Stream
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
@@ -22,14 +28,7 @@ from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-    from exporter.alerts.alert import AlertState, Severity
     from exporter.bridge.client import BridgeClient
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Category, View
-    from exporter.config import Settings
     from exporter.feed.client import FeedClient
     from exporter.reconciler.reconciler import Reconciler
 

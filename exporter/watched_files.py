@@ -7,11 +7,9 @@ writing them, and a file that was just truncated is not an empty file.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Final
 
 STABLE_SECONDS: Final = 3.0
 """How long a file must be unchanged before it is read again."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NewType, Protocol
+from typing import NewType, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.buckets.bucket import Ispb, PolicyName
-    from exporter.buckets.observation import BucketObservation, View
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import BucketObservation, View
 
 Fingerprint = NewType("Fingerprint", str)
 """An alert's identity: 32 hex digits over its labels, alert name included."""

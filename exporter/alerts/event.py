@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID, uuid5
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import AlertState, Fingerprint, Transition
 from exporter.numbers import for_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from exporter.alerts.alert import Fingerprint, Transition
 
 SCHEMA_VERSION: Final = "1.0"
 

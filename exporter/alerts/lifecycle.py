@@ -9,9 +9,10 @@ before.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from datetime import datetime, timedelta
+from typing import Final, Literal
 
 from exporter.alerts.alert import (
     Alert,
@@ -19,11 +20,15 @@ from exporter.alerts.alert import (
     Evaluation,
     Fingerprint,
     Reason,
+    Rule,
     RuleFailure,
+    RuleSample,
+    Severity,
     Transition,
     fingerprint,
 )
 from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 
 RulesBefore = Literal["same", "other", "unknown"]
@@ -31,13 +36,6 @@ RulesBefore = Literal["same", "other", "unknown"]
 
 LONGEST_WINDOW: Final = timedelta(minutes=16)
 """An exporter that has polled for this long knows the figures of any bucket: refill periods of up to 15 minutes."""
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Rule, RuleSample, Severity
-    from exporter.buckets.observation import View
 
 
 def evaluate(

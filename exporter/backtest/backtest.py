@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from datetime import datetime
+from typing import Final, TypeAlias
 
-from exporter.buckets.observation import Observation, view_after
+from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Observation, Poll, View, view_after
 from exporter.history.episodes import Episode, episodes_within, firing_at
 from exporter.history.gaps import Gap, Gaps
 from exporter.history.replay import Period, Replay, warm_up
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Poll, View
-    from exporter.store.reader import Reader
+from exporter.store.reader import Reader
 
 Progress: TypeAlias = "Callable[[int, float], None]"
 """Is called with the polls replayed since the last call, and with the seconds that they cover."""

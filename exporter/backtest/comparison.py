@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
-
-    from exporter.history.episodes import Episode
-    from exporter.history.replay import Period
+from exporter.history.episodes import Episode
+from exporter.history.replay import Period
 
 
 class Change(StrEnum):

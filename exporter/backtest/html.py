@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.backtest.comparison import Pair
 from exporter.backtest.report import (
     CHANGE_WORDS,
     MOST_FAILURES,
+    Report,
     figures,
     gap_summary,
     scope,
@@ -19,18 +22,10 @@ from exporter.backtest.report import (
     warm_up_note,
 )
 from exporter.durations import short
-from exporter.history.replay import utc
+from exporter.history.episodes import Episode
+from exporter.history.gaps import Gap
+from exporter.history.replay import Period, utc
 from exporter.numbers import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
-
-    from exporter.backtest.comparison import Pair
-    from exporter.backtest.report import Report
-    from exporter.history.episodes import Episode
-    from exporter.history.gaps import Gap
-    from exporter.history.replay import Period
 
 WIDTH: Final = 1000
 """Of a timeline, in its own units. Bars that would overlap are drawn as one."""

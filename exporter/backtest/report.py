@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
-from exporter.backtest.backtest import Coverage
+from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule
 from exporter.backtest.comparison import (
     Change,
     Pair,
@@ -16,19 +18,12 @@ from exporter.backtest.comparison import (
     side_total,
     totals,
 )
+from exporter.buckets.bucket import Ispb
 from exporter.durations import short
-from exporter.history.replay import utc
+from exporter.history.episodes import Episode
+from exporter.history.gaps import Gap
+from exporter.history.replay import Period, utc
 from exporter.numbers import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from exporter.backtest.backtest import BacktestResult, FailedRule
-    from exporter.buckets.bucket import Ispb
-    from exporter.history.episodes import Episode
-    from exporter.history.gaps import Gap
-    from exporter.history.replay import Period
 
 RAISED: Final = "what was raised"
 CHANGE_WORDS: Final = {

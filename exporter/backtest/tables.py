@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from exporter.backtest.comparison import Change
-from exporter.backtest.report import MOST_FAILURES, figures, gap_summary, scope, select_pairs, verdict, warm_up_note
+from exporter.backtest.comparison import Change, Pair, Total
+from exporter.backtest.report import (
+    MOST_FAILURES,
+    Report,
+    figures,
+    gap_summary,
+    scope,
+    select_pairs,
+    verdict,
+    warm_up_note,
+)
 from exporter.durations import short
 from exporter.errors import DictRateLimitError
+from exporter.history.episodes import Episode
 from exporter.history.replay import utc
 from exporter.numbers import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from exporter.backtest.comparison import Pair, Total
-    from exporter.backtest.report import Report
-    from exporter.history.episodes import Episode
 
 _MARKS: Final = {Change.NEW: "+", Change.REMOVED: "-", Change.CHANGED: "~", Change.SAME: " "}
 _MOST_GAPS: Final = 5

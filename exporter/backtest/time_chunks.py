@@ -6,20 +6,15 @@ replayed again from there: so the merged result is that of one replay of the who
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from exporter.backtest.backtest import Coverage, FailedRule, RuleSetResult, add_failure
+from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule, RuleSetResult, add_failure
 from exporter.history.episodes import ordered
 from exporter.history.gaps import longest_of
 from exporter.history.replay import Period
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    from exporter.backtest.backtest import BacktestResult
 
 
 def split(period: Period, count: int, shortest: timedelta) -> list[Period]:

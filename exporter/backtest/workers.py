@@ -12,28 +12,24 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from exporter.backtest.backtest import replay_chunk
+from exporter.backtest.backtest import BacktestResult, ChunkResult, Progress, ReplayState, replay_chunk
 from exporter.backtest.time_chunks import merge, split
+from exporter.buckets.bucket import Ispb
+from exporter.config import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.replay import Period, warm_up
 from exporter.rules.files.loading import load
+from exporter.rules.rule import CompiledRule
 from exporter.store.database import Database
 from exporter.store.reader import Reader
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from exporter.backtest.backtest import BacktestResult, ChunkResult, Progress, ReplayState
-    from exporter.buckets.bucket import Ispb
-    from exporter.config import DatabaseSettings
-    from exporter.rules.rule import CompiledRule
 
 _REPORT_EVERY_SECONDS: Final = 0.1
 

@@ -30,18 +30,15 @@ back in time ends on its own, at most twice ``max_clock_skew`` after a clock was
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
+from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts, Snapshot
 from exporter.buckets.catalog import CATEGORIES
 from exporter.errors import BadAnswer
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy
 
 Reason = Literal[
     "undecodable",

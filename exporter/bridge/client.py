@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -14,6 +15,8 @@ from exporter import telemetry
 from exporter.backoff import Backoff
 from exporter.bridge.answer import Defect
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPoliciesResponse
+from exporter.buckets.bucket import Ispb
+from exporter.config import BridgeSettings
 from exporter.errors import (
     BadAnswer,
     BridgeBudgetExhausted,
@@ -24,12 +27,6 @@ from exporter.errors import (
 )
 from exporter.grpc_tls import ChannelSource
 from exporter.numbers import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.config import BridgeSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,9 @@ Bridge answers is the truth.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from exporter.buckets.bucket import PolicyName
-
-if TYPE_CHECKING:
-    from exporter.buckets.bucket import Bucket
+from exporter.buckets.bucket import Bucket, PolicyName
 
 MINUTE_SECONDS: Final = 60
 DAY_SECONDS: Final = 86_400

@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
+from exporter.buckets.bucket import Bucket, PolicyName, ResponseCounts, Snapshot
 from exporter.buckets.observation import BucketObservation, Observation
 from exporter.buckets.refill import CLOCK_TOLERANCE_SECONDS, Phase, RefillEvidence, RefillMode, proof
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from exporter.buckets.bucket import Bucket, PolicyName, ResponseCounts, Snapshot
 
 LONGEST_WHOLE_PERIOD_SECONDS: Final = 900
 _NEARLY: Final = 1e-6

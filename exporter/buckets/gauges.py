@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.buckets.observation import BucketObservation, View
+from exporter.buckets.observation import BucketObservation, View
 
 
 @dataclass(frozen=True, slots=True)

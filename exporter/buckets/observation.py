@@ -6,14 +6,12 @@ Exporter, reconciler and history fold the same polls with the same function
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,10 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.buckets.bucket import Bucket
 from exporter.buckets.catalog import GIVEN_BACK, POLICIES_LIST
-
-if TYPE_CHECKING:
-    from exporter.buckets.bucket import Bucket
 
 CLOCK_TOLERANCE_SECONDS: Final = 1.0
 """How much later than its response time a state may have been taken."""

@@ -6,39 +6,31 @@ raises from these samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import yaml
 
-from exporter.alerts.alert import AlertState
-from exporter.buckets.observation import MISSED_INTERVALS, view_after
+from exporter.alerts.alert import Alert, AlertState
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
 from exporter.capture.sampling import Samples
 from exporter.capture.time_of_day import time_of_day
 from exporter.durations import Duration
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import firing_at
-from exporter.history.replay import utc
+from exporter.history.replay import Period, utc
 from exporter.history.rule_dependencies import with_dependencies
+from exporter.rules.promql.series import Sample
 from exporter.rules.promql.sources import ALERT_SERIES, ViewSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promql.unsupported import nearest
 from exporter.rules.promtool.input_series import LOOKBACK_MS, input_series
-from exporter.rules.promtool.playback import play
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Poll, View
-    from exporter.history.replay import Period
-    from exporter.rules.promql.series import Sample
-    from exporter.rules.promtool.playback import Playback
-    from exporter.rules.rule import CompiledRule
-    from exporter.store.reader import Reader
+from exporter.rules.promtool.playback import Playback, play
+from exporter.rules.rule import CompiledRule
+from exporter.store.reader import Reader
 
 _LOOKBACK: Final = timedelta(hours=1)
 """How long before the period reading begins: a value at its beginning may have been confirmed earlier."""

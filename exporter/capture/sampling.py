@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from exporter.capture.time_of_day import is_timestamp
 from exporter.numbers import not_finite
-from exporter.rules.promql.series import format_series
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
-
-    from exporter.rules.promql.series import Sample
+from exporter.rules.promql.series import Sample, format_series
 
 _BLANK: Final = "_"
 _STALE: Final = "stale"

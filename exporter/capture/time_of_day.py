@@ -6,7 +6,7 @@ timestamps are moved together.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import promql_parser as promql
 
@@ -14,9 +14,7 @@ from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.functions import CLOCK
 from exporter.rules.promql.sources import ALERTS_FOR_STATE
 from exporter.rules.promql.traversal import selectors, sub_expressions, walk
-
-if TYPE_CHECKING:
-    from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import CompiledRule
 
 _TIMESTAMP: Final = "_timestamp_seconds"
 

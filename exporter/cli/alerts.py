@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import click
 
 from exporter.alerts.alert import Severity
+from exporter.buckets.bucket import Ispb
 from exporter.cli.exit_codes import FAILED, print_error
 from exporter.cli.options import PARTICIPANT, TIME, configured, output, period_between
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.config import Settings
+from exporter.config import Settings
 
 
 @click.command()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
 from exporter import __version__, telemetry
 from exporter.cli.exit_codes import print_error
 from exporter.cli.options import output, service_flags, start_logging
-from exporter.config import json_schema, masked
+from exporter.cli.preflight import Role
+from exporter.config import Configuration, json_schema, masked
 from exporter.errors import ConfigurationError, RuleFileInvalid
-
-if TYPE_CHECKING:
-    from exporter.cli.preflight import Role
-    from exporter.config import Configuration
 
 
 @click.group()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from exporter import stdout
 from exporter.errors import ConfigurationError, DictRateLimitError, RuleFileInvalid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
+from datetime import datetime
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from exporter.alerts.alert import Alert
+from exporter.buckets.bucket import Ispb
 from exporter.cli.options import DURATION, FILE, PARTICIPANT, TIME, configured, output, period_between
+from exporter.config import Settings
 from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import Ispb
-    from exporter.config import Settings
     from exporter.store.reader import Reader
 
 

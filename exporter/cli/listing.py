@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.alerts.alert import Alert
+from exporter.buckets.bucket import Ispb
+from exporter.config import Settings
 from exporter.durations import short
 from exporter.history.participants import find_participants, require_alert, require_policy
 from exporter.history.replay import Period, utc
@@ -19,11 +23,6 @@ from exporter.store.reader import Reader
 from exporter.web.evaluation import is_current
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import Ispb
-    from exporter.config import Settings
     from exporter.store.reader import Activity
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,8 +17,6 @@ from exporter.cli.exit_codes import run_command
 from exporter.cli.options import DURATION, log_level, service_flags, start_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from exporter.cli.preflight import Role
     from exporter.config import Configuration, Settings
 

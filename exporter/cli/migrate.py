@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC
-from typing import TYPE_CHECKING
 
 import click
 
 from exporter.cli.exit_codes import print_error
 from exporter.cli.options import configured
-
-if TYPE_CHECKING:
-    from exporter.config import Settings
+from exporter.config import Settings
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -18,8 +19,6 @@ from exporter.durations import parse_duration
 from exporter.telemetry import configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from exporter.history.replay import Period
 
 log = logging.getLogger(__name__)

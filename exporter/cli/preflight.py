@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from exporter import files
 from exporter.addresses import address_problems
 from exporter.certificates import tls_problems
-from exporter.config import Problem, TlsSettings
+from exporter.config import AlertmanagerSettings, Configuration, Problem, PulsarTlsSettings, Settings, TlsSettings
 from exporter.errors import ConfigurationError, RuleFileInvalid
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.config import AlertmanagerSettings, Configuration, PulsarTlsSettings, Settings
 
 Role = Literal["run", "exporter", "reconciler"]
 

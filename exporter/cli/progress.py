@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from exporter.buckets.bucket import Ispb
 
+if TYPE_CHECKING:
     from exporter.backtest.backtest import Progress
-    from exporter.buckets.bucket import Ispb
     from exporter.history.replay import Period
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,10 +18,6 @@ from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError, YamlInvalid
 from exporter.structures import Reader, wrong_type
 from exporter.yaml_text import Document
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 
 class Configuration:

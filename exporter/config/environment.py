@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, get_args
 
 from exporter.config.secrets import Secret, SecretFile
 from exporter.config.settings import keys
 from exporter.errors import ConfigurationError
 from exporter.structures import nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -12,9 +12,6 @@ from exporter import files
 from exporter.durations import Duration
 from exporter.errors import ConfigurationError
 from exporter.watched_files import WatchedFiles
-
-if TYPE_CHECKING:
-    from typing import Self
 
 log = logging.getLogger(__name__)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
-from exporter.config.secrets import Secret  # noqa: TC001 - msgspec evaluates the annotations
+from exporter.config.secrets import Secret
 from exporter.durations import Duration
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

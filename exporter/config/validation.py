@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.config.settings import keys, value_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from exporter.config.settings import AlertmanagerSettings, Settings
+from exporter.config.settings import AlertmanagerSettings, Settings, keys, value_of
 
 MAX_CHARACTERS: Final = 10_000
 """A longer text is a mistake, and is not examined any further."""

@@ -7,10 +7,13 @@ import json
 import logging
 import signal
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import View
 from exporter.config import (
     BridgeSettings,
     DatabaseSettings,
@@ -25,12 +28,6 @@ from exporter.demo.screen import Screen
 from exporter.demo.servers import require_wheels, start_broker, start_postgres
 from exporter.durations import Duration
 from exporter.errors import ConfigurationError, DictRateLimitError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
 
 TOPIC: Final = "persistent://lb-conn/dict/rate-limit-alerts"
 POLL_INTERVAL_SECONDS: Final = 10.0

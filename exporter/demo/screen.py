@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,14 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter import stdout
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import View, VisibleBucket
+from exporter.config import Settings
 from exporter.durations import short
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View, VisibleBucket
-    from exporter.config import Settings
 
 MOST_BUCKETS: Final = 12
 MOST_EVENTS: Final = 10

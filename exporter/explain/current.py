@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import Alert, AlertState
+from exporter.buckets.bucket import PolicyName
+from exporter.buckets.observation import View
 from exporter.explain.breakdown import break_down
 from exporter.explain.explanation import Explanation
 from exporter.history.episodes import Episode
 from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, Moment, ViewSource
 from exporter.rules.promql.traversal import selectors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import PolicyName
-    from exporter.buckets.observation import View
-    from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import CompiledRule
 
 
 def explain_current(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
-from exporter.alerts.alert import fingerprint
-from exporter.buckets.bucket import PolicyName
+from exporter.alerts.alert import Alert, Evaluation, RuleSample, fingerprint
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import View
 from exporter.errors import DictRateLimitError
 from exporter.explain.breakdown import NodeResult, break_down
 from exporter.history.episodes import Episode, firing_at
@@ -17,16 +19,8 @@ from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.expression import POLICY
 from exporter.rules.promql.sources import Moment, ViewSource
 from exporter.rules.promql.unsupported import nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Evaluation, RuleSample
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
-    from exporter.rules.rule import CompiledRule
-    from exporter.store.reader import Reader
+from exporter.rules.rule import CompiledRule
+from exporter.store.reader import Reader
 
 _INSTANT: Final = timedelta(microseconds=1)
 """The resolution of times in the database: a poll at the very time asked for is included."""

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import promql_parser as promql
 
+from exporter.explain.breakdown import NodeResult
+from exporter.explain.explanation import Explanation
 from exporter.explain.sentences import sentences
 from exporter.history.replay import utc
 from exporter.numbers import for_json, not_finite
 from exporter.rules.promql.expression import POLICY
 from exporter.rules.promql.series import format_series
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from exporter.explain.breakdown import NodeResult
-    from exporter.explain.explanation import Explanation
 
 _MOST_SERIES: Final = 3
 """Of many series the text has those nearest to the condition."""

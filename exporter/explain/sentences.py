@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import Alert, AlertState
 from exporter.buckets.observation import MISSED_INTERVALS
 from exporter.durations import short
+from exporter.explain.explanation import Explanation
+from exporter.history.episodes import Episode
 from exporter.history.replay import utc
 from exporter.numbers import counted
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import looks_at_alerts, selectors
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert
-    from exporter.explain.explanation import Explanation
-    from exporter.history.episodes import Episode
 
 
 def sentences(why: Explanation, at: datetime) -> Iterator[str]:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from datetime import datetime
 from uuid import uuid4
 
+from exporter.buckets.observation import Poll
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_message
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from exporter.buckets.observation import Poll
 
 
 class Stream:

@@ -5,28 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Collection
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
 
+from exporter.config import Settings
 from exporter.errors import ConfigurationError
-from exporter.feed.report import ReportQueue
+from exporter.feed.inbox import Inbox
+from exporter.feed.ownership import Ownership
+from exporter.feed.report import Report, ReportQueue
 from exporter.feed.silence import Silence
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_of, report_message
+from exporter.metrics.own_metrics import FeedMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-
     from google.protobuf.message import Message
-
-    from exporter.config import Settings
-    from exporter.feed.inbox import Inbox
-    from exporter.feed.ownership import Ownership
-    from exporter.feed.report import Report
-    from exporter.metrics.own_metrics import FeedMetrics
 
     Call = grpc.aio.StreamStreamCall[Message, feed_pb2.FromExporter]
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
 
+from prometheus_client import Counter
+
+from exporter.buckets.observation import Poll
 from exporter.feed.overflow import Overflow
-
-if TYPE_CHECKING:
-    from prometheus_client import Counter
-
-    from exporter.buckets.observation import Poll
 
 ROOM = 256
 """Polls that may wait here before feeds are held up, which keep what follows in much less memory."""

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime
+from typing import Protocol
 
+from prometheus_client import Counter
+
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category, Poll
 from exporter.feed.backlog import Deflation, Stream
-from exporter.feed.inbox import ROOM
+from exporter.feed.inbox import ROOM, Inbox
 from exporter.feed.overflow import Overflow
+from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import poll_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from prometheus_client import Counter
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Category, Poll
-    from exporter.feed.inbox import Inbox
-    from exporter.feed.report import Report
-    from exporter.store.writer import LastPoll
+from exporter.store.writer import LastPoll
 
 
 @dataclass(slots=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from prometheus_client import Counter
+from prometheus_client import Counter
 
 log = logging.getLogger(__name__)
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from prometheus_client import Counter
+from prometheus_client import Counter
 
 log = logging.getLogger(__name__)
 

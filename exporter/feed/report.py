@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from exporter.alerts.alert import Severity, Transition
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Category
+from exporter.alerts.alert import Severity, Transition
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Collection
+from typing import Protocol
 
 import grpc
 
 from exporter.addresses import grpc_listen_address
 from exporter.alerts.alert import AlertState, Severity
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category
+from exporter.config import FeedSettings
 from exporter.errors import ConfigurationError
+from exporter.feed.backlog import Backlog
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import categories_of
 from exporter.grpc_tls import server_credentials
 from exporter.sockets import listen_failure
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Category
-    from exporter.config import FeedSettings
-    from exporter.feed.backlog import Backlog
 
 log = logging.getLogger(__name__)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 SILENT_INTERVALS: Final = 3
 """A feed that is silent for this many poll intervals is lost."""

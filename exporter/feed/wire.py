@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
+from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
-
-if TYPE_CHECKING:
-    from exporter.feed.report import Report
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from exporter.alerts.alert import AlertState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Fingerprint, Reason, Severity, Transition
-    from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.alerts.alert import Alert, AlertState, Fingerprint, Reason, Severity, Transition
+from exporter.buckets.bucket import Ispb, PolicyName
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
-from exporter.buckets.observation import MISSED_INTERVALS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from exporter.buckets.observation import Poll
+from exporter.buckets.observation import MISSED_INTERVALS, Poll
 
 _MOST_KEPT: Final = 100
 

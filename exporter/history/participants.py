@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final, TypeVar
 
+from exporter.buckets.bucket import Ispb
+from exporter.config import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.rules.promql.unsupported import nearest
 from exporter.store.database import Database, reached
 from exporter.store.reader import Reader
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.config import DatabaseSettings
 
 T = TypeVar("T")
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from exporter.alerts.alert import Evaluation, by_fingerprint
+from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule, by_fingerprint
 from exporter.alerts.lifecycle import evaluate, remove_participant
-from exporter.buckets.observation import PARTICIPANT_REMOVED, Failure, view_after
+from exporter.buckets.observation import PARTICIPANT_REMOVED, Failure, Poll, View, view_after
 from exporter.history.episodes import Episodes
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from exporter.alerts.alert import Alert, Fingerprint, Rule
-    from exporter.buckets.observation import Poll, View
 
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
 _WARM_UP: Final = timedelta(hours=1)

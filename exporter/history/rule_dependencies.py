@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.traversal import selectors
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import CompiledRule
 
 
 def with_dependencies(rules: Sequence[CompiledRule], all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:

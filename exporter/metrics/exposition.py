@@ -8,11 +8,9 @@ stream. What is left to do at the scrape is the checksum.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator
 from struct import pack
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from typing import Final
 
 SLICE_BYTES: Final = 128 * 1024
 """Text per slice: about a millisecond of work where it must be deflated."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from exporter.alerts.alert import AlertState, Severity
-from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.gauges import BucketGauge, ParticipantGauge
-    from exporter.buckets.observation import BucketObservation, View
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES, BucketGauge, ParticipantGauge
+from exporter.buckets.observation import BucketObservation, View
 
 
 class Labels:

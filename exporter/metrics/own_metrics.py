@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
 
-from prometheus_client import Info, PlatformCollector, ProcessCollector
+from prometheus_client import Histogram, Info, PlatformCollector, ProcessCollector
 
 from exporter import __version__
 from exporter.metrics.collectors import Collectors
-
-if TYPE_CHECKING:
-    from prometheus_client import Histogram
 
 
 class PollMetrics:

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import AlertState, Severity
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import View
 from exporter.metrics.collectors import Guarded
 from exporter.metrics.exposition import Part, gzip_page, text_page
-from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES, Family, WatchedParticipant
+from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES, Buckets, Family, WatchedParticipant
 from exporter.metrics.own_metrics import ProgramMetrics
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.registry import Collector
-
-    from exporter.alerts.alert import Severity
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
-    from exporter.metrics.families import Buckets
 
 log = logging.getLogger(__name__)
 

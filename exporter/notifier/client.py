@@ -7,19 +7,16 @@ import base64
 import logging
 import os
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpcore
 import msgspec
 
+from exporter.config import AlertmanagerSettings, TlsSettings
 from exporter.errors import AlertmanagerUnavailable, AlertsRefused, ConfigurationError
 from exporter.watched_files import WatchedFiles
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from exporter.config import AlertmanagerSettings, TlsSettings
 
 log = logging.getLogger(__name__)
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta, tzinfo
+from typing import Final
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import Alert, AlertState
 from exporter.clock import with_local_time
 from exporter.durations import in_words
-
-if TYPE_CHECKING:
-    from datetime import tzinfo
-
-    from exporter.alerts.alert import Alert
-    from exporter.store.alerts_to_notify import Level
+from exporter.store.alerts_to_notify import Level
 
 NOT_ANSWERING: Final = "the Bridge stopped answering"
 REFUSED: Final = "its figures were refused"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from datetime import datetime
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlencode
 
-from exporter.alerts.alert import AlertState, Severity
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Fingerprint
+from exporter.alerts.alert import Alert, AlertState, Fingerprint, Severity
 
 Instance: TypeAlias = "tuple[datetime, AlertState]"
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter import telemetry
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import Alert, AlertState, Fingerprint
+from exporter.config import Settings
 from exporter.errors import DatabaseUnusable
+from exporter.metrics.own_metrics import NotifierMetrics
 from exporter.notifier.figures import figures
-from exporter.notifier.notice import notice_of
-from exporter.notifier.target import Target
-from exporter.store.alerts_to_notify import Span
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Fingerprint
-    from exporter.config import Settings
-    from exporter.metrics.own_metrics import NotifierMetrics
-    from exporter.notifier.notice import Notice
-    from exporter.notifier.target import SendPermission
-    from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, Level
+from exporter.notifier.notice import Notice, notice_of
+from exporter.notifier.target import SendPermission, Target
+from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, Level, Span
 
 log = logging.getLogger(__name__)
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
+from exporter.alerts.alert import Fingerprint
 from exporter.backoff import Backoff
+from exporter.config import AlertmanagerSettings
 from exporter.errors import AlertmanagerUnavailable, AlertsRefused
+from exporter.metrics.own_metrics import NotifierMetrics
 from exporter.notifier.client import Client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Fingerprint
-    from exporter.config import AlertmanagerSettings
-    from exporter.metrics.own_metrics import NotifierMetrics
-    from exporter.notifier.notice import Instance, Notice
+from exporter.notifier.notice import Instance, Notice
 
 log = logging.getLogger(__name__)
 

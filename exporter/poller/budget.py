@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from exporter.buckets.bucket import Bucket
+from exporter.buckets.bucket import Bucket
 
 RESERVE_TOKENS: Final = 2
 """Tokens kept for the next poll and one retry: below it the interval stretches."""

@@ -14,24 +14,21 @@ import time
 from collections import deque
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 from zlib import crc32
 
 from exporter import telemetry
-from exporter.bridge.answer import Answer, Defect, read
+from exporter.bridge.answer import Answer, Defect, ResponseTime, read
+from exporter.bridge.client import BridgeClient
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName, Snapshot
 from exporter.buckets.catalog import POLICIES_LIST, difference
 from exporter.buckets.estimate import Estimator
 from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
+from exporter.clock import Clock
+from exporter.config import Settings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
+from exporter.metrics import Metrics
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
-
-if TYPE_CHECKING:
-    from exporter.bridge.answer import ResponseTime
-    from exporter.bridge.client import BridgeClient
-    from exporter.buckets.bucket import Bucket, Ispb, PolicyName, Snapshot
-    from exporter.clock import Clock
-    from exporter.config import Settings
-    from exporter.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from exporter.bridge.client import BridgeClient
 from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category, View
 from exporter.clock import Clock
+from exporter.config import Settings
+from exporter.feed.backlog import Stream
+from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.bridge.client import BridgeClient
-    from exporter.buckets.observation import Category, View
-    from exporter.config import Settings
-    from exporter.feed.backlog import Stream
-    from exporter.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
-from exporter.alerts.alert import AlertState, Severity
-
-if TYPE_CHECKING:
-    from exporter.alerts.alert import Transition
-    from exporter.buckets.observation import Poll
+from exporter.alerts.alert import AlertState, Severity, Transition
+from exporter.buckets.observation import Poll
 
 log = logging.getLogger("exporter.alerts")
 """A logger of its own: the demo shows alerts otherwise, and silences it."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
-from exporter.alerts.lifecycle import evaluate, remove_participant
+from exporter.alerts.alert import Alert, Fingerprint, Rule
+from exporter.alerts.lifecycle import RulesBefore, evaluate, remove_participant
+from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import PARTICIPANT_REMOVED, Category, Failure, Observation, Poll, View, view_after
 from exporter.store.reconciliation import Reconciliation
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Fingerprint, Rule
-    from exporter.alerts.lifecycle import RulesBefore
-    from exporter.buckets.bucket import Ispb
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
+from exporter.alerts.alert import Severity
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category
+from exporter.feed.client import FeedClient
+from exporter.feed.local import LocalFeed
 from exporter.feed.report import Report
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from exporter.alerts.alert import Severity
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Category
-    from exporter.feed.client import FeedClient
-    from exporter.feed.local import LocalFeed
-    from exporter.store.reconciliation import Reconciliation
-    from exporter.store.writer import LastPoll
+from exporter.store.reconciliation import Reconciliation
+from exporter.store.writer import LastPoll
 
 
 class Feed(Protocol):

@@ -19,14 +19,12 @@ import asyncio
 import logging
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMismatch, first_of
+from exporter.metrics.own_metrics import ReconcilerMetrics
+from exporter.store.lease import Fence, Lease
 from exporter.store.outage import DatabaseOutage
-
-if TYPE_CHECKING:
-    from exporter.metrics.own_metrics import ReconcilerMetrics
-    from exporter.store.lease import Fence, Lease
 
 log = logging.getLogger(__name__)
 

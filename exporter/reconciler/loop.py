@@ -10,30 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from exporter import telemetry
+from exporter.alerts.alert import Alert, Rule
 from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category, Poll, View
+from exporter.config import Settings
 from exporter.errors import DatabaseUnusable
+from exporter.feed.inbox import Inbox
+from exporter.metrics import Metrics
 from exporter.reconciler.alert_log import log_transition
 from exporter.reconciler.decide import ParticipantState, decide, not_ahead, removal
+from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.rule_health import RuleHealthTracker
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Rule
-    from exporter.buckets.observation import Category, Poll, View
-    from exporter.config import Settings
-    from exporter.feed.inbox import Inbox
-    from exporter.metrics import Metrics
-    from exporter.reconciler.feeds import Feeds
-    from exporter.store.lease import Fence
-    from exporter.store.reconciliation import Reconciliation
-    from exporter.store.writer import LastPoll, Restored, Writer
+from exporter.store.lease import Fence
+from exporter.store.reconciliation import Reconciliation
+from exporter.store.writer import LastPoll, Restored, Writer
 
 log = logging.getLogger(__name__)
 BATCH_POLLS = 32

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from exporter.errors import DatabaseUnusable
+from exporter.metrics.own_metrics import OutboxMetrics, ReconcilerMetrics
+from exporter.reconciler.feeds import Feeds
+from exporter.store.database import Database
+from exporter.store.outage import DatabaseOutage
 from exporter.store.partitions import maintain, readiness
-
-if TYPE_CHECKING:
-    from exporter.metrics.own_metrics import OutboxMetrics, ReconcilerMetrics
-    from exporter.reconciler.feeds import Feeds
-    from exporter.store.database import Database
-    from exporter.store.outage import DatabaseOutage
-    from exporter.store.reader import Reader
+from exporter.store.reader import Reader
 
 log = logging.getLogger(__name__)
 

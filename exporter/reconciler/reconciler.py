@@ -4,49 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from exporter.alerts.alert import Alert, Severity
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import View
 from exporter.clock import Clock
-from exporter.errors import PartitionMissing
+from exporter.config import Settings
+from exporter.errors import DatabaseUnusable, PartitionMissing
+from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox
 from exporter.feed.local import LocalFeed
+from exporter.health import Dependency
+from exporter.metrics import Metrics
 from exporter.reconciler import status
 from exporter.reconciler.feeds import Feeds
-from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState
+from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState, Polling
 from exporter.reconciler.loop import ReconcileLoop
 from exporter.reconciler.maintenance import OutboxStatsJob, PartitionJob
 from exporter.reconciler.rules_in_force import RulesInForce, alert_series
 from exporter.relay import Relay
 from exporter.store.database import Database
-from exporter.store.lease import PATIENCE_SECONDS, Lease
+from exporter.store.lease import PATIENCE_SECONDS, Fence, Lease
 from exporter.store.migrations import check
 from exporter.store.outage import DatabaseOutage
 from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
 from exporter.store.timeline import Timeline
-from exporter.store.writer import Writer
+from exporter.store.writer import LastPoll, Writer
 from exporter.web.server.config_reload import own_url
+from exporter.web.sources import RuleGroupStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from contextlib import AsyncExitStack
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Severity
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
-    from exporter.config import Settings
-    from exporter.errors import DatabaseUnusable
-    from exporter.feed.client import FeedClient
-    from exporter.health import Dependency
-    from exporter.metrics import Metrics
     from exporter.notifier import Notifier
-    from exporter.reconciler.leadership import Polling
-    from exporter.store.lease import Fence
-    from exporter.store.writer import LastPoll
-    from exporter.web.sources import RuleGroupStatus
 
 log = logging.getLogger(__name__)
 

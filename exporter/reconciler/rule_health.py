@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Rule, RuleFailure
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
-    from exporter.metrics.own_metrics import RuleMetrics
-    from exporter.store.reconciliation import Reconciliation
+from exporter.alerts.alert import Rule, RuleFailure
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import View
+from exporter.metrics.own_metrics import RuleMetrics
+from exporter.store.reconciliation import Reconciliation
 
 log = logging.getLogger(__name__)
 

@@ -6,21 +6,18 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
+from exporter.alerts.alert import Rule, Severity
+from exporter.config import RulesSettings
 from exporter.errors import RuleFileInvalid
+from exporter.metrics import Metrics
 from exporter.rules.files import loading
+from exporter.rules.files.loading import Attempt, RuleSet
 from exporter.rules.lint import linter
 from exporter.watched_files import WatchedFiles
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    from exporter.alerts.alert import Rule, Severity
-    from exporter.config import RulesSettings
-    from exporter.metrics import Metrics
-    from exporter.rules.files.loading import Attempt, RuleSet
 
 log = logging.getLogger(__name__)
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from exporter.alerts.alert import Alert
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import View
 from exporter.config import without_secrets
 from exporter.explain.current import explain_current
 from exporter.explain.render import state
 from exporter.explain.sentences import sentences
+from exporter.feed.client import FeedClient
 from exporter.health import Dependency
-from exporter.reconciler.leadership import LeadershipState
+from exporter.reconciler.leadership import Leadership, LeadershipState
+from exporter.reconciler.rule_health import RuleHealthTracker
+from exporter.reconciler.rules_in_force import RulesInForce
+from exporter.relay import Relay
+from exporter.rules.files.loading import RuleSet
+from exporter.rules.rule import CompiledRule
+from exporter.store.reader import Reader
 from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import Ispb, PolicyName
-    from exporter.buckets.observation import View
-    from exporter.feed.client import FeedClient
     from exporter.notifier import Notifier
-    from exporter.reconciler.leadership import Leadership
-    from exporter.reconciler.rule_health import RuleHealthTracker
-    from exporter.reconciler.rules_in_force import RulesInForce
-    from exporter.relay import Relay
-    from exporter.rules.files.loading import RuleSet
-    from exporter.rules.rule import CompiledRule
-    from exporter.store.reader import Reader
 
 
 def database(leadership: Leadership) -> Dependency:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import pulsar
 import pulsar.asyncio
 
+from exporter.config import PulsarSettings, Secret
 from exporter.errors import BrokerUnavailable, EventRefused
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from exporter.config import PulsarSettings, Secret
-    from exporter.store.outbox import OutboxRow
+from exporter.store.outbox import OutboxRow
 
 CLOSE_SECONDS: Final = 3.0
 SOURCE: Final = "dict-rate-limit"

@@ -8,10 +8,9 @@ event: an event is refused only where the broker took another one meanwhile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from exporter.store.outbox import OutboxRow
+from exporter.store.outbox import OutboxRow
 
 LONGEST_TIMEOUT_SECONDS: Final = 300.0
 FAILED_SENDS: Final = 2

@@ -7,11 +7,11 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter import telemetry
 from exporter.backoff import Backoff
-from exporter.config import without_secrets
+from exporter.config import PulsarSettings, without_secrets
 from exporter.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -19,17 +19,12 @@ from exporter.errors import (
     EventRefused,
     LeaseLost,
 )
-from exporter.relay.producer import NoReceipt, connected
+from exporter.metrics.own_metrics import RelayMetrics
+from exporter.relay.producer import NoReceipt, Producer, Receipt, connected
 from exporter.relay.quarantine import Quarantine
+from exporter.store.lease import Fence
 from exporter.store.outage import DatabaseOutage
-from exporter.store.outbox import DeliveryResults, Refused
-
-if TYPE_CHECKING:
-    from exporter.config import PulsarSettings
-    from exporter.metrics.own_metrics import RelayMetrics
-    from exporter.relay.producer import Producer, Receipt
-    from exporter.store.lease import Fence
-    from exporter.store.outbox import Outbox, OutboxRow
+from exporter.store.outbox import DeliveryResults, Outbox, OutboxRow, Refused
 
 log = logging.getLogger(__name__)
 

@@ -6,17 +6,15 @@ do not support. Names, expressions and labels stay as they are, and so do the al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import yaml
 
 from exporter import files, yaml_text
 from exporter.errors import RuleFileInvalid, YamlInvalid
 from exporter.rules.files import loading
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 _SECONDS: Final = (
     'humanizeDuration | reReplaceAll "m" " min" | reReplaceAll "([0-9])([dhs])" "$1 $2"'

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from exporter.alerts.alert import RuleSample, Severity
+from exporter.alerts.alert import Alert, RuleSample, Severity
+from exporter.buckets.bucket import PolicyName
+from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
-from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, LatestSource, Moment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import PolicyName
-    from exporter.buckets.observation import View
-    from exporter.rules.promql.expression import Expression
-    from exporter.rules.promql.nodes import Data
-    from exporter.rules.promql.series import Sample
-    from exporter.rules.promql.sources import Source, Unexpanded
-    from exporter.rules.templates.template import Template
+from exporter.rules.promql.expression import Expression
+from exporter.rules.promql.nodes import Data
+from exporter.rules.promql.series import METRIC_NAME, Sample
+from exporter.rules.promql.sources import (
+    BUCKET_GAUGE_BY_NAME,
+    PARTICIPANT_GAUGE_BY_NAME,
+    LatestSource,
+    Moment,
+    Source,
+    Unexpanded,
+)
+from exporter.rules.templates.template import Template
 
 
 @dataclass(frozen=True, slots=True)

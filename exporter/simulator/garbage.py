@@ -5,12 +5,10 @@ Kinds are named as the exporter counts them (``exporter.bridge.answer``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse as Response
+from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse as Response
 
 
 def corrupt(kind: str, response: Response) -> bytes:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.bridge.stubs.rate_limit_pb2 import RateLimitPolicy
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.catalog import ANTISCAN, CATEGORIES, PERSON_TYPES, POLICIES, USER_POLICIES, Limit
-from exporter.simulator.scenario import WATCHING, Outage
+from exporter.simulator.scenario import WATCHING, Outage, Scenario
 from exporter.simulator.token_bucket import TokenBucket
 from exporter.simulator.traffic import Account, Stream, prices
-
-if TYPE_CHECKING:
-    from exporter.bridge.stubs.rate_limit_pb2 import RateLimitPolicy
-    from exporter.simulator.scenario import Scenario
 
 STATISTICS: Final = PolicyName("ENTRIES_STATISTICS_READ")
 BY_CATEGORY: Final = (ANTISCAN, STATISTICS)

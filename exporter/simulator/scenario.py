@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -13,9 +14,6 @@ from exporter.durations import Duration, parse_duration
 from exporter.errors import SimulatorError, YamlInvalid
 from exporter.simulator.garbage import KINDS
 from exporter.simulator.token_bucket import Refill
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 

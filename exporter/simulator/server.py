@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import grpc
 
 from exporter.addresses import grpc_listen_address
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
+from exporter.buckets.bucket import Ispb
+from exporter.config import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.grpc_tls import server_credentials
 from exporter.simulator.participant import Refusal
 from exporter.simulator.scenario import load
 from exporter.simulator.world import Reply, World, ispbs
 from exporter.sockets import listen_failure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.config import TlsSettings
 
 log = logging.getLogger(__name__)
 

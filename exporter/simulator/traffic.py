@@ -8,16 +8,12 @@ step, and random variation is drawn in the order of the steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from random import Random
 
+from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import ANTISCAN, USER_POLICIES
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from exporter.buckets.bucket import PolicyName
-    from exporter.simulator.scenario import Flow
-    from exporter.simulator.token_bucket import TokenBucket
+from exporter.simulator.scenario import Flow
+from exporter.simulator.token_bucket import TokenBucket
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,19 @@ pay for reading.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, GetRateLimitPolicyResponse
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
 from exporter.simulator.garbage import corrupt
 from exporter.simulator.participant import Participant, Refusal
-from exporter.simulator.scenario import Garbage, Outage, Slow
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from exporter.simulator.scenario import Scenario
-    from exporter.simulator.traffic import Account
+from exporter.simulator.scenario import Garbage, Outage, Scenario, Slow
+from exporter.simulator.traffic import Account
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 

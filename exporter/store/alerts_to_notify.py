@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from datetime import datetime
+from typing import Any, Final, TypeAlias
 
+from exporter.alerts.alert import Alert
 from exporter.store import queries, rows
 from exporter.store.arrays import of_texts, of_times
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert
-    from exporter.store.database import Database
+from exporter.store.database import Database
 
 Bucket: TypeAlias = tuple[str, str]
 """Participant and policy."""

@@ -6,11 +6,8 @@ the thousands of values of a batch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime
 
 
 def of_numbers(values: Iterable[float | None]) -> str:

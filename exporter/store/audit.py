@@ -14,18 +14,15 @@ head that is kept elsewhere.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from exporter.alerts.alert import fingerprint
 from exporter.store import queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from exporter.store.database import Database
+from exporter.store.database import Database
 
 _SQL: Final = queries.load("audit")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

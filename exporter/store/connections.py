@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg
+from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
 from exporter.store.driver_errors import TAKES_NO_WRITES
-
-if TYPE_CHECKING:
-    from psycopg.abc import Buffer
 
 SESSION_OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold": None, "client_encoding": "UTF8"}
 """Of each connection of this program."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
+from types import TracebackType
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from exporter.config import DatabaseSettings
 from exporter.errors import ConfigurationError, DatabaseUnavailable
 from exporter.store.connections import SESSION_OPTIONS, TCP_OPTIONS, Connection, begin, configure, refuses_writes
 from exporter.store.driver_errors import no_connection, text_of, translated
 from exporter.store.dsn import configured_dsn
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from types import TracebackType
-
-    from exporter.config import DatabaseSettings
 
 PATIENCE_SECONDS: Final = 30.0
 """How long one use of a connection may take before the server counts as gone."""

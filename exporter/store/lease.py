@@ -14,22 +14,17 @@ that lagged.
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, TypeAlias
 
+from psycopg import AsyncConnection
 from psycopg import errors as pg
 
 from exporter.errors import DatabaseReverted, LeaseLost
 from exporter.store import queries
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from datetime import datetime
-
-    from psycopg import AsyncConnection
-
-    from exporter.store.database import Database
+from exporter.store.database import Database
 
 Component: TypeAlias = Literal["reconciler", "relay"]
 """What commits under the lease; each has a counter of its own, so that none waits for another."""

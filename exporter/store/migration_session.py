@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import errors as pg
@@ -11,9 +12,6 @@ from psycopg import errors as pg
 from exporter.errors import DatabaseUnavailable, MigrationFailed
 from exporter.store.connections import SESSION_OPTIONS, begin, refuses_writes
 from exporter.store.driver_errors import no_connection
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 Connection: TypeAlias = "psycopg.AsyncConnection[Any]"
 

@@ -7,23 +7,19 @@ processes may migrate at once, and a migration that fails leaves nothing behind.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from psycopg import sql
 from psycopg.rows import class_row
 
 from exporter.errors import MigrationFailed, SchemaMismatch
-from exporter.store.database import PATIENCE_SECONDS
+from exporter.store.database import PATIENCE_SECONDS, Database
 from exporter.store.migration_session import Connection, connect, locked, run, transaction
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
-
-    from exporter.store.database import Database
 
 _APPLIED: Final = "SELECT number, name, checksum, applied_at FROM public.dict_rate_limit_migrations ORDER BY number"
 _OWN: Final = frozenset(

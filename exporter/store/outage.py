@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
-from exporter.errors import DatabaseUnavailable
+from exporter.errors import DatabaseUnavailable, DatabaseUnusable
 from exporter.telemetry import Outage, Reminder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from exporter.errors import DatabaseUnusable
 
 log = logging.getLogger(__name__)
 

@@ -7,18 +7,15 @@ to mark it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
 
 from exporter.store import queries
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import datetime
-    from uuid import UUID
-
-    from exporter.store.database import Database
-    from exporter.store.lease import Fence
+from exporter.store.database import Database
+from exporter.store.lease import Fence
 
 _SQL: Final = queries.load("outbox")
 PRUNE_ROWS: Final = 5_000

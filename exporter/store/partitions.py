@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from exporter.store import queries
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from exporter.store.database import Database
+from exporter.store.database import Database
 
 _SQL: Final = queries.load("partitions")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
 from exporter.store import rows
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 States = defaultdict[tuple[datetime, datetime], list[BucketObservation]]
 """States by the ``observed_at`` and ``polled_at`` that they were written at."""

@@ -10,13 +10,11 @@ A file holds queries of this form; parameters are psycopg's (``%(name)s``)::
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 DIRECTORY: Final = Path(__file__).resolve().parent
 _HEADING: Final = re.compile(r"^-- (\w+) --\n(?=-- .+\n)", re.MULTILINE)

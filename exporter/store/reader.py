@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import BucketObservation, Poll
 from exporter.store import queries, rows
+from exporter.store.database import Database
 from exporter.store.polls import Chain, PollRow, States, bucket_of, poll_of
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.observation import BucketObservation, Poll
-    from exporter.store.database import Database
 
 _SQL: Final = queries.load("reader")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from exporter.alerts.alert import AlertState
-from exporter.buckets.observation import Observation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert, Fingerprint, RuleFailure, Transition
-    from exporter.buckets.bucket import PolicyName
-    from exporter.buckets.observation import BucketObservation, Poll
+from exporter.alerts.alert import Alert, AlertState, Fingerprint, RuleFailure, Transition
+from exporter.buckets.bucket import PolicyName
+from exporter.buckets.observation import BucketObservation, Observation, Poll
 
 
 @dataclass(frozen=True, slots=True)

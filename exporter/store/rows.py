@@ -6,21 +6,18 @@ where there is nothing to write.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
 
 import msgspec
 
 from exporter.alerts.alert import Alert, AlertState, Reason, Severity
 from exporter.alerts.event import event_of
+from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import Category, Failure, Observation
 from exporter.store.arrays import of_booleans, of_numbers, of_texts, of_times
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.buckets.bucket import Ispb, PolicyName
-    from exporter.store.reconciliation import Entered, Reconciliation, StatesToWrite, Written
+from exporter.store.reconciliation import Entered, Reconciliation, StatesToWrite, Written
 
 Parameters: TypeAlias = dict[str, str]
 

@@ -6,9 +6,10 @@ have connections of their own, a time limit, and a limit of rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from psycopg import errors as pg
 
@@ -16,12 +17,7 @@ from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import MISSED_INTERVALS
 from exporter.errors import DatabaseUnavailable, QueryTooSlow
 from exporter.store import queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from exporter.store.database import Database
+from exporter.store.database import Database
 
 _SQL: Final = queries.load("timeline")
 _PATIENCE_SECONDS: Final = 3.0

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Any, Final
 
-from exporter.alerts.alert import by_fingerprint
-from exporter.buckets.observation import Observation
+from psycopg import AsyncConnection, AsyncCursor
+
+from exporter.alerts.alert import Alert, Fingerprint, by_fingerprint
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category, Observation, Poll
 from exporter.errors import PartitionMissing, ReconciliationRefused, StoreError
 from exporter.store import queries, rows
-from exporter.store.database import PATIENCE_SECONDS
+from exporter.store.database import PATIENCE_SECONDS, Database
+from exporter.store.lease import Fence
 from exporter.store.reconciliation import (
     Figures,
     Reconciliation,
@@ -19,19 +25,6 @@ from exporter.store.reconciliation import (
     alerts_to_write,
     states_to_write,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-    from typing import Any
-
-    from psycopg import AsyncConnection, AsyncCursor
-
-    from exporter.alerts.alert import Alert, Fingerprint
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import Category, Poll
-    from exporter.store.database import Database
-    from exporter.store.lease import Fence
 
 log = logging.getLogger(__name__)
 

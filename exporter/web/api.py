@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from exporter.alerts.alert import Alert, AlertState
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import View, VisibleBucket
 from exporter.numbers import for_json, not_finite
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View, VisibleBucket
-    from exporter.web.sources import RuleGroupStatus, RuleStatus
+from exporter.web.sources import RuleGroupStatus, RuleStatus
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 """How Go, and so Prometheus, writes that there is no time."""

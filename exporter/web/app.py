@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
+from exporter.config import WebSettings
 from exporter.errors import DictRateLimitError
 from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from exporter.web.server.headers import SecurityHeaders
+from exporter.web.sources import Sources
 from exporter.web.status_page.alerts_page import AlertsPage
 from exporter.web.status_page.bucket_page import BucketPage
 from exporter.web.status_page.history import History
 from exporter.web.status_page.page import StatusPage
 from exporter.web.status_page.queries import StatusQuery
 from exporter.web.status_page.recent import RecentUtilization
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-
-    from starlette.requests import Request
-    from starlette.types import ASGIApp
-
-    from exporter.config import WebSettings
-    from exporter.web.sources import Sources
 
 _JSON: Final = "application/json"
 

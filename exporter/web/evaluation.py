@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final
 
 from exporter.durations import spaced
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from exporter.buckets.bucket import Ispb
-    from exporter.buckets.observation import View
-    from exporter.web.sources import RuleGroupStatus
 
 OVERDUE_SECONDS: Final = 60.0
 OVERDUE_POLLS: Final = 3
@@ -35,13 +28,6 @@ class Evaluation:
             return "Not known: this process has evaluated no rule yet. If it is on standby, ask the leader."
         age = spaced((now - self.at).total_seconds())
         return f"As of {self.at:%Y-%m-%d %H:%M:%S} UTC: no rule has been evaluated for {age}."
-
-
-def last_evaluation(groups: Sequence[RuleGroupStatus], views: Mapping[Ispb, View], now: datetime) -> Evaluation:
-    rules = [rule for group in groups for rule in group.rules]
-    at = max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None)
-    interval = max((view.poll.interval_seconds for view in views.values()), default=0.0)
-    return Evaluation(at, current=not rules or (at is not None and is_current((now - at).total_seconds(), interval)))
 
 
 def is_current(age_seconds: float, interval_seconds: float) -> bool:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from exporter.web.evaluation import Evaluation, last_evaluation
+from exporter.alerts.alert import Alert
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import View
+from exporter.health import Readiness
+from exporter.metrics import Metrics
+from exporter.web.evaluation import Evaluation, is_current
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import Ispb, PolicyName
-    from exporter.buckets.observation import View
-    from exporter.health import Readiness
-    from exporter.metrics import Metrics
     from exporter.store.timeline import Timeline
 
 
@@ -86,6 +85,13 @@ class UtilizationHistory(Protocol):
     async def __call__(
         self, participant: Ispb, since: datetime, step: timedelta
     ) -> Mapping[PolicyName, Mapping[datetime, float]]: ...
+
+
+def last_evaluation(groups: Sequence[RuleGroupStatus], views: Mapping[Ispb, View], now: datetime) -> Evaluation:
+    rules = [rule for group in groups for rule in group.rules]
+    at = max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None)
+    interval = max((view.poll.interval_seconds for view in views.values()), default=0.0)
+    return Evaluation(at, current=not rules or (at is not None and is_current((now - at).total_seconds(), interval)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import yaml
 
 from exporter.yaml_text.nodes import MERGE, NULL, TEXT, Mapping, is_merge, merge, repeated_keys
-
-if TYPE_CHECKING:
-    from exporter.yaml_text.reading import Loader
 
 MAX_DEPTH: Final = 50
 """YAML that is nested more deeply is refused: it is read by recursion."""
@@ -35,7 +32,7 @@ class Composer:
     and does not count.
     """
 
-    def __init__(self, text: str, loader: type[Loader], max_nodes: int) -> None:
+    def __init__(self, text: str, loader: type[yaml.CSafeLoader], max_nodes: int) -> None:
         self._loader = loader(text)
         self._max_nodes = max_nodes
         self._nodes = 0

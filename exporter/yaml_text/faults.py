@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import yaml
 
 from exporter.errors import YamlInvalid
-
-if TYPE_CHECKING:
-    import yaml
 
 NOT_UTF8: Final = "it holds what is not text in UTF-8"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -11,9 +12,6 @@ from exporter.errors import YamlInvalid
 from exporter.yaml_text.composer import MAX_NODES, Composer
 from exporter.yaml_text.faults import NOT_UTF8, translated
 from exporter.yaml_text.nodes import NULL, Mapping, Repeated, all_repeated, is_merge, line_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)

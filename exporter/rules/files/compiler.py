@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from exporter.alerts.alert import Severity
+from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text
 from exporter.rules.finding import Finding
 from exporter.rules.promql.compiler import Problem
 from exporter.rules.promql.expression import PARTICIPANT, POLICY, Expression, ExpressionRefused, compile_rule
+from exporter.rules.promql.selectors import AlertNames
+from exporter.rules.promql.sources import LatestSource
 from exporter.rules.promql.unsupported import nearest
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 from exporter.rules.templates.template import Template, TemplateRefused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text
-    from exporter.rules.promql.selectors import AlertNames
-    from exporter.rules.promql.sources import LatestSource
 
 SEVERITY: Final = "severity"
 

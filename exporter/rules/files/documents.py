@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import yaml
 
 from exporter.structures import nearest
 from exporter.yaml_text import NULL, Mapping, Texts, compose, line_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 _STANDARD: Final = "tag:yaml.org,2002:"
 _TEXT: Final = f"{_STANDARD}str"

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter import files
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.compiler import compile_group
-from exporter.rules.files.parser import parse_file
+from exporter.rules.files.parser import ParsedGroup, ParsedRule, parse_file
 from exporter.rules.finding import Finding
 from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.sources import LatestSource
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from exporter.rules.files.parser import ParsedGroup, ParsedRule
-    from exporter.rules.rule import CompiledRule
-
+from exporter.rules.rule import CompiledRule
 
 MOST_BYTES: Final = 16_000_000
 """A larger file is refused: ten thousand rules with long descriptions have less."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.durations import parse_duration
 from exporter.errors import YamlInvalid
 from exporter.rules.files.documents import Entry, Key, fields, parse, quoted
 from exporter.rules.finding import Finding
 from exporter.rules.promql.lexer import locate
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 

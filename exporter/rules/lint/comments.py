@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import yaml
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from exporter.rules.files.parser import ParsedGroup
+from exporter.rules.files.parser import ParsedGroup
 
 _BEGIN: Final = re.compile(r"(?<!\S)#")
 _DISABLE: Final = re.compile(r"#[ \t]*dict-rate-limit:[ \t]*disable\b(?P<names>.*)")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from exporter.rules.files.loading import Attempt
+from exporter.rules.files.parser import ParsedGroup, ParsedRule
 from exporter.rules.promql.expression import PARTICIPANT, POLICY, expression_text
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import selectors
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from exporter.rules.files.loading import Attempt
-    from exporter.rules.files.parser import ParsedGroup, ParsedRule
-    from exporter.rules.promql.traversal import Selector
-    from exporter.rules.rule import CompiledRule
+from exporter.rules.promql.traversal import Selector, selectors
+from exporter.rules.rule import CompiledRule
 
 SCRAPED_LABELS: Final = frozenset({"job", "instance"})
 """Labels that a scrape adds: in Prometheus every series has them, here none."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.rules.files.loading import Attempt
 from exporter.rules.finding import Finding
 from exporter.rules.lint.comments import disabled_checks, read_comments
 from exporter.rules.lint.context import contexts
 from exporter.rules.lint.registry import CHECKS
 from exporter.rules.promql.unsupported import nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.rules.files.loading import Attempt
 
 UNKNOWN_CHECK: Final = "lint/unknown_check"
 

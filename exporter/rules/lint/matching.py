@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 import promql_parser as promql
 
 from exporter.rules.promql.expression import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Labels: TypeAlias = "Mapping[str, bool]"
 """Whether all series of an expression have a label, or none has; a label of which neither is certain is missing."""

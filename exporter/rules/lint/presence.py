@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import promql_parser as promql
 
 from exporter.buckets.gauges import PARTICIPANT_INFO
 from exporter.rules.lint.comparisons import gauge_comparison, is_filter
-from exporter.rules.lint.matching import labels_kept, labels_of, match_by_participant, never_match
+from exporter.rules.lint.matching import Labels, labels_kept, labels_of, match_by_participant, never_match
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import selectors, sub_expressions
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from exporter.rules.lint.matching import Labels
-    from exporter.rules.promql.traversal import Selector
+from exporter.rules.promql.traversal import Selector, selectors, sub_expressions
 
 UP: Final = "dict_rate_limit_up"
 REFUSED: Final = "dict_rate_limit_refused_policies"

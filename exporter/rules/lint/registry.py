@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from exporter.rules.lint.checks import (
     duplicate_rule,
@@ -15,11 +16,7 @@ from exporter.rules.lint.checks import (
     unknown_label,
     value_label,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.rules.lint.context import Context, Problems
+from exporter.rules.lint.context import Context, Problems
 
 Check: TypeAlias = "Callable[[Context], Problems]"
 

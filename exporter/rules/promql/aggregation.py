@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from exporter.rules.promql.nodes import Instant
-    from exporter.rules.promql.series import Grouping, Labels, Pairs, Vector
-    from exporter.rules.promql.sources import Moment
+from exporter.rules.promql.nodes import Instant
+from exporter.rules.promql.series import Grouping, Labels, Pairs, Vector
+from exporter.rules.promql.sources import Moment
 
 
 def aggregate(aggregation: str, over: Instant, onto: Grouping) -> Callable[[Moment], Vector]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import promql_parser as promql
 
@@ -19,9 +20,6 @@ from exporter.rules.promql.nodes import Instant, Node, Scalar, combine
 from exporter.rules.promql.selectors import AlertNames, matchers_of, select
 from exporter.rules.promql.series import METRIC_NAME, grouping
 from exporter.rules.promql.vector_matching import Cardinality, Match
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PARTICIPANT: Final = "participant"
 POLICY: Final = "policy"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql import functions
 from exporter.rules.promql.arithmetic import ARITHMETIC, COMPARISONS
 from exporter.rules.promql.nodes import Instant, Scalar
-from exporter.rules.promql.series import Labels
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from exporter.rules.promql.series import Vector
-    from exporter.rules.promql.sources import Moment
+from exporter.rules.promql.series import Labels, Vector
+from exporter.rules.promql.sources import Moment
 
 _NO_LABELS: Final = Labels(())
 _DROPPED: Final = frozenset([""])

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from exporter.errors import RuleError
 from exporter.rules.promql.compiler import PARTICIPANT, POLICY, Compiler, Problem, expression_text
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Data, Instant, Node, Scalar
 from exporter.rules.promql.parser import parse
-
-if TYPE_CHECKING:
-    from exporter.rules.promql.selectors import AlertNames
-    from exporter.rules.promql.series import Vector
-    from exporter.rules.promql.sources import Moment
+from exporter.rules.promql.selectors import AlertNames
+from exporter.rules.promql.series import Vector
+from exporter.rules.promql.sources import Moment
 
 __all__ = [
     "PARTICIPANT",

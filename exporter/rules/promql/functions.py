@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import calendar
 import math
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.rules.promql.arithmetic import divide
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 _EXACT: Final = 2.0**52
 """Floats from here on are whole."""

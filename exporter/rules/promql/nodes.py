@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.rules.promql.series import Vector
-    from exporter.rules.promql.sources import Moment
+from exporter.rules.promql.series import Vector
+from exporter.rules.promql.sources import Moment
 
 
 @dataclass(frozen=True, slots=True)

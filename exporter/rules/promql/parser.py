@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import promql_parser as promql
 
 from exporter.rules.promql import lexer
 from exporter.rules.promql.lexer import ParseError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _GRAMMAR_ERROR: Final = "invalid promql query"
 """All that the parser says of a fault in the grammar."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import re2
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _OPTIONS: Final = re2.Options()
 _OPTIONS.log_errors = False

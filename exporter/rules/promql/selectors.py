@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from exporter.alerts.alert import Alert
 from exporter.rules.promql.nodes import Data, Instant
 from exporter.rules.promql.regexes import full_match
-from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES
+from exporter.rules.promql.series import METRIC_NAME, Vector
+from exporter.rules.promql.sources import (
+    ALERT_SERIES,
+    ALERTS,
+    ALERTS_FOR_STATE,
+    BUCKET_GAUGE_BY_NAME,
+    GAUGE_NAMES,
+    Moment,
+)
 from exporter.rules.promql.unsupported import nearest, of_metric
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from exporter.alerts.alert import Alert
-    from exporter.rules.promql.series import Vector
-    from exporter.rules.promql.sources import Moment
 
 SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from exporter.rules.strconv import quote
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 METRIC_NAME: Final = "__name__"
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
 from exporter.buckets.observation import View
 from exporter.rules.promql.series import Labels, Vector
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from exporter.alerts.alert import Alert, Severity
 
 ALERTS: Final = "ALERTS"
 ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"

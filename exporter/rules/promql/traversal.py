@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import promql_parser as promql
 
 from exporter.rules.promql.compiler import Compiler
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.selectors import matchers_of
+from exporter.rules.promql.selectors import Matcher, matchers_of
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.rules.promql.selectors import Matcher
 
 
 @dataclass(frozen=True, slots=True)

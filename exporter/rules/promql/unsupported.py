@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection
+from typing import Final
 
 from exporter import structures
 from exporter.rules.promql import aggregation, elementwise, functions
 from exporter.rules.promql.sources import ALERTS, GAUGE_NAMES
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 OWN: Final = "dict_rate_limit_"
 

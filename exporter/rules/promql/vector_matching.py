@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.arithmetic import ARITHMETIC, COMPARISONS
+from exporter.rules.promql.nodes import Instant
 from exporter.rules.promql.series import METRIC_NAME, Grouping, Labels, Pairs, Sample, Vector, format_series
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.rules.promql.nodes import Instant
-    from exporter.rules.promql.sources import Moment
-
+from exporter.rules.promql.sources import Moment
 
 _Side = TypeVar("_Side")
 

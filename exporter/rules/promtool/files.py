@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
+import yaml
 
 from exporter import files
 from exporter.durations import Duration, parse_duration
@@ -21,9 +22,6 @@ from exporter.yaml_text import (
     line_of,
     mappings,
 )
-
-if TYPE_CHECKING:
-    import yaml
 
 
 class TestFileInvalid(RuleError):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import promql_parser as promql
 
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LOOKBACK_MS: Final = 300_000
 """The lookback delta, inclusive, as in Prometheus 2."""

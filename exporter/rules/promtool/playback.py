@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
 from exporter.alerts.lifecycle import evaluate
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
 from exporter.rules.promql.expression import PARTICIPANT, compile_expression
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.series import Labels
-from exporter.rules.promql.sources import Moment, SeriesSource, SeriesView
-from exporter.rules.promtool.input_series import LOOKBACK_MS
-from exporter.rules.rule import unexpanded_labels
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
-    from exporter.rules.promql.series import Vector
-    from exporter.rules.promql.sources import Unexpanded
-    from exporter.rules.promtool.input_series import InputSeries
-    from exporter.rules.rule import CompiledRule
+from exporter.rules.promql.series import Labels, Vector
+from exporter.rules.promql.sources import Moment, SeriesSource, SeriesView, Unexpanded
+from exporter.rules.promtool.input_series import LOOKBACK_MS, InputSeries
+from exporter.rules.rule import CompiledRule, unexpanded_labels
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When test time starts, as promtool's does."""

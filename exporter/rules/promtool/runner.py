@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import AlertState
 from exporter.durations import Duration
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
-from exporter.rules.files.loading import load
+from exporter.rules.files.loading import RuleSet, load
 from exporter.rules.promql.expression import ExpressionRefused
-from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.series import METRIC_NAME, Sample
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
-from exporter.rules.promtool.files import TestFileInvalid, read
+from exporter.rules.promtool.files import AlertTest, ExpressionTest, Scenario, TestFile, TestFileInvalid, read
 from exporter.rules.promtool.input_series import LOOKBACK_MS, parse_series
-from exporter.rules.promtool.playback import play
+from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.strconv import exponential, quote
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from exporter.rules.files.loading import RuleSet
-    from exporter.rules.promql.series import Sample
-    from exporter.rules.promtool.files import AlertTest, ExpressionTest, Scenario, TestFile
-    from exporter.rules.promtool.playback import Playback
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from exporter.durations import parse_duration
 from exporter.rules.promql.regexes import compile_pattern
 from exporter.rules.templates import humanize
 from exporter.rules.templates.printf import sprint, sprintf
 from exporter.rules.templates.values import FunctionFailed, Value, type_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.errors import RuleError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _ACTION: Final = re.compile(
     r"""\{\{(?P<trim>-[ \t\r\n])?+

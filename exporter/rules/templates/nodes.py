@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from exporter.rules.templates.functions import Function
 from exporter.rules.templates.printf import format_value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from exporter.rules.templates.functions import Function
-    from exporter.rules.templates.values import Value
+from exporter.rules.templates.values import Value
 
 
 class ExpansionFailed(Exception):

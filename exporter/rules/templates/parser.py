@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from exporter.numbers import counted
 from exporter.rules.promql.unsupported import nearest
@@ -11,9 +12,6 @@ from exporter.rules.templates.functions import FUNCTIONS, NEEDS_PROMETHEUS, UNSU
 from exporter.rules.templates.lexer import TemplateRefused, Token, constant, split
 from exporter.rules.templates.nodes import Call, Expression, If, Literal, Node, Reference
 from exporter.rules.templates.printf import unsupported_directive
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MOST_COMMANDS: Final = 50
 """Of one action, those in parentheses among them: each waits for the one before it, or within it."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.numbers import not_finite
 from exporter.rules.strconv import quote, shortest
-from exporter.rules.templates.values import type_name
-
-if TYPE_CHECKING:
-    from exporter.rules.templates.values import Value
+from exporter.rules.templates.values import Value, type_name
 
 VERBS: Final = frozenset("vsqdfegt%")
 

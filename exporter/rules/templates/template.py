@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from exporter.rules.templates.lexer import TemplateRefused
 from exporter.rules.templates.nodes import ExpansionFailed, Sample, expand
 from exporter.rules.templates.parser import parse
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Template", "TemplateRefused"]
 

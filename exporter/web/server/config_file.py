@@ -7,18 +7,16 @@ can do, and Python's TLS cannot, is refused; what has no effect here gets a rema
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from exporter.config import Secret, read_document
 from exporter.errors import ConfigurationError
 from exporter.structures import Mistake, Reader, key_of, wrong_type
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 TlsVersion = Literal["TLS12", "TLS13"]
 ClientAuth = Literal["", "NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"]

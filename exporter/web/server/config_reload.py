@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from ssl import SSLContext
 
 from exporter import files
 from exporter.addresses import listen_addresses
+from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
 from exporter.watched_files import WatchedFiles
 from exporter.web.server.config_file import WebConfig, load_web_config
 from exporter.web.server.tls import server_context
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from exporter.config import WebSettings
 
 
 def own_url(settings: WebSettings) -> str | None:

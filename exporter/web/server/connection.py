@@ -6,20 +6,16 @@ are there so that slow clients don't pile up.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import h11
+from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from exporter.web.server.tls import has_allowed_san
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Collection
-
-    from uvicorn import Config
-    from uvicorn.server import ServerState
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,18 @@ import os
 import time
 from base64 import b64decode
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.web.server.config_file import RateLimit, WebConfig
 from exporter.web.server.headers import SECURITY_HEADERS
 from exporter.web.server.rate_limit import RateLimiter
 from exporter.web.server.requests import Refusal, validate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _BCRYPT_BYTES: Final = 72
 """bcrypt reads no more of a password."""

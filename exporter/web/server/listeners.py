@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.addresses import listen_addresses
 from exporter.errors import ConfigurationError
 from exporter.sockets import reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BACKLOG: Final = 1024
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from ssl import SSLContext
+from typing import cast
 
+from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
+from exporter.web.server.config_file import WebConfig
 from exporter.web.server.config_reload import WebConfigFile
 from exporter.web.server.connection import Connection, Limits
 from exporter.web.server.guard import Guard
 from exporter.web.server.listeners import address_of, open_listeners
 from exporter.web.server.requests import HEAD_BYTES
 from exporter.web.server.tls import remarks
-
-if TYPE_CHECKING:
-    import socket
-    from ssl import SSLContext
-
-    from starlette.types import ASGIApp
-
-    from exporter.config import WebSettings
-    from exporter.web.server.config_file import WebConfig
 
 log = logging.getLogger(__name__)
 

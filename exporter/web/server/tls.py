@@ -5,19 +5,15 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from exporter.certificates import CERTIFICATE, KEY, file_problem, pair_problem
 from exporter.errors import ConfigurationError
 from exporter.structures import nearest
-from exporter.web.server.config_file import location_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from pathlib import Path
-
-    from exporter.web.server.config_file import TlsServerConfig, WebConfig
+from exporter.web.server.config_file import TlsServerConfig, WebConfig, location_of
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from exporter.alerts.alert import AlertState
+from exporter.alerts.alert import Alert, AlertState
+from exporter.buckets.observation import View
 from exporter.durations import spaced
+from exporter.web.sources import RuleStatus
 from exporter.web.status_page.formatting import figure, unit_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.observation import View
     from exporter.store.timeline import Change
-    from exporter.web.sources import RuleStatus
 
 REASONS: Final = {
     "recovered": "its condition was no longer true",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import Final
 
-from exporter.alerts.alert import AlertState, Severity
+from exporter.alerts.alert import Alert, AlertState, Severity
+from exporter.web.sources import CurrentState, RuleStatus
 from exporter.web.status_page.alert_phrases import is_about_tokens, value_text, waits_for
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import timedelta
-
-    from exporter.alerts.alert import Alert
-    from exporter.web.sources import CurrentState, RuleStatus
-    from exporter.web.status_page.queries import StatusQuery
+from exporter.web.status_page.queries import StatusQuery
 
 _SEVERITY: Final = {Severity.INFO: 1, Severity.WARNING: 2, Severity.CRITICAL: 3}
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from starlette.responses import HTMLResponse
 
+from exporter.web.sources import CurrentState, Sources
 from exporter.web.status_page.alert_phrases import REASONS
-from exporter.web.status_page.history import HistoryUnavailable
+from exporter.web.status_page.history import History, HistoryUnavailable
 from exporter.web.status_page.queries import (
     PAGES,
     PER_PAGE,
@@ -23,11 +25,7 @@ from exporter.web.status_page.queries import (
 from exporter.web.status_page.templating import bucket_path, message, render
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from exporter.store.timeline import PastAlert, Timeline
-    from exporter.web.sources import CurrentState, Sources
-    from exporter.web.status_page.history import History
 
 
 class AlertsPage:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import Scale, Span, TimeTick, area_between, gaps, scale_of, span, stairs, time_ticks
 from exporter.web.status_page.levels import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
+from exporter.web.status_page.queries import Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
     from exporter.store.timeline import Band, Step, Steps
-    from exporter.web.status_page.queries import Range
 
 T = TypeVar("T")
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.alerts.alert import Alert
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+from exporter.buckets.observation import VisibleBucket
 from exporter.durations import spaced
+from exporter.web.sources import CurrentState
 from exporter.web.status_page.alert_rows import danger
 from exporter.web.status_page.levels import LEVELS, Level, level_of
-
-if TYPE_CHECKING:
-    from exporter.alerts.alert import Alert
-    from exporter.buckets.bucket import Bucket, Ispb, PolicyName
-    from exporter.buckets.observation import VisibleBucket
-    from exporter.web.sources import CurrentState
-    from exporter.web.status_page.queries import StatusQuery
+from exporter.web.status_page.queries import StatusQuery
 
 BUCKETS_PER_PAGE: Final = 50
 

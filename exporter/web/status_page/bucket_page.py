@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -11,20 +12,17 @@ from starlette.responses import HTMLResponse
 
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.structures import nearest
+from exporter.web.sources import CurrentState, RuleExplanation, Sources
 from exporter.web.status_page.alert_phrases import describe_change
 from exporter.web.status_page.alert_rows import alert_rows
 from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
 from exporter.web.status_page.bucket_list import list_buckets
-from exporter.web.status_page.history import HistoryUnavailable
+from exporter.web.status_page.history import History, HistoryUnavailable
 from exporter.web.status_page.queries import RANGES, HistoryQuery, InvalidQuery, StatusQuery, is_ispb
 from exporter.web.status_page.templating import bucket_path, message, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from exporter.store.timeline import Band, Change, Steps, Timeline
-    from exporter.web.sources import CurrentState, RuleExplanation, Sources
-    from exporter.web.status_page.history import History
 
 MOST_CHANGES: Final = 20
 """The most changes of alerts that the page shows."""

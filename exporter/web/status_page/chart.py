@@ -8,13 +8,11 @@ state until it changes, so lines have steps. None is a gap.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from typing import Final
 
 TICKS: Final = 4
 """About how many lines go across a chart."""

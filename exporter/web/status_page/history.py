@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from exporter.errors import QueryTooSlow, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from exporter.store.timeline import Timeline
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
-if TYPE_CHECKING:
-    from exporter.buckets.bucket import Bucket
+from exporter.buckets.bucket import Bucket
 
 WARNING_LEFT_PERCENT: Final = 20
 CRITICAL_LEFT_PERCENT: Final = 10

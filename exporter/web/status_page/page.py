@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.health import Readiness
+from exporter.web.sources import CurrentState, Sources
 from exporter.web.status_page.alert_rows import alert_rows, worst_firing
 from exporter.web.status_page.bucket_list import list_buckets
-from exporter.web.status_page.recent import HOURS, STEPS
+from exporter.web.status_page.queries import StatusQuery
+from exporter.web.status_page.recent import HOURS, STEPS, RecentUtilization
 from exporter.web.status_page.rule_rows import rule_rows
 from exporter.web.status_page.templating import render
-
-if TYPE_CHECKING:
-    from exporter.health import Readiness
-    from exporter.web.sources import CurrentState, Sources
-    from exporter.web.status_page.queries import StatusQuery
-    from exporter.web.status_page.recent import RecentUtilization
 
 MOST_ALERTS: Final = {"some": 10, "all": 500}
 """The most open alerts that the page shows, by `StatusQuery.alerts`."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from exporter.web.status_page.levels import LEVELS, Level
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 PER_PAGE: Final = 50
 PAGES: Final = 200

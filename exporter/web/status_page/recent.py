@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.observation import View
 from exporter.errors import DatabaseUnavailable, StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from exporter.buckets.bucket import Ispb, PolicyName
-    from exporter.buckets.observation import View
-    from exporter.web.sources import UtilizationHistory
+from exporter.web.sources import UtilizationHistory
 
 log = logging.getLogger(__name__)
 

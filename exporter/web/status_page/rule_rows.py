@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import AlertState
+from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus
 from exporter.web.status_page.formatting import short_paths
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import promql_parser as promql
 
@@ -10,9 +11,6 @@ from exporter.rules.lint.context import Context, Problem, Problems
 from exporter.rules.lint.presence import UP, Presence, Situation, presence
 from exporter.rules.promql.expression import PARTICIPANT
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NAME: Final = "lint/stale_threshold"
 
