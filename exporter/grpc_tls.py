@@ -12,7 +12,7 @@ from exporter import files
 from exporter.certificates import tls_problems
 from exporter.config import TlsSettings
 from exporter.errors import ConfigurationError
-from exporter.watched_files import WatchedFiles
+from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +43,15 @@ class ChannelSource:
     Raises ConfigurationError where ``insecure`` and TLS are both configured.
     """
 
-    def __init__(self, target: str, tls: TlsSettings, *, insecure: bool) -> None:
+    def __init__(
+        self, target: str, tls: TlsSettings, *, insecure: bool, stable_seconds: float = STABLE_SECONDS
+    ) -> None:
         if insecure and (tls.ca_file or tls.cert_file or tls.key_file or tls.server_name):
             raise ConfigurationError(f"{target}: insecure (plaintext) and tls are both configured; keep one of them")
         self.target = target
         self._tls = tls
         self._insecure = insecure
-        self._watched = WatchedFiles()
+        self._watched = WatchedFiles(stable_seconds)
 
     def channel(self) -> grpc.aio.Channel:
         """Returns a new channel. Raises ConfigurationError naming the file that cannot be used."""
@@ -68,7 +70,9 @@ class ChannelSource:
         return self._watched.changed()
 
 
-def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grpc.ServerCredentials:
+def server_credentials(
+    tls: TlsSettings, *, client_required: bool = True, stable_seconds: float = STABLE_SECONDS
+) -> grpc.ServerCredentials:
     """Returns credentials that follow the files; ``client_required``: clients need a certificate of ``ca_file``.
 
     A handshake reads files that changed; where these cannot be used, the last
@@ -78,7 +82,7 @@ def server_credentials(tls: TlsSettings, *, client_required: bool = True) -> grp
         raise ConfigurationError("tls.cert_file and tls.key_file: not set; a server needs both")
     if client_required and not tls.ca_file:
         raise ConfigurationError("tls.ca_file: not set; it says whose client certificates are accepted")
-    watched = WatchedFiles()
+    watched = WatchedFiles(stable_seconds)
     watched.take(_names(tls))
     first = _server_configuration(read_pem(tls))
 

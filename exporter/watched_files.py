@@ -7,7 +7,7 @@ writing them, and a file that was just truncated is not an empty file.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +22,12 @@ class WatchedFiles:
     """Says whether files were written, replaced, removed or added since they were last read.
 
     Links are followed, so that a folder which is replaced behind one
-    (Kubernetes) is a change of the files in it.
+    (Kubernetes) is a change of the files in it. ``monotonic`` gives seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stable_seconds: float = STABLE_SECONDS, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._stable_seconds = stable_seconds
+        self._monotonic = monotonic
         self._noted: dict[str, Stamp | None] = {}
         self._seen: dict[str, Stamp | None] | None = None
         self._seen_at = 0.0
@@ -49,9 +51,9 @@ class WatchedFiles:
             self._seen = None
             return False
         if now != self._seen:
-            self._seen, self._seen_at = now, time.monotonic()
+            self._seen, self._seen_at = now, self._monotonic()
         # By our own clock: a file's time may come from another host, or be kept by a copy.
-        return time.monotonic() - self._seen_at >= STABLE_SECONDS
+        return self._monotonic() - self._seen_at >= self._stable_seconds
 
     @property
     def is_restless(self) -> bool:

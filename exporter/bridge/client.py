@@ -27,6 +27,7 @@ from exporter.errors import (
 )
 from exporter.grpc_tls import ChannelSource
 from exporter.numbers import counted
+from exporter.watched_files import STABLE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +62,22 @@ class Fetched:
 class BridgeClient:
     """One connection to the Bridge, shared by all participants. Needs a running event loop.
 
-    A connection that fails for ``failing_seconds`` is replaced, and its target's name resolved again.
+    A connection that fails for ``failing_seconds`` is replaced, and its target's name resolved again;
+    changed certificates are used once they have been unchanged for ``stable_seconds``.
     Raises ConfigurationError where certificates cannot be used.
     """
 
-    def __init__(self, settings: BridgeSettings, failing_seconds: float = 5.0) -> None:
+    def __init__(
+        self, settings: BridgeSettings, failing_seconds: float = 5.0, stable_seconds: float = STABLE_SECONDS
+    ) -> None:
         self._target = settings.target
         self._failing_seconds = failing_seconds
         self._timeout_seconds = float(settings.timeout)
         self._encrypted = not settings.insecure
         self._shows_certificate = settings.tls.cert_file is not None
-        self._channels = ChannelSource(settings.target, settings.tls, insecure=settings.insecure)
+        self._channels = ChannelSource(
+            settings.target, settings.tls, insecure=settings.insecure, stable_seconds=stable_seconds
+        )
         self._connection = _Connection(self._channels.channel())
         self._retired: list[_Connection] = []
 

@@ -11,7 +11,7 @@ import msgspec
 from exporter import files
 from exporter.durations import Duration
 from exporter.errors import ConfigurationError
-from exporter.watched_files import WatchedFiles
+from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ class SecretFile:
     the last secret stays in use. Raises ConfigurationError where the first cannot be read.
     """
 
-    def __init__(self, variable: str, file: str) -> None:
+    def __init__(self, variable: str, file: str, stable_seconds: float = STABLE_SECONDS) -> None:
         self._variable = variable
         self._file = file
-        self._watched = WatchedFiles()
+        self._watched = WatchedFiles(stable_seconds)
         self._text = self._read()
 
     def text(self) -> str:

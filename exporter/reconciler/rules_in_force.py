@@ -17,7 +17,7 @@ from exporter.metrics import Metrics
 from exporter.rules.files import loading
 from exporter.rules.files.loading import Attempt, RuleSet
 from exporter.rules.lint import linter
-from exporter.watched_files import WatchedFiles
+from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,13 @@ class RulesInForce:
         observer: RulesObserver | None = None,
         *,
         restless_seconds: float = 1.0,
+        stable_seconds: float = STABLE_SECONDS,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._observer = observer
         self._restless_seconds = restless_seconds
-        self._watched = WatchedFiles()
+        self._watched = WatchedFiles(stable_seconds)
         self._note_files()
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from exporter import watched_files
 from exporter.config import TlsSettings
 from exporter.errors import BridgeUnavailable
 from exporter.grpc_tls import server_credentials
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
     import grpc
 
     from exporter.bridge.client import BridgeClient
-
-
-@pytest.fixture(autouse=True)
-def files_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -132,7 +126,7 @@ async def test_the_next_fetch_shows_a_renewed_certificate(authority: Authority):
 
     async with (
         bridge(good, server_credentials(authority.tls("server"))) as server,
-        client(server.target, tls=tls) as made,
+        client(server.target, tls=tls, stable_seconds=0) as made,
     ):
         await fetch(made)
         renew(tls, authority.tls("renewed"))
@@ -154,7 +148,7 @@ async def test_a_call_in_progress_outlives_the_renewal(authority: Authority):
 
     async with (
         bridge(answer, server_credentials(authority.tls("server"))) as server,
-        client(server.target, tls=tls) as made,
+        client(server.target, tls=tls, stable_seconds=0) as made,
     ):
         first = asyncio.create_task(fetch(made))
         await server.called.wait()
@@ -173,7 +167,7 @@ async def test_a_half_written_pair_leaves_the_connection_as_it_is(
 
     async with (
         bridge(good, server_credentials(authority.tls("server"))) as server,
-        client(server.target, tls=tls) as made,
+        client(server.target, tls=tls, stable_seconds=0) as made,
     ):
         await fetch(made)
         copy(renewed.cert_file, tls.cert_file)
@@ -193,7 +187,7 @@ async def test_a_server_shows_its_renewed_certificate_at_the_next_handshake(auth
     tls = authority.tls("server")
     newer = Authority(tmp_path, "Newer CA")
 
-    async with bridge(good, server_credentials(tls)) as server:
+    async with bridge(good, server_credentials(tls, stable_seconds=0)) as server:
         async with client(server.target, tls=authority.tls("client")) as made:
             await fetch(made)
         renew(tls, newer.tls("renewed"))
@@ -207,7 +201,7 @@ async def test_a_server_shows_its_renewed_certificate_at_the_next_handshake(auth
 async def test_a_server_keeps_its_certificate_while_the_new_one_cannot_be_used(authority: Authority):
     tls = authority.tls("server")
 
-    async with bridge(good, server_credentials(tls)) as server:
+    async with bridge(good, server_credentials(tls, stable_seconds=0)) as server:
         overwrite(tls.key_file, b"no key at all")
         async with client(server.target, tls=authority.tls("client")) as made:
             await fetch(made)

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter import watched_files
 from exporter.config import DatabaseSettings, Secret, SecretFile
 from exporter.durations import Duration
 from exporter.errors import DatabaseUnavailable
@@ -150,12 +149,11 @@ async def test_who_only_reads_reads_where_nothing_can_be_written(outage_postgres
 
 
 async def test_a_renewed_secret_is_used_at_once_and_what_was_made_with_the_old_one_given_up(
-    database_dsn: str, superuser_dsn: str, reader_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_dsn: str, superuser_dsn: str, reader_dsn: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     file = tmp_path / "dsn"
     file.write_text(database_dsn)
-    secret = SecretFile("DSN_FILE", str(file))
+    secret = SecretFile("DSN_FILE", str(file), stable_seconds=0)
     async with Database(DatabaseSettings(dsn=Secret(secret.text(), secret))) as database:
         await until_connected(database)
         before = await value(database, "SELECT current_user")
@@ -168,13 +166,10 @@ async def test_a_renewed_secret_is_used_at_once_and_what_was_made_with_the_old_o
         )
 
 
-async def test_a_secret_that_is_no_dsn_leaves_the_last_one(
-    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
+async def test_a_secret_that_is_no_dsn_leaves_the_last_one(database_dsn: str, tmp_path: Path) -> None:
     file = tmp_path / "dsn"
     file.write_text(database_dsn)
-    secret = SecretFile("DSN_FILE", str(file))
+    secret = SecretFile("DSN_FILE", str(file), stable_seconds=0)
     async with Database(DatabaseSettings(dsn=Secret(secret.text(), secret))) as database:
         await until_connected(database)
 

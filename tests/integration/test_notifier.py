@@ -262,10 +262,7 @@ async def test_a_password_is_sent(alertmanager: StandInAlertmanager) -> None:
     assert [request["Authorization"] for request in alertmanager.requests] == ["Basic dXM6aHVzaA==", "Bearer token"]
 
 
-async def test_a_token_is_what_its_file_holds_now(
-    alertmanager: StandInAlertmanager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("exporter.watched_files.STABLE_SECONDS", 0.0)
+async def test_a_token_is_what_its_file_holds_now(alertmanager: StandInAlertmanager, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("one")
     settings = load_settings(None, {"DICT_RATE_LIMIT_ALERTMANAGER__BEARER_TOKEN_FILE": str(file)})
@@ -276,10 +273,7 @@ async def test_a_token_is_what_its_file_holds_now(
         await until(lambda: alertmanager.requests[-1]["Authorization"] == "Bearer another")
 
 
-async def test_both_sides_show_certificates_and_renewed_ones_are_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
-) -> None:
-    monkeypatch.setattr("exporter.watched_files.STABLE_SECONDS", 0.0)
+async def test_both_sides_show_certificates_and_renewed_ones_are_used(tmp_path: Path, caplog) -> None:
     authority = Authority(tmp_path)
     server = authority.issue("server", ["alertmanager.example"])
     tls = authority.tls("client", server_name="alertmanager.example")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import watched_files
 from exporter.backoff import Backoff
 from exporter.config import PulsarTlsSettings, Secret, SecretFile
 from exporter.durations import Duration
@@ -49,15 +48,12 @@ async def test_events_arrive_over_tls_with_a_token(stage: Stage, guarded: Guarde
     assert guarded.arrived(topic) == [1, 2, 3]
 
 
-async def test_a_renewed_token_is_shown_without_a_restart(
-    stage: Stage, guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
+async def test_a_renewed_token_is_shown_without_a_restart(stage: Stage, guarded: Guarded, tmp_path: Path) -> None:
     topic, file = guarded.server.topic(), tmp_path / "token"
     guarded.permit(topic, "relay")
     expires = time.time() + 5
     file.write_text(signed_token(guarded.key, "relay", expires=expires))
-    secret = SecretFile("TOKEN_FILE", str(file))
+    secret = SecretFile("TOKEN_FILE", str(file), stable_seconds=0)
     stage.write(1)
 
     async with stage.relaying(guarded.server.url, topic, token=Secret(secret.text(), secret)):

@@ -11,8 +11,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import watched_files
-from exporter.config import Secret, json_schema, keys, load_settings, masked, without_secrets
+from exporter.config import (
+    PulsarSettings,
+    Secret,
+    SecretFile,
+    Settings,
+    json_schema,
+    keys,
+    load_settings,
+    masked,
+    without_secrets,
+)
 from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError
 
@@ -343,13 +352,16 @@ def test_what_a_url_holds_of_a_secret_is_masked(text, shown) -> None:
     assert masked(settings)["pulsar"]["service_url"] == shown
 
 
-def test_a_secret_is_what_its_file_holds_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
+def token_of(file: Path) -> Secret:
+    secret = SecretFile("DICT_RATE_LIMIT_PULSAR__TOKEN_FILE", str(file), stable_seconds=0)
+    return Secret(secret.text(), secret)
+
+
+def test_a_secret_is_what_its_file_holds_now(tmp_path: Path, caplog) -> None:
     file = tmp_path / "token"
     file.write_text("one\n")
-    settings = load_settings(None, {"DICT_RATE_LIMIT_PULSAR__TOKEN_FILE": str(file)})
-    token = settings.pulsar.token
-    assert token is not None
+    token = token_of(file)
+    settings = Settings(pulsar=PulsarSettings(token=token))
     assert token.reveal() == "one"
 
     file.write_text("two\n")
@@ -360,13 +372,11 @@ def test_a_secret_is_what_its_file_holds_now(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("changed", [b"", b"\xff", None], ids=["emptied", "no text", "removed"])
 def test_a_file_that_holds_no_secret_any_more_leaves_the_last_one_and_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog, changed: bytes | None
+    tmp_path: Path, caplog, changed: bytes | None
 ) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
     file = tmp_path / "token"
     file.write_text("one")
-    token = load_settings(None, {"DICT_RATE_LIMIT_PULSAR__TOKEN_FILE": str(file)}).pulsar.token
-    assert token is not None
+    token = token_of(file)
 
     file.unlink() if changed is None else file.write_bytes(changed)
 

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from exporter import watched_files
 from exporter.config import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.grpc_tls import ChannelSource, read_pem, server_credentials
@@ -111,11 +110,8 @@ async def test_a_channel_is_not_made_of_files_that_cannot_be_used(tmp_path: Path
         source.channel()
 
 
-async def test_files_have_changed_only_when_they_have(
-    tls: TlsSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
-    source = ChannelSource("localhost:50051", tls, insecure=False)
+async def test_files_have_changed_only_when_they_have(tls: TlsSettings, tmp_path: Path):
+    source = ChannelSource("localhost:50051", tls, insecure=False, stable_seconds=0)
     await source.channel().close()
     assert not source.changed()
 
@@ -126,9 +122,8 @@ async def test_files_have_changed_only_when_they_have(
     assert not source.changed()
 
 
-async def test_a_file_that_went_away_is_a_change(tls: TlsSettings, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
-    source = ChannelSource("localhost:50051", tls, insecure=False)
+async def test_a_file_that_went_away_is_a_change(tls: TlsSettings):
+    source = ChannelSource("localhost:50051", tls, insecure=False, stable_seconds=0)
     await source.channel().close()
 
     remove(tls.key_file)

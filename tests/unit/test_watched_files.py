@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import watched_files
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
 if TYPE_CHECKING:
@@ -27,10 +26,8 @@ class Now:
 
 
 @pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> Now:
-    made = Now()
-    monkeypatch.setattr(watched_files, "time", made)
-    return made
+def now() -> Now:
+    return Now()
 
 
 @pytest.fixture
@@ -40,9 +37,9 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def watching(*files: Path) -> WatchedFiles:
-    watched = WatchedFiles()
-    watched.take([str(file) for file in files])
+def watching(file: Path, now: Now) -> WatchedFiles:
+    watched = WatchedFiles(monotonic=now.monotonic)
+    watched.take([str(file)])
     return watched
 
 
@@ -83,7 +80,7 @@ def test_a_change_is_believed_once_the_file_stands_still(file: Path, now: Now, h
     change: Callable[[Path], object] = CHANGES[how]
     if how == "linked":
         change(file)
-    watched = watching(file)
+    watched = watching(file, now)
     assert not watched.changed()
 
     change(file)
@@ -95,7 +92,7 @@ def test_a_change_is_believed_once_the_file_stands_still(file: Path, now: Now, h
 
 
 def test_who_goes_on_writing_is_waited_for(file: Path, now: Now) -> None:
-    watched = watching(file)
+    watched = watching(file, now)
     for text in ("", "t", "tw", "two"):
         file.write_text(text)
         os.utime(file, (now.seconds, now.seconds))
@@ -108,7 +105,7 @@ def test_who_goes_on_writing_is_waited_for(file: Path, now: Now) -> None:
 
 @pytest.mark.parametrize("age_seconds", [3600, 0, -3600])
 def test_a_files_own_time_says_nothing_of_whether_it_is_whole(file: Path, now: Now, age_seconds: float) -> None:
-    watched = watching(file)
+    watched = watching(file, now)
     file.write_text("half")
     os.utime(file, (now.seconds - age_seconds, now.seconds - age_seconds))
     assert not watched.changed()
@@ -120,7 +117,7 @@ def test_a_files_own_time_says_nothing_of_whether_it_is_whole(file: Path, now: N
 
 def test_a_file_that_is_again_what_it_was_has_not_changed(file: Path, now: Now) -> None:
     kept = file.stat()
-    watched = watching(file)
+    watched = watching(file, now)
     file.write_text("two")
     assert not watched.changed()
     file.write_text("one")
@@ -132,7 +129,7 @@ def test_a_file_that_is_again_what_it_was_has_not_changed(file: Path, now: Now) 
 
 
 def test_what_was_taken_is_no_change_any_more(file: Path, now: Now) -> None:
-    watched = watching(file)
+    watched = watching(file, now)
     file.write_text("two")
     watched.take([str(file)])
     now.seconds += STABLE_SECONDS
@@ -141,7 +138,7 @@ def test_what_was_taken_is_no_change_any_more(file: Path, now: Now) -> None:
 
 
 def test_a_file_that_comes_and_one_that_goes_are_changes(file: Path, now: Now) -> None:
-    watched, other = watching(file), file.with_name("other")
+    watched, other = watching(file, now), file.with_name("other")
     other.write_text("x")
 
     for names in ([str(file), str(other)], []):
@@ -151,7 +148,7 @@ def test_a_file_that_comes_and_one_that_goes_are_changes(file: Path, now: Now) -
 
 
 def test_files_that_are_added_are_watched_from_then_on(file: Path, now: Now) -> None:
-    watched, other = watching(file), file.with_name("other")
+    watched, other = watching(file, now), file.with_name("other")
     other.write_text("x")
     watched.add([str(other)])
     assert not watched.changed()

@@ -10,7 +10,7 @@ from exporter import files
 from exporter.addresses import listen_addresses
 from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
-from exporter.watched_files import WatchedFiles
+from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 from exporter.web.server.config_file import WebConfig, load_web_config
 from exporter.web.server.tls import server_context
 
@@ -32,9 +32,9 @@ def own_url(settings: WebSettings) -> str | None:
 class WebConfigFile:
     """Reads ``path``; None: there is no file, and nothing changes."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, stable_seconds: float = STABLE_SECONDS) -> None:
         self._path = path
-        self._watched = WatchedFiles()
+        self._watched = WatchedFiles(stable_seconds)
         self._held_settings = False
 
     def read(self) -> tuple[WebConfig, SSLContext | None]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import watched_files
 from exporter.config import RulesSettings
 from exporter.durations import Duration
 from exporter.errors import RuleFileInvalid
@@ -36,12 +35,20 @@ def rules(*names: str, group: str = "g", runbook: bool = True) -> str:
 class Held:
     """Rules in force, of a file."""
 
-    def __init__(self, folder: Path, text: str, *, allow_none: bool = False, pattern: str = "rules.yml") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        text: str,
+        *,
+        allow_none: bool = False,
+        pattern: str = "rules.yml",
+        stable_seconds: float = 0.0,
+    ) -> None:
         self.file = folder / "rules.yml"
         self.file.write_text(text)
         self.metrics = Metrics()
         settings = RulesSettings(files=(str(folder / pattern),), reload_interval=Duration(0.01), allow_none=allow_none)
-        self.rules = RulesInForce(settings, self.metrics, restless_seconds=0.01)
+        self.rules = RulesInForce(settings, self.metrics, restless_seconds=0.01, stable_seconds=stable_seconds)
 
     @property
     def names(self) -> list[str]:
@@ -74,15 +81,14 @@ async def test_a_file_that_was_emptied_leaves_the_running_rules_in_place(tmp_pat
     assert "rules not reloaded, the running ones stay" in caplog.text
 
 
-async def test_rules_of_a_config_map_are_taken_up_when_the_kubelet_swaps_them(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0.05)
+async def test_rules_of_a_config_map_are_taken_up_when_the_kubelet_swaps_them(tmp_path: Path) -> None:
     for version, names in (("1", ("A",)), ("2", ("A", "B"))):
         (tmp_path / f"..{version}").mkdir()
         (tmp_path / f"..{version}" / "mine.yml").write_text(rules(*names))
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "mine.yml").symlink_to("..data/mine.yml")
     settings = RulesSettings(files=(str(tmp_path / "*.yml"),), reload_interval=Duration(0.01))
-    in_force = RulesInForce(settings, Metrics())
+    in_force = RulesInForce(settings, Metrics(), stable_seconds=0.05)
 
     task = asyncio.create_task(in_force.watch())
     (tmp_path / "..new").symlink_to("..2")
@@ -140,9 +146,8 @@ async def test_of_many_rules_that_are_gone_some_are_named_and_the_others_counted
     ] * 20
 
 
-async def test_a_file_that_changed_is_read_when_it_stands_still(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0.2)
-    held = Held(tmp_path, rules("A", "B"))
+async def test_a_file_that_changed_is_read_when_it_stands_still(tmp_path: Path) -> None:
+    held = Held(tmp_path, rules("A", "B"), stable_seconds=0.2)
 
     async with held.watched():
         held.file.write_text(rules("A"))
@@ -153,8 +158,7 @@ async def test_a_file_that_changed_is_read_when_it_stands_still(tmp_path: Path, 
     assert held.names == ["A", "B", "C"]
 
 
-async def test_a_file_that_is_written_anew_with_the_same_rules_is_not_loaded(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
+async def test_a_file_that_is_written_anew_with_the_same_rules_is_not_loaded(tmp_path: Path) -> None:
     held = Held(tmp_path, rules("A"))
     before = held.rules.rule_set
     held.file.write_text(rules("A"))
@@ -163,8 +167,7 @@ async def test_a_file_that_is_written_anew_with_the_same_rules_is_not_loaded(tmp
     assert held.rules.rule_set is before
 
 
-async def test_a_file_that_comes_is_loaded(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
+async def test_a_file_that_comes_is_loaded(tmp_path: Path) -> None:
     held = Held(tmp_path, rules("A"), pattern="*.yml")
 
     async with held.watched():

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter import watched_files
 from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
 from exporter.web.server.config_reload import WebConfigFile, own_url
@@ -36,8 +35,7 @@ def test_without_a_file_nothing_changes():
     assert not WebConfigFile(None).changed()
 
 
-def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watched_files, "STABLE_SECONDS", 0)
+def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path):
     # As Kubernetes does it: the names stay, a link to the folder behind them is turned.
     for version in ("1", "2"):
         (tmp_path / version).mkdir()
@@ -47,7 +45,7 @@ def test_a_mounted_secret_that_is_exchanged_whole_is_noticed(tmp_path: Path, mon
     (tmp_path / "..data").symlink_to(tmp_path / "1")
     for name in ("web.yml", "server.pem", "server.key"):
         (tmp_path / name).symlink_to(tmp_path / "..data" / name)
-    file = WebConfigFile(str(tmp_path / "web.yml"))
+    file = WebConfigFile(str(tmp_path / "web.yml"), stable_seconds=0)
     file.read()
     assert not file.changed()
 
