@@ -18,6 +18,7 @@ import click
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
 from exporter.cli.options import DURATION, FILE, PARTICIPANT, TIME, configured, output, period_between
+from exporter.clock import utc
 from exporter.config import Settings
 from exporter.errors import DictRateLimitError
 
@@ -135,7 +136,7 @@ def capture(
     for alert in earlier:
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
         click.echo(
-            f"note: {alert.name}{bucket} had been firing since {alert.firing_since:%Y-%m-%d %H:%M:%S}; "
+            f"note: {alert.name}{bucket} had been firing since {utc(alert.firing_since or alert.active_since)}; "
             "in the test it begins again",
             err=True,
         )

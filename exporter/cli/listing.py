@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
+from exporter.clock import utc
 from exporter.config import Settings
 from exporter.durations import short
 from exporter.history.participants import find_participants, require_alert, require_policy
-from exporter.history.replay import Period, utc
+from exporter.history.replay import Period
 from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.buckets.bucket import Ispb
+from exporter.clock import utc
 from exporter.config import Configuration, load_settings
 from exporter.durations import parse_duration
 from exporter.telemetry import configure_logging
@@ -165,5 +166,5 @@ def period_between(since: datetime, until: datetime, begin: str, end: str) -> Pe
     from exporter.history.replay import Period
 
     if since >= until:
-        raise click.UsageError(f"{begin} ({since:%Y-%m-%d %H:%M:%S}) must be before {end} ({until:%Y-%m-%d %H:%M:%S})")
+        raise click.UsageError(f"{begin} ({utc(since)}) must be before {end} ({utc(until)})")
     return Period(since, until)
