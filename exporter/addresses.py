@@ -1,4 +1,4 @@
-"""Configured addresses, URLs and topics: those that can never work are refused before anything starts.
+"""Addresses, URLs and topics: those that can never work are refused at the start; why others cannot be listened on.
 
 Every check takes the key that names the value in its error, and raises
 ConfigurationError saying what to write instead. Secrets in a URL are masked.
@@ -7,11 +7,15 @@ ConfigurationError saying what to write instead. Secrets in a URL are masked.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
-from exporter.config import MASK, Problem, PulsarTlsSettings, Settings, value_of, without_secrets
+from exporter.config import PulsarTlsSettings, Settings, value_of
+from exporter.config.secrets import MASK, without_secrets
+from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -249,3 +253,27 @@ def _refuse(key: str, text: str, why: str) -> NoReturn:
 def _safe(text: str) -> str:
     # Text before an @ may be a password, in a URL or not.
     return re.sub(r"[^/\s]*@", f"{MASK}@", without_secrets(text))
+
+
+def socket_reason(error: OSError) -> str:
+    """Returns the system's words for ``error``, as the end of a sentence."""
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror).lower()
+    words = os.strerror(error.errno) if error.errno else str(error)
+    return words[:1].lower() + words[1:]
+
+
+def listen_failure(address: str) -> str:
+    """Returns why gRPC, which does not say, could not listen on ``host:port`` or ``unix:path``."""
+    if address.startswith("unix:"):
+        path = address.removeprefix("unix:")
+        folder = os.path.dirname(path) or "."  # noqa: PTH120 - as it is written
+        return "a file of that name exists already" if os.path.exists(path) else f"{folder} cannot be written to"  # noqa: PTH110
+    host, _, port = address.rpartition(":")
+    try:
+        addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, (name, *_) in addresses:
+            socket.create_server((name, int(port)), family=family).close()
+    except OSError as error:
+        return socket_reason(error)
+    return "it could not be opened, and can be now: try again"

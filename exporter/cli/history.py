@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -23,6 +25,8 @@ from exporter.config import Settings
 from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:
+    from exporter.backtest.backtest import Progress
+    from exporter.history.replay import Period
     from exporter.store.reader import Reader
 
 
@@ -60,7 +64,6 @@ def backtest(
     from exporter.backtest import workers
     from exporter.backtest.report import build_report
     from exporter.backtest.tables import render
-    from exporter.cli.progress import progress_bar
     from exporter.history.participants import find_participants, require_policy
     from exporter.history.replay import warm_up
     from exporter.rules.promql.traversal import looks_at_alerts
@@ -71,7 +74,7 @@ def backtest(
     rule_sets = job.rule_sets()
     has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rules in rule_sets for rule in rules)
     ispbs = asyncio.run(find_participants(settings.database, participants))
-    with progress_bar(ispbs, period) as progress:
+    with _progress_bar(ispbs, period) as progress:
         results = workers.run(job, ispbs, progress, processes=processes)
     report = build_report(
         results,
@@ -187,3 +190,46 @@ def explain(
         )
     )
     click.echo(render.as_json(explanations, at) if output == "json" else render.text(explanations, at))
+
+
+@contextmanager
+def _progress_bar(participants: Sequence[Ispb], period: Period) -> Iterator[Progress]:
+    """Yields the function that advances the bar, on stderr where that is a terminal; at the end it disappears."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[polls]:,} polls"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    done = 0
+
+    def advance(polls: int, seconds: float) -> None:
+        nonlocal done
+        done += polls
+        bar.update(task, advance=seconds, polls=done)
+
+    with _interruptible(), bar:
+        task = bar.add_task("replaying", total=period.seconds * len(participants), polls=0)
+        yield advance
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C raise KeyboardInterrupt: the hidden cursor must come back, and processes must be ended."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,24 +1,29 @@
-"""The command ``dict-rate-limit``: the services, the demo and the Bridge simulator; all other commands are added."""
+"""The command ``dict-rate-limit``: services, demo, simulator, ``migrate`` and ``config``; other commands are added."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from exporter import __version__, environment, telemetry
-from exporter.cli import alerts, config, history, migrate
+from exporter.cli import alerts, history
 from exporter.cli import rules as rule_commands
-from exporter.cli.exit_codes import run_command
-from exporter.cli.options import DURATION, log_level, service_flags, start_logging
+from exporter.cli.exit_codes import print_error, run_command
+from exporter.cli.options import DURATION, configured, log_level, output, service_flags, start_logging
+from exporter.config import Settings, json_schema
+from exporter.config.configuration import Configuration
+from exporter.config.secrets import masked
+from exporter.errors import ConfigurationError, RuleFileInvalid
 
 if TYPE_CHECKING:
     from exporter.cli.preflight import Role
-    from exporter.config import Configuration, Settings
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +128,89 @@ def bridge_simulator(
     _run(run_simulator(scenario, address=listen_address, participants=participants, seed=seed, tls=tls))
 
 
+@cli.command()
+@click.argument("action", type=click.Choice(["status", "up", "down"]), default="status")
+@click.option(
+    "--steps", type=click.IntRange(1), default=1, show_default=True, help="How many migrations `down` undoes."
+)
+@click.option("--yes", is_flag=True, help="Let `down` drop tables and columns that hold data, without asking.")
+@configured
+def migrate(settings: Settings, action: str, steps: int, yes: bool) -> None:  # noqa: FBT001
+    """Database schema: show what is applied, apply all, or undo the last."""
+    from exporter.store import migrations
+    from exporter.store.dsn import configured_dsn
+
+    dsn = configured_dsn(settings.database)
+    if action == "up":
+        applied = asyncio.run(migrations.up(dsn, progress=lambda name: click.echo(f"applied {name}")))
+        click.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is current")
+    elif action == "down":
+        losses = [] if yes else asyncio.run(migrations.would_lose(dsn, steps=steps))
+        if losses:
+            print_error("this drops data permanently: " + "; ".join(losses))
+            if not sys.stdin.isatty():
+                raise click.UsageError("Pass --yes to drop it.")
+            click.confirm("Go on?", abort=True)
+        for name in asyncio.run(migrations.down(dsn, steps=steps)):
+            click.echo(f"undone {name}")
+    else:
+        for line in asyncio.run(migrations.status(dsn)):
+            state = f"applied {line.applied_at.astimezone(UTC).isoformat()}" if line.applied_at else "pending"
+            click.echo(f"{line.name}  {state}")
+
+
+@cli.group()
+def config() -> None:
+    """The configuration file."""
+
+
+@config.command()
+@click.option(
+    "--role", type=click.Choice(["run", "exporter", "reconciler"]), help="Check that it could start in this role."
+)
+@output("yaml", "json")
+@service_flags
+def check(configuration: Configuration, role: Role | None, output: str) -> None:
+    """Validate the configuration and print it, secrets masked.
+
+    Reports what the start of that role would refuse, in the same words: missing settings, files that are missing or
+    cannot be used, addresses, the web configuration file, rule files. Without --role, checks whatever is set and
+    requires nothing. Every problem is a line of its own; the exit code is then 2.
+    """
+    from exporter.cli.preflight import check_rules, check_start
+
+    settings = configuration.settings
+    start_logging(click.get_current_context().params["log_level"] or "warning", settings.log.format)
+    for remark in check_start(configuration, role):
+        print_error(remark)
+    telemetry.configure_tracing(
+        settings.tracing.otlp_endpoint, settings.tracing.sample_ratio, role=role or "run", version=__version__
+    )()
+    rule_problems = check_rules(configuration, role)
+    if configuration.problems:
+        raise ConfigurationError(*configuration.problems, *rule_problems)
+    if rule_problems:
+        raise RuleFileInvalid("\n".join(rule_problems))
+    if output == "json":
+        click.echo(json.dumps(masked(settings), indent=2))
+    else:
+        import yaml
+
+        click.echo(yaml.safe_dump(masked(settings), sort_keys=False).rstrip())
+
+
+@config.command()
+def schema() -> None:
+    """Print the configuration file's JSON Schema, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
 @cli.group()
 def rules() -> None:
     """Alerting rules."""
 
 
-for _command in (migrate.migrate, alerts.alerts, alerts.audit, config.config, history.explain):
+for _command in (alerts.alerts, alerts.audit, history.explain):
     cli.add_command(_command)
 for _command in (history.backtest, history.capture):
     rules.add_command(_command)

@@ -15,7 +15,7 @@ import click
 
 from exporter.buckets.bucket import Ispb
 from exporter.clock import utc
-from exporter.config import Configuration, load_settings
+from exporter.config.configuration import Configuration, load_settings
 from exporter.durations import parse_duration
 from exporter.telemetry import configure_logging
 

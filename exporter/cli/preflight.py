@@ -9,7 +9,9 @@ from typing import Final, Literal
 from exporter import files
 from exporter.addresses import address_problems
 from exporter.certificates import tls_problems
-from exporter.config import AlertmanagerSettings, Configuration, Problem, PulsarTlsSettings, Settings, TlsSettings
+from exporter.config import AlertmanagerSettings, PulsarTlsSettings, Settings, TlsSettings
+from exporter.config.configuration import Configuration
+from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError, RuleFileInvalid
 
 Role = Literal["run", "exporter", "reconciler"]

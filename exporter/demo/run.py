@@ -20,10 +20,10 @@ from exporter.config import (
     PollSettings,
     PulsarSettings,
     RulesSettings,
-    Secret,
     Settings,
     WebSettings,
 )
+from exporter.config.secrets import Secret
 from exporter.demo.screen import Screen
 from exporter.demo.servers import require_wheels, start_broker, start_postgres
 from exporter.durations import Duration

@@ -12,16 +12,14 @@ from typing import Any
 
 import grpc
 
-from exporter.addresses import grpc_listen_address
+from exporter.addresses import grpc_listen_address, listen_failure
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.buckets.bucket import Ispb
 from exporter.config import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.grpc_tls import server_credentials
-from exporter.simulator.participant import Refusal
 from exporter.simulator.scenario import load
-from exporter.simulator.world import Reply, World, ispbs
-from exporter.sockets import listen_failure
+from exporter.simulator.world import Refusal, Reply, World, ispbs
 
 log = logging.getLogger(__name__)
 

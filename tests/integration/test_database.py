@@ -11,7 +11,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from exporter import watched_files
-from exporter.config import DatabaseSettings, Secret, SecretFile
+from exporter.config import DatabaseSettings
+from exporter.config.secrets import Secret, SecretFile
 from exporter.durations import Duration
 from exporter.errors import DatabaseUnavailable
 from exporter.store.database import Database

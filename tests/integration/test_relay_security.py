@@ -11,7 +11,8 @@ import pytest
 
 from exporter import watched_files
 from exporter.backoff import Backoff
-from exporter.config import PulsarTlsSettings, Secret, SecretFile
+from exporter.config import PulsarTlsSettings
+from exporter.config.secrets import Secret, SecretFile
 from exporter.durations import Duration
 from exporter.relay.relay import Timing
 from tests.support.conditions import until

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import watched_files
-from exporter.config import Secret, json_schema, keys, load_settings, masked, without_secrets
+from exporter.config import json_schema, keys
+from exporter.config.configuration import load_settings
+from exporter.config.secrets import Secret, masked, without_secrets
 from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from exporter.config import Secret, read_document
+from exporter.config.configuration import read_document
+from exporter.config.secrets import Secret
 from exporter.errors import ConfigurationError
 from exporter.structures import Mistake, Reader, key_of, wrong_type
 

@@ -15,9 +15,8 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.catalog import ANTISCAN, CATEGORIES, POLICIES, USER_POLICIES
 from exporter.errors import BadAnswer
 from exporter.simulator.garbage import KINDS, corrupt
-from exporter.simulator.participant import Refusal
 from exporter.simulator.scenario import Scenario, load, parse
-from exporter.simulator.world import World, ispbs
+from exporter.simulator.world import Refusal, World, ispbs
 from tests.support.builders import START, at
 
 FIRST, SECOND = ispbs(2)
