@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -145,19 +145,14 @@ def _replaced(section: Any, path: tuple[str, ...], value: Any) -> Any:
     return msgspec.structs.replace(section, **{name: value})
 
 
-class _Override(NamedTuple):
-    """A variable, and the raw value that it gives to a key of type ``kind``; None: the value is unusable."""
+def _overrides(environment: Mapping[str, str]) -> tuple[dict[tuple[str, ...], tuple[str, Any, Any]], list[str]]:
+    """Returns the keys that the environment sets, by path, and what is wrong with its variables.
 
-    variable: str
-    kind: Any
-    value: Any
-
-
-def _overrides(environment: Mapping[str, str]) -> tuple[dict[tuple[str, ...], _Override], list[str]]:
-    """Returns the keys that the environment sets, by path, and what is wrong with its variables."""
+    Of each key: the variable, the key's type, and the raw value; None: the value is unusable.
+    """
     # An empty variable is not set: Compose files and units pass on variables without a value.
     variables = {name: text for name, text in environment.items() if text}
-    overridden: dict[tuple[str, ...], _Override] = {}
+    overridden: dict[tuple[str, ...], tuple[str, Any, Any]] = {}
     names: set[str] = set()
     problems: list[str] = []
     for path, kind, default in keys():
@@ -169,12 +164,11 @@ def _overrides(environment: Mapping[str, str]) -> tuple[dict[tuple[str, ...], _O
                 text = [item.strip() for item in text.split(",") if item.strip()]
             elif isinstance(default, dict):
                 text = _labels(variable, text, problems)
-            overridden[path] = _Override(variable, kind, text)
+            overridden[path] = (variable, kind, text)
         if Secret in (kind, *get_args(kind)):
             names.add(f"{variable}_FILE")
             if f"{variable}_FILE" in variables:
-                secret = _secret_from_file(variable, variables, problems)
-                overridden[path] = _Override(f"{variable}_FILE", kind, secret)
+                overridden[path] = (f"{variable}_FILE", kind, _secret_from_file(variable, variables, problems))
     unknown = (name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in names)
     problems += [_no_such_setting(name, names) for name in unknown]
     return overridden, problems

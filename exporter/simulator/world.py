@@ -7,17 +7,14 @@ pay for reading.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
-from exporter.bridge.stubs.rate_limit_pb2 import (
-    GetRateLimitPoliciesResponse,
-    GetRateLimitPolicyResponse,
-    RateLimitPolicy,
-)
+from exporter.bridge.stubs import rate_limit_pb2 as pb2
 from exporter.buckets import catalog
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.simulator.garbage import corrupt
@@ -69,30 +66,28 @@ class World:
             for index, participant in enumerate(participants)
         }
 
-    def answer(self, participant: str, at: datetime) -> GetRateLimitPoliciesResponse:
+    def answer(self, participant: str, at: datetime) -> pb2.GetRateLimitPoliciesResponse:
         """Returns all buckets at ``at``, for a token of POLICIES_LIST. Raises Refusal."""
         simulated, seconds = self._played(participant, at)
-        response = GetRateLimitPoliciesResponse(
-            correlation_id=simulated.charge(catalog.POLICIES_LIST, seconds), category=simulated.category
+        return pb2.GetRateLimitPoliciesResponse(
+            response_time=at,
+            correlation_id=simulated.charge(catalog.POLICIES_LIST, seconds),
+            category=simulated.category,
+            policies=[simulated.describe(account, seconds) for account in simulated.accounts.values()],
         )
-        response.response_time.FromDatetime(at)
-        policies = response.policies
-        for account in simulated.accounts.values():
-            simulated.describe(account, policies.add(), seconds)
-        return response
 
-    def answer_one(self, participant: str, policy: str, at: datetime) -> GetRateLimitPolicyResponse:
+    def answer_one(self, participant: str, policy: str, at: datetime) -> pb2.GetRateLimitPolicyResponse:
         """Returns one bucket at ``at``, for a token of POLICIES_READ. Raises Refusal."""
         simulated, seconds = self._played(participant, at)
         account = simulated.accounts.get(PolicyName(policy))
         if account is None:
             raise Refusal("NOT_FOUND", f"no policy {policy!r}")
-        response = GetRateLimitPolicyResponse(
-            correlation_id=simulated.charge(catalog.POLICIES_READ, seconds), category=simulated.category
+        return pb2.GetRateLimitPolicyResponse(
+            response_time=at,
+            correlation_id=simulated.charge(catalog.POLICIES_READ, seconds),
+            category=simulated.category,
+            policy=simulated.describe(account, seconds),
         )
-        response.response_time.FromDatetime(at)
-        simulated.describe(account, response.policy, seconds)
-        return response
 
     def reply(self, participant: str, at: datetime) -> Reply:
         """Returns ``answer`` with the scenario's faults. Raises Refusal."""
@@ -183,12 +178,12 @@ class Participant:
             if (policy not in WATCHING if flow.policies == "all" else policy in flow.policies)
         ]
         self._changes = [
-            (_Instants.of(change.at, change.every, scenario), change.category)
+            (_steps(change.at, change.every, scenario.step), change.category)
             for change in scenario.category_changes
             if change.concerns(index)
         ]
         self._restarting = [
-            _Instants.of(fault.until, fault.every, scenario)
+            _steps(fault.until, fault.every, scenario.step)
             for fault in scenario.faults
             if isinstance(fault, Outage) and fault.restarts and fault.until is not None and fault.concerns(index)
         ]
@@ -199,11 +194,11 @@ class Participant:
             end = (step + 1) * self._step_us / 1e6
             for stream in self._streams:
                 stream.play(step, end, self._random)
-            for instants, category in self._changes:
-                if instants.include(step + 1):
+            for steps, category in self._changes:
+                if step + 1 in steps:
                     self._change_category(category, end)
-            for instants in self._restarting:
-                if instants.include(step + 1):
+            for steps in self._restarting:
+                if step + 1 in steps:
                     self._restart()
             self._played = step + 1
 
@@ -214,20 +209,24 @@ class Participant:
         self._answers += 1
         return f"{self._ispb}{self._answers:024x}"
 
-    def describe(self, account: Account, message: RateLimitPolicy, seconds: float) -> None:
-        """Fills ``message`` with a bucket's state."""
-        bucket = account.bucket
-        message.name = account.policy
-        message.available_tokens = bucket.available(seconds)
-        message.capacity = bucket.capacity
-        message.refill_tokens = bucket.refill_tokens
-        message.refill_period_sec = bucket.refill_us // 1_000_000
+    def describe(self, account: Account, seconds: float) -> pb2.RateLimitPolicy:
+        """Returns a bucket's state."""
+        counts = None
         if self._scenario.response_counts:
-            counts = message.response_counts
-            counts.total = account.total
-            counts.not_found = account.not_found
-            counts.rate_limited = account.rate_limited
-            counts.instance = self._instance
+            counts = pb2.ResponseCounts(
+                total=account.total,
+                not_found=account.not_found,
+                rate_limited=account.rate_limited,
+                instance=self._instance,
+            )
+        return pb2.RateLimitPolicy(
+            name=account.policy,
+            available_tokens=account.bucket.available(seconds),
+            capacity=account.bucket.capacity,
+            refill_tokens=account.bucket.refill_tokens,
+            refill_period_sec=account.bucket.refill_us // 1_000_000,
+            response_counts=counts,
+        )
 
     def _open(self, policy: PolicyName, phase_seconds: float) -> Account:
         limit = self._limit(policy)
@@ -265,17 +264,7 @@ class Participant:
             account.reset_counts()
 
 
-@dataclass(frozen=True, slots=True)
-class _Instants:
-    """Ends of steps at which something happens: the first, and then every ``period`` (None: once)."""
-
-    first: int
-    period: int | None
-
-    @classmethod
-    def of(cls, at: float, every: float | None, scenario: Scenario) -> _Instants:
-        return cls(round(at / scenario.step), None if every is None else round(every / scenario.step))
-
-    def include(self, step: int) -> bool:
-        since = step - self.first
-        return since == 0 or (self.period is not None and since > 0 and since % self.period == 0)
+def _steps(at: float, every: float | None, step_seconds: float) -> range:
+    """Returns the steps at whose ends something happens: first at ``at`` seconds, then ``every`` (None: once)."""
+    first = round(at / step_seconds)
+    return range(first, first + 1) if every is None else range(first, sys.maxsize, round(every / step_seconds))
