@@ -20,6 +20,7 @@ import click
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
 from exporter.cli.options import DURATION, FILE, PARTICIPANT, TIME, configured, output, period_between
+from exporter.cli.rules import rules
 from exporter.clock import utc
 from exporter.config import Settings
 from exporter.errors import DictRateLimitError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from exporter.store.reader import Reader
 
 
-@click.command()
+@rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option("--since", type=TIME, default="30d", show_default=True, help="Begin: how long ago, or a time in UTC.")
 @click.option("--until", type=TIME, default="0", help="End (default: now).")
@@ -72,7 +73,7 @@ def backtest(
     sides = (files, against) if against else (files,)
     job = workers.Job(settings.database, sides, period)
     rule_sets = job.rule_sets()
-    has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rules in rule_sets for rule in rules)
+    has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rule_set in rule_sets for rule in rule_set)
     ispbs = asyncio.run(find_participants(settings.database, participants))
     with _progress_bar(ispbs, period) as progress:
         results = workers.run(job, ispbs, progress, processes=processes)
@@ -89,7 +90,7 @@ def backtest(
     click.echo(render(report, output, limit))
 
 
-@click.command()
+@rules.command()
 @click.argument("files", metavar="[FILE...]", nargs=-1, type=FILE)
 @click.option("--participant", type=PARTICIPANT, required=True, help="ISPB of the participant that had the incident.")
 @click.option("--policy", "policies", multiple=True, help="Only this policy's bucket; repeatable (default: all).")
@@ -127,13 +128,13 @@ def capture(
 
     period = period_between(since, until, "--from", "--to")
     rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]
-    rules = load([escape(file) for file in rule_files] or settings.rules.files).rules
+    loaded = load([escape(file) for file in rule_files] or settings.rules.files).rules
     folder = output_file.parent if output_file is not None else Path()
     relative_files = [escape(os.path.relpath(file, folder)) for file in rule_files]
     request = CaptureRequest(participant, period, policies, alerts, interval)
 
     async def work(reader: Reader, _: Sequence[Ispb]) -> tuple[str, list[Alert]]:
-        return await capture_test(reader, rules, relative_files, request), await fired_before(reader, request)
+        return await capture_test(reader, loaded, relative_files, request), await fired_before(reader, request)
 
     test, earlier = asyncio.run(read_history(settings.database, (participant,), work))
     for alert in earlier:
@@ -180,13 +181,13 @@ def explain(
     from exporter.history.participants import read_history
     from exporter.rules.files.loading import load
 
-    rules = load([escape(file) for file in files] or settings.rules.files).rules
-    selected = find_rules(alert, rules)
+    loaded = load([escape(file) for file in files] or settings.rules.files).rules
+    selected = find_rules(alert, loaded)
     explanations = asyncio.run(
         read_history(
             settings.database,
             () if participant is None else (participant,),
-            lambda reader, participants: explain_all(reader, selected, rules, participants, policy=policy, at=at),
+            lambda reader, participants: explain_all(reader, selected, loaded, participants, policy=policy, at=at),
         )
     )
     click.echo(render.as_json(explanations, at) if output == "json" else render.text(explanations, at))

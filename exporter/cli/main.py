@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter import __version__, environment, telemetry
-from exporter.cli import alerts, history
-from exporter.cli import rules as rule_commands
+from exporter.cli import alerts, history, rules
 from exporter.cli.exit_codes import print_error, run_command
 from exporter.cli.options import DURATION, configured, log_level, output, service_flags, start_logging
 from exporter.config import Settings, json_schema
@@ -205,16 +204,8 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-@cli.group()
-def rules() -> None:
-    """Alerting rules."""
-
-
-for _command in (alerts.alerts, alerts.audit, history.explain):
+for _command in (alerts.alerts, alerts.audit, history.explain, rules.rules):
     cli.add_command(_command)
-for _command in (history.backtest, history.capture):
-    rules.add_command(_command)
-rule_commands.add_to(rules)
 
 
 def main() -> None:

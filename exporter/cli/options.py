@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -116,41 +115,32 @@ def configured(command: Callable[..., None]) -> Any:
     return wrapped
 
 
-def service_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+def service_flags(command: Callable[..., Any]) -> Any:
     """Adds the flags of a service; passes ``configuration``: file, then environment, then flags, with all problems."""
-    options = {
-        "--web.listen-address": click.option(
-            "--web.listen-address", "web_listen_address", help="Address to listen on (default 0.0.0.0:9862)."
-        ),
-        "--web.config.file": click.option(
-            "--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format."
-        ),
-        "--web.enable-lifecycle": click.option(
-            "--web.enable-lifecycle",
-            "web_enable_lifecycle",
-            is_flag=True,
-            default=None,
-            # Accepted without effect: an exporter has no rules to reload.
-            hidden=command.__name__ == "exporter",
-            help="Allow POST /-/reload.",
-        ),
-        "--log.level": log_level(),
-        "--log.format": _log_format,
-    }
 
+    @_config_file
+    @click.option("--web.listen-address", "web_listen_address", help="Address to listen on (default 0.0.0.0:9862).")
+    @click.option("--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format.")
+    @click.option(
+        "--web.enable-lifecycle",
+        "web_enable_lifecycle",
+        is_flag=True,
+        default=None,
+        # Accepted without effect: an exporter has no rules to reload.
+        hidden=command.__name__ == "exporter",
+        help="Allow POST /-/reload.",
+    )
+    @log_level()
+    @_log_format
     @wraps(command)
     def wrapped(*, config_file: Path | None, **values: Any) -> Any:
         configuration = Configuration(config_file, os.environ)
-        for flag in options:
-            name = re.sub("[-.]", "_", flag.removeprefix("--"))
-            section, _, key = name.partition("_")
-            value = values.pop(name)
-            if value is not None:
-                configuration.replace(section, {key: (flag, value)})
+        for option in click.get_current_context().command.params:
+            section, _, key = str(option.name).partition("_")
+            if section in ("web", "log") and (value := values.pop(str(option.name))) is not None:
+                configuration.override(f"{section}.{key}", value, flag=option.opts[0])
         return command(configuration=configuration, **values)
 
-    for option in reversed((_config_file, *options.values())):
-        wrapped = option(wrapped)
     return wrapped
 
 

@@ -9,8 +9,8 @@ from typing import Final, Literal
 from exporter import files
 from exporter.addresses import address_problems
 from exporter.certificates import tls_problems
-from exporter.config import AlertmanagerSettings, PulsarTlsSettings, Settings, TlsSettings
-from exporter.config.configuration import Configuration
+from exporter.config import AlertmanagerSettings, PulsarTlsSettings, Settings, TlsSettings, value_of
+from exporter.config.configuration import Configuration, variable_of
 from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError, RuleFileInvalid
 
@@ -69,12 +69,8 @@ def _has_rules(configuration: Configuration, role: Role | None) -> bool:
 
 def _missing(settings: Settings, role: Role | None) -> Iterator[Problem]:
     for key in _NEEDED[role] if role is not None else ():
-        value: object = settings
-        for name in key.split("."):
-            value = getattr(value, name)
-        if not value:
-            variable = "DICT_RATE_LIMIT_" + key.upper().replace(".", "__")
-            yield Problem(key, f"not set; set it in the configuration file or as {variable}")
+        if not value_of(settings, key):
+            yield Problem(key, f"not set; set it in the configuration file or as {variable_of(key)}")
 
 
 def _dsn_problems(settings: Settings) -> Iterator[Problem]:

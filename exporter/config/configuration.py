@@ -21,6 +21,11 @@ from exporter.yaml_text import Document
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
 
 
+def variable_of(key: str) -> str:
+    """Returns the environment variable that sets a key, such as ``bridge.target``."""
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
+
+
 class Configuration:
     """The settings, where each value comes from, and all that is wrong with them.
 
@@ -53,12 +58,10 @@ class Configuration:
                 origin = next(filter(None, map(self._origin, involved)), str(self._file or ""))
                 self._add(origin, problem.key, problem.message)
 
-    def replace(self, section: str, flags: Mapping[str, tuple[str, Any]]) -> None:
-        """Sets keys of a section as flags say: ``flags`` are flag and value by key."""
-        values = {name: value for name, (_, value) in flags.items()}
-        changed = msgspec.structs.replace(getattr(self.settings, section), **values)
-        self.settings = msgspec.structs.replace(self.settings, **{section: changed})
-        self._origins |= {f"{section}.{name}": flag for name, (flag, _) in flags.items()}
+    def override(self, key: str, value: Any, *, flag: str) -> None:
+        """Sets a key as a flag says."""
+        self.settings = _replaced(self.settings, tuple(key.split(".")), value)
+        self._origins[key] = flag
 
     def is_set(self, key: str) -> bool:
         """Returns whether a key, or one of a section's, is set anywhere, and not left to its default."""
@@ -156,7 +159,7 @@ def _overrides(environment: Mapping[str, str]) -> tuple[dict[tuple[str, ...], tu
     names: set[str] = set()
     problems: list[str] = []
     for path, kind, default in keys():
-        variable = ENVIRONMENT_PREFIX + "__".join(path).upper()
+        variable = variable_of(".".join(path))
         names.add(variable)
         if variable in variables:
             text: Any = variables[variable]
