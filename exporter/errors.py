@@ -28,13 +28,11 @@
     │   ├── LeaseLost
     │   │   └── DatabaseReverted
     │   └── ReconciliationRefused
-    ├── BrokerError
-    │   ├── BrokerUnavailable       retried
-    │   │   └── NoReceipt           relay
-    │   └── EventRefused
-    ├── AlertmanagerError
-    │   ├── AlertmanagerUnavailable retried
-    │   └── AlertsRefused
+    ├── BrokerUnavailable           retried
+    │   └── NoReceipt               relay
+    ├── EventRefused
+    ├── AlertmanagerUnavailable     retried
+    ├── AlertsRefused
     └── NothingToExplain            explain
 
 The first line of a class's docstring is its message where none is given.
@@ -134,15 +132,8 @@ class BadAnswer(BridgeError):
     ``defects`` are ``bridge.answer.Defect``, to be counted by reason.
     """
 
-    def __init__(
-        self,
-        message: str | None = None,
-        *,
-        code: str = "BAD_ANSWER",
-        attempts: int = 1,
-        defects: tuple[Any, ...] = (),
-    ) -> None:
-        super().__init__(message, code=code, attempts=attempts)
+    def __init__(self, message: str | None = None, *, attempts: int = 1, defects: tuple[Any, ...] = ()) -> None:
+        super().__init__(message, code="BAD_ANSWER", attempts=attempts)
         self.defects = defects
 
 
@@ -217,27 +208,19 @@ class ReconciliationRefused(StoreError):
     """PostgreSQL refused the rows of a poll; nothing of it was committed."""
 
 
-class BrokerError(DictRateLimitError):
-    """Pulsar could not do this."""
-
-
-class BrokerUnavailable(BrokerError):
+class BrokerUnavailable(DictRateLimitError):
     """Pulsar does not answer."""
 
 
-class EventRefused(BrokerError):
+class EventRefused(DictRateLimitError):
     """Pulsar will never accept this event."""
 
 
-class AlertmanagerError(DictRateLimitError):
-    """Alertmanager could not do this."""
-
-
-class AlertmanagerUnavailable(AlertmanagerError):
+class AlertmanagerUnavailable(DictRateLimitError):
     """Alertmanager does not answer, or does not let this client in."""
 
 
-class AlertsRefused(AlertmanagerError):
+class AlertsRefused(DictRateLimitError):
     """Alertmanager will never accept what was sent, as it is."""
 
 

@@ -31,12 +31,7 @@ _TYPES: Final = {
     dict: "a section",
     NoneType: "empty",
 }
-_EXPECTED: Final = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    dict: "keys with values",
-}
+_EXPECTED: Final = {int: "a whole number", float: "a number", bool: "true or false", dict: "keys with values"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,7 @@ def backtest(
 @click.option("--alert", "alerts", multiple=True, help="Expect only this alert; repeatable (default: all).")
 @click.option("--interval", type=DURATION, help="Evaluation interval (default: that of the polls).")
 @click.option(
-    "--output-file",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="File (default: stdout).",
+    "--output-file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="File (default: stdout)."
 )
 @configured
 def capture(

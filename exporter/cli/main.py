@@ -83,12 +83,7 @@ def demo(duration: float | None, scenario: str, participants: int, listen_addres
     from exporter.demo.run import run_demo
 
     _run(
-        run_demo(
-            duration_seconds=duration,
-            scenario=scenario,
-            participants=participants,
-            listen_address=listen_address,
-        )
+        run_demo(duration_seconds=duration, scenario=scenario, participants=participants, listen_address=listen_address)
     )
 
 

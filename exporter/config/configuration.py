@@ -39,7 +39,7 @@ class Configuration:
         self._document = Document(None, None) if file is None else read_document(file)
         self._origins: dict[str, str] = {}  # variables and flags by key
         self._wrong: set[str] = set()
-        self.problems += [f"{file}:{repeated.problem(path)}" for path, repeated in self._document.repeated()]
+        self.problems += [f"{file}:{repeated}" for repeated in self._document.repeated()]
         raw = {} if self._document.value is None else self._document.value
         reader = Reader(_decode)
         self.settings = reader.struct(Settings, raw)

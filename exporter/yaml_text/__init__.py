@@ -19,10 +19,7 @@ from exporter.yaml_text.nodes import MAX_NODES, NULL, Composer, Mapping, Repeate
 _NOT_UTF8: Final = "it holds what is not text in UTF-8"
 
 _MEANINGS: Final = (
-    (
-        "mapping values are not allowed",
-        "a text that holds `: ` is written in quotes, or this line is indented too far",
-    ),
+    ("mapping values are not allowed", "a text that holds `: ` is written in quotes, or this line is indented too far"),
     ("did not find expected node content", "a [ or { is not closed, or a text that begins so is not in quotes"),
     ("did not find expected ',' or", "a [ or { is not closed, or a text that begins so is not in quotes"),
     ("could not find expected ':'", "a key without its colon, or a text of several lines that is not in quotes"),
@@ -51,13 +48,18 @@ class Document:
             line, node = child
         return line
 
-    def repeated(self) -> Iterator[tuple[tuple[str, ...], Repeated]]:
-        """Yields each repeated key once, however often it is merged, after the keys that lead to its mapping."""
-        seen: set[Repeated] = set()
+    def repeated(self) -> list[str]:
+        """Returns line, key and what to do, to follow a file's name and a colon, of each repeated key.
+
+        Once, however often it is merged.
+        """
+        paths: dict[Repeated, tuple[str, ...]] = {}
         for path, repeated in _repeated_within(self.root, ()):
-            if repeated not in seen:
-                seen.add(repeated)
-                yield path, repeated
+            paths.setdefault(repeated, path)
+        return [
+            f"{key.line}: {'.'.join((*path, key.name))}: is given twice, first in line {key.first_line}; keep one"
+            for key, path in paths.items()
+        ]
 
 
 class Loader(yaml.CSafeLoader):

@@ -33,11 +33,6 @@ class Repeated:
     def __str__(self) -> str:
         return f"{self.name} is given twice, first in line {self.first_line}"
 
-    def problem(self, path: Sequence[str]) -> str:
-        """Returns line, key and what to do, to follow a file's name and a colon; ``path`` leads to the mapping."""
-        key = ".".join((*path, self.name))
-        return f"{self.line}: {key}: is given twice, first in line {self.first_line}; keep one"
-
 
 class Mapping(yaml.MappingNode):
     """A mapping whose merge keys are resolved.
@@ -140,42 +135,43 @@ class Composer:
         self._anchors: dict[str, _Anchor] = {}
 
     def root(self) -> yaml.Node | None:
-        root: yaml.Node | None = None
-        documents = 0
+        documents: list[yaml.Node] = []
         while not isinstance(event := self._next(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 if event.version not in {None, (1, 1)}:
                     raise _fault("only YAML 1.1 is read", event)
                 self._anchors = {}
-                node = self._node(self._next(), 1)
-                documents += 1
-                if documents == 1:
-                    root = node
-                elif node.value and node.tag != NULL:
+                documents.append(node := self._node(self._next(), 1))
+                if len(documents) > 1 and node.value and node.tag != NULL:
                     raise _fault("a second document begins, and only the first is read", event)
-        return root
+        return documents[0] if documents else None
 
     def _next(self) -> Any:
         return self._loader.get_event()
 
     def _node(self, event: Any, depth: int) -> yaml.Node:
-        """Takes the events of one node. ``_levels`` is then how many collections are in one another there."""
+        """Takes the events of one node. ``_levels``: how many collections are in one another in its siblings so far."""
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
-        if depth > MAX_DEPTH and not isinstance(event, yaml.ScalarEvent):
+        is_scalar = isinstance(event, yaml.ScalarEvent)
+        if depth > MAX_DEPTH and not is_scalar:
             raise _fault(f"more than {MAX_DEPTH} levels deep", event)
-        before = self._nodes
+        nodes_before, levels_before = self._nodes, self._levels
         self._count(1, event)
         anchor = _Anchor()
         if event.anchor is not None:
             self._anchors[event.anchor] = anchor
-        if isinstance(event, yaml.ScalarEvent):
-            node = self._scalar(event)
+        self._levels = 0
+        if is_scalar:
+            tag = self._tag(yaml.ScalarNode, event)
+            node: yaml.Node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, event.style)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._sequence(event, depth)
         else:
             node = self._mapping(event, depth)
-        anchor.node, anchor.nodes, anchor.levels = node, self._nodes - before, self._levels
+        levels = 0 if is_scalar else self._levels + 1
+        self._levels = max(levels, levels_before)
+        anchor.node, anchor.nodes, anchor.levels = node, self._nodes - nodes_before, levels
         return node
 
     def _alias(self, event: Any, depth: int) -> yaml.Node:
@@ -187,21 +183,13 @@ class Composer:
         if depth - 1 + anchored.levels > MAX_DEPTH:
             raise _fault(f"more than {MAX_DEPTH} levels deep", event)
         self._count(anchored.nodes, event)
-        self._levels = anchored.levels
+        self._levels = max(self._levels, anchored.levels)
         return anchored.node
-
-    def _scalar(self, event: Any) -> yaml.Node:
-        self._levels = 0
-        tag = self._tag(yaml.ScalarNode, event)
-        return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, event.style)
 
     def _sequence(self, event: Any, depth: int) -> yaml.Node:
         items: list[yaml.Node] = []
-        levels = 0
         while not isinstance(inner := self._next(), yaml.SequenceEndEvent):
             items.append(self._node(inner, depth + 1))
-            levels = max(levels, self._levels)
-        self._levels = levels + 1
         tag = self._tag(yaml.SequenceNode, event)
         return yaml.SequenceNode(tag, items, event.start_mark, _end_mark(inner), event.flow_style)
 
@@ -209,20 +197,16 @@ class Composer:
         pairs: list[tuple[yaml.Node, yaml.Node]] = []
         lines: list[int] = []
         merged: list[Mapping] = []
-        levels = 0
         while not isinstance(inner := self._next(), yaml.MappingEndEvent):
             lines.append(inner.start_mark.line + 1)
             key = self._node(inner, depth + 1)
-            levels = max(levels, self._levels)
             if _is_merge(inner):
                 key.tag = MERGE
             inner = self._next()
             value = self._node(inner, depth + 1)
-            levels = max(levels, self._levels)
             if is_merge(key):
                 merged += _merged(value, inner)
             pairs.append((key, value))
-        self._levels = levels + 1
         tag = self._tag(yaml.MappingNode, event)
         node = Mapping(tag, pairs, event.start_mark, _end_mark(inner), event.flow_style)
         node.written = pairs

@@ -122,7 +122,7 @@ def load_web_config(file: Path) -> WebConfig:
     def refuse(path: Sequence[str | int], message: str) -> None:
         refused.append(": ".join(filter(None, (f"{file}:{document.line_of(path) or 1}", key_of(path), message))))
 
-    refused += [f"{file}:{repeated.problem(path)}" for path, repeated in document.repeated()]
+    refused += [f"{file}:{repeated}" for repeated in document.repeated()]
     raw = _as_go_reads_it({} if document.value is None else document.value)
     reader = Reader(_decode)
     config = reader.struct(WebConfig, raw)
