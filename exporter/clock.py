@@ -27,9 +27,8 @@ def _since_boot() -> float:
 class Clock:
     """UTC time that goes on while the wall clock is behind.
 
-    It goes back only where the wall clock was set back by more than
-    ``SUDDEN_SECONDS``, and stayed so for ``BELIEVED_AFTER_SECONDS``; a jump ahead is
-    followed as late. Never behind the time that `advance_to` was given.
+    It goes back only where the wall clock was set back by more than ``SUDDEN_SECONDS``, and stayed so for
+    ``BELIEVED_AFTER_SECONDS``; a jump ahead is followed as late. Never behind the time that `advance_to` was given.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = _since_boot) -> None:

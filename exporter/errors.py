@@ -35,14 +35,12 @@
     ├── AlertsRefused
     └── NothingToExplain            explain
 
-The first line of a class's docstring is its message where none is given.
-Classes with a room beside them are defined there: they carry that room's types,
-or only its callers handle them.
+The first line of a class's docstring is its message where none is given. Classes with a room beside them are defined
+there: they carry that room's types, or only its callers handle them.
 
-Signals that never leave their room are not errors of the program, and not in the
-tree: `FunctionFailed` and `ExpansionFailed` (rules.templates), `ParseError` (rules.promql),
-`InvalidQuery` and `HistoryUnavailable` (web.status_page), `Refusal` (simulator). Nor is
-`DurationOutOfRange`, the ValueError of a parser.
+Signals that never leave their room are not errors of the program, and not in the tree: `FunctionFailed` and
+`ExpansionFailed` (rules.templates), `ParseError` (rules.promql), `InvalidQuery` and `HistoryUnavailable`
+(web.status_page), `Refusal` (simulator). Nor is `DurationOutOfRange`, the ValueError of a parser.
 """
 
 from __future__ import annotations
@@ -103,9 +101,8 @@ class YamlInvalid(DictRateLimitError):
 class BridgeError(DictRateLimitError):
     """A call to the Bridge failed.
 
-    ``code`` is the gRPC status name, or ``BAD_ANSWER``: the label of
-    ``dict_rate_limit_poll_errors_total``. ``attempts`` is how many calls were
-    made, each of which may have cost a token.
+    ``code`` is the gRPC status name, or ``BAD_ANSWER``: the label of ``dict_rate_limit_poll_errors_total``.
+    ``attempts`` is how many calls were made, each of which may have cost a token.
     """
 
     def __init__(self, message: str | None = None, *, code: str, attempts: int = 1) -> None:
@@ -144,8 +141,7 @@ class RuleError(DictRateLimitError):
 class RuleFileInvalid(RuleError):
     """A rule file was refused.
 
-    ``findings`` are all that was found wrong; each one's text is a line with
-    file, line, group and rule.
+    ``findings`` are all that was found wrong; each one's text is a line with file, line, group and rule.
     """
 
     def __init__(self, message: str | None = None, findings: Sequence[object] = ()) -> None:

@@ -209,12 +209,9 @@ def _progress_bar(participants: Sequence[Ispb], period: Period) -> Iterator[Prog
         transient=True,
         disable=not console.is_terminal,
     )
-    done = 0
 
     def advance(polls: int, seconds: float) -> None:
-        nonlocal done
-        done += polls
-        bar.update(task, advance=seconds, polls=done)
+        bar.update(task, advance=seconds, polls=bar.tasks[task].fields["polls"] + polls)
 
     with _interruptible(), bar:
         task = bar.add_task("replaying", total=period.seconds * len(participants), polls=0)

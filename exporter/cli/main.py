@@ -63,7 +63,7 @@ def reconciler(configuration: Configuration) -> None:
 
 
 @cli.command()
-@click.option("--duration", type=DURATION, help="End after this time, such as 60s.")
+@click.option("--duration", "duration_seconds", type=DURATION, help="End after this time, such as 60s.")
 @click.option("--scenario", default="demo", show_default=True, help="A shipped scenario, or a scenario file.")
 @click.option(
     "--participants", type=click.IntRange(1, 1000), default=2, show_default=True, help="How many participants."
@@ -76,20 +76,18 @@ def reconciler(configuration: Configuration) -> None:
     help="Address of metrics and status page.",
 )
 @log_level("error")
-def demo(duration: float | None, scenario: str, participants: int, listen_address: str, log_level: str) -> None:
+def demo(*, log_level: str, **options: Any) -> None:
     """Run the whole system on this machine: simulator, PostgreSQL, broker, exporter, reconciler."""
     telemetry.configure_logging(log_level, "logfmt")
     environment.forget_other_servers()
     from exporter.demo.run import run_demo
 
-    _run(
-        run_demo(duration_seconds=duration, scenario=scenario, participants=participants, listen_address=listen_address)
-    )
+    _run(run_demo(**options))
 
 
 @cli.command("bridge-simulator")
 @click.option("--scenario", default="steady", show_default=True, help="A shipped scenario, or a scenario file.")
-@click.option("--listen-address", default="127.0.0.1:50051", show_default=True, help="Address to listen on.")
+@click.option("--listen-address", "address", default="127.0.0.1:50051", show_default=True, help="Address to listen on.")
 @click.option(
     "--participants", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many participants."
 )
@@ -99,14 +97,7 @@ def demo(duration: float | None, scenario: str, participants: int, listen_addres
 @click.option("--tls.key-file", "key_file", help="Key of the server certificate.")
 @log_level("info")
 def bridge_simulator(
-    scenario: str,
-    listen_address: str,
-    participants: int,
-    seed: int,
-    ca_file: str | None,
-    cert_file: str | None,
-    key_file: str | None,
-    log_level: str,
+    *, ca_file: str | None, cert_file: str | None, key_file: str | None, log_level: str, **options: Any
 ) -> None:
     """Serve a gRPC Bridge with real token buckets and scripted traffic."""
     telemetry.configure_logging(log_level, "logfmt")
@@ -119,7 +110,7 @@ def bridge_simulator(
     if ca_file is not None and cert_file is None:
         raise click.UsageError("--tls.ca-file needs --tls.cert-file and --tls.key-file: without them it is plaintext.")
     tls = TlsSettings(ca_file=ca_file, cert_file=cert_file, key_file=key_file) if cert_file else None
-    _run(run_simulator(scenario, address=listen_address, participants=participants, seed=seed, tls=tls))
+    _run(run_simulator(**options, tls=tls))
 
 
 @cli.command()

@@ -89,13 +89,12 @@ def _tls_problems(section: str, tls: TlsSettings, *, insecure: bool, server: boo
             yield Problem(f"{section}.insecure", "true is plaintext, and tls is configured; keep one of them", keys)
         return
     if server:
-        if not tls.cert_file or not tls.key_file:
-            key = "key_file" if tls.cert_file else "cert_file"
+        missing = next((key for key in ("cert_file", "key_file", "ca_file") if not getattr(tls, key)), None)
+        if missing is not None:
             why = "a server needs cert_file and key_file (or insecure: true, which is plaintext)"
-            yield Problem(f"{section}.tls.{key}", f"not set; {why}", (f"{section}.listen_address",))
-        elif not tls.ca_file:
-            why = "it says which client certificates are accepted"
-            yield Problem(f"{section}.tls.ca_file", f"not set; {why}", (f"{section}.listen_address",))
+            if missing == "ca_file":
+                why = "it says which client certificates are accepted"
+            yield Problem(f"{section}.tls.{missing}", f"not set; {why}", (f"{section}.listen_address",))
     yield from _file_problems(f"{section}.tls", tls)
 
 

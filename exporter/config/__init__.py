@@ -1,8 +1,7 @@
 """Settings: one YAML file, every key overridable by the environment, validated at the edge.
 
-``DICT_RATE_LIMIT_BRIDGE__TARGET`` sets ``bridge.target``; a secret also comes from
-the file that ``..._FILE`` names; a list is written with commas, labels as
-``name=value``. Durations are written as in Prometheus (``15s``, ``1h30m``).
+``DICT_RATE_LIMIT_BRIDGE__TARGET`` sets ``bridge.target``; a secret also comes from the file that ``..._FILE`` names; a
+list is written with commas, labels as ``name=value``. Durations are written as in Prometheus (``15s``, ``1h30m``).
 Unknown keys are errors.
 """
 

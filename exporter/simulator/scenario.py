@@ -133,12 +133,9 @@ def shipped() -> tuple[str, ...]:
 
 def load(name_or_file: str | Path) -> Scenario:
     """Returns a shipped scenario, or that of a file. Raises SimulatorError naming file, key, and what is wrong."""
-    file = SHIPPED / f"{name_or_file}.yml"
-    if str(name_or_file) not in shipped():
-        file = Path(name_or_file)
-        if not file.is_file():
-            names = ", ".join(shipped())
-            raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {names}")
+    file = SHIPPED / f"{name_or_file}.yml" if str(name_or_file) in shipped() else Path(name_or_file)
+    if not file.is_file():
+        raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {', '.join(shipped())}")
     try:
         content = files.read(file)
     except OSError as error:

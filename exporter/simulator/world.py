@@ -1,14 +1,13 @@
 """DICT and its Bridge as a pure machine: buckets, traffic and faults of a scenario. Time is an argument.
 
-The same scenario, participants, seed and start give the same buckets at the same
-instant, however often they were read before; only POLICIES_LIST and catalog.POLICIES_READ
-pay for reading.
+The same scenario, participants, seed and start give the same buckets at the same instant, however often they were read
+before; only POLICIES_LIST and POLICIES_READ pay for reading.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -118,19 +117,8 @@ class World:
             if isinstance(fault, Slow) and fault.concerns(simulated.index) and fault.covers(seconds)
         )
 
-    def tokens(self, participant: str, policy: str, at: datetime) -> int:
-        """Returns the tokens in a bucket: the truth, for free."""
-        return self._accounts(participant, at)[PolicyName(policy)].bucket.available((at - self.start).total_seconds())
-
-    def taken(self, participant: str, policy: str, at: datetime) -> int:
-        """Returns the tokens taken from a bucket since the start, net of those given back: the truth, for free."""
-        return self._accounts(participant, at)[PolicyName(policy)].taken
-
-    def refused(self, participant: str, at: datetime) -> dict[PolicyName, int]:
-        """Returns the calls answered 429 by policy, since the Bridge's instance started: the truth, for free."""
-        return {policy: account.rate_limited for policy, account in self._accounts(participant, at).items()}
-
-    def _accounts(self, participant: str, at: datetime) -> dict[PolicyName, Account]:
+    def accounts(self, participant: str, at: datetime) -> Mapping[PolicyName, Account]:
+        """Returns the buckets and what was counted on them at ``at``: the truth, for free."""
         simulated = self._participants[Ispb(participant)]
         simulated.play((at - self.start) // _MICROSECOND)
         return simulated.accounts
