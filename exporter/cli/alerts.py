@@ -12,22 +12,22 @@ import click
 
 from exporter.alerts.alert import Severity
 from exporter.cli.exit_codes import FAILED, print_error
-from exporter.cli.options import PARTICIPANT, TIME, configured, output, period_between
+from exporter.cli.options import configured, ispb, output, period_between, time
 from exporter.config import Settings
 
 
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="Resolved alerts too, not only open ones.")
-@click.option("--participant", type=PARTICIPANT, help="Only this ISPB.")
+@click.option("--participant", type=ispb, help="Only this ISPB.")
 @click.option("--policy", help="Only alerts about this policy.")
 @click.option("--alert", "alertname", help="Only alerts of this name.")
 @click.option("--severity", type=click.Choice([*map(str, Severity)]), help="Only alerts of this severity.")
 @click.option(
     "--since",
-    type=TIME,
+    type=time,
     help="Alerts, resolved ones too, that were open at this time or later: how long ago, or a time in UTC.",
 )
-@click.option("--until", type=TIME, help="Alerts, resolved ones too, that began before this time.")
+@click.option("--until", type=time, help="Alerts, resolved ones too, that began before this time.")
 @output("table", "json", "csv")
 @click.option(
     "--limit", type=click.IntRange(1), default=500, show_default=True, help="How many to list, from the newest."

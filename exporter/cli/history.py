@@ -19,7 +19,7 @@ import click
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
-from exporter.cli.options import DURATION, FILE, PARTICIPANT, TIME, configured, output, period_between
+from exporter.cli.options import FILE, configured, duration, ispb, output, period_between, time
 from exporter.cli.rules import rules
 from exporter.clock import utc
 from exporter.config import Settings
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 @rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
-@click.option("--since", type=TIME, default="30d", show_default=True, help="Begin: how long ago, or a time in UTC.")
-@click.option("--until", type=TIME, default="0", help="End (default: now).")
-@click.option("--participant", "participants", type=PARTICIPANT, multiple=True, help="Only this ISPB; repeatable.")
+@click.option("--since", type=time, default="30d", show_default=True, help="Begin: how long ago, or a time in UTC.")
+@click.option("--until", type=time, default="0", help="End (default: now).")
+@click.option("--participant", "participants", type=ispb, multiple=True, help="Only this ISPB; repeatable.")
 @click.option("--policy", help="Only alerts about this policy.")
 @click.option(
     "--against", type=FILE, multiple=True, help="Compare with this rule file, not with what was raised; repeatable."
@@ -92,12 +92,12 @@ def backtest(
 
 @rules.command()
 @click.argument("files", metavar="[FILE...]", nargs=-1, type=FILE)
-@click.option("--participant", type=PARTICIPANT, required=True, help="ISPB of the participant that had the incident.")
+@click.option("--participant", type=ispb, required=True, help="ISPB of the participant that had the incident.")
 @click.option("--policy", "policies", multiple=True, help="Only this policy's bucket; repeatable (default: all).")
-@click.option("--from", "since", type=TIME, required=True, help="Begin: a time in UTC, or how long ago.")
-@click.option("--to", "until", type=TIME, required=True, help="End.")
+@click.option("--from", "since", type=time, required=True, help="Begin: a time in UTC, or how long ago.")
+@click.option("--to", "until", type=time, required=True, help="End.")
 @click.option("--alert", "alerts", multiple=True, help="Expect only this alert; repeatable (default: all).")
-@click.option("--interval", type=DURATION, help="Evaluation interval (default: that of the polls).")
+@click.option("--interval", type=duration, help="Evaluation interval (default: that of the polls).")
 @click.option(
     "--output-file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="File (default: stdout)."
 )
@@ -153,8 +153,8 @@ def capture(
 
 @click.command()
 @click.argument("alert")
-@click.option("--at", type=TIME, default="0", help="When: a time in UTC, or how long ago (default: now).")
-@click.option("--participant", type=PARTICIPANT, help="Of this ISPB (default: all where it is open).")
+@click.option("--at", type=time, default="0", help="When: a time in UTC, or how long ago (default: now).")
+@click.option("--participant", type=ispb, help="Of this ISPB (default: all where it is open).")
 @click.option("--policy", help="Of this policy's bucket (default: all where it is open).")
 @click.option("--rules", "files", multiple=True, type=FILE, help="Rule file, not the configured ones; repeatable.")
 @output("text", "json")

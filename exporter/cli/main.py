@@ -15,7 +15,7 @@ import click
 from exporter import __version__, environment, telemetry
 from exporter.cli import alerts, history, rules
 from exporter.cli.exit_codes import print_error, run_command
-from exporter.cli.options import DURATION, configured, log_level, output, service_flags, start_logging
+from exporter.cli.options import configured, duration, log_level, output, service_flags, start_logging
 from exporter.config import Settings, json_schema
 from exporter.config.configuration import Configuration
 from exporter.config.secrets import masked
@@ -63,7 +63,7 @@ def reconciler(configuration: Configuration) -> None:
 
 
 @cli.command()
-@click.option("--duration", "duration_seconds", type=DURATION, help="End after this time, such as 60s.")
+@click.option("--duration", "duration_seconds", type=duration, help="End after this time, such as 60s.")
 @click.option("--scenario", default="demo", show_default=True, help="A shipped scenario, or a scenario file.")
 @click.option(
     "--participants", type=click.IntRange(1, 1000), default=2, show_default=True, help="How many participants."

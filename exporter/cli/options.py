@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -24,50 +26,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE = click.Path(exists=True, dir_okay=False, readable=True)
-ISPB_DIGITS = 8
 
 
-class _Participant(click.ParamType["Ispb"]):
-    name = "ispb"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Ispb:
-        if not (isinstance(value, str) and len(value) == ISPB_DIGITS and value.isascii() and value.isdigit()):
-            self.fail(f"{value!r} is not an ISPB: eight digits", param, ctx)
-        return Ispb(value)
+def ispb(text: str) -> Ispb:
+    if not re.fullmatch("[0-9]{8}", text):
+        raise click.BadParameter(f"{text!r} is not an ISPB: eight digits")
+    return Ispb(text)
 
 
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return value if isinstance(value, float) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def duration(text: str) -> float:
+    """Returns seconds."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
-class _Time(click.ParamType[datetime]):
-    """A time, ISO 8601 (UTC unless it says otherwise), or how long ago it was."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
-        except (ValueError, OverflowError):
-            pass
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d", param, ctx)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-PARTICIPANT = _Participant()
-DURATION = _Duration()
-TIME = _Time()
+def time(text: str) -> datetime:
+    """Returns a time, written in ISO 8601 (UTC unless it says otherwise), or as how long ago it was."""
+    with suppress(ValueError, OverflowError):
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"{text!r} is not a time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d"
+        raise click.BadParameter(message) from error
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def output(*choices: str) -> Callable[[Any], Any]:
