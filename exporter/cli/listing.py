@@ -78,11 +78,10 @@ def table(alerts: Sequence[Alert], now: datetime) -> str:
     if not alerts:
         return "no alerts"
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    rows = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("ALERT", "SEVERITY", "STATE", "PARTICIPANT", "POLICY", "SINCE (UTC)", "AGE", "VALUE", "REASON"):
-        rows.add_column(column, no_wrap=True)
+    columns = ("ALERT", "SEVERITY", "STATE", "PARTICIPANT", "POLICY", "SINCE (UTC)", "AGE", "VALUE", "REASON")
+    rows = Table(*(Column(name, no_wrap=True) for name in columns), box=None, pad_edge=False, header_style="bold")
     for alert in alerts:
         since = alert.firing_since or alert.active_since
         rows.add_row(

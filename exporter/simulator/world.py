@@ -16,8 +16,7 @@ from typing import Final
 from exporter.bridge.stubs import rate_limit_pb2 as pb2
 from exporter.buckets import catalog
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.simulator.garbage import corrupt
-from exporter.simulator.scenario import WATCHING, Garbage, Outage, Scenario, Slow
+from exporter.simulator.scenario import WATCHING, Garbage, Outage, Scenario, Slow, corrupt
 from exporter.simulator.token_bucket import TokenBucket
 from exporter.simulator.traffic import Account, Stream, prices
 

@@ -98,11 +98,7 @@ def merge(pairs: Pairs, merged: Sequence[Mapping]) -> Pairs:
     result = [pair for pair in pairs if not is_merge(pair[0])]
     names = _names(result)
     for mapping in merged:
-        result += [
-            (key, value)
-            for key, value in mapping.value
-            if not isinstance(key, yaml.ScalarNode) or key.value not in names
-        ]
+        result += [pair for pair in mapping.value if not _names([pair]) & names]
         names |= _names(mapping.value)
     return result
 

@@ -14,8 +14,7 @@ from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import ANTISCAN, CATEGORIES, POLICIES, USER_POLICIES
 from exporter.errors import BadAnswer
-from exporter.simulator.garbage import KINDS, corrupt
-from exporter.simulator.scenario import Scenario, load, parse
+from exporter.simulator.scenario import KINDS, Scenario, corrupt, load, parse
 from exporter.simulator.world import Refusal, World, ispbs
 from tests.support.builders import START, at
 
