@@ -1,4 +1,4 @@
-"""Configured addresses, URLs and topics: those that can never work are refused before anything starts.
+"""Addresses, URLs and topics: those that can never work are refused at the start; why others cannot be listened on.
 
 Every check takes the key that names the value in its error, and raises
 ConfigurationError saying what to write instead. Secrets in a URL are masked.
@@ -7,11 +7,16 @@ ConfigurationError saying what to write instead. Secrets in a URL are masked.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NoReturn
 
-from exporter.config import MASK, Problem, PulsarTlsSettings, Settings, value_of, without_secrets
+from exporter.config import PulsarTlsSettings, Settings, value_of
+from exporter.config.secrets import MASK, without_secrets
+from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -23,7 +28,7 @@ _NAME: Final = re.compile(r"[-=:.\w]+", re.ASCII)
 
 def address_problems(settings: Settings) -> Iterator[Problem]:
     """Yields what is wrong with the addresses that are configured."""
-    for key, check in _checks().items():
+    for key, check in _CHECKS.items():
         value = value_of(settings, key)
         for text in value if isinstance(value, tuple) else (value,):
             try:
@@ -37,32 +42,16 @@ def address_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem("pulsar.service_url", message, ("pulsar.tls",))
 
 
-def _checks() -> dict[str, Callable[[str, str], object]]:
-    return {
-        "bridge.target": check_grpc_target,
-        "feed.targets": check_grpc_target,
-        "feed.listen_address": grpc_listen_address,
-        "web.listen_address": listen_addresses,
-        "pulsar.service_url": check_pulsar_url,
-        "pulsar.topic": check_topic,
-        "alertmanager.targets": check_http_url,
-        "alertmanager.external_url": check_http_url,
-        "tracing.otlp_endpoint": check_otlp_endpoint,
-    }
-
-
 def check_grpc_target(key: str, text: str) -> None:
     """Refuses what gRPC cannot connect to: it takes ``host:port`` and its own schemes. No port means 443."""
     if not text.isprintable() or text != text.strip():
         _refuse(key, text, "holds white space or what cannot be printed; write host:port")
-    resolver = _RESOLVER.fullmatch(text)
-    if resolver is not None:
+    if resolver := _RESOLVER.fullmatch(text):
         _check_resolved(key, text, resolver[1].lower(), resolver[2])
-        return
-    scheme = _SCHEME.match(text)
-    if scheme is not None:
+    elif scheme := _SCHEME.match(text):
         _refuse(key, text, f"is not a gRPC target; write host:port, without {scheme[1]}://")
-    _check_host_and_port(key, text, text, "host:port")
+    else:
+        _check_host_and_port(key, text, text, "host:port")
 
 
 def grpc_listen_address(key: str, text: str) -> str:
@@ -89,61 +78,51 @@ def listen_addresses(key: str, text: str) -> list[tuple[str, int]]:
 def check_pulsar_url(key: str, text: str) -> None:
     """Refuses what is not a service URL: ``pulsar://`` or ``pulsar+ssl://``, and hosts separated by commas."""
     form = "pulsar://host:6650 or pulsar+ssl://host:6651"
+    refuse_if = partial(_refuse_if, key, text)
     scheme, separator, hosts = text.partition("://")
-    if scheme in ("http", "https") and separator:
-        _refuse(key, text, f"is the address of the broker's HTTP service; write {form}")
-    if scheme not in ("pulsar", "pulsar+ssl") or not separator:
-        _refuse(key, text, f"is not a service URL; write {form}")
-    if "@" in hosts:
-        _refuse(key, text, f"holds a user; write {form}, and set pulsar.token")
     hosts = hosts.removesuffix("/")
-    if re.search(r"[/?#]", hosts):
-        _refuse(key, text, f"has a path; write {form}")
+    is_http = scheme in ("http", "https") and separator
+    refuse_if(is_http, f"is the address of the broker's HTTP service; write {form}")
+    refuse_if(scheme not in ("pulsar", "pulsar+ssl") or not separator, f"is not a service URL; write {form}")
+    refuse_if("@" in hosts, f"holds a user; write {form}, and set pulsar.token")
+    refuse_if(re.search(r"[/?#]", hosts), f"has a path; write {form}")
     for host in hosts.split(","):
-        if host.startswith("["):
-            _refuse(key, text, "holds an IPv6 address, which Pulsar's client does not take; write a host name")
+        is_ipv6 = host.startswith("[")
+        refuse_if(is_ipv6, "holds an IPv6 address, which Pulsar's client does not take; write a host name")
         _check_host_and_port(key, text, host, f"{scheme}://host:{6651 if scheme == 'pulsar+ssl' else 6650}")
 
 
 def check_topic(key: str, text: str) -> None:
     """Refuses what is not the full name of a topic that keeps its messages."""
     form = "persistent://tenant/namespace/topic"
-    if text.startswith("non-persistent://"):
-        _refuse(key, text, f"keeps nothing: a consumer that is not connected loses events; write {form}")
+    refuse_if = partial(_refuse_if, key, text)
     scheme, separator, path = text.partition("://")
-    if not separator:
-        _refuse(key, text, f"is not the full name of a topic; write {form}")
-    if scheme != "persistent":
-        _refuse(key, text, f"is not a topic; write {form}")
     parts = path.split("/")
-    if len(parts) == 4 and all(parts):
-        _refuse(key, text, f"names a cluster, as Pulsar 1 did; write {form}")
-    if len(parts) != 3 or not all(parts):
-        _refuse(key, text, f"is not the full name of a topic; write {form}")
-    if not all(_NAME.fullmatch(name) for name in parts[:2]):
-        _refuse(key, text, "has a tenant or namespace of other characters than letters, digits and - = : . _")
-    if not parts[2].isprintable() or re.search(r"\s", parts[2]):
-        _refuse(key, text, "holds white space or what cannot be printed")
+    is_lost = text.startswith("non-persistent://")
+    refuse_if(is_lost, f"keeps nothing: a consumer that is not connected loses events; write {form}")
+    refuse_if(not separator, f"is not the full name of a topic; write {form}")
+    refuse_if(scheme != "persistent", f"is not a topic; write {form}")
+    refuse_if(len(parts) == 4 and all(parts), f"names a cluster, as Pulsar 1 did; write {form}")
+    refuse_if(len(parts) != 3 or not all(parts), f"is not the full name of a topic; write {form}")
+    are_names = all(_NAME.fullmatch(name) for name in parts[:2])
+    refuse_if(not are_names, "has a tenant or namespace of other characters than letters, digits and - = : . _")
+    refuse_if(_has_space(parts[2]), "holds white space or what cannot be printed")
 
 
 def check_http_url(key: str, text: str) -> None:
     """Refuses what is no base URL of an HTTP service: ``http://`` or ``https://``, a host, and perhaps a path."""
-    form = "http://alertmanager:9093 or https://host:9093/prefix"
-    instead = ", and set alertmanager.basic_auth"
+    form, instead = "http://alertmanager:9093 or https://host:9093/prefix", ", and set alertmanager.basic_auth"
     if key.endswith("external_url"):
         form, instead = "https://host:9862 or https://host/prefix", ""
-    if not text.isprintable() or re.search(r"\s", text):
-        _refuse(key, text, f"holds white space or what cannot be printed; write {form}")
+    refuse_if = partial(_refuse_if, key, text)
     scheme, separator, rest = text.partition("://")
-    if not separator or scheme.lower() not in ("http", "https"):
-        _refuse(key, text, f"is not an HTTP URL; write {form}")
     authority, _, path = rest.partition("/")
-    if "@" in authority:
-        _refuse(key, text, f"holds a user; write {form}{instead}")
-    if re.search(r"[?#]", rest):
-        _refuse(key, text, f"has a query; write {form}")
-    if f"/{path}".rstrip("/").endswith(("/api/v1/alerts", "/api/v2/alerts", "/api/v2")):
-        _refuse(key, text, f"has the path of the API, which is added to it; write {form}")
+    refuse_if(_has_space(text), f"holds white space or what cannot be printed; write {form}")
+    refuse_if(not separator or scheme.lower() not in ("http", "https"), f"is not an HTTP URL; write {form}")
+    refuse_if("@" in authority, f"holds a user; write {form}{instead}")
+    refuse_if(re.search(r"[?#]", rest), f"has a query; write {form}")
+    is_api = f"/{path}".rstrip("/").endswith(("/api/v1/alerts", "/api/v2/alerts", "/api/v2"))
+    refuse_if(is_api, f"has the path of the API, which is added to it; write {form}")
     _check_host_and_port(key, text, authority, form)
 
 
@@ -154,71 +133,61 @@ def check_otlp_endpoint(key: str, text: str) -> None:
         check_grpc_target(key, text)
         return
     form = f"{scheme.lower()}://collector:4317"
-    if "@" in rest:
-        _refuse(key, text, f"holds a user; write {form}, and set OTEL_EXPORTER_OTLP_HEADERS")
+    refuse_if = partial(_refuse_if, key, text)
     authority = rest.removesuffix("/")
-    if re.search(r"[/?#]", authority):
-        _refuse(key, text, f"has a path, which is for OTLP over HTTP; traces are sent over gRPC: write {form}")
+    refuse_if("@" in rest, f"holds a user; write {form}, and set OTEL_EXPORTER_OTLP_HEADERS")
+    has_path = re.search(r"[/?#]", authority)
+    refuse_if(has_path, f"has a path, which is for OTLP over HTTP; traces are sent over gRPC: write {form}")
     _, port = _check_host_and_port(key, text, authority, form)
-    if port is None and scheme.lower() == "http":
-        _refuse(key, text, f"has no port; write {form}")
+    refuse_if(port is None and scheme.lower() == "http", f"has no port; write {form}")
 
 
 def _check_resolved(key: str, text: str, scheme: str, rest: str) -> None:
     if scheme in ("unix", "unix-abstract", "xds"):
-        if not rest.strip("/"):
-            _refuse(key, text, f"names nothing; write {scheme}:{'path' if scheme == 'unix' else 'name'}")
-        if scheme == "unix" and re.match(r"//[^/]", rest):
-            _refuse(key, text, "names a server; write unix:path or unix:///path")
+        form = f"{scheme}:{'path' if scheme == 'unix' else 'name'}"
+        _refuse_if(key, text, not rest.strip("/"), f"names nothing; write {form}")
+        names_server = scheme == "unix" and re.match(r"//[^/]", rest)
+        _refuse_if(key, text, names_server, "names a server; write unix:path or unix:///path")
     elif scheme == "dns":
         parts = _DNS.fullmatch(rest)
         if parts is None:
             _refuse(key, text, "has no host where dns: has it; write dns:///host:port")
         if parts["server"]:
-            _check_name_server(key, text, parts["server"])
+            form = "dns://10.0.0.1:53/host:port"
+            host, port = _check_host_and_port(key, text, parts["server"], form)
+            is_address = port is not None and _version(host) is not None
+            _refuse_if(key, text, not is_address, f"names its DNS server without address and port; write {form}")
         _check_host_and_port(key, text, parts["name"], "dns:///host:port")
     else:
         form = "ipv4:10.0.0.1:50051" if scheme == "ipv4" else "ipv6:[fd00::1]:50051"
         for address in rest.removeprefix("///").replace("%5B", "[").replace("%5D", "]").split(","):
             host, port = _check_host_and_port(key, text, address, form)
-            if port is None or _version(host) != scheme:
-                _refuse(key, text, f"is not an {scheme} address and port; write {form}")
-
-
-def _check_name_server(key: str, text: str, server: str) -> None:
-    form = "dns://10.0.0.1:53/host:port"
-    host, port = _check_host_and_port(key, text, server, form)
-    if port is None or _version(host) is None:
-        _refuse(key, text, f"names its DNS server without address and port; write {form}")
+            is_address = port is not None and _version(host) == scheme
+            _refuse_if(key, text, not is_address, f"is not an {scheme} address and port; write {form}")
 
 
 def _listen_address(key: str, address: str, form: str) -> tuple[str, int]:
-    scheme = _SCHEME.match(address)
-    if scheme is not None:
+    refuse_if = partial(_refuse_if, key, address)
+    if scheme := _SCHEME.match(address):
         _refuse(key, address, f"is a URL; write {form}, without {scheme[1]}://")
     host, colon, port = address.rpartition(":")
-    if not colon:
-        _refuse(key, address, f"has no port; write {form}")
-    if host and not _is_host(host):
-        _refuse(key, address, f"is not an address; write {form}")
-    if not _is_port(port, lowest=0):
-        _refuse(key, address, f"has no port from 0 to 65535; write {form}")
+    refuse_if(not colon, f"has no port; write {form}")
+    refuse_if(host and not _is_host(host), f"is not an address; write {form}")
+    refuse_if(not _is_port(port, lowest=0), f"has no port from 0 to 65535; write {form}")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _check_host_and_port(key: str, text: str, address: str, form: str) -> tuple[str, int | None]:
     """Returns them, the port where there is one."""
+    refuse_if = partial(_refuse_if, key, text)
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         host, colon, port = address, "", ""
-    if not address.startswith("[") and "ipv6" in (_version(address), _version(host)):
-        _refuse(key, text, f"holds an IPv6 address without brackets; write [address]:port in {form}")
-    if not host:
-        _refuse(key, text, f"has no host; write {form}")
-    if not _is_host(host):
-        _refuse(key, text, f"has no host name or address; write {form}")
-    if colon and not _is_port(port):
-        _refuse(key, text, f"has no port from 1 to 65535; write {form}")
+    is_bare_ipv6 = not address.startswith("[") and "ipv6" in (_version(address), _version(host))
+    refuse_if(is_bare_ipv6, f"holds an IPv6 address without brackets; write [address]:port in {form}")
+    refuse_if(not host, f"has no host; write {form}")
+    refuse_if(not _is_host(host), f"has no host name or address; write {form}")
+    refuse_if(colon and not _is_port(port), f"has no port from 1 to 65535; write {form}")
     return host, int(port) if colon else None
 
 
@@ -242,6 +211,15 @@ def _is_port(port: str, lowest: int = 1) -> bool:
     return re.fullmatch("[0-9]{1,9}", port) is not None and lowest <= int(port) <= 65535
 
 
+def _has_space(text: str) -> bool:
+    return not text.isprintable() or re.search(r"\s", text) is not None
+
+
+def _refuse_if(key: str, text: str, condition: object, why: str) -> None:
+    if condition:
+        _refuse(key, text, why)
+
+
 def _refuse(key: str, text: str, why: str) -> NoReturn:
     raise ConfigurationError(f"{key}: {_safe(text)!r} {why}")
 
@@ -249,3 +227,40 @@ def _refuse(key: str, text: str, why: str) -> NoReturn:
 def _safe(text: str) -> str:
     # Text before an @ may be a password, in a URL or not.
     return re.sub(r"[^/\s]*@", f"{MASK}@", without_secrets(text))
+
+
+def socket_reason(error: OSError) -> str:
+    """Returns the system's words for ``error``, as the end of a sentence."""
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror).lower()
+    words = os.strerror(error.errno) if error.errno else str(error)
+    return words[:1].lower() + words[1:]
+
+
+def listen_failure(address: str) -> str:
+    """Returns why gRPC, which does not say, could not listen on ``host:port`` or ``unix:path``."""
+    if address.startswith("unix:"):
+        path = address.removeprefix("unix:")
+        folder = os.path.dirname(path) or "."  # noqa: PTH120 - as it is written
+        return "a file of that name exists already" if os.path.exists(path) else f"{folder} cannot be written to"  # noqa: PTH110
+    host, _, port = address.rpartition(":")
+    try:
+        addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, (name, *_) in addresses:
+            socket.create_server((name, int(port)), family=family).close()
+    except OSError as error:
+        return socket_reason(error)
+    return "it could not be opened, and can be now: try again"
+
+
+_CHECKS: Final[dict[str, Callable[[str, str], object]]] = {
+    "bridge.target": check_grpc_target,
+    "feed.targets": check_grpc_target,
+    "feed.listen_address": grpc_listen_address,
+    "web.listen_address": listen_addresses,
+    "pulsar.service_url": check_pulsar_url,
+    "pulsar.topic": check_topic,
+    "alertmanager.targets": check_http_url,
+    "alertmanager.external_url": check_http_url,
+    "tracing.otlp_endpoint": check_otlp_endpoint,
+}

@@ -49,6 +49,9 @@ def authorities_problem(pem: bytes) -> str:
 
 def pair_problem(context: ssl.SSLContext, cert_file: str, key_file: str) -> tuple[str, str] | None:
     """Loads the pair into ``context``; returns which of the two is at fault (``cert``, ``key``) and why, or None."""
+    for part, file, kind in (("cert", cert_file, CERTIFICATE), ("key", key_file, KEY)):
+        if problem := file_problem(file, kind):
+            return part, problem
     try:
         # Without a password OpenSSL would ask for that of an encrypted key, on the terminal.
         context.load_cert_chain(cert_file, key_file, password="")
@@ -65,9 +68,6 @@ def _content(file: str) -> bytes:
 
 
 def _fault(cert: bytes, key: bytes, reason: str | None) -> tuple[str, str]:
-    for part, content, kind in (("cert", cert, CERTIFICATE), ("key", key, KEY)):
-        if kind not in content:
-            return part, f"is not PEM: it holds no '{kind.decode()}' line"
     if b"ENCRYPTED" in key:
         return "key", "is protected by a password, which no one can type here: `openssl pkey` writes it without"
     if reason == "KEY_VALUES_MISMATCH":

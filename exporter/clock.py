@@ -27,9 +27,8 @@ def _since_boot() -> float:
 class Clock:
     """UTC time that goes on while the wall clock is behind.
 
-    It goes back only where the wall clock was set back by more than
-    ``SUDDEN_SECONDS``, and stayed so for ``BELIEVED_AFTER_SECONDS``; a jump ahead is
-    followed as late. Never behind the time that `advance_to` was given.
+    It goes back only where the wall clock was set back by more than ``SUDDEN_SECONDS``, and stayed so for
+    ``BELIEVED_AFTER_SECONDS``; a jump ahead is followed as late. Never behind the time that `advance_to` was given.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = _since_boot) -> None:
@@ -71,8 +70,13 @@ class Clock:
         self._last = max(self._last, self._floor)
 
 
+def utc(at: datetime) -> str:
+    """Formats a UTC time, to the second: ``2026-11-29 17:03:15``."""
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
+
 def with_local_time(at: datetime, zone: tzinfo) -> str:
     """Returns ``2026-11-29 17:03:15 UTC (14:03:15 -03)``, in whole seconds; where ``zone`` is UTC, that alone."""
     local = at.astimezone(zone)
-    text = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    text = f"{utc(at.astimezone(UTC))} UTC"
     return text if local.tzname() == "UTC" else f"{text} ({local:%H:%M:%S %Z})"

@@ -11,8 +11,6 @@ _DURATION: Final = re.compile("".join(rf"(?:(\d+){unit})?" for unit in _UNITS), 
 _LONGEST_SECONDS: Final = 2**63 / 10**9
 """What Go counts in 64 bits of nanoseconds: 292 years."""
 
-_IN_WORDS: Final = {"d": "d", "h": "h", "m": "min", "s": "s"}
-
 
 class DurationOutOfRange(ValueError):
     """A duration is too long for Prometheus."""
@@ -56,7 +54,7 @@ def spaced(seconds: float) -> str:
 
 def in_words(seconds: float) -> str:
     """Returns whole seconds in their two largest units, for sentences: ``3 d 2 h``, ``10 min 5 s``, ``33 s``."""
-    return " ".join(f"{count} {_IN_WORDS[unit]}" for count, unit in _largest_units(seconds)) or "never"
+    return " ".join(f"{count} {'min' if unit == 'm' else unit}" for count, unit in _largest_units(seconds)) or "never"
 
 
 def _largest_units(seconds: float) -> list[tuple[int, str]]:
@@ -64,9 +62,6 @@ def _largest_units(seconds: float) -> list[tuple[int, str]]:
     if math.isinf(seconds):
         return []
     left = max(round(seconds), 0)
-    units = ("d", "h", "m", "s")
-    largest = next((unit for unit in units if left >= _UNITS[unit]), "s")
-    count, rest = divmod(left, round(_UNITS[largest]))
-    smaller = units[min(units.index(largest) + 1, len(units) - 1)]
-    second = rest // round(_UNITS[smaller])
-    return [(count, largest), *([(second, smaller)] if second else [])]
+    counts = [(left // 86_400, "d"), (left // 3_600 % 24, "h"), (left // 60 % 60, "m"), (left % 60, "s")]
+    largest = next((index for index, (count, _) in enumerate(counts) if count), len(counts) - 1)
+    return [counts[largest], *(unit for unit in counts[largest + 1 : largest + 2] if unit[0])]

@@ -28,23 +28,19 @@
     │   ├── LeaseLost
     │   │   └── DatabaseReverted
     │   └── ReconciliationRefused
-    ├── BrokerError
-    │   ├── BrokerUnavailable       retried
-    │   │   └── NoReceipt           relay
-    │   └── EventRefused
-    ├── AlertmanagerError
-    │   ├── AlertmanagerUnavailable retried
-    │   └── AlertsRefused
+    ├── BrokerUnavailable           retried
+    │   └── NoReceipt               relay
+    ├── EventRefused
+    ├── AlertmanagerUnavailable     retried
+    ├── AlertsRefused
     └── NothingToExplain            explain
 
-The first line of a class's docstring is its message where none is given.
-Classes with a room beside them are defined there: they carry that room's types,
-or only its callers handle them.
+The first line of a class's docstring is its message where none is given. Classes with a room beside them are defined
+there: they carry that room's types, or only its callers handle them.
 
-Signals that never leave their room are not errors of the program, and not in the
-tree: `FunctionFailed` and `ExpansionFailed` (rules.templates), `ParseError` (rules.promql),
-`InvalidQuery` and `HistoryUnavailable` (web.status_page), `Refusal` (simulator). Nor is
-`DurationOutOfRange`, the ValueError of a parser.
+Signals that never leave their room are not errors of the program, and not in the tree: `FunctionFailed` and
+`ExpansionFailed` (rules.templates), `ParseError` (rules.promql), `InvalidQuery` and `HistoryUnavailable`
+(web.status_page), `Refusal` (simulator). Nor is `DurationOutOfRange`, the ValueError of a parser.
 """
 
 from __future__ import annotations
@@ -105,9 +101,8 @@ class YamlInvalid(DictRateLimitError):
 class BridgeError(DictRateLimitError):
     """A call to the Bridge failed.
 
-    ``code`` is the gRPC status name, or ``BAD_ANSWER``: the label of
-    ``dict_rate_limit_poll_errors_total``. ``attempts`` is how many calls were
-    made, each of which may have cost a token.
+    ``code`` is the gRPC status name, or ``BAD_ANSWER``: the label of ``dict_rate_limit_poll_errors_total``.
+    ``attempts`` is how many calls were made, each of which may have cost a token.
     """
 
     def __init__(self, message: str | None = None, *, code: str, attempts: int = 1) -> None:
@@ -134,15 +129,8 @@ class BadAnswer(BridgeError):
     ``defects`` are ``bridge.answer.Defect``, to be counted by reason.
     """
 
-    def __init__(
-        self,
-        message: str | None = None,
-        *,
-        code: str = "BAD_ANSWER",
-        attempts: int = 1,
-        defects: tuple[Any, ...] = (),
-    ) -> None:
-        super().__init__(message, code=code, attempts=attempts)
+    def __init__(self, message: str | None = None, *, attempts: int = 1, defects: tuple[Any, ...] = ()) -> None:
+        super().__init__(message, code="BAD_ANSWER", attempts=attempts)
         self.defects = defects
 
 
@@ -153,8 +141,7 @@ class RuleError(DictRateLimitError):
 class RuleFileInvalid(RuleError):
     """A rule file was refused.
 
-    ``findings`` are all that was found wrong; each one's text is a line with
-    file, line, group and rule.
+    ``findings`` are all that was found wrong; each one's text is a line with file, line, group and rule.
     """
 
     def __init__(self, message: str | None = None, findings: Sequence[object] = ()) -> None:
@@ -217,27 +204,19 @@ class ReconciliationRefused(StoreError):
     """PostgreSQL refused the rows of a poll; nothing of it was committed."""
 
 
-class BrokerError(DictRateLimitError):
-    """Pulsar could not do this."""
-
-
-class BrokerUnavailable(BrokerError):
+class BrokerUnavailable(DictRateLimitError):
     """Pulsar does not answer."""
 
 
-class EventRefused(BrokerError):
+class EventRefused(DictRateLimitError):
     """Pulsar will never accept this event."""
 
 
-class AlertmanagerError(DictRateLimitError):
-    """Alertmanager could not do this."""
-
-
-class AlertmanagerUnavailable(AlertmanagerError):
+class AlertmanagerUnavailable(DictRateLimitError):
     """Alertmanager does not answer, or does not let this client in."""
 
 
-class AlertsRefused(AlertmanagerError):
+class AlertsRefused(DictRateLimitError):
     """Alertmanager will never accept what was sent, as it is."""
 
 

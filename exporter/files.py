@@ -1,13 +1,15 @@
-"""Files named in the configuration: read whole where they are regular files of sane size, otherwise refused."""
+"""Files: those named in the configuration, read whole where that is sane; standard output, discarded."""
 
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from pathlib import Path
 from typing import Final
 
 MOST_BYTES: Final = 16_000_000
+STDOUT: Final = 1
 
 
 def read(file: str | Path, most_bytes: int = MOST_BYTES) -> bytes:
@@ -26,3 +28,8 @@ def read(file: str | Path, most_bytes: int = MOST_BYTES) -> bytes:
         if len(content) <= most_bytes:
             return content
     raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
+
+
+def discard_stdout() -> None:
+    """Discards further output, whose reader left: at exit, Python would try to write the rest, and print an error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)

@@ -57,8 +57,7 @@ class ChannelSource:
         """Returns a new channel. Raises ConfigurationError naming the file that cannot be used."""
         if self._insecure:
             return grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
-        self._watched.take(_names(self._tls))
-        pem = read_pem(self._tls)
+        pem = read_pem(self._tls, self._watched)
         options = list(CHANNEL_OPTIONS)
         if self._tls.server_name:
             options.append(("grpc.ssl_target_name_override", self._tls.server_name))
@@ -83,16 +82,14 @@ def server_credentials(
     if client_required and not tls.ca_file:
         raise ConfigurationError("tls.ca_file: not set; it says whose client certificates are accepted")
     watched = WatchedFiles(stable_seconds)
-    watched.take(_names(tls))
-    first = _server_configuration(read_pem(tls))
+    first = _server_configuration(read_pem(tls, watched))
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         # Called in gRPC's own thread at each handshake; None: no change.
         if not watched.changed():
             return None
-        watched.take(_names(tls))
         try:
-            configuration = _server_configuration(read_pem(tls))
+            configuration = _server_configuration(read_pem(tls, watched))
         except ConfigurationError as error:
             log.warning("changed certificates are unusable, keeping the last ones", extra={"error": str(error)})
             return None
@@ -106,8 +103,11 @@ def server_credentials(
     )
 
 
-def read_pem(tls: TlsSettings) -> Pem:
+def read_pem(tls: TlsSettings, watched: WatchedFiles | None = None) -> Pem:
     """Returns the files' contents. Raises ConfigurationError naming the file that cannot be used, and why."""
+    names = (tls.ca_file, tls.cert_file, tls.key_file)
+    if watched is not None:
+        watched.take(filter(None, names))
     # gRPC says nothing of bad files until a handshake fails, and not much then.
     problems = [f"tls.{key}: {message}" for key, message in tls_problems(tls)]
     if (tls.cert_file is None) != (tls.key_file is None):
@@ -115,13 +115,9 @@ def read_pem(tls: TlsSettings) -> Pem:
     if problems:
         raise ConfigurationError(*problems)
     try:
-        return Pem(*(files.read(file) if file else None for file in (tls.ca_file, tls.cert_file, tls.key_file)))
+        return Pem(*(files.read(file) if file else None for file in names))
     except OSError as error:
         raise ConfigurationError(f"tls: a file cannot be read any more: {error.strerror}") from error
-
-
-def _names(tls: TlsSettings) -> list[str]:
-    return [file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file]
 
 
 def _server_configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:

@@ -31,12 +31,7 @@ _TYPES: Final = {
     dict: "a section",
     NoneType: "empty",
 }
-_EXPECTED: Final = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    dict: "keys with values",
-}
+_EXPECTED: Final = {int: "a whole number", float: "a number", bool: "true or false", dict: "keys with values"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +81,14 @@ class Reader:
 
     def struct(self, kind: type[T], raw: Any, path: Path = ()) -> T:
         if not isinstance(raw, dict):
-            self._refuse(path, _no_section(raw) if path else wrong_type(raw, "keys with values"))
+            self.mistakes.append(Mistake(path, _no_section(raw) if path else wrong_type(raw, "keys with values")))
             return kind()
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         hints = get_type_hints(kind, include_extras=True)
         values: dict[str, Any] = {}
         for name, raw_value in raw.items():
             if name not in fields:
-                self._refuse((*path, str(name)), _no_such_key(str(name), fields, path))
+                self.mistakes.append(Mistake((*path, str(name)), _no_such_key(str(name), fields, path)))
                 continue
             field = fields[name].name
             before = len(self.mistakes)
@@ -117,7 +112,7 @@ class Reader:
             return msgspec.convert(raw, kind, strict=not self._from_text, dec_hook=self._decode)
         except msgspec.ValidationError as error:
             own = error.__cause__
-            self._refuse(path, str(own) if isinstance(own, ValueError) else self._message(kind, raw))
+            self.mistakes.append(Mistake(path, str(own) if isinstance(own, ValueError) else self._message(kind, raw)))
             return None
 
     def _message(self, kind: Any, raw: Any) -> str:
@@ -135,9 +130,6 @@ class Reader:
         if is_number and kind in (int, float) and not isinstance(raw, bool):
             return f"{raw} is not {expected}"
         return wrong_type(raw, f"{expected}, in quotes" if is_number and kind is str else expected)
-
-    def _refuse(self, path: Path, message: str) -> None:
-        self.mistakes.append(Mistake(path, message))
 
 
 def _no_section(raw: Any) -> str:

@@ -21,10 +21,11 @@ from exporter.backtest.report import (
     verdict,
     warm_up_note,
 )
+from exporter.clock import utc
 from exporter.durations import short
 from exporter.history.episodes import Episode
 from exporter.history.gaps import Gap
-from exporter.history.replay import Period, utc
+from exporter.history.replay import Period
 from exporter.numbers import counted
 
 WIDTH: Final = 1000

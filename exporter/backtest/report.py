@@ -19,10 +19,11 @@ from exporter.backtest.comparison import (
     totals,
 )
 from exporter.buckets.bucket import Ispb
+from exporter.clock import utc
 from exporter.durations import short
 from exporter.history.episodes import Episode
 from exporter.history.gaps import Gap
-from exporter.history.replay import Period, utc
+from exporter.history.replay import Period
 from exporter.numbers import counted
 
 RAISED: Final = "what was raised"

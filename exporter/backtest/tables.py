@@ -19,10 +19,10 @@ from exporter.backtest.report import (
     verdict,
     warm_up_note,
 )
+from exporter.clock import utc
 from exporter.durations import short
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import Episode
-from exporter.history.replay import utc
 from exporter.numbers import counted
 
 _MARKS: Final = {Change.NEW: "+", Change.REMOVED: "-", Change.CHANGED: "~", Change.SAME: " "}

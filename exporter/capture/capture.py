@@ -18,10 +18,11 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
 from exporter.capture.sampling import Samples
 from exporter.capture.time_of_day import time_of_day
+from exporter.clock import utc
 from exporter.durations import Duration
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import firing_at
-from exporter.history.replay import Period, utc
+from exporter.history.replay import Period
 from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.series import Sample
 from exporter.rules.promql.sources import ALERT_SERIES, ViewSource

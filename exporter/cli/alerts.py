@@ -6,30 +6,28 @@ import asyncio
 import re
 import sys
 from datetime import datetime
+from typing import Any
 
 import click
 
 from exporter.alerts.alert import Severity
-from exporter.buckets.bucket import Ispb
 from exporter.cli.exit_codes import FAILED, print_error
-from exporter.cli.options import PARTICIPANT, TIME, configured, output, period_between
+from exporter.cli.options import configured, ispb, output, period_between, time
 from exporter.config import Settings
 
 
 @click.command()
 @click.option("--all", "all_", is_flag=True, help="Resolved alerts too, not only open ones.")
-@click.option("--participant", type=PARTICIPANT, help="Only this ISPB.")
+@click.option("--participant", type=ispb, help="Only this ISPB.")
 @click.option("--policy", help="Only alerts about this policy.")
-@click.option("--alert", "name", help="Only alerts of this name.")
-@click.option(
-    "--severity", type=click.Choice([str(severity) for severity in Severity]), help="Only alerts of this severity."
-)
+@click.option("--alert", "alertname", help="Only alerts of this name.")
+@click.option("--severity", type=click.Choice([*map(str, Severity)]), help="Only alerts of this severity.")
 @click.option(
     "--since",
-    type=TIME,
+    type=time,
     help="Alerts, resolved ones too, that were open at this time or later: how long ago, or a time in UTC.",
 )
-@click.option("--until", type=TIME, help="Alerts, resolved ones too, that began before this time.")
+@click.option("--until", type=time, help="Alerts, resolved ones too, that began before this time.")
 @output("table", "json", "csv")
 @click.option(
     "--limit", type=click.IntRange(1), default=500, show_default=True, help="How many to list, from the newest."
@@ -39,26 +37,23 @@ def alerts(
     *,
     settings: Settings,
     all_: bool,
-    participant: Ispb | None,
-    policy: str | None,
-    name: str | None,
-    severity: str | None,
     since: datetime | None,
     until: datetime | None,
     output: str,
     limit: int,
+    **selection: Any,
 ) -> None:
     """List open alerts from the database. Standard error says how old the list is, and which process leads.
 
     Only reads, so a standby can answer. An unknown name is an error that names the nearest one.
     """
-    from exporter.cli.listing import AlertFilter, list_alerts, render
+    from exporter.cli.listing import list_alerts, render
 
     if since is not None and until is not None:
         period_between(since, until, "--since", "--until")
     history = all_ or since is not None or until is not None
-    alert_filter = AlertFilter(history, participant, policy, name, severity, since, until, limit + 1)
-    newest, as_of = asyncio.run(list_alerts(settings, alert_filter))
+    selected = list_alerts(settings, include_resolved=history, since=since, until=until, limit=limit + 1, **selection)
+    newest, as_of = asyncio.run(selected)
     click.echo(render(newest[:limit], output), nl=False)
     if len(newest) > limit:
         click.echo(f"Only the newest {limit:,} are shown: --limit shows more.", err=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from exporter import stdout
+from exporter import files
 from exporter.errors import ConfigurationError, DictRateLimitError, RuleFileInvalid
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def _report(error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, DictRateLimitError):
         return str(error).splitlines(), WRONG if isinstance(error, RuleFileInvalid) else FAILED
     if isinstance(error, OSError) and error.filename is None and error.errno in _WRITE_ERRORS:
-        stdout.discard()
+        files.discard_stdout()
         return [f"standard output cannot be written to: {error.strerror}"], FAILED
     message = " ".join(str(error).split())
     line = (

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -17,19 +19,23 @@ import click
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
-from exporter.cli.options import DURATION, FILE, PARTICIPANT, TIME, configured, output, period_between
+from exporter.cli.options import FILE, configured, duration, ispb, output, period_between, time
+from exporter.cli.rules import rules
+from exporter.clock import utc
 from exporter.config import Settings
 from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:
+    from exporter.backtest.backtest import Progress
+    from exporter.history.replay import Period
     from exporter.store.reader import Reader
 
 
-@click.command()
+@rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
-@click.option("--since", type=TIME, default="30d", show_default=True, help="Begin: how long ago, or a time in UTC.")
-@click.option("--until", type=TIME, default="0", help="End (default: now).")
-@click.option("--participant", "participants", type=PARTICIPANT, multiple=True, help="Only this ISPB; repeatable.")
+@click.option("--since", type=time, default="30d", show_default=True, help="Begin: how long ago, or a time in UTC.")
+@click.option("--until", type=time, default="0", help="End (default: now).")
+@click.option("--participant", "participants", type=ispb, multiple=True, help="Only this ISPB; repeatable.")
 @click.option("--policy", help="Only alerts about this policy.")
 @click.option(
     "--against", type=FILE, multiple=True, help="Compare with this rule file, not with what was raised; repeatable."
@@ -59,7 +65,6 @@ def backtest(
     from exporter.backtest import workers
     from exporter.backtest.report import build_report
     from exporter.backtest.tables import render
-    from exporter.cli.progress import progress_bar
     from exporter.history.participants import find_participants, require_policy
     from exporter.history.replay import warm_up
     from exporter.rules.promql.traversal import looks_at_alerts
@@ -68,9 +73,9 @@ def backtest(
     sides = (files, against) if against else (files,)
     job = workers.Job(settings.database, sides, period)
     rule_sets = job.rule_sets()
-    has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rules in rule_sets for rule in rules)
+    has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rule_set in rule_sets for rule in rule_set)
     ispbs = asyncio.run(find_participants(settings.database, participants))
-    with progress_bar(ispbs, period) as progress:
+    with _progress_bar(ispbs, period) as progress:
         results = workers.run(job, ispbs, progress, processes=processes)
     report = build_report(
         results,
@@ -85,18 +90,16 @@ def backtest(
     click.echo(render(report, output, limit))
 
 
-@click.command()
+@rules.command()
 @click.argument("files", metavar="[FILE...]", nargs=-1, type=FILE)
-@click.option("--participant", type=PARTICIPANT, required=True, help="ISPB of the participant that had the incident.")
+@click.option("--participant", type=ispb, required=True, help="ISPB of the participant that had the incident.")
 @click.option("--policy", "policies", multiple=True, help="Only this policy's bucket; repeatable (default: all).")
-@click.option("--from", "since", type=TIME, required=True, help="Begin: a time in UTC, or how long ago.")
-@click.option("--to", "until", type=TIME, required=True, help="End.")
+@click.option("--from", "since", type=time, required=True, help="Begin: a time in UTC, or how long ago.")
+@click.option("--to", "until", type=time, required=True, help="End.")
 @click.option("--alert", "alerts", multiple=True, help="Expect only this alert; repeatable (default: all).")
-@click.option("--interval", type=DURATION, help="Evaluation interval (default: that of the polls).")
+@click.option("--interval", type=duration, help="Evaluation interval (default: that of the polls).")
 @click.option(
-    "--output-file",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="File (default: stdout).",
+    "--output-file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="File (default: stdout)."
 )
 @configured
 def capture(
@@ -123,19 +126,19 @@ def capture(
 
     period = period_between(since, until, "--from", "--to")
     rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]
-    rules = load([escape(file) for file in rule_files] or settings.rules.files).rules
+    loaded = load([escape(file) for file in rule_files] or settings.rules.files).rules
     folder = output_file.parent if output_file is not None else Path()
     relative_files = [escape(os.path.relpath(file, folder)) for file in rule_files]
     request = CaptureRequest(participant, period, policies, alerts, interval)
 
     async def work(reader: Reader, _: Sequence[Ispb]) -> tuple[str, list[Alert]]:
-        return await capture_test(reader, rules, relative_files, request), await fired_before(reader, request)
+        return await capture_test(reader, loaded, relative_files, request), await fired_before(reader, request)
 
     test, earlier = asyncio.run(read_history(settings.database, (participant,), work))
     for alert in earlier:
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
         click.echo(
-            f"note: {alert.name}{bucket} had been firing since {alert.firing_since:%Y-%m-%d %H:%M:%S}; "
+            f"note: {alert.name}{bucket} had been firing since {utc(alert.firing_since or alert.active_since)}; "
             "in the test it begins again",
             err=True,
         )
@@ -150,8 +153,8 @@ def capture(
 
 @click.command()
 @click.argument("alert")
-@click.option("--at", type=TIME, default="0", help="When: a time in UTC, or how long ago (default: now).")
-@click.option("--participant", type=PARTICIPANT, help="Of this ISPB (default: all where it is open).")
+@click.option("--at", type=time, default="0", help="When: a time in UTC, or how long ago (default: now).")
+@click.option("--participant", type=ispb, help="Of this ISPB (default: all where it is open).")
 @click.option("--policy", help="Of this policy's bucket (default: all where it is open).")
 @click.option("--rules", "files", multiple=True, type=FILE, help="Rule file, not the configured ones; repeatable.")
 @output("text", "json")
@@ -176,13 +179,53 @@ def explain(
     from exporter.history.participants import read_history
     from exporter.rules.files.loading import load
 
-    rules = load([escape(file) for file in files] or settings.rules.files).rules
-    selected = find_rules(alert, rules)
+    loaded = load([escape(file) for file in files] or settings.rules.files).rules
+    selected = find_rules(alert, loaded)
     explanations = asyncio.run(
         read_history(
             settings.database,
             () if participant is None else (participant,),
-            lambda reader, participants: explain_all(reader, selected, rules, participants, policy=policy, at=at),
+            lambda reader, participants: explain_all(reader, selected, loaded, participants, policy=policy, at=at),
         )
     )
     click.echo(render.as_json(explanations, at) if output == "json" else render.text(explanations, at))
+
+
+@contextmanager
+def _progress_bar(participants: Sequence[Ispb], period: Period) -> Iterator[Progress]:
+    """Yields the function that advances the bar, on stderr where that is a terminal; at the end it disappears."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[polls]:,} polls"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+    def advance(polls: int, seconds: float) -> None:
+        bar.update(task, advance=seconds, polls=bar.tasks[task].fields["polls"] + polls)
+
+    with _interruptible(), bar:
+        task = bar.add_task("replaying", total=period.seconds * len(participants), polls=0)
+        yield advance
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C raise KeyboardInterrupt: the hidden cursor must come back, and processes must be ended."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

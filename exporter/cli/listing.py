@@ -6,16 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
+from exporter.clock import utc
 from exporter.config import Settings
 from exporter.durations import short
 from exporter.history.participants import find_participants, require_alert, require_policy
-from exporter.history.replay import Period, utc
+from exporter.history.replay import Period
 from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached
@@ -26,43 +26,27 @@ if TYPE_CHECKING:
     from exporter.store.reader import Activity
 
 
-@dataclass(frozen=True, slots=True)
-class AlertFilter:
-    """Which alerts to list; None: any. ``since`` and ``until`` are UTC."""
-
-    include_resolved: bool = False
-    participant: Ispb | None = None
-    policy: str | None = None
-    alertname: str | None = None
-    severity: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int | None = None
-
-
-async def list_alerts(settings: Settings, alert_filter: AlertFilter) -> tuple[Sequence[Alert], str]:
-    """Returns the alerts of the database, the newest first, and a sentence on how old the list is.
+async def list_alerts(
+    settings: Settings, *, participant: Ispb | None, policy: str | None, alertname: str | None, **others: Any
+) -> tuple[Sequence[Alert], str]:
+    """Returns the alerts that `Reader.alerts` selects, the newest first, and a sentence on how old the list is.
 
     Raises DictRateLimitError where there are none because a name is unknown, with the nearest one; DatabaseUnavailable.
     """
     async with reached(settings.database) as database:
         reader = Reader(database)
-        alerts = await reader.alerts(**asdict(alert_filter))
+        alerts = await reader.alerts(participant=participant, policy=policy, alertname=alertname, **others)
         activity = await reader.activity()
     if not alerts:
-        await _require_known_names(settings, alert_filter)
+        # A misspelled name would otherwise look as if there were no alerts.
+        if participant is not None:
+            await find_participants(settings.database, (participant,))
+        if policy is not None:
+            await require_policy(settings.database, policy)
+        if alertname is not None:
+            rules = attempt(settings.rules.files).rule_set.rules
+            await require_alert(settings.database, alertname, {rule.name for rule in rules})
     return alerts, as_of(activity)
-
-
-async def _require_known_names(settings: Settings, alert_filter: AlertFilter) -> None:
-    """Raises for a misspelled name, which would otherwise look as if there were no alerts."""
-    if alert_filter.participant is not None:
-        await find_participants(settings.database, (alert_filter.participant,))
-    if alert_filter.policy is not None:
-        await require_policy(settings.database, alert_filter.policy)
-    if alert_filter.alertname is not None:
-        rules = attempt(settings.rules.files).rule_set.rules
-        await require_alert(settings.database, alert_filter.alertname, {rule.name for rule in rules})
 
 
 def as_of(activity: Activity) -> str:
@@ -94,11 +78,10 @@ def table(alerts: Sequence[Alert], now: datetime) -> str:
     if not alerts:
         return "no alerts"
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    rows = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("ALERT", "SEVERITY", "STATE", "PARTICIPANT", "POLICY", "SINCE (UTC)", "AGE", "VALUE", "REASON"):
-        rows.add_column(column, no_wrap=True)
+    columns = ("ALERT", "SEVERITY", "STATE", "PARTICIPANT", "POLICY", "SINCE (UTC)", "AGE", "VALUE", "REASON")
+    rows = Table(*(Column(name, no_wrap=True) for name in columns), box=None, pad_edge=False, header_style="bold")
     for alert in alerts:
         since = alert.firing_since or alert.active_since
         rows.add_row(

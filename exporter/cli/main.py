@@ -1,24 +1,28 @@
-"""The command ``dict-rate-limit``: the services, the demo and the Bridge simulator; all other commands are added."""
+"""The command ``dict-rate-limit``: services, demo, simulator, ``migrate`` and ``config``; other commands are added."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from exporter import __version__, environment, telemetry
-from exporter.cli import alerts, config, history, migrate
-from exporter.cli import rules as rule_commands
-from exporter.cli.exit_codes import run_command
-from exporter.cli.options import DURATION, log_level, service_flags, start_logging
+from exporter.cli import alerts, history, rules
+from exporter.cli.exit_codes import print_error, run_command
+from exporter.cli.options import configured, duration, log_level, output, service_flags, start_logging
+from exporter.config import Settings, json_schema
+from exporter.config.configuration import Configuration
+from exporter.config.secrets import masked
+from exporter.errors import ConfigurationError, RuleFileInvalid
 
 if TYPE_CHECKING:
     from exporter.cli.preflight import Role
-    from exporter.config import Configuration, Settings
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +63,7 @@ def reconciler(configuration: Configuration) -> None:
 
 
 @cli.command()
-@click.option("--duration", type=DURATION, help="End after this time, such as 60s.")
+@click.option("--duration", "duration_seconds", type=duration, help="End after this time, such as 60s.")
 @click.option("--scenario", default="demo", show_default=True, help="A shipped scenario, or a scenario file.")
 @click.option(
     "--participants", type=click.IntRange(1, 1000), default=2, show_default=True, help="How many participants."
@@ -72,25 +76,18 @@ def reconciler(configuration: Configuration) -> None:
     help="Address of metrics and status page.",
 )
 @log_level("error")
-def demo(duration: float | None, scenario: str, participants: int, listen_address: str, log_level: str) -> None:
+def demo(*, log_level: str, **options: Any) -> None:
     """Run the whole system on this machine: simulator, PostgreSQL, broker, exporter, reconciler."""
     telemetry.configure_logging(log_level, "logfmt")
     environment.forget_other_servers()
     from exporter.demo.run import run_demo
 
-    _run(
-        run_demo(
-            duration_seconds=duration,
-            scenario=scenario,
-            participants=participants,
-            listen_address=listen_address,
-        )
-    )
+    _run(run_demo(**options))
 
 
 @cli.command("bridge-simulator")
 @click.option("--scenario", default="steady", show_default=True, help="A shipped scenario, or a scenario file.")
-@click.option("--listen-address", default="127.0.0.1:50051", show_default=True, help="Address to listen on.")
+@click.option("--listen-address", "address", default="127.0.0.1:50051", show_default=True, help="Address to listen on.")
 @click.option(
     "--participants", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many participants."
 )
@@ -100,14 +97,7 @@ def demo(duration: float | None, scenario: str, participants: int, listen_addres
 @click.option("--tls.key-file", "key_file", help="Key of the server certificate.")
 @log_level("info")
 def bridge_simulator(
-    scenario: str,
-    listen_address: str,
-    participants: int,
-    seed: int,
-    ca_file: str | None,
-    cert_file: str | None,
-    key_file: str | None,
-    log_level: str,
+    *, ca_file: str | None, cert_file: str | None, key_file: str | None, log_level: str, **options: Any
 ) -> None:
     """Serve a gRPC Bridge with real token buckets and scripted traffic."""
     telemetry.configure_logging(log_level, "logfmt")
@@ -120,19 +110,88 @@ def bridge_simulator(
     if ca_file is not None and cert_file is None:
         raise click.UsageError("--tls.ca-file needs --tls.cert-file and --tls.key-file: without them it is plaintext.")
     tls = TlsSettings(ca_file=ca_file, cert_file=cert_file, key_file=key_file) if cert_file else None
-    _run(run_simulator(scenario, address=listen_address, participants=participants, seed=seed, tls=tls))
+    _run(run_simulator(**options, tls=tls))
+
+
+@cli.command()
+@click.argument("action", type=click.Choice(["status", "up", "down"]), default="status")
+@click.option(
+    "--steps", type=click.IntRange(1), default=1, show_default=True, help="How many migrations `down` undoes."
+)
+@click.option("--yes", is_flag=True, help="Let `down` drop tables and columns that hold data, without asking.")
+@configured
+def migrate(settings: Settings, action: str, steps: int, yes: bool) -> None:  # noqa: FBT001
+    """Database schema: show what is applied, apply all, or undo the last."""
+    from exporter.store import migrations
+    from exporter.store.dsn import configured_dsn
+
+    dsn = configured_dsn(settings.database)
+    if action == "up":
+        applied = asyncio.run(migrations.up(dsn, progress=lambda name: click.echo(f"applied {name}")))
+        click.echo(f"{len(applied)} migrations applied" if applied else "nothing to apply: the schema is current")
+    elif action == "down":
+        losses = [] if yes else asyncio.run(migrations.would_lose(dsn, steps=steps))
+        if losses:
+            print_error("this drops data permanently: " + "; ".join(losses))
+            if not sys.stdin.isatty():
+                raise click.UsageError("Pass --yes to drop it.")
+            click.confirm("Go on?", abort=True)
+        for name in asyncio.run(migrations.down(dsn, steps=steps)):
+            click.echo(f"undone {name}")
+    else:
+        for line in asyncio.run(migrations.status(dsn)):
+            state = f"applied {line.applied_at.astimezone(UTC).isoformat()}" if line.applied_at else "pending"
+            click.echo(f"{line.name}  {state}")
 
 
 @cli.group()
-def rules() -> None:
-    """Alerting rules."""
+def config() -> None:
+    """The configuration file."""
 
 
-for _command in (migrate.migrate, alerts.alerts, alerts.audit, config.config, history.explain):
+@config.command()
+@click.option(
+    "--role", type=click.Choice(["run", "exporter", "reconciler"]), help="Check that it could start in this role."
+)
+@output("yaml", "json")
+@service_flags
+def check(configuration: Configuration, role: Role | None, output: str) -> None:
+    """Validate the configuration and print it, secrets masked.
+
+    Reports what the start of that role would refuse, in the same words: missing settings, files that are missing or
+    cannot be used, addresses, the web configuration file, rule files. Without --role, checks whatever is set and
+    requires nothing. Every problem is a line of its own; the exit code is then 2.
+    """
+    from exporter.cli.preflight import check_rules, check_start
+
+    settings = configuration.settings
+    start_logging(click.get_current_context().params["log_level"] or "warning", settings.log.format)
+    for remark in check_start(configuration, role):
+        print_error(remark)
+    telemetry.configure_tracing(
+        settings.tracing.otlp_endpoint, settings.tracing.sample_ratio, role=role or "run", version=__version__
+    )()
+    rule_problems = check_rules(configuration, role)
+    if configuration.problems:
+        raise ConfigurationError(*configuration.problems, *rule_problems)
+    if rule_problems:
+        raise RuleFileInvalid("\n".join(rule_problems))
+    if output == "json":
+        click.echo(json.dumps(masked(settings), indent=2))
+    else:
+        import yaml
+
+        click.echo(yaml.safe_dump(masked(settings), sort_keys=False).rstrip())
+
+
+@config.command()
+def schema() -> None:
+    """Print the configuration file's JSON Schema, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+for _command in (alerts.alerts, alerts.audit, history.explain, rules.rules):
     cli.add_command(_command)
-for _command in (history.backtest, history.capture):
-    rules.add_command(_command)
-rule_commands.add_to(rules)
 
 
 def main() -> None:

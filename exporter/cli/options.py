@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.buckets.bucket import Ispb
-from exporter.config import Configuration, load_settings
+from exporter.clock import utc
+from exporter.config.configuration import Configuration, load_settings
 from exporter.durations import parse_duration
 from exporter.telemetry import configure_logging
 
@@ -24,50 +26,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE = click.Path(exists=True, dir_okay=False, readable=True)
-ISPB_DIGITS = 8
 
 
-class _Participant(click.ParamType["Ispb"]):
-    name = "ispb"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Ispb:
-        if not (isinstance(value, str) and len(value) == ISPB_DIGITS and value.isascii() and value.isdigit()):
-            self.fail(f"{value!r} is not an ISPB: eight digits", param, ctx)
-        return Ispb(value)
+def ispb(text: str) -> Ispb:
+    if not re.fullmatch("[0-9]{8}", text):
+        raise click.BadParameter(f"{text!r} is not an ISPB: eight digits")
+    return Ispb(text)
 
 
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return value if isinstance(value, float) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def duration(text: str) -> float:
+    """Returns seconds."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
-class _Time(click.ParamType[datetime]):
-    """A time, ISO 8601 (UTC unless it says otherwise), or how long ago it was."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
-        except (ValueError, OverflowError):
-            pass
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d", param, ctx)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-PARTICIPANT = _Participant()
-DURATION = _Duration()
-TIME = _Time()
+def time(text: str) -> datetime:
+    """Returns a time, written in ISO 8601 (UTC unless it says otherwise), or as how long ago it was."""
+    with suppress(ValueError, OverflowError):
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"{text!r} is not a time: write 2026-03-10T12:00:00Z, or how long ago, such as 30d"
+        raise click.BadParameter(message) from error
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def output(*choices: str) -> Callable[[Any], Any]:
@@ -115,41 +99,32 @@ def configured(command: Callable[..., None]) -> Any:
     return wrapped
 
 
-def service_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+def service_flags(command: Callable[..., Any]) -> Any:
     """Adds the flags of a service; passes ``configuration``: file, then environment, then flags, with all problems."""
-    options = {
-        "--web.listen-address": click.option(
-            "--web.listen-address", "web_listen_address", help="Address to listen on (default 0.0.0.0:9862)."
-        ),
-        "--web.config.file": click.option(
-            "--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format."
-        ),
-        "--web.enable-lifecycle": click.option(
-            "--web.enable-lifecycle",
-            "web_enable_lifecycle",
-            is_flag=True,
-            default=None,
-            # Accepted without effect: an exporter has no rules to reload.
-            hidden=command.__name__ == "exporter",
-            help="Allow POST /-/reload.",
-        ),
-        "--log.level": log_level(),
-        "--log.format": _log_format,
-    }
 
+    @_config_file
+    @click.option("--web.listen-address", "web_listen_address", help="Address to listen on (default 0.0.0.0:9862).")
+    @click.option("--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format.")
+    @click.option(
+        "--web.enable-lifecycle",
+        "web_enable_lifecycle",
+        is_flag=True,
+        default=None,
+        # Accepted without effect: an exporter has no rules to reload.
+        hidden=command.__name__ == "exporter",
+        help="Allow POST /-/reload.",
+    )
+    @log_level()
+    @_log_format
     @wraps(command)
     def wrapped(*, config_file: Path | None, **values: Any) -> Any:
         configuration = Configuration(config_file, os.environ)
-        for flag in options:
-            name = re.sub("[-.]", "_", flag.removeprefix("--"))
-            section, _, key = name.partition("_")
-            value = values.pop(name)
-            if value is not None:
-                configuration.replace(section, {key: (flag, value)})
+        for option in click.get_current_context().command.params:
+            section, _, key = str(option.name).partition("_")
+            if section in ("web", "log") and (value := values.pop(str(option.name))) is not None:
+                configuration.override(f"{section}.{key}", value, flag=option.opts[0])
         return command(configuration=configuration, **values)
 
-    for option in reversed((_config_file, *options.values())):
-        wrapped = option(wrapped)
     return wrapped
 
 
@@ -165,5 +140,5 @@ def period_between(since: datetime, until: datetime, begin: str, end: str) -> Pe
     from exporter.history.replay import Period
 
     if since >= until:
-        raise click.UsageError(f"{begin} ({since:%Y-%m-%d %H:%M:%S}) must be before {end} ({until:%Y-%m-%d %H:%M:%S})")
+        raise click.UsageError(f"{begin} ({utc(since)}) must be before {end} ({utc(until)})")
     return Period(since, until)

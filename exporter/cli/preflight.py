@@ -9,7 +9,9 @@ from typing import Final, Literal
 from exporter import files
 from exporter.addresses import address_problems
 from exporter.certificates import tls_problems
-from exporter.config import AlertmanagerSettings, Configuration, Problem, PulsarTlsSettings, Settings, TlsSettings
+from exporter.config import AlertmanagerSettings, PulsarTlsSettings, Settings, TlsSettings, value_of
+from exporter.config.configuration import Configuration, variable_of
+from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError, RuleFileInvalid
 
 Role = Literal["run", "exporter", "reconciler"]
@@ -67,12 +69,8 @@ def _has_rules(configuration: Configuration, role: Role | None) -> bool:
 
 def _missing(settings: Settings, role: Role | None) -> Iterator[Problem]:
     for key in _NEEDED[role] if role is not None else ():
-        value: object = settings
-        for name in key.split("."):
-            value = getattr(value, name)
-        if not value:
-            variable = "DICT_RATE_LIMIT_" + key.upper().replace(".", "__")
-            yield Problem(key, f"not set; set it in the configuration file or as {variable}")
+        if not value_of(settings, key):
+            yield Problem(key, f"not set; set it in the configuration file or as {variable_of(key)}")
 
 
 def _dsn_problems(settings: Settings) -> Iterator[Problem]:
@@ -91,13 +89,12 @@ def _tls_problems(section: str, tls: TlsSettings, *, insecure: bool, server: boo
             yield Problem(f"{section}.insecure", "true is plaintext, and tls is configured; keep one of them", keys)
         return
     if server:
-        if not tls.cert_file or not tls.key_file:
-            key = "key_file" if tls.cert_file else "cert_file"
+        missing = next((key for key in ("cert_file", "key_file", "ca_file") if not getattr(tls, key)), None)
+        if missing is not None:
             why = "a server needs cert_file and key_file (or insecure: true, which is plaintext)"
-            yield Problem(f"{section}.tls.{key}", f"not set; {why}", (f"{section}.listen_address",))
-        elif not tls.ca_file:
-            why = "it says which client certificates are accepted"
-            yield Problem(f"{section}.tls.ca_file", f"not set; {why}", (f"{section}.listen_address",))
+            if missing == "ca_file":
+                why = "it says which client certificates are accepted"
+            yield Problem(f"{section}.tls.{missing}", f"not set; {why}", (f"{section}.listen_address",))
     yield from _file_problems(f"{section}.tls", tls)
 
 

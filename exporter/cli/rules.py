@@ -17,13 +17,12 @@ from exporter.cli.options import FILE, output
 from exporter.numbers import counted
 
 
-def add_to(rules: click.Group) -> None:
-    """Adds the subcommands of ``rules``."""
-    for command in (check, test, export):
-        rules.add_command(command)
+@click.group()
+def rules() -> None:
+    """Alerting rules."""
 
 
-@click.command()
+@rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option("--lint-fatal", is_flag=True, help="Warnings count as errors.")
 @output("text", "json")
@@ -40,26 +39,26 @@ def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
 
     attempt = loading.attempt([escape(file) for file in files])
     findings = linter.findings(attempt)
-    rules_of = dict.fromkeys(files, 0)
+    counts = dict.fromkeys(files, 0)
     for group in attempt.groups:
-        rules_of[group.file] += len(group.rules)
+        counts[group.file] += len(group.rules)
     if output == "json":
-        counts = [{"file": file, "rules": rules} for file, rules in rules_of.items()]
-        click.echo(json.dumps({"files": counts, "findings": list(map(asdict, findings))}, indent=2))
+        listed = [{"file": file, "rules": count} for file, count in counts.items()]
+        click.echo(json.dumps({"files": listed, "findings": list(map(asdict, findings))}, indent=2))
     else:
         for finding in findings:
             click.echo(str(finding))
         refused = {finding.file for finding in attempt.errors}
-        for file, rules in rules_of.items():
+        for file, count in counts.items():
             if file not in refused:
-                click.echo(f"{file}: {counted(rules, 'rule')} found")
+                click.echo(f"{file}: {counted(count, 'rule')} found")
     errors, warnings = len(attempt.errors), len(findings) - len(attempt.errors)
     if findings:
         click.echo(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}", err=True)
     sys.exit(1 if errors or (lint_fatal and warnings) else 0)
 
 
-@click.command()
+@rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option("--diff", is_flag=True, help="Show what was expected and what came as one diff.")
 @output("text", "json")
@@ -83,7 +82,7 @@ def test(*, files: tuple[str, ...], diff: bool, output: str) -> None:
     sys.exit(0 if all(result.passed for result in results) else 1)
 
 
-@click.command()
+@rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option(
     "--also", metavar="FILE", multiple=True, type=FILE, help="Rules that only Prometheus evaluates, as they are."

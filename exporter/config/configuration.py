@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import msgspec
 
 from exporter import files, yaml_text
-from exporter.config.environment import overrides
-from exporter.config.secrets import Secret
-from exporter.config.settings import Settings
+from exporter.config import Settings, keys
+from exporter.config.secrets import Secret, SecretFile
 from exporter.config.validation import Problem, problems
 from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError, YamlInvalid
-from exporter.structures import Reader, wrong_type
+from exporter.structures import Reader, nearest, wrong_type
 from exporter.yaml_text import Document
+
+ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
+
+
+def variable_of(key: str) -> str:
+    """Returns the environment variable that sets a key, such as ``bridge.target``."""
+    return ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
 
 
 class Configuration:
@@ -33,7 +39,7 @@ class Configuration:
         self._document = Document(None, None) if file is None else read_document(file)
         self._origins: dict[str, str] = {}  # variables and flags by key
         self._wrong: set[str] = set()
-        self.problems += [f"{file}:{repeated.problem(path)}" for path, repeated in self._document.repeated()]
+        self.problems += [f"{file}:{repeated}" for repeated in self._document.repeated()]
         raw = {} if self._document.value is None else self._document.value
         reader = Reader(_decode)
         self.settings = reader.struct(Settings, raw)
@@ -52,12 +58,10 @@ class Configuration:
                 origin = next(filter(None, map(self._origin, involved)), str(self._file or ""))
                 self._add(origin, problem.key, problem.message)
 
-    def replace(self, section: str, flags: Mapping[str, tuple[str, Any]]) -> None:
-        """Sets keys of a section as flags say: ``flags`` are flag and value by key."""
-        values = {name: value for name, (_, value) in flags.items()}
-        changed = msgspec.structs.replace(getattr(self.settings, section), **values)
-        self.settings = msgspec.structs.replace(self.settings, **{section: changed})
-        self._origins |= {f"{section}.{name}": flag for name, (flag, _) in flags.items()}
+    def override(self, key: str, value: Any, *, flag: str) -> None:
+        """Sets a key as a flag says."""
+        self.settings = _replaced(self.settings, tuple(key.split(".")), value)
+        self._origins[key] = flag
 
     def is_set(self, key: str) -> bool:
         """Returns whether a key, or one of a section's, is set anywhere, and not left to its default."""
@@ -90,7 +94,7 @@ class Configuration:
             self._add(variable or f"{self._file}:{line}", mistake.key, mistake.message)
 
     def _override(self, environment: Mapping[str, str]) -> None:
-        overridden, unusable = overrides(environment)
+        overridden, unusable = _overrides(environment)
         self.problems += unusable
         for path, (variable, kind, raw) in overridden.items():
             reader = Reader(_decode, from_text=True)
@@ -142,3 +146,63 @@ def _replaced(section: Any, path: tuple[str, ...], value: Any) -> Any:
     if rest:
         value = _replaced(getattr(section, name), tuple(rest), value)
     return msgspec.structs.replace(section, **{name: value})
+
+
+def _overrides(environment: Mapping[str, str]) -> tuple[dict[tuple[str, ...], tuple[str, Any, Any]], list[str]]:
+    """Returns the keys that the environment sets, by path, and what is wrong with its variables.
+
+    Of each key: the variable, the key's type, and the raw value; None: the value is unusable.
+    """
+    # An empty variable is not set: Compose files and units pass on variables without a value.
+    variables = {name: text for name, text in environment.items() if text}
+    overridden: dict[tuple[str, ...], tuple[str, Any, Any]] = {}
+    names: set[str] = set()
+    problems: list[str] = []
+    for path, kind, default in keys():
+        variable = variable_of(".".join(path))
+        names.add(variable)
+        if variable in variables:
+            text: Any = variables[variable]
+            if isinstance(default, tuple):
+                text = [item.strip() for item in text.split(",") if item.strip()]
+            elif isinstance(default, dict):
+                text = _labels(variable, text, problems)
+            overridden[path] = (variable, kind, text)
+        if Secret in (kind, *get_args(kind)):
+            names.add(f"{variable}_FILE")
+            if f"{variable}_FILE" in variables:
+                overridden[path] = (f"{variable}_FILE", kind, _secret_from_file(variable, variables, problems))
+    unknown = (name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in names)
+    problems += [_no_such_setting(name, names) for name in unknown]
+    return overridden, problems
+
+
+def _no_such_setting(variable: str, names: set[str]) -> str:
+    meant = nearest(variable.removeprefix(ENVIRONMENT_PREFIX), [n.removeprefix(ENVIRONMENT_PREFIX) for n in names])
+    hint = f"did you mean {ENVIRONMENT_PREFIX}{meant}?" if meant else ".env.example lists them all"
+    return f"{variable}: no such setting; {hint}"
+
+
+def _secret_from_file(variable: str, variables: Mapping[str, str], problems: list[str]) -> Secret | None:
+    if variable in variables:
+        problems.append(f"{variable} and {variable}_FILE are both set; keep one")
+        return None
+    try:
+        file = SecretFile(f"{variable}_FILE", variables[f"{variable}_FILE"])
+    except ConfigurationError as error:
+        problems += error.problems
+        return None
+    return Secret(file.text(), file)
+
+
+def _labels(variable: str, text: str, problems: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for item in filter(None, map(str.strip, text.split(","))):
+        name, separator, value = map(str.strip, item.partition("="))
+        if not separator:
+            problems.append(f"{variable}: {item!r} is not a label; write name=value, several with commas")
+            continue
+        if name in labels:
+            problems.append(f"{variable}: {name} is set twice")
+        labels[name] = value
+    return labels

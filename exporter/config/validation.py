@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.config.settings import AlertmanagerSettings, Settings, keys, value_of
+from exporter.config import AlertmanagerSettings, Settings, keys, value_of
 
 MAX_CHARACTERS: Final = 10_000
 """A longer text is a mistake, and is not examined any further."""
 
 _LABEL_NAME: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
-
-
 _ABOVE_ZERO: Final = (
     "poll.estimate_window",
     "poll.max_clock_skew",
@@ -64,11 +62,9 @@ def problems(settings: Settings) -> Iterator[Problem]:
         message = f"{database.min_size} is above database.max_size ({database.max_size})"
         yield Problem("database.min_size", message, ("database.max_size",))
     for section, one, other in _PAIRS:
+        values = value_of(settings, section)
         for key, missing in ((one, other), (other, one)):
-            if (
-                value_of(settings, f"{section}.{key}") is not None
-                and value_of(settings, f"{section}.{missing}") is None
-            ):
+            if getattr(values, key) is not None and getattr(values, missing) is None:
                 yield Problem(f"{section}.{key}", f"is set without {missing}: the two belong together")
     yield from _label_problems(settings.external_labels)
     yield from _alertmanager_problems(settings.alertmanager)

@@ -8,7 +8,7 @@ import logging
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +20,10 @@ from exporter.config import (
     PollSettings,
     PulsarSettings,
     RulesSettings,
-    Secret,
     Settings,
     WebSettings,
 )
+from exporter.config.secrets import Secret
 from exporter.demo.screen import Screen
 from exporter.demo.servers import require_wheels, start_broker, start_postgres
 from exporter.durations import Duration
@@ -139,10 +139,10 @@ async def _print_events(settings: Settings, screen: Screen) -> None:
 
     from exporter.relay.producer import silent
 
-    client = await asyncio.to_thread(pulsar.Client, settings.pulsar.service_url, logger=silent())
-    consumer = None
-    try:
-        consumer = await asyncio.to_thread(client.subscribe, TOPIC, "demo")
+    with (
+        closing(await asyncio.to_thread(pulsar.Client, settings.pulsar.service_url, logger=silent())) as client,
+        closing(await asyncio.to_thread(client.subscribe, TOPIC, "demo")) as consumer,
+    ):
         while True:
             try:
                 message = await asyncio.to_thread(consumer.receive, 300)
@@ -150,10 +150,6 @@ async def _print_events(settings: Settings, screen: Screen) -> None:
                 continue
             screen.event(json.loads(message.data()))
             consumer.acknowledge(message)
-    finally:
-        if consumer is not None:
-            consumer.close()
-        client.close()
 
 
 async def _print_buckets(screen: Screen, views: Callable[[], Mapping[Ispb, View]]) -> None:

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from exporter import stdout
+from exporter import files
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View, VisibleBucket
 from exporter.config import Settings
@@ -37,7 +37,7 @@ class _Output(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        stdout.discard()
+        files.discard_stdout()
         self._on_reader_left()
 
 

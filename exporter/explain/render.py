@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import promql_parser as promql
 
+from exporter.clock import utc
 from exporter.explain.breakdown import NodeResult
 from exporter.explain.explanation import Explanation
 from exporter.explain.sentences import sentences
-from exporter.history.replay import utc
 from exporter.numbers import for_json, not_finite
 from exporter.rules.promql.expression import POLICY
 from exporter.rules.promql.series import format_series

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from exporter.alerts.alert import Alert, AlertState
 from exporter.buckets.observation import MISSED_INTERVALS
+from exporter.clock import utc
 from exporter.durations import short
 from exporter.explain.explanation import Explanation
 from exporter.history.episodes import Episode
-from exporter.history.replay import utc
 from exporter.numbers import counted
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import looks_at_alerts, selectors

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import grpc
 
-from exporter.addresses import grpc_listen_address
+from exporter.addresses import grpc_listen_address, listen_failure
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
@@ -19,7 +19,6 @@ from exporter.feed.backlog import Backlog
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import categories_of
 from exporter.grpc_tls import server_credentials
-from exporter.sockets import listen_failure
 
 log = logging.getLogger(__name__)
 

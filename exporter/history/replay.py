@@ -10,6 +10,7 @@ from typing import Final
 from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule, by_fingerprint
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.buckets.observation import PARTICIPANT_REMOVED, Failure, Poll, View, view_after
+from exporter.clock import utc
 from exporter.history.episodes import Episodes
 
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -29,11 +30,6 @@ class Period:
 
     def __str__(self) -> str:
         return f"{utc(self.since)} to {utc(self.until)} UTC"
-
-
-def utc(at: datetime) -> str:
-    """Formats a UTC time, to the second."""
-    return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 class Replay:

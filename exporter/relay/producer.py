@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pulsar
 import pulsar.asyncio
 
-from exporter.config import PulsarSettings, Secret
+from exporter.config import PulsarSettings
+from exporter.config.secrets import Secret
 from exporter.errors import BrokerUnavailable, EventRefused
 from exporter.store.outbox import OutboxRow
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from exporter import telemetry
 from exporter.backoff import Backoff
-from exporter.config import PulsarSettings, without_secrets
+from exporter.config import PulsarSettings
+from exporter.config.secrets import without_secrets
 from exporter.errors import (
     BrokerUnavailable,
     ConfigurationError,

@@ -1,24 +1,60 @@
-"""Scenario files: sizes, traffic and faults over time. The format is described in docs/simulator.md."""
+"""Scenario files: sizes, traffic, and faults over time, bad answers too. docs/simulator.md describes the format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from exporter import files, yaml_text
+from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse as Response
 from exporter.buckets.catalog import CATEGORIES, POLICIES, POLICIES_LIST, POLICIES_READ
 from exporter.durations import Duration, parse_duration
 from exporter.errors import SimulatorError, YamlInvalid
-from exporter.simulator.garbage import KINDS
 from exporter.simulator.token_bucket import Refill
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 
 WATCHING: Final = (POLICIES_LIST, POLICIES_READ)
 """Policies that polling itself consumes: ``policies: all`` leaves them to the pollers."""
+
+
+def _too_many_policies(response: Response) -> None:
+    for index in range(5_000):
+        policy = response.policies.add()
+        policy.CopyFrom(response.policies[0])
+        policy.name = f"ZZ_{index:04d}"
+
+
+def _set(message: Any, **fields: str | int) -> None:
+    for name, value in fields.items():
+        setattr(message, name, value)
+
+
+KINDS: Final[dict[str, Callable[[Response], bytes | None]]] = {
+    "undecodable": lambda _: b"\xff\xff this is no protobuf message",
+    "too_long": lambda response: _set(response, correlation_id="x" * 5_000_000),
+    "no_policies": lambda response: response.ClearField("policies"),
+    "time_going_back": lambda response: _set(response.response_time, seconds=response.response_time.seconds - 120),
+    "no_response_time": lambda response: response.ClearField("response_time"),
+    "clock_skew": lambda response: _set(response.response_time, seconds=response.response_time.seconds + 3 * 3600),
+    "unknown_category": lambda response: _set(response, category="Z"),
+    "bad_correlation_id": lambda response: _set(response, correlation_id="line\nbreak"),
+    "too_many_policies": _too_many_policies,
+    "empty_name": lambda response: _set(response.policies[0], name=""),
+    "bad_name": lambda response: _set(response.policies[0], name="ENTRIES\0WRITE"),
+    "duplicate_policy": lambda response: response.policies.add().CopyFrom(response.policies[0]),
+    "bad_capacity": lambda response: _set(response.policies[0], capacity=0),
+    "bad_refill": lambda response: _set(response.policies[0], refill_tokens=0),
+    "bad_refill_period": lambda response: _set(response.policies[0], refill_period_sec=0),
+    "bad_response_counts": lambda response: _set(
+        response.policies[0].response_counts, total=1, not_found=2, instance="simulator"
+    ),
+}
+"""Bad answers: each kind changes a good one into one with exactly that fault, named as the exporter counts it."""
+
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -126,6 +162,11 @@ class Scenario(_Section, frozen=True):
         return self.category if isinstance(self.category, str) else self.category[index % len(self.category)]
 
 
+def corrupt(kind: str, response: Response) -> bytes:
+    """Returns the bytes of a bad answer of this kind. ``response`` may be changed."""
+    return KINDS[kind](response) or response.SerializeToString()
+
+
 def shipped() -> tuple[str, ...]:
     """Returns the names of the scenarios that come with the program."""
     return tuple(sorted(file.stem for file in SHIPPED.glob("*.yml")))
@@ -133,12 +174,9 @@ def shipped() -> tuple[str, ...]:
 
 def load(name_or_file: str | Path) -> Scenario:
     """Returns a shipped scenario, or that of a file. Raises SimulatorError naming file, key, and what is wrong."""
-    file = SHIPPED / f"{name_or_file}.yml"
-    if str(name_or_file) not in shipped():
-        file = Path(name_or_file)
-        if not file.is_file():
-            names = ", ".join(shipped())
-            raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {names}")
+    file = SHIPPED / f"{name_or_file}.yml" if str(name_or_file) in shipped() else Path(name_or_file)
+    if not file.is_file():
+        raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {', '.join(shipped())}")
     try:
         content = files.read(file)
     except OSError as error:

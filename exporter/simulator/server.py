@@ -6,22 +6,21 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from exporter.addresses import grpc_listen_address
+from exporter.addresses import grpc_listen_address, listen_failure
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.buckets.bucket import Ispb
 from exporter.config import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.grpc_tls import server_credentials
-from exporter.simulator.participant import Refusal
 from exporter.simulator.scenario import load
-from exporter.simulator.world import Reply, World, ispbs
-from exporter.sockets import listen_failure
+from exporter.simulator.world import Refusal, Reply, World, ispbs
 
 log = logging.getLogger(__name__)
 
@@ -70,48 +69,42 @@ async def start(
     return Simulator(server, world, names, f"{address.rpartition(':')[0]}:{port}", port)
 
 
+@dataclass(frozen=True, slots=True)
 class Simulator:
     """A simulated Bridge that listens."""
 
-    def __init__(
-        self, server: grpc.aio.Server, world: World, participants: tuple[Ispb, ...], address: str, port: int
-    ) -> None:
-        self.world = world
-        self.participants = participants
-        self.address = address
-        self.port = port
-        self._server = server
+    server: grpc.aio.Server
+    world: World
+    participants: tuple[Ispb, ...]
+    address: str
+    port: int
 
     async def stop(self) -> None:
         """Ends calls in progress, and closes the port."""
-        await self._server.stop(grace=None)
+        await self.server.stop(grace=None)
 
 
 def _handlers(world: World, now: Callable[[], datetime]) -> grpc.GenericRpcHandler:
-    async def answer(context: grpc.aio.ServicerContext[Any, Any], reply_of: Callable[[], Reply]) -> bytes:
-        try:
-            reply = reply_of()
-        except Refusal as refusal:
-            await context.abort(grpc.StatusCode[refusal.code], str(refusal))
-        await asyncio.sleep(reply.delay_seconds)
-        return reply.payload
+    def handler(request_type: Any, reply_to: Callable[[Any], Reply]) -> grpc.RpcMethodHandler[Any, Any]:
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+            try:
+                reply = reply_to(request)
+            except Refusal as refusal:
+                await context.abort(grpc.StatusCode[refusal.code], str(refusal))
+            await asyncio.sleep(reply.delay_seconds)
+            return reply.payload
 
-    async def policies(request: GetRateLimitPoliciesRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        return await answer(context, lambda: world.reply(request.requesting_participant, now()))
-
-    async def policy(request: GetRateLimitPolicyRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        return await answer(
-            context, lambda: world.reply_one(request.requesting_participant, request.policy_name, now())
-        )
+        return grpc.unary_unary_rpc_method_handler(answer, request_deserializer=request_type.FromString)
 
     return grpc.method_handlers_generic_handler(
         "bacen.dict.v2.RateLimitService",
         {
-            "GetRateLimitPolicies": grpc.unary_unary_rpc_method_handler(
-                policies, request_deserializer=GetRateLimitPoliciesRequest.FromString
+            "GetRateLimitPolicies": handler(
+                GetRateLimitPoliciesRequest, lambda request: world.reply(request.requesting_participant, now())
             ),
-            "GetRateLimitPolicy": grpc.unary_unary_rpc_method_handler(
-                policy, request_deserializer=GetRateLimitPolicyRequest.FromString
+            "GetRateLimitPolicy": handler(
+                GetRateLimitPolicyRequest,
+                lambda request: world.reply_one(request.requesting_participant, request.policy_name, now()),
             ),
         },
     )

@@ -15,9 +15,8 @@ class Refill(StrEnum):
 class TokenBucket:
     """A bucket of whole tokens, full at the start. Times never go back.
 
-    In units of 1/period of a token, so that refilling is exact in integers at
-    the resolution of a microsecond. Stepwise, ``refill_tokens`` arrive at each
-    ``phase_seconds + n x period``.
+    In units of 1/period of a token, so that refilling is exact in integers at the resolution of a microsecond.
+    Stepwise, ``refill_tokens`` arrive at each ``phase_seconds + n x period``.
     """
 
     __slots__ = ("_at", "_level", "capacity", "mode", "phase_us", "refill_tokens", "refill_us")

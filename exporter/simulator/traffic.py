@@ -1,8 +1,7 @@
 """Requests on one participant's buckets, made on a fixed grid of steps.
 
-A step's requests come at its end. How many depends on the scenario, the seed and
-the step alone, never on when buckets are read: fractions are carried from step to
-step, and random variation is drawn in the order of the steps.
+A step's requests come at its end. How many depends on the scenario, the seed and the step alone, never on when buckets
+are read: fractions are carried from step to step, and random variation is drawn in the order of the steps.
 """
 
 from __future__ import annotations

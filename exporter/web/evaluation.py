@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from exporter.clock import utc
 from exporter.durations import spaced
 
 OVERDUE_SECONDS: Final = 60.0
@@ -27,7 +28,7 @@ class Evaluation:
         if self.at is None:
             return "Not known: this process has evaluated no rule yet. If it is on standby, ask the leader."
         age = spaced((now - self.at).total_seconds())
-        return f"As of {self.at:%Y-%m-%d %H:%M:%S} UTC: no rule has been evaluated for {age}."
+        return f"As of {utc(self.at)} UTC: no rule has been evaluated for {age}."
 
 
 def is_current(age_seconds: float, interval_seconds: float) -> bool:

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.config import DatabaseSettings, Secret, SecretFile
+from exporter.config import DatabaseSettings
+from exporter.config.secrets import Secret, SecretFile
 from exporter.durations import Duration
 from exporter.errors import DatabaseUnavailable
 from exporter.store.database import Database

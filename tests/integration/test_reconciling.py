@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from exporter.buckets.observation import Category, Observation
-from exporter.config import DatabaseSettings, RulesSettings, Secret, Settings
+from exporter.config import DatabaseSettings, RulesSettings, Settings
+from exporter.config.secrets import Secret
 from exporter.durations import Duration
 from exporter.metrics import Metrics
 from exporter.reconciler.leadership import RENEW_SECONDS, LeadershipState

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.backoff import Backoff
-from exporter.config import PulsarTlsSettings, Secret, SecretFile
+from exporter.config import PulsarTlsSettings
+from exporter.config.secrets import Secret, SecretFile
 from exporter.durations import Duration
 from exporter.relay.relay import Timing
 from tests.support.conditions import until

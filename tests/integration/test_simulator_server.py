@@ -26,7 +26,7 @@ from exporter.errors import (
     ConfigurationError,
     SimulatorError,
 )
-from exporter.simulator.garbage import KINDS
+from exporter.simulator.scenario import KINDS
 from exporter.simulator.server import start
 from tests.support.bridge import client
 from tests.support.builders import START

@@ -170,7 +170,8 @@ def truth(scenario: str) -> list[Stretch]:
         bad: dict[str | None, list[int]] = {}
         before: dict[str, int] = {}
         for seconds in range(LOOK_EACH_SECONDS, HOUR_SECONDS + 1, LOOK_EACH_SECONDS):
-            for policy, refused in world.refused(participant, BEGAN + timedelta(seconds=seconds)).items():
+            for policy, account in world.accounts(participant, BEGAN + timedelta(seconds=seconds)).items():
+                refused = account.rate_limited
                 if refused > before.get(policy, 0):
                     bad.setdefault(policy, []).append(seconds)
                 before[policy] = refused

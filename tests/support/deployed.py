@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from exporter.cli.main import cli
-from exporter.config import ENVIRONMENT_PREFIX, load_settings
+from exporter.config.configuration import ENVIRONMENT_PREFIX, load_settings
 from tests.support.program import ROOT
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
 from exporter.simulator import scenario as scenarios
-from exporter.simulator.participant import Refusal
-from exporter.simulator.world import World, ispbs
+from exporter.simulator.world import Refusal, World, ispbs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.alerts.alert import AlertState, Reason, Transition, by_fingerprint
 from exporter.buckets.observation import Observation
-from exporter.config import DatabaseSettings, Secret
+from exporter.config import DatabaseSettings
+from exporter.config.secrets import Secret
 from exporter.errors import DatabaseUnavailable
 from exporter.store.database import Database
 from exporter.store.lease import Lease

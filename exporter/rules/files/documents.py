@@ -10,7 +10,8 @@ from typing import Any, Final
 import yaml
 
 from exporter.structures import nearest
-from exporter.yaml_text import NULL, Mapping, Texts, compose, line_of
+from exporter.yaml_text import Texts, compose
+from exporter.yaml_text.nodes import NULL, Mapping, line_of
 
 _STANDARD: Final = "tag:yaml.org,2002:"
 _TEXT: Final = f"{_STANDARD}str"

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from exporter.config import Secret, read_document
+from exporter.config.configuration import read_document
+from exporter.config.secrets import Secret
 from exporter.errors import ConfigurationError
 from exporter.structures import Mistake, Reader, key_of, wrong_type
 
@@ -121,7 +122,7 @@ def load_web_config(file: Path) -> WebConfig:
     def refuse(path: Sequence[str | int], message: str) -> None:
         refused.append(": ".join(filter(None, (f"{file}:{document.line_of(path) or 1}", key_of(path), message))))
 
-    refused += [f"{file}:{repeated.problem(path)}" for path, repeated in document.repeated()]
+    refused += [f"{file}:{repeated}" for repeated in document.repeated()]
     raw = _as_go_reads_it({} if document.value is None else document.value)
     reader = Reader(_decode)
     config = reader.struct(WebConfig, raw)

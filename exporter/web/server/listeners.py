@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
 
-from exporter.addresses import listen_addresses
+from exporter.addresses import listen_addresses, socket_reason
 from exporter.errors import ConfigurationError
-from exporter.sockets import reason
 
 BACKLOG: Final = 1024
 
@@ -33,7 +32,7 @@ def open_listeners(addresses: str, key: str = "web.listen_address") -> list[sock
                     listeners.append(listener)
             except OSError as error:
                 address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                raise ConfigurationError(f"{key}: cannot listen on {address}: {reason(error)}") from error
+                raise ConfigurationError(f"{key}: cannot listen on {address}: {socket_reason(error)}") from error
         opened.pop_all()
     return listeners
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.certificates import CERTIFICATE, KEY, file_problem, pair_problem
+from exporter.certificates import CERTIFICATE, file_problem, pair_problem
 from exporter.errors import ConfigurationError
 from exporter.structures import nearest
 from exporter.web.server.config_file import TlsServerConfig, WebConfig, location_of
@@ -49,8 +49,7 @@ def server_context(tls: TlsServerConfig, file: Path) -> ssl.SSLContext:
     if not tls.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     with _file(tls.cert_file, tls.cert) as cert, _file(tls.key_file, tls.key.reveal()) as key:
-        problems = (("cert", file_problem(cert, CERTIFICATE)), ("key", file_problem(key, KEY)))
-        problem = next((problem for problem in problems if problem[1]), None) or pair_problem(context, cert, key)
+        problem = pair_problem(context, cert, key)
         if problem is not None:
             part, why = problem
             raise _unusable(file, part, tls.cert_file if part == "cert" else tls.key_file, why)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from exporter.clock import utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import Scale, Span, TimeTick, area_between, gaps, scale_of, span, stairs, time_ticks
@@ -149,8 +150,8 @@ def _short(value: float) -> str:
 
 
 def _band(band: Band, since: datetime, until: datetime, now: datetime) -> AlertBand:
-    end = "it still fires" if band.until is None else f"until {band.until:%Y-%m-%d %H:%M:%S} UTC"
-    title = f"{band.name} ({band.severity}) from {band.since:%Y-%m-%d %H:%M:%S} UTC, {end}"
+    end = "it still fires" if band.until is None else f"until {utc(band.until)} UTC"
+    title = f"{band.name} ({band.severity}) from {utc(band.since)} UTC, {end}"
     times = (band.since, band.until or now, since, until)
     return AlertBand(band.severity, span(*times), span(*times, least=_VISIBLE_PERCENT), title)
 

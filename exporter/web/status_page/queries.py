@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from exporter.clock import utc
 from exporter.web.status_page.levels import LEVELS, Level
 
 PER_PAGE: Final = 50
@@ -114,7 +115,7 @@ class HistoryQuery:
         _require("range", name, RANGES)
         at = parse_time("at", parameters["at"]) if parameters.get("at") else None
         if at is not None and at > now:
-            raise InvalidQuery(f"at ({at:%Y-%m-%d %H:%M:%S} UTC) lies ahead: it is {now:%Y-%m-%d %H:%M:%S} UTC.")
+            raise InvalidQuery(f"at ({utc(at)} UTC) lies ahead: it is {utc(now)} UTC.")
         return cls(RANGES[name], at)
 
     def window(self, now: datetime) -> tuple[datetime, datetime]:

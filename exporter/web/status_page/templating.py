@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.responses import HTMLResponse
 
 from exporter import __version__
+from exporter.clock import utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import sparkline, sparkline_area
@@ -48,10 +49,6 @@ def share(percent: float) -> str:
     return f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.1f}"
 
 
-def clock(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}"
-
-
 def instant(at: datetime) -> str:
     """Returns a time as ``<time>`` elements have it: ``2026-03-10T12:00:00Z``."""
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
@@ -70,7 +67,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "breakable": _breakable,
-        "clock": clock,
+        "clock": utc,
         "code": _code,
         "duration": spaced,
         "figure": figure,

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from exporter import __version__
-from exporter.cli import config as config_commands
+from exporter.cli import main as cli
 from tests.support.commands import commands
 from tests.support.program import RULES
 
@@ -79,7 +79,7 @@ def test_a_defect_of_the_program_is_one_line_and_at_debug_a_traceback(command, m
     def broken(_: object) -> dict[str, object]:
         raise KeyError("gone")
 
-    monkeypatch.setattr(config_commands, "masked", broken)
+    monkeypatch.setattr(cli, "masked", broken)
 
     code, _, plain = command("config", "check")
     _, _, debugged = command("config", "check", "--log.level", "debug")

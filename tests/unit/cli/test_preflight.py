@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from exporter.cli.preflight import Role, check_rules, check_start
-from exporter.config import Configuration
+from exporter.config.configuration import Configuration
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:

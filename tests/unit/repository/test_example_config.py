@@ -11,7 +11,9 @@ from typing import get_args
 
 import yaml
 
-from exporter.config import ENVIRONMENT_PREFIX, Configuration, Secret, Settings, keys, load_settings, masked
+from exporter.config import Settings, keys
+from exporter.config.configuration import ENVIRONMENT_PREFIX, Configuration, load_settings
+from exporter.config.secrets import Secret, masked
 from tests.support.deployed import PROGRAM, SERVICES, unit_lines
 
 ROOT = Path(__file__).parents[3]

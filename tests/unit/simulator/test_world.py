@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 
 from exporter.bridge.answer import REASONS, Answer, read
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
-from exporter.buckets.bucket import Ispb
+from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import ANTISCAN, CATEGORIES, POLICIES, USER_POLICIES
 from exporter.errors import BadAnswer
-from exporter.simulator.garbage import KINDS, corrupt
-from exporter.simulator.participant import Refusal
-from exporter.simulator.scenario import Scenario, load, parse
-from exporter.simulator.world import World, ispbs
+from exporter.simulator.scenario import KINDS, Scenario, corrupt, load, parse
+from exporter.simulator.world import Refusal, World, ispbs
 from tests.support.builders import START, at
 
 FIRST, SECOND = ispbs(2)
@@ -29,6 +27,15 @@ def scenario(text: str = "") -> Scenario:
 
 def world(made: Scenario | None = None, *, participants: int = 2, seed: int = 1) -> World:
     return World(made or scenario(), ispbs(participants), seed, START)
+
+
+def left(made: World, policy: str, when: datetime) -> int:
+    seconds = (when - made.start).total_seconds()
+    return made.accounts(FIRST, when)[PolicyName(policy)].bucket.available(seconds)
+
+
+def taken(made: World, policy: str, when: datetime) -> int:
+    return made.accounts(FIRST, when)[PolicyName(policy)].taken
 
 
 def tokens(response: GetRateLimitPoliciesResponse) -> dict[str, int]:
@@ -100,7 +107,7 @@ def test_a_scenario_may_size_a_bucket_otherwise_and_leave_user_buckets_out():
 def test_buckets_may_begin_with_fewer_tokens():
     made = world(scenario("tokens_at_start: {ENTRIES_WRITE: 0.5, KEYS_CHECK: 0}"))
 
-    assert (made.tokens(FIRST, "ENTRIES_WRITE", at(0)), made.tokens(FIRST, "KEYS_CHECK", at(0))) == (18_000, 0)
+    assert (left(made, "ENTRIES_WRITE", at(0)), left(made, "KEYS_CHECK", at(0))) == (18_000, 0)
 
 
 def test_each_look_at_all_buckets_takes_a_token_until_there_is_none():
@@ -122,8 +129,8 @@ def test_each_look_at_one_bucket_takes_a_token_of_its_own():
     answer = made.answer_one(FIRST, "ENTRIES_WRITE", at(0))
 
     assert answer.policy.available_tokens == 36_000
-    assert made.tokens(FIRST, "POLICIES_READ", at(0)) == 199
-    assert made.tokens(FIRST, "POLICIES_LIST", at(0)) == 20
+    assert left(made, "POLICIES_READ", at(0)) == 199
+    assert left(made, "POLICIES_LIST", at(0)) == 20
     for _ in range(199):
         made.answer_one(FIRST, "ENTRIES_WRITE", at(0))
     with pytest.raises(Refusal) as caught:
@@ -196,18 +203,18 @@ def test_an_answer_tells_the_tokens_of_its_own_instant():
 def test_what_was_taken_is_what_is_missing_and_has_not_come_back():
     made = world(load("steady"))
 
-    at_5, at_10 = (made.taken(FIRST, "ENTRIES_WRITE", at(seconds)) for seconds in (5, 10))
+    at_5, at_10 = (taken(made, "ENTRIES_WRITE", at(seconds)) for seconds in (5, 10))
 
     # A step's requests come at its end; 100 tokens come back within one.
     assert 0 < at_5 < at_10
-    assert made.tokens(FIRST, "ENTRIES_WRITE", at(10)) == min(36_000, 36_000 - at_5 + 100) - (at_10 - at_5)
+    assert left(made, "ENTRIES_WRITE", at(10)) == min(36_000, 36_000 - at_5 + 100) - (at_10 - at_5)
 
 
 def test_stepwise_tokens_come_once_a_period_for_all_buckets_of_a_participant_at_once():
     made = world(scenario("refill: stepwise\ntokens_at_start: {ENTRIES_WRITE: 0, KEYS_CHECK: 0, CLAIMS_READ: 0}"))
     policies = ("ENTRIES_WRITE", "KEYS_CHECK", "CLAIMS_READ")
 
-    seen = [[made.tokens(FIRST, policy, at(second)) for policy in policies] for second in range(121)]
+    seen = [[left(made, policy, at(second)) for policy in policies] for second in range(121)]
 
     steps = [second for second in range(1, 121) if seen[second] != seen[second - 1]]
     assert len(steps) == 2
@@ -247,7 +254,7 @@ def test_an_outage_is_a_refusal_in_its_time_for_those_concerned():
     made.answer(FIRST, at(20))
 
     assert caught.value.code == "INTERNAL"
-    assert made.tokens(FIRST, "POLICIES_LIST", at(20)) == 19
+    assert left(made, "POLICIES_LIST", at(20)) == 19
 
 
 def test_counts_begin_anew_from_another_instance_after_a_restart():
@@ -344,7 +351,7 @@ def test_garbage_comes_in_turn_in_its_time():
 def test_in_the_demo_a_bucket_runs_low_and_recovers_within_half_a_minute():
     made = world(load("demo"))
 
-    share = [made.tokens(FIRST, "KEYS_CHECK", at(second)) / 70 for second in range(61)]
+    share = [left(made, "KEYS_CHECK", at(second)) / 70 for second in range(61)]
 
     low = [second for second, left in enumerate(share) if left <= 0.1]
     assert low[0] <= 8
@@ -375,7 +382,7 @@ def test_in_the_demo_keys_are_scanned():
     ],
 )
 def test_a_scenario_empties_the_bucket_it_is_about(name: str, policy: str, second: int):
-    assert world(load(name)).tokens(FIRST, policy, at(second)) == 0
+    assert left(world(load(name)), policy, at(second)) == 0
 
 
 def test_steady_traffic_leaves_every_bucket_nearly_full():
@@ -387,8 +394,8 @@ def test_steady_traffic_leaves_every_bucket_nearly_full():
 def test_recovery_takes_the_time_that_its_refill_and_traffic_leave():
     made = world(load("recovery"))
 
-    assert made.tokens(FIRST, "ENTRIES_WRITE", at(1_800)) < 36_000 * 0.85
-    assert made.tokens(FIRST, "ENTRIES_WRITE", at(2_400)) > 36_000 * 0.98
+    assert left(made, "ENTRIES_WRITE", at(1_800)) < 36_000 * 0.85
+    assert left(made, "ENTRIES_WRITE", at(2_400)) > 36_000 * 0.98
 
 
 @pytest.mark.no_cover
@@ -400,5 +407,5 @@ def test_three_months_are_played_in_one_go():
 
     end = START + timedelta(days=92)
 
-    assert made.taken(Ispb(FIRST), "CIDS_FILES_WRITE", end) == pytest.approx(92 * 20, abs=1)
-    assert made.taken(Ispb(FIRST), "ENTRIES_WRITE", end) == pytest.approx(92 * 86_400 * 10, abs=1)
+    assert taken(made, "CIDS_FILES_WRITE", end) == pytest.approx(92 * 20, abs=1)
+    assert taken(made, "ENTRIES_WRITE", end) == pytest.approx(92 * 86_400 * 10, abs=1)
