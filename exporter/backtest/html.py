@@ -23,8 +23,7 @@ from exporter.backtest.report import (
 )
 from exporter.durations import short
 from exporter.history.episodes import Episode
-from exporter.history.gaps import Gap
-from exporter.history.replay import Period, utc
+from exporter.history.replay import Gap, Period, utc
 from exporter.numbers import counted
 
 WIDTH: Final = 1000

@@ -21,8 +21,7 @@ from exporter.backtest.comparison import (
 from exporter.buckets.bucket import Ispb
 from exporter.durations import short
 from exporter.history.episodes import Episode
-from exporter.history.gaps import Gap
-from exporter.history.replay import Period, utc
+from exporter.history.replay import Gap, Period, utc
 from exporter.numbers import counted
 
 RAISED: Final = "what was raised"

@@ -5,7 +5,3 @@ the lease, by its own clock, sends. While the database is away that is so until 
 lease ends: the last request says that what fires goes on for a day, so that
 silence ends no alert. The next leader sends what has resolved meanwhile.
 """
-
-from exporter.notifier.notifier import Notifier
-
-__all__ = ["Notifier"]

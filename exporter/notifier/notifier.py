@@ -16,8 +16,7 @@ from exporter.alerts.alert import Alert, AlertState, Fingerprint
 from exporter.config import Settings
 from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import NotifierMetrics
-from exporter.notifier.figures import figures
-from exporter.notifier.notice import Notice, notice_of
+from exporter.notifier.notice import Notice, figures, notice_of
 from exporter.notifier.target import SendPermission, Target
 from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, Level, Span
 

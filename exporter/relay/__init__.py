@@ -5,7 +5,3 @@ after the broker's receipt. What was sent and not marked is sent again with the
 same id, which a deduplicating broker acknowledges and drops. The producer's
 name belongs to the database, and its ids are above all that either side knows.
 """
-
-from exporter.relay.relay import Relay
-
-__all__ = ["Relay"]

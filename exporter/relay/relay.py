@@ -22,8 +22,8 @@ from exporter.errors import (
 from exporter.metrics.own_metrics import RelayMetrics
 from exporter.relay.producer import NoReceipt, Producer, Receipt, connected
 from exporter.relay.quarantine import Quarantine
+from exporter.store.database import DatabaseOutage
 from exporter.store.lease import Fence
-from exporter.store.outage import DatabaseOutage
 from exporter.store.outbox import DeliveryResults, Outbox, OutboxRow, Refused
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 
 from exporter.alerts.alert import Alert
 from exporter.store import queries, rows
-from exporter.store.arrays import of_texts, of_times
 from exporter.store.database import Database
+from exporter.store.rows import of_texts, of_times
 
 Bucket: TypeAlias = tuple[str, str]
 """Participant and policy."""

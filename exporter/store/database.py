@@ -1,9 +1,10 @@
-"""The pool of connections to PostgreSQL, and the transactions that it lends."""
+"""The pool of connections to PostgreSQL, the transactions that it lends, and what is logged while it has none."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,10 +14,20 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from exporter.config import DatabaseSettings
-from exporter.errors import ConfigurationError, DatabaseUnavailable
-from exporter.store.connections import SESSION_OPTIONS, TCP_OPTIONS, Connection, begin, configure, refuses_writes
+from exporter.errors import ConfigurationError, DatabaseUnavailable, DatabaseUnusable
+from exporter.store.connections import (
+    SESSION_OPTIONS,
+    TCP_OPTIONS,
+    Connection,
+    begin,
+    configure,
+    configured_dsn,
+    refuses_writes,
+)
 from exporter.store.driver_errors import no_connection, text_of, translated
-from exporter.store.dsn import configured_dsn
+from exporter.telemetry import Outage, Reminder
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 30.0
 """How long one use of a connection may take before the server counts as gone."""
@@ -181,3 +192,21 @@ async def reached(settings: DatabaseSettings) -> AsyncIterator[Database]:
     await database.reach()
     async with database:
         yield database
+
+
+class DatabaseOutage(Outage):
+    """Shared by all parts of a process that use the database, so that an outage is logged once."""
+
+    def __init__(self, fields: Callable[[], Mapping[str, object]] = dict) -> None:
+        super().__init__("database", fields=fields)
+        self._reminders: dict[str, Reminder] = {}
+
+    def report(self, error: DatabaseUnusable, *, waiting: str, **fields: object) -> None:
+        """Logs why ``waiting`` (polls, events, ...) cannot go on, where that is due.
+
+        A database that is away is one outage for all; what it refuses to do for one part is that part's own.
+        """
+        if isinstance(error, DatabaseUnavailable) and error.is_away:
+            self.noticed(error)
+        elif self._reminders.setdefault(waiting, Reminder()).is_due(str(error)):
+            log.warning("waiting for the database", extra={"waiting": waiting, "error": str(error), **fields})
