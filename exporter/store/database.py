@@ -145,10 +145,8 @@ class Database:
         self, query: bytes, parameters: Mapping[str, Any], *, patience_seconds: float = PATIENCE_SECONDS
     ) -> list[tuple[Any, ...]]:
         """Returns the rows of a query, in a transaction of its own. Raises as `transaction`."""
-        lent = self.transaction(patience_seconds=patience_seconds)
-        async with lent as connection, connection.cursor(binary=True) as cursor:
-            await cursor.execute(query, parameters)
-            return await cursor.fetchall()
+        async with self.transaction(patience_seconds=patience_seconds) as connection:
+            return await (await connection.execute(query, parameters, binary=True)).fetchall()
 
     @asynccontextmanager
     async def transaction(

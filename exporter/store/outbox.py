@@ -82,8 +82,9 @@ class Outbox:
 
     async def installation_id(self) -> UUID:
         """Returns this database's identity. A restored or cloned database has another."""
-        value: UUID = await self._value("installation_id")
-        return value
+        identity: UUID
+        ((identity,),) = await self._database.fetch(_SQL["installation_id"], {})
+        return identity
 
     async def change_installation_id(self, fence: Fence) -> None:
         """Makes this database another one, to those outside who knew a later state of it."""
@@ -92,8 +93,9 @@ class Outbox:
 
     async def highest_sequence_id(self) -> int:
         """Returns the last sequence id given to a row; 0: none."""
-        value: int = await self._value("highest_sequence_id")
-        return value
+        highest: int
+        ((highest,),) = await self._database.fetch(_SQL["highest_sequence_id"], {})
+        return highest
 
     async def take(
         self, limit: int, fence: Fence, *, producer: str, quarantined: Collection[str] = ()
@@ -106,9 +108,9 @@ class Outbox:
         none is of an alert (fingerprint) that is ``quarantined``.
         """
         parameters = {"limit": limit, "producer": producer, "quarantined": list(quarantined)}
-        async with fence.transaction("relay") as connection, connection.cursor(binary=True) as cursor:
-            await cursor.execute(_SQL["take"], parameters)
-            return [OutboxRow(*row) for row in await cursor.fetchall()]
+        async with fence.transaction("relay") as connection:
+            cursor = await connection.execute(_SQL["take"], parameters, binary=True)
+            return [OutboxRow(*row) async for row in cursor]
 
     async def commit_receipts(self, results: DeliveryResults, fence: Fence) -> None:
         """Commits what became of the rows. Doing it twice changes nothing but ``attempts``."""
@@ -133,8 +135,3 @@ class Outbox:
         async with fence.transaction("relay") as connection:
             row = await (await connection.execute(_SQL["prune"], parameters)).fetchone()
         return int(row[0]) if row else 0
-
-    async def _value(self, name: str) -> Any:
-        async with self._database.transaction() as connection:
-            row = await (await connection.execute(_SQL[name])).fetchone()
-        return row[0] if row else None

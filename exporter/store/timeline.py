@@ -203,20 +203,16 @@ class Timeline:
             return alerts
 
     async def _with_lowest(self, alerts: Sequence[PastAlert], until: datetime) -> list[PastAlert]:
-        about = [alert for alert in alerts if alert.policy is not None]
         records = await self._fetch(
             "lowest",
-            fingerprints=[alert.fingerprint for alert in about],
-            participants=[alert.participant for alert in about],
-            policies=[alert.policy for alert in about],
-            since=[alert.active_since for alert in about],
-            until=[alert.resolved_at or until for alert in about],
+            fingerprints=[alert.fingerprint for alert in alerts],
+            participants=[alert.participant for alert in alerts],
+            policies=[alert.policy for alert in alerts],
+            since=[alert.active_since for alert in alerts],
+            until=[alert.resolved_at or until for alert in alerts],
         )
-        lowest = {id(about[n - 1]): (tokens, capacity) for n, tokens, capacity in records}
-        return [
-            replace(alert, lowest=lowest[id(alert)][0], capacity=lowest[id(alert)][1]) if id(alert) in lowest else alert
-            for alert in alerts
-        ]
+        by_index = {index: {"lowest": tokens, "capacity": capacity} for index, tokens, capacity in records}
+        return [replace(alert, **by_index[index]) for index, alert in enumerate(alerts, 1)]
 
     async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return await self._run(_SQL[name], parameters)
@@ -224,13 +220,9 @@ class Timeline:
     async def _run(self, query: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         bound = {"milliseconds": str(round(self._statement_seconds * 1000))}
         try:
-            async with (
-                self._database.transaction(patience_seconds=_PATIENCE_SECONDS) as connection,
-                connection.cursor(binary=True) as cursor,
-            ):
-                await cursor.execute(_SQL["bound"], bound)
-                await cursor.execute(query, parameters)
-                return await cursor.fetchall()
+            async with self._database.transaction(patience_seconds=_PATIENCE_SECONDS) as connection:
+                await connection.execute(_SQL["bound"], bound)
+                return await (await connection.execute(query, parameters, binary=True)).fetchall()
         except DatabaseUnavailable as error:
             if isinstance(error.__cause__, pg.QueryCanceled):
                 raise QueryTooSlow(f"PostgreSQL took longer than {self._statement_seconds:g}s") from error
