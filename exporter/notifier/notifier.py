@@ -53,14 +53,9 @@ class Notifier:
         permission: SendPermission,
         external_url: str | None,
     ) -> None:
+        interval = float(settings.poll.interval)
         self.targets = [
-            Target(
-                url,
-                settings.alertmanager,
-                metrics=metrics,
-                permission=permission,
-                interval_seconds=float(settings.poll.interval),
-            )
+            Target(url, settings.alertmanager, metrics=metrics, permission=permission, interval_seconds=interval)
             for url in settings.alertmanager.targets
         ]
         self._refresh_seconds = float(settings.alertmanager.resend_interval)

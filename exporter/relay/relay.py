@@ -12,13 +12,7 @@ from typing import Final
 from exporter import telemetry
 from exporter.backoff import Backoff
 from exporter.config import PulsarSettings, without_secrets
-from exporter.errors import (
-    BrokerUnavailable,
-    ConfigurationError,
-    DatabaseUnusable,
-    EventRefused,
-    LeaseLost,
-)
+from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnusable, EventRefused, LeaseLost
 from exporter.metrics.own_metrics import RelayMetrics
 from exporter.relay.producer import NoReceipt, Producer, Receipt, connected
 from exporter.relay.quarantine import Quarantine
@@ -33,7 +27,6 @@ BATCH_ROWS: Final = 50
 
 REFUSALS: Final = 3
 """How often the broker may refuse an event while it takes others, before it is never sent again."""
-
 
 BACKOFF: Final = Backoff(first_seconds=0.5, longest_seconds=10.0)
 
