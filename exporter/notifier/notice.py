@@ -82,9 +82,8 @@ def notice_of(
 def figures(alert: Alert, level: Level | None, lowest: int | None, zone: tzinfo) -> dict[str, str]:
     """Returns the annotations about the alert's bucket.
 
-    An alert that fires on though its bucket is not seen says why it is ``held``:
-    its figures are the last known, and nothing is said of what becomes of them.
-    `rules.prometheus.figures` asks Prometheus for the same.
+    An alert that fires on though its bucket is not seen says why it is ``held``: its figures are the last known, and
+    nothing is said of what becomes of them. `rules.prometheus.figures` asks Prometheus for the same.
     """
     annotations: dict[str, str] = {}
     if lowest is not None:

@@ -190,9 +190,8 @@ class Relay:
     def _resolve_unconfirmed(self, producer: Producer) -> None:
         """Decides about an event that the broker dropped though the relay had sent it only once.
 
-        Where its id is the last that the broker has of this producer, the client
-        itself had sent it again when it connected again. Otherwise the broker knew
-        a higher id, and the event has not arrived.
+        Where its id is the last that the broker has of this producer, the client itself had sent it again when it
+        connected again. Otherwise the broker knew a higher id, and the event has not arrived.
         """
         row, self._unconfirmed = self._unconfirmed, None
         if row is None:

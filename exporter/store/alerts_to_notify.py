@@ -24,9 +24,8 @@ PATIENCE_SECONDS: Final = 4.0
 class Level:
     """A bucket's last state. What is unknown is None.
 
-    ``answered`` and ``refused`` are about the participant's last poll: whether the
-    Bridge answered it with news, and whether the bucket's figures in it were
-    refused. ``confirmed_at`` is the last poll (UTC) that confirmed the state.
+    ``answered`` and ``refused`` are about the participant's last poll: whether the Bridge answered it with news, and
+    whether the bucket's figures in it were refused. ``confirmed_at`` is the last poll (UTC) that confirmed the state.
     """
 
     answered: bool

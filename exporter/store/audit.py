@@ -1,14 +1,12 @@
 """The audit: proves that no recorded transition was changed, inserted, or removed.
 
-Each transition carries a number, the hash of the one before it, and its own:
-SHA-256 of these lines, an empty one for null, times in microseconds since 1970,
-the value as the eight bytes of a double, big-endian, in hexadecimal:
+Each transition carries a number, the hash of the one before it, and its own: SHA-256 of these lines, an empty one for
+null, times in microseconds since 1970, the value as the eight bytes of a double, big-endian, in hexadecimal:
 
 previous hash, number, fingerprint, active_since, state, changed_at, reason, value,
 psp_category, observed_at, available_tokens, capacity
 
-A superuser can forge a whole new chain; its head then differs from a copy of the
-head that is kept elsewhere.
+A superuser can forge a whole new chain; its head then differs from a copy of the head that is kept elsewhere.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Connections to PostgreSQL: their DSN, and the settings that each transaction begins with.
 
-Nothing is kept in a session (no prepared statements, no SET outside a
-transaction), so a transaction pooler may stand between. Whatever the defaults of
-server, database, role and environment are, each transaction begins with the
-settings that this program's SQL is written for. The DSN is checked before anything
-connects, and never quoted.
+Nothing is kept in a session (no prepared statements, no SET outside a transaction), so a transaction pooler may stand
+between. Whatever the defaults of server, database, role and environment are, each transaction begins with the settings
+that this program's SQL is written for. The DSN is checked before anything connects, and never quoted.
 """
 
 from __future__ import annotations

@@ -39,9 +39,8 @@ LIFE_SECONDS: Final = 300.0
 class Database:
     """A pool of connections, opened as they are needed. ``async with`` closes it.
 
-    Where it ``writes``, connections to servers that take no writes are closed and
-    made again until they lead to another server. Raises ConfigurationError as
-    `configured_dsn` does.
+    Where it ``writes``, connections to servers that take no writes are closed and made again until they lead to another
+    server. Raises ConfigurationError as `configured_dsn` does.
     """
 
     def __init__(self, settings: DatabaseSettings, *, writes: bool = True) -> None:
@@ -154,9 +153,8 @@ class Database:
     ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """Lends a connection inside a transaction, which is committed at the end; times it loads are UTC.
 
-        Raises DatabaseUnusable (DatabaseUnavailable also where its use takes
-        longer than ``patience_seconds``), ReconciliationRefused, StoreError as
-        `translated` says.
+        Raises DatabaseUnusable (DatabaseUnavailable also where its use takes longer than ``patience_seconds``),
+        ReconciliationRefused, StoreError as `translated` says.
         """
         task = asyncio.current_task()
         cancelled = 0 if task is None else task.cancelling()

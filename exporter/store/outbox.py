@@ -1,8 +1,7 @@
 """The outbox, as the relay sees it: which events to send next, and what became of them.
 
-A row's sequence id is committed before it is first sent. A row that has one of
-the producer's own ids may have been sent before, by a process that did not live
-to mark it.
+A row's sequence id is committed before it is first sent. A row that has one of the producer's own ids may have been
+sent before, by a process that did not live to mark it.
 """
 
 from __future__ import annotations
@@ -102,10 +101,9 @@ class Outbox:
     ) -> list[OutboxRow]:
         """Returns the next rows to send, in the order in which they must be sent.
 
-        Those that ``producer`` may have sent before come first, with their ids. The
-        others get ids, which are above every id given so far, in the order in
-        which they were written, so that the order of each alert's events is kept;
-        none is of an alert (fingerprint) that is ``quarantined``.
+        Those that ``producer`` may have sent before come first, with their ids. The others get ids, which are above
+        every id given so far, in the order in which they were written, so that the order of each alert's events is
+        kept; none is of an alert (fingerprint) that is ``quarantined``.
         """
         parameters = {"limit": limit, "producer": producer, "quarantined": list(quarantined)}
         async with fence.transaction("relay") as connection:

@@ -167,9 +167,8 @@ class Reader:
     ) -> dict[PolicyName, dict[datetime, float]]:
         """Returns the highest utilization (percent) of every bucket in each step of time from ``since`` on.
 
-        Steps begin at whole ones since 1970, and so should ``since``. A bucket keeps
-        its state between its rows, which are at most ``heartbeat`` apart; a step in
-        which no poll was answered is left out.
+        Steps begin at whole ones since 1970, and so should ``since``. A bucket keeps its state between its rows, which
+        are at most ``heartbeat`` apart; a step in which no poll was answered is left out.
         """
         records = await self._fetch("steps_answered", participant=participant, since=since, step=step)
         answered = [at for (at,) in records]

@@ -1,9 +1,8 @@
 """Rows of the tables: parameters of the writer's statements, and alerts read back.
 
-Each function returns a statement's parameters, arrays of equal length, or None
-where there is nothing to write. The arrays are PostgreSQL's literals, written here
-rather than by the driver, which takes five times as long over the thousands of
-values of a batch.
+Each function returns a statement's parameters, arrays of equal length, or None where there is nothing to write. The
+arrays are PostgreSQL's literals, written here rather than by the driver, which takes five times as long over the
+thousands of values of a batch.
 """
 
 from __future__ import annotations

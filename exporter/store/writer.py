@@ -88,12 +88,10 @@ class Writer:
     ) -> list[tuple[Reconciliation, ReconciliationRefused]]:
         """Commits ``batch`` (in order of time per participant), and returns those that the database refuses.
 
-        One that was committed before changes nothing. Where rows are refused,
-        each poll is committed alone; the polls of a participant that follow
-        a refused one are kept as history without their alerts, and returned
-        too, because what their rules saw did not happen. A poll that only waits
-        for its partition is not refused. Raises LeaseLost, DatabaseUnusable: how
-        much was committed is unknown.
+        One that was committed before changes nothing. Where rows are refused, each poll is committed alone; the polls
+        of a participant that follow a refused one are kept as history without their alerts, and returned too, because
+        what their rules saw did not happen. A poll that only waits for its partition is not refused. Raises LeaseLost,
+        DatabaseUnusable: how much was committed is unknown.
         """
         try:
             await self._commit(batch, fence)
