@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from exporter.alerts.alert import Alert
-from exporter.store import queries, rows
-from exporter.store.database import Database
+from exporter.store import rows
+from exporter.store.database import Database, queries
 from exporter.store.rows import of_texts, of_times
 
 Bucket: TypeAlias = tuple[str, str]
 """Participant and policy."""
 
-_SQL: Final = queries.load("alerts_to_notify")
+_SQL: Final = queries("alerts_to_notify")
 PATIENCE_SECONDS: Final = 4.0
 """How long a query may take: alerts are sent without the figures that have not arrived by then."""
 

@@ -19,10 +19,9 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from exporter.alerts.alert import fingerprint
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("audit")
+_SQL: Final = queries("audit")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 

@@ -29,15 +29,6 @@ SESSION_OPTIONS: Final[dict[str, Any]] = {"autocommit": True, "prepare_threshold
 CANCEL_SECONDS: Final = 1.0
 """How long a server has to acknowledge a cancellation; then the connection is closed."""
 
-# A server that vanished without a word is noticed within 10 s: unacknowledged data by
-# tcp_user_timeout, an idle wait by keepalives.
-TCP_OPTIONS: Final = {
-    "keepalives": 1,
-    "keepalives_idle": 4,
-    "keepalives_interval": 2,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 8000,
-}
 _SETTINGS: Final = {
     "search_path": "public, pg_temp",
     "DateStyle": "ISO, YMD",

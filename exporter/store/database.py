@@ -1,12 +1,15 @@
-"""The pool of connections to PostgreSQL, the transactions that it lends, and what is logged while it has none."""
+"""PostgreSQL for this program: a pool of connections, the transactions that it lends, and queries by name."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 import psycopg
@@ -15,15 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from exporter.config import DatabaseSettings
 from exporter.errors import ConfigurationError, DatabaseUnavailable, DatabaseUnusable
-from exporter.store.connections import (
-    SESSION_OPTIONS,
-    TCP_OPTIONS,
-    Connection,
-    begin,
-    configure,
-    configured_dsn,
-    refuses_writes,
-)
+from exporter.store.connections import SESSION_OPTIONS, Connection, begin, configure, configured_dsn, refuses_writes
 from exporter.store.driver_errors import no_connection, text_of, translated
 from exporter.telemetry import Outage, Reminder
 
@@ -34,6 +29,19 @@ PATIENCE_SECONDS: Final = 30.0
 
 LIFE_SECONDS: Final = 300.0
 """How long a connection is used before it is replaced: by then the host name may lead to another server."""
+
+DIRECTORY: Final = Path(__file__).resolve().parent
+_HEADING: Final = re.compile(r"^-- (\w+) --\n(?=-- .+\n)", re.MULTILINE)
+
+# A server that vanished without a word is noticed within 10 s: unacknowledged data by tcp_user_timeout, an idle wait by
+# keepalives.
+_TCP_OPTIONS: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 8000,
+}
 
 
 class Database:
@@ -51,7 +59,7 @@ class Database:
             **SESSION_OPTIONS,
             "application_name": "dict-rate-limit",
             "connect_timeout": max(2, round(settings.connect_timeout)),
-            **TCP_OPTIONS,
+            **_TCP_OPTIONS,
         }
         self._connect_timeout = float(settings.connect_timeout)
         self._refusal: str | None = None
@@ -206,3 +214,15 @@ class DatabaseOutage(Outage):
             self.noticed(error)
         elif self._reminders.setdefault(waiting, Reminder()).is_due(str(error)):
             log.warning("waiting for the database", extra={"waiting": waiting, "error": str(error), **fields})
+
+
+@cache
+def queries(name: str) -> Mapping[str, bytes]:
+    """Returns the queries of ``name``.sql, beside this module. In it they have this form; parameters are psycopg's::
+
+    -- take_lease --
+    -- What it is for, in a sentence.
+    UPDATE ...
+    """
+    _preamble, *parts = _HEADING.split((DIRECTORY / f"{name}.sql").read_text("utf-8"))
+    return MappingProxyType({title: text.strip().encode() for title, text in zip(parts[::2], parts[1::2], strict=True)})

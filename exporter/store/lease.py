@@ -21,13 +21,12 @@ from psycopg import AsyncConnection
 from psycopg import errors as pg
 
 from exporter.errors import DatabaseReverted, LeaseLost
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
 Component: TypeAlias = Literal["reconciler", "relay"]
 """What commits under the lease; each has a counter of its own, so that none waits for another."""
 
-_SQL: Final = queries.load("lease")
+_SQL: Final = queries("lease")
 PATIENCE_SECONDS: Final = 4.0
 """How long the leader, or a candidate, waits for an answer before the database counts as away."""
 

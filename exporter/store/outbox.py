@@ -12,11 +12,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 from exporter.store.lease import Fence
 
-_SQL: Final = queries.load("outbox")
+_SQL: Final = queries("outbox")
 PRUNE_ROWS: Final = 5_000
 """Rows that are deleted in one transaction."""
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("partitions")
+_SQL: Final = queries("partitions")
 
 
 @dataclass(frozen=True, slots=True)

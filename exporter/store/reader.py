@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
-from exporter.store import queries, rows
-from exporter.store.database import Database
+from exporter.store import rows
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("reader")
+_SQL: Final = queries("reader")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 States: TypeAlias = defaultdict[tuple[datetime, datetime], list[BucketObservation]]

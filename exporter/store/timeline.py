@@ -16,10 +16,9 @@ from psycopg import errors as pg
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import MISSED_INTERVALS
 from exporter.errors import DatabaseUnavailable, QueryTooSlow
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("timeline")
+_SQL: Final = queries("timeline")
 _PATIENCE_SECONDS: Final = 3.0
 _QUIET: Final = timedelta(minutes=15)
 _LATE: Final = 1.5

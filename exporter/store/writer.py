@@ -14,8 +14,8 @@ from exporter.alerts.alert import Alert, Fingerprint
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Observation, Poll
 from exporter.errors import PartitionMissing, ReconciliationRefused, StoreError
-from exporter.store import queries, rows
-from exporter.store.database import PATIENCE_SECONDS, Database
+from exporter.store import rows
+from exporter.store.database import PATIENCE_SECONDS, Database, queries
 from exporter.store.lease import Fence
 from exporter.store.reconciliation import (
     Figures,
@@ -28,7 +28,7 @@ from exporter.store.reconciliation import (
 
 log = logging.getLogger(__name__)
 
-_SQL: Final = queries.load("writer")
+_SQL: Final = queries("writer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from exporter.alerts.alert import AlertState, Reason, RuleFailure, Severity
 from exporter.alerts.event import event_of
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
-from exporter.store import queries, rows
+from exporter.store import rows
+from exporter.store.database import queries
 from exporter.store.reconciliation import Figures, Reconciliation, Written, alerts_to_write, states_to_write
 from exporter.store.rows import of_booleans, of_numbers, of_texts, of_times
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
@@ -348,7 +349,7 @@ any_alert = st.builds(
 def test_alerts_are_read_back_as_they_were_written(alerts) -> None:
     written = columns("upsert_alerts", rows.alerts(alerts))
 
-    select = re.search(r"SELECT\s+(.*?)\s+FROM", queries.load("writer")["open_alerts"].decode(), re.DOTALL)
+    select = re.search(r"SELECT\s+(.*?)\s+FROM", queries("writer")["open_alerts"].decode(), re.DOTALL)
     assert select
     selected = [written[column] for column in re.split(r",\s+", select[1])]
     assert [rows.alert(row) for row in zip(*selected, strict=True)] == alerts
