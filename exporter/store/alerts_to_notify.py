@@ -70,13 +70,8 @@ class AlertsToNotify:
 
     async def lowest(self, spans: Sequence[Span]) -> list[tuple[int, datetime] | None]:
         """Returns the lowest level (tokens) in each span, with the poll of its last state; None: there is none."""
-        records = await self._fetch(
-            "lowest",
-            participant=of_texts(span.participant for span in spans),
-            policy=of_texts(span.policy for span in spans),
-            since=of_times(span.since for span in spans),
-            until=of_times(span.until for span in spans),
-        )
+        columns = rows.columns(spans, participant=of_texts, policy=of_texts, since=of_times, until=of_times)
+        records = await self._fetch("lowest", **columns)
         by_index = {index: (tokens, polled_at) for index, tokens, polled_at in records}
         return [by_index.get(index) for index in range(1, len(spans) + 1)]
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from exporter.alerts.alert import fingerprint
 from exporter.store.database import Database, queries
@@ -95,7 +95,7 @@ async def verify(database: Database, head: bytes | None = None) -> Verified:
     result = Verified(seen=head in (None, FIRST))
     after = 0
     while True:
-        page = [Link(*row) for row in await _fetch(database, "links", after=after, limit=PAGE_ROWS)]
+        page = [Link(*row) for row in await database.fetch(_SQL["links"], {"after": after, "limit": PAGE_ROWS})]
         for link in page:
             result.defects += _defects(link, after, result.head)
             after, result.head = link.number, link.hash
@@ -108,9 +108,9 @@ async def verify(database: Database, head: bytes | None = None) -> Verified:
     if len(result.defects) <= MAX_DEFECTS:
         result.defects += [
             f"{alertname} of {participant}, active since {since.isoformat()}: no transition records that it was {state}"
-            for alertname, participant, since, state in await _fetch(database, "unrecorded")
+            for alertname, participant, since, state in await database.fetch(_SQL["unrecorded"], {})
         ]
-        ((number, last),) = await _fetch(database, "head")
+        ((number, last),) = await database.fetch(_SQL["head"], {})
         if (number, last) != (after, result.head):
             result.defects.append(f"the chain ends at transition {after}, and {number} were recorded")
     if not result.seen:
@@ -139,7 +139,3 @@ def _defects(link: Link, after: int, last_hash: bytes) -> Iterator[str]:
 
 def _microseconds(at: datetime | None) -> str:
     return "" if at is None else str((at - _EPOCH) // _MICROSECOND)
-
-
-async def _fetch(database: Database, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    return await database.fetch(_SQL[name], parameters)

@@ -7,7 +7,7 @@ thousands of values of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
@@ -28,7 +28,7 @@ Decided: TypeAlias = Sequence[tuple[Reconciliation, StatesToWrite]]
 
 def identities(batch: Sequence[Reconciliation]) -> Parameters:
     polls = [r.poll for r in batch]
-    return _columns(polls, participant=of_texts, polled_at=of_times, stream_id=of_texts, sequence=of_numbers)
+    return columns(polls, participant=of_texts, polled_at=of_times, stream_id=of_texts, sequence=of_numbers)
 
 
 def states(decided: Decided) -> Parameters | None:
@@ -43,14 +43,14 @@ def states(decided: Decided) -> Parameters | None:
     return {
         "participants": of_texts(a.participant for a in answers),
         "place": of_numbers(index for index, _ in written),
-        **_columns(polls, polled_at=of_times),
-        **_columns(answers, observed_at=of_times, category=of_texts),
-        **_columns(buckets, policy=of_texts, available_tokens=of_numbers, capacity=of_numbers),
-        **_columns(buckets, refill_tokens=of_numbers, refill_period_seconds=of_numbers),
+        **columns(polls, polled_at=of_times),
+        **columns(answers, observed_at=of_times, category=of_texts),
+        **columns(buckets, policy=of_texts, available_tokens=of_numbers, capacity=of_numbers),
+        **columns(buckets, refill_tokens=of_numbers, refill_period_seconds=of_numbers),
         **_optional_columns(counts, "responses_", total=of_numbers, not_found=of_numbers, rate_limited=of_numbers),
         **_optional_columns(counts, "responses_", instance=of_texts),
-        **_columns(observations, consumption_rate_per_minute=of_numbers, exhaustion_projection_seconds=of_numbers),
-        **_columns(observations, error_404_rate=of_numbers),
+        **columns(observations, consumption_rate_per_minute=of_numbers, exhaustion_projection_seconds=of_numbers),
+        **columns(observations, error_404_rate=of_numbers),
     }
 
 
@@ -74,7 +74,7 @@ def policies(decided: Decided, before: Mapping[Ispb, Written]) -> Parameters | N
     return {
         "participant": of_texts(participant for participant, _ in last),
         "policy": of_texts(policy for _, policy in last),
-        **_columns(layouts, capacity=of_numbers, refill_tokens=of_numbers, refill_period_seconds=of_numbers),
+        **columns(layouts, capacity=of_numbers, refill_tokens=of_numbers, refill_period_seconds=of_numbers),
         "first_seen_at": of_times(first[key] for key in last),
         "changed_at": of_times(at for at, _ in last.values()),
         "gone_at": of_times(gone_at for _, gone_at in last.values()),
@@ -91,9 +91,9 @@ def reconciliations(decided: Decided) -> Parameters | None:
     failures = [p.result if isinstance(p.result, Failure) else None for p in polls]
     return {
         **identities(batch),
-        **_columns(polls, interval_seconds=of_numbers, staleness_seconds=of_numbers, duration_seconds=of_numbers),
-        **_columns(polls, clock_skew_seconds=of_numbers, last_success_at=of_times, stream_began_at=of_times),
-        **_columns(polls, traceparent=of_texts, answered=of_booleans),
+        **columns(polls, interval_seconds=of_numbers, staleness_seconds=of_numbers, duration_seconds=of_numbers),
+        **columns(polls, clock_skew_seconds=of_numbers, last_success_at=of_times, stream_began_at=of_times),
+        **columns(polls, traceparent=of_texts, answered=of_booleans),
         "known_category": of_texts(None if c is None else c.name for c in categories),
         "category_changed_at": of_times(None if c is None else c.changed_at for c in categories),
         "previous_category": of_texts(None if c is None else c.previous for c in categories),
@@ -116,7 +116,7 @@ def category(name: str | None, changed_at: datetime | None, previous: str | None
 
 
 def instances(alerts: Sequence[Alert]) -> Parameters | None:
-    return _columns(alerts, fingerprint=of_texts, active_since=of_times) if alerts else None
+    return columns(alerts, fingerprint=of_texts, active_since=of_times) if alerts else None
 
 
 def alerts(alerts: Sequence[Alert]) -> Parameters | None:
@@ -125,11 +125,11 @@ def alerts(alerts: Sequence[Alert]) -> Parameters | None:
         **identity,
         "rule_group": of_texts(a.group for a in alerts),
         "alertname": of_texts(a.name for a in alerts),
-        **_columns(alerts, severity=of_texts, participant=of_texts, policy=of_texts, value=of_numbers),
+        **columns(alerts, severity=of_texts, participant=of_texts, policy=of_texts, value=of_numbers),
         "labels": of_texts(_json(dict(a.labels)) for a in alerts),
         "annotations": of_texts(_json(dict(a.annotations)) for a in alerts),
-        **_columns(alerts, state=of_texts, firing_since=of_times, keep_firing_since=of_times),
-        **_columns(alerts, resolved_at=of_times, reason=of_texts),
+        **columns(alerts, state=of_texts, firing_since=of_times, keep_firing_since=of_times),
+        **columns(alerts, resolved_at=of_times, reason=of_texts),
     }
 
 
@@ -140,7 +140,7 @@ def transitions(entered: Sequence[Entered]) -> Parameters | None:
     buckets = [t.observation.bucket if t and t.observation else None for t in changes]
     return identity and {
         **identity,
-        **_columns(alerts, state=of_texts, reason=of_texts, value=of_numbers),
+        **columns(alerts, state=of_texts, reason=of_texts, value=of_numbers),
         "changed_at": of_times(e.at for e in entered),
         **_optional_columns(changes, "psp_", category=of_texts),
         **_optional_columns(changes, observed_at=of_times),
@@ -155,14 +155,14 @@ def events(batch: Iterable[Reconciliation]) -> Parameters | None:
     events = [event for event, _ in published]
     return {
         "event_id": of_texts(str(e.event_id) for e in events),
-        **_columns(events, fingerprint=of_texts, type=of_texts, subject=of_texts),
+        **columns(events, fingerprint=of_texts, type=of_texts, subject=of_texts),
         "event_time": of_times(e.time for e in events),
         "traceparent": of_texts(traceparent for _, traceparent in published),
         "body": of_texts(_json(e.body) for e in events),
     }
 
 
-def _columns(items: Sequence[object], **arrays: Array) -> Parameters:
+def columns(items: Collection[object], **arrays: Array) -> Parameters:
     """Returns a parameter for each named attribute of the items."""
     return {name: array(map(attrgetter(name), items)) for name, array in arrays.items()}
 

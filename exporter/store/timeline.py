@@ -6,7 +6,6 @@ have connections of their own, a time limit, and a limit of rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -145,16 +144,16 @@ class Timeline:
 
     async def buckets(self, participant: str) -> list[PolicyName]:
         """Returns the policies that a participant has or had, sorted."""
-        return [PolicyName(policy) for (policy,) in await self._fetch("buckets", participant=participant)]
+        return [PolicyName(policy) for (policy,) in await self._fetch(_SQL["buckets"], participant=participant)]
 
     async def participants(self) -> list[Ispb]:
         """Returns every participant that ever had a bucket, sorted."""
-        return [Ispb(participant) for (participant,) in await self._fetch("participants")]
+        return [Ispb(participant) for (participant,) in await self._fetch(_SQL["participants"])]
 
     async def steps(self, participant: str, policy: str, since: datetime, step: timedelta, steps: int) -> Steps:
         """Returns the bucket in each step from ``since`` on. A bucket keeps its state until its next row."""
         parameters = {"participant": participant, "policy": policy, "since": since, "step": step, "steps": steps}
-        ends = await self._fetch("steps", **parameters, held=self._state_age, quiet=_QUIET)
+        ends = await self._fetch(_SQL["steps"], **parameters, held=self._state_age, quiet=_QUIET)
         result: list[Step] = []
         before = Step()
         for n, polled_at, interval, observed_at, tokens, capacity, refill, period, rate in ends:
@@ -168,7 +167,7 @@ class Timeline:
                 before = Step(answered, tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
             result.append(before)
         try:
-            extremes = await self._fetch("extremes", **parameters)
+            extremes = await self._fetch(_SQL["extremes"], **parameters)
         except QueryTooSlow:
             return Steps(result, with_extremes=False)
         for n, lowest, highest, most in extremes:
@@ -179,13 +178,13 @@ class Timeline:
     async def bands(self, participant: str, policy: str, since: datetime, until: datetime, limit: int) -> list[Band]:
         """Returns when alerts about the bucket fired, the newest first."""
         records = await self._fetch(
-            "bands", participant=participant, policy=policy, since=since, until=until, limit=limit
+            _SQL["bands"], participant=participant, policy=policy, since=since, until=until, limit=limit
         )
         return [Band(*row) for row in records]
 
     async def changes(self, participant: str, policy: str, until: datetime, limit: int) -> list[Change]:
         """Returns the last changes of alerts about the bucket before ``until``, the last first."""
-        records = await self._fetch("changes", participant=participant, policy=policy, until=until, limit=limit)
+        records = await self._fetch(_SQL["changes"], participant=participant, policy=policy, until=until, limit=limit)
         return [Change(*row) for row in records]
 
     async def alerts(self, query: AlertQuery) -> list[PastAlert]:
@@ -195,28 +194,22 @@ class Timeline:
         order = b" ORDER BY %b %b NULLS LAST, id %b OFFSET %%(skip)s::int LIMIT %%(limit)s::int;"
         statement = _SQL["alerts"].removesuffix(b";") + order % (column, direction, direction)
         parameters = {name: getattr(query, name) for name in query.__slots__ if name != "sort"}
-        alerts = [PastAlert(*row) for row in await self._run(statement, parameters)]
+        alerts = [PastAlert(*row) for row in await self._fetch(statement, **parameters)]
         try:
-            return await self._with_lowest(alerts, query.until)
+            records = await self._fetch(
+                _SQL["lowest"],
+                fingerprints=[alert.fingerprint for alert in alerts],
+                participants=[alert.participant for alert in alerts],
+                policies=[alert.policy for alert in alerts],
+                since=[alert.active_since for alert in alerts],
+                until=[alert.resolved_at or query.until for alert in alerts],
+            )
         except QueryTooSlow:
             return alerts
-
-    async def _with_lowest(self, alerts: Sequence[PastAlert], until: datetime) -> list[PastAlert]:
-        records = await self._fetch(
-            "lowest",
-            fingerprints=[alert.fingerprint for alert in alerts],
-            participants=[alert.participant for alert in alerts],
-            policies=[alert.policy for alert in alerts],
-            since=[alert.active_since for alert in alerts],
-            until=[alert.resolved_at or until for alert in alerts],
-        )
         by_index = {index: {"lowest": tokens, "capacity": capacity} for index, tokens, capacity in records}
         return [replace(alert, **by_index[index]) for index, alert in enumerate(alerts, 1)]
 
-    async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        return await self._run(_SQL[name], parameters)
-
-    async def _run(self, query: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _fetch(self, query: bytes, **parameters: Any) -> list[tuple[Any, ...]]:
         bound = {"milliseconds": str(round(self._statement_seconds * 1000))}
         try:
             async with self._database.transaction(patience_seconds=_PATIENCE_SECONDS) as connection:

@@ -155,10 +155,7 @@ class Writer:
         return {p: Written(of_participant) for p, of_participant in policies.items()}
 
     async def _insert(
-        self,
-        connection: AsyncConnection[Any],
-        decided: Sequence[tuple[Reconciliation, StatesToWrite]],
-        before: Mapping[Ispb, Written],
+        self, connection: AsyncConnection[Any], decided: rows.Decided, before: Mapping[Ispb, Written]
     ) -> None:
         alerts = alerts_to_write(r for r, _ in decided)
         statements = {
