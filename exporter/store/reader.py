@@ -27,17 +27,6 @@ States: TypeAlias = defaultdict[tuple[datetime, datetime], list[BucketObservatio
 
 
 @dataclass(frozen=True, slots=True)
-class LatestState:
-    """A bucket's last state. ``confirmed_at`` is the last poll (UTC) whose answer had it."""
-
-    participant: Ispb
-    observation: BucketObservation
-    category: str | None
-    observed_at: datetime
-    confirmed_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class OutboxStats:
     """Events that wait for the broker, the age of the oldest, and those that could never be sent."""
 
@@ -113,14 +102,6 @@ class Reader:
         self._database = database
         self._page_polls = page_polls
 
-    async def latest_states(self, participant: str | None = None) -> list[LatestState]:
-        """Returns every bucket that its participant still has, sorted by participant and policy."""
-        records = await self._fetch("latest_states", participant=participant)
-        return [
-            LatestState(Ispb(row[0]), bucket_of(row[1:13]), category=row[13], observed_at=row[14], confirmed_at=row[15])
-            for row in records
-        ]
-
     async def alerts(
         self,
         *,
@@ -153,6 +134,10 @@ class Reader:
     async def alert_names(self) -> list[str]:
         """Returns the names of all alerts ever raised."""
         return [name for (name,) in await self._fetch("alert_names")]
+
+    async def policies(self) -> set[PolicyName]:
+        """Returns the policies of all buckets that participants still have."""
+        return {PolicyName(policy) for (policy,) in await self._fetch("policies")}
 
     async def activity(self) -> Activity:
         (row,) = await self._fetch("activity", participants=await self.participants())

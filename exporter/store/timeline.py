@@ -28,11 +28,9 @@ _LATE: Final = 1.5
 class Step:
     """A bucket in one step of time: its state at the end, and the extremes within.
 
-    ``known``: whether polls were answered. Where they were not, or there was no
-    such bucket, everything is None. Tokens; consumption in tokens per minute.
+    Where no poll was answered, or there was no such bucket, everything is None. Tokens; consumption in tokens per minute.
     """
 
-    known: bool = False
     tokens: int | None = None
     lowest: int | None = None
     highest: int | None = None
@@ -160,11 +158,11 @@ class Timeline:
             begins = since + n * step
             answered = polled_at is not None and (begins - polled_at).total_seconds() < MISSED_INTERVALS * interval
             if not answered or observed_at is None:
-                before = Step(known=answered)
+                before = Step()
             else:
                 # The state that the step began with counts as well.
                 both = (tokens, tokens if before.tokens is None else before.tokens)
-                before = Step(answered, tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
+                before = Step(tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
             result.append(before)
         try:
             extremes = await self._fetch(_SQL["extremes"], **parameters)
