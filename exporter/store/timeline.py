@@ -28,7 +28,7 @@ _LATE: Final = 1.5
 class Step:
     """A bucket in one step of time: its state at the end, and the extremes within.
 
-    Where no poll was answered, or there was no such bucket, everything is None. Tokens; consumption in tokens per minute.
+    Where no poll was answered, or there was no such bucket, all is None. Tokens; consumption in tokens per minute.
     """
 
     tokens: int | None = None
