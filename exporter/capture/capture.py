@@ -105,8 +105,7 @@ def _alert_names(rules: Sequence[CompiledRule], selected: Sequence[str]) -> list
             raise DictRateLimitError(f"no rule is named {name}{nearest(name, known)}")
     names = [name for name in known if not selected or name in selected]
     for rule in with_dependencies([rule for rule in rules if rule.name in names], rules):
-        expression = time_of_day(rule)
-        if expression is not None:
+        if (expression := time_of_day(rule)) is not None:
             raise DictRateLimitError(
                 f"{rule.file}:{rule.line}: {rule.name} asks for the time of day (`{expression}`), and promtool's clock "
                 "starts at 1970-01-01: it cannot be captured. Name the alerts to expect with --alert"
