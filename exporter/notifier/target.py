@@ -41,11 +41,15 @@ _WITHOUT_LEASE: Final = "nothing is sent: the database is away, and the lease ha
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What an Alertmanager was last sent of an alert, when (monotonic seconds), and whether for an extended time."""
+    """What an Alertmanager was last sent of an alert, when (monotonic seconds), and whether for an extended time.
+
+    ``refused``: it did not take it.
+    """
 
     instance: Instance
     at: float
     extended: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,6 @@ class Target:
         self._permission = permission
         self._notices: Sequence[Notice] = ()
         self._sent: dict[Fingerprint, Sent] = {}
-        self._refused: dict[Fingerprint, Instance] = {}
         self._extend = False
         self._changed = asyncio.Event()
         self._sent_at = -self._resend_seconds
@@ -118,7 +121,6 @@ class Target:
         self._notices = notices
         fingerprints = {notice.fingerprint for notice in notices}
         self._sent = {key: sent for key, sent in self._sent.items() if key in fingerprints}
-        self._refused = {key: instance for key, instance in self._refused.items() if key in fingerprints}
         self._changed.set()
 
     def extend(self, *, extend: bool) -> None:
@@ -180,7 +182,7 @@ class Target:
                 return await self._send(batch[:half]) + await self._send(batch[half:])
             if not batch:
                 raise AlertmanagerUnavailable(str(error)) from error
-            self._refuse(batch[0], str(error), Sent(batch[0].instance, at, extended))
+            self._refuse(batch[0], str(error), Sent(batch[0].instance, at, extended, refused=True))
             return 0
         except AlertmanagerUnavailable:
             self._metrics.errors.labels(self.url).inc(len(batch))
@@ -188,18 +190,17 @@ class Target:
         self._metrics.notifications.labels(self.url).inc(len(batch))
         for notice in batch:
             self._sent[notice.fingerprint] = Sent(notice.instance, at, extended)
-            self._refused.pop(notice.fingerprint, None)
         return len(batch)
 
     def _refuse(self, notice: Notice, why: str, sent: Sent) -> None:
         self._metrics.errors.labels(self.url).inc()
-        self._sent[notice.fingerprint] = sent
-        if self._refused.get(notice.fingerprint) != notice.instance:
+        before = self._sent.get(notice.fingerprint)
+        if before is None or not before.refused or before.instance != notice.instance:
             log.error(
                 "Alertmanager refused an alert",
                 extra={"target": self.url, "alertname": notice.name, "fingerprint": notice.fingerprint, "error": why},
             )
-        self._refused[notice.fingerprint] = notice.instance
+        self._sent[notice.fingerprint] = sent
 
     async def _idle(self, now: float) -> None:
         last = min((sent.at for sent in self._sent.values()), default=now)

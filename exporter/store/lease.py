@@ -63,10 +63,7 @@ class Lease:
         return Fence(self._database, holder=self.holder, epoch=epoch, commits=commits, at=at)
 
     async def renew(self) -> None:
-        """Keeps the lease.
-
-        Raises LeaseLost where another has taken it, DatabaseReverted; DatabaseUnavailable.
-        """
+        """Keeps the lease. Raises LeaseLost where another has taken it, DatabaseReverted; DatabaseUnavailable."""
         if self.epoch is None:
             raise LeaseLost(f"{self.holder} does not hold the lease")
         requested_at = time.monotonic()
