@@ -11,8 +11,7 @@ from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Observation, Poll, View, view_after
 from exporter.history.episodes import Episode, episodes_within, firing_at
-from exporter.history.gaps import Gap, Gaps
-from exporter.history.replay import Period, Replay, warm_up
+from exporter.history.replay import Gap, Gaps, Period, Replay, warm_up
 from exporter.store.reader import Reader
 
 Progress: TypeAlias = "Callable[[int, float], None]"

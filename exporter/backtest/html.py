@@ -24,8 +24,7 @@ from exporter.backtest.report import (
 from exporter.clock import utc
 from exporter.durations import short
 from exporter.history.episodes import Episode
-from exporter.history.gaps import Gap
-from exporter.history.replay import Period
+from exporter.history.replay import Gap, Period
 from exporter.numbers import counted
 
 WIDTH: Final = 1000

@@ -22,8 +22,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.clock import utc
 from exporter.durations import short
 from exporter.history.episodes import Episode
-from exporter.history.gaps import Gap
-from exporter.history.replay import Period
+from exporter.history.replay import Gap, Period
 from exporter.numbers import counted
 
 RAISED: Final = "what was raised"

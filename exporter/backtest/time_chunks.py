@@ -13,8 +13,7 @@ from itertools import pairwise
 
 from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule, RuleSetResult, add_failure
 from exporter.history.episodes import ordered
-from exporter.history.gaps import longest_of
-from exporter.history.replay import Period
+from exporter.history.replay import Period, longest_of
 
 
 def split(period: Period, count: int, shortest: timedelta) -> list[Period]:

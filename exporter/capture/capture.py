@@ -6,8 +6,9 @@ raises from these samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,15 +17,14 @@ import yaml
 from exporter.alerts.alert import Alert, AlertState
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
-from exporter.capture.sampling import Samples
-from exporter.capture.time_of_day import time_of_day
 from exporter.clock import utc
 from exporter.durations import Duration
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import firing_at
 from exporter.history.replay import Period
-from exporter.history.rule_dependencies import with_dependencies
-from exporter.rules.promql.series import Sample
+from exporter.history.rule_dependencies import is_timestamp, time_of_day, with_dependencies
+from exporter.numbers import not_finite
+from exporter.rules.promql.series import Sample, format_series
 from exporter.rules.promql.sources import ALERT_SERIES, ViewSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promql.unsupported import nearest
@@ -36,6 +36,8 @@ from exporter.store.reader import Reader
 _LOOKBACK: Final = timedelta(hours=1)
 """How long before the period reading begins: a value at its beginning may have been confirmed earlier."""
 
+_BLANK: Final = "_"
+_STALE: Final = "stale"
 _MOST_EVALUATIONS: Final = 100_000
 """More than an incident has, and than promtool plays in reasonable time."""
 
@@ -104,8 +106,7 @@ def _alert_names(rules: Sequence[CompiledRule], selected: Sequence[str]) -> list
             raise DictRateLimitError(f"no rule is named {name}{nearest(name, known)}")
     names = [name for name in known if not selected or name in selected]
     for rule in with_dependencies([rule for rule in rules if rule.name in names], rules):
-        expression = time_of_day(rule)
-        if expression is not None:
+        if (expression := time_of_day(rule)) is not None:
             raise DictRateLimitError(
                 f"{rule.file}:{rule.line}: {rule.name} asks for the time of day (`{expression}`), and promtool's clock "
                 "starts at 1970-01-01: it cannot be captured. Name the alerts to expect with --alert"
@@ -202,3 +203,52 @@ def _alert_tests(playback: Playback, name: str) -> Iterator[dict[str, Any]]:
                 for alert in firing[index].values()
             ],
         }
+
+
+@dataclass(slots=True)
+class Samples:
+    """``count`` samples of each series, run-length encoded.
+
+    ``began_at`` (UTC) is the time of the first one: timestamps are written in seconds since then.
+    """
+
+    began_at: datetime
+    count: int = 0
+    _runs: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Adds the next sample of each series. A series that has ended becomes stale, as it would in Prometheus."""
+        values = {format_series(name, labels): self._notation(name, value) for name, labels, value in samples}
+        for series in values.keys() - self._runs.keys():
+            self._runs[series] = [(_BLANK, self.count)] if self.count else []
+        for series, runs in self._runs.items():
+            value = values.get(series)
+            if value is None:
+                value = _BLANK if runs[-1][0] in {_BLANK, _STALE} else _STALE
+            if runs and runs[-1][0] == value:
+                runs[-1] = (value, runs[-1][1] + 1)
+            else:
+                runs.append((value, 1))
+        self.count += 1
+
+    def series(self) -> Mapping[str, str]:
+        """Returns each series with its values in promtool's expanding notation."""
+        return {series: " ".join(map(_run_notation, runs)) for series, runs in sorted(self._runs.items())}
+
+    def _notation(self, name: str, value: float) -> str:
+        if is_timestamp(name):
+            value -= self.began_at.timestamp()
+        if not math.isfinite(value):
+            return not_finite(value).removeprefix("+")  # promtool reads Inf and -Inf
+        return repr(value).removesuffix(".0")
+
+
+def _run_notation(run: tuple[str, int]) -> str:
+    value, count = run
+    if count == 1:
+        return value
+    if value == _BLANK:
+        return f"_x{count}"
+    if value[-1].isdigit():
+        return f"{value}x{count - 1}"
+    return " ".join([value] * count)

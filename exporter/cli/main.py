@@ -123,7 +123,7 @@ def bridge_simulator(
 def migrate(settings: Settings, action: str, steps: int, yes: bool) -> None:  # noqa: FBT001
     """Database schema: show what is applied, apply all, or undo the last."""
     from exporter.store import migrations
-    from exporter.store.dsn import configured_dsn
+    from exporter.store.connections import configured_dsn
 
     dsn = configured_dsn(settings.database)
     if action == "up":

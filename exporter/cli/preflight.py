@@ -74,7 +74,7 @@ def _missing(settings: Settings, role: Role | None) -> Iterator[Problem]:
 
 
 def _dsn_problems(settings: Settings) -> Iterator[Problem]:
-    from exporter.store.dsn import check_dsn, configured_dsn
+    from exporter.store.connections import check_dsn, configured_dsn
 
     try:
         check_dsn(configured_dsn(settings.database))

@@ -46,7 +46,7 @@ async def read_history(
 async def require_policy(settings: DatabaseSettings, policy: str) -> None:
     """Raises DictRateLimitError where no participant has such a bucket, with the nearest name; DatabaseUnavailable."""
     async with reached(settings) as database:
-        policies = sorted({state.observation.bucket.policy for state in await Reader(database).latest_states()})
+        policies = sorted(await Reader(database).policies())
     if policy not in policies:
         raise DictRateLimitError(f"no participant has a bucket {policy}{nearest(policy, policies)}")
 

@@ -16,8 +16,7 @@ from exporter.alerts.alert import Alert, AlertState, Fingerprint
 from exporter.config import Settings
 from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import NotifierMetrics
-from exporter.notifier.figures import figures
-from exporter.notifier.notice import Notice, notice_of
+from exporter.notifier.notice import Notice, figures, notice_of
 from exporter.notifier.target import SendPermission, Target
 from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, Level, Span
 
@@ -54,14 +53,9 @@ class Notifier:
         permission: SendPermission,
         external_url: str | None,
     ) -> None:
+        interval = float(settings.poll.interval)
         self.targets = [
-            Target(
-                url,
-                settings.alertmanager,
-                metrics=metrics,
-                permission=permission,
-                interval_seconds=float(settings.poll.interval),
-            )
+            Target(url, settings.alertmanager, metrics=metrics, permission=permission, interval_seconds=interval)
             for url in settings.alertmanager.targets
         ]
         self._refresh_seconds = float(settings.alertmanager.resend_interval)
@@ -119,9 +113,8 @@ class Notifier:
     def _notice(self, alert: Alert, levels: dict[Bucket, Level]) -> Notice:
         annotations: dict[str, str] = {}
         if alert.policy is not None:
-            lowest = self._lowest.get((alert.fingerprint, alert.active_since))
-            level = levels.get((alert.participant, alert.policy))
-            annotations = figures(alert, level, None if lowest is None else lowest[0], self._zone)
+            lowest, _ = self._lowest.get(_instance(alert), (None, None))
+            annotations = figures(alert, levels.get((alert.participant, alert.policy)), lowest, self._zone)
         return notice_of(alert, annotations, external_labels=self._external_labels, external_url=self._external_url)
 
     async def _levels(self, alerts: Sequence[Alert]) -> dict[Bucket, Level]:
@@ -135,10 +128,10 @@ class Notifier:
 
     async def _find_lowest(self, alerts: Sequence[Alert]) -> None:
         """Notes the lowest level since each alert began to fire, from the states since the last refresh."""
-        keys = {(alert.fingerprint, alert.active_since) for alert in alerts}
+        keys = set(map(_instance, alerts))
         self._lowest = {key: lowest for key, lowest in self._lowest.items() if key in keys}
         self._resolved &= keys
-        left = [a for a in alerts if a.policy is not None and (a.fingerprint, a.active_since) not in self._resolved]
+        left = [a for a in alerts if a.policy is not None and _instance(a) not in self._resolved]
         # Short ones first: an alert that has fired for weeks takes longer to look through, once.
         left.sort(key=lambda alert: alert.active_since, reverse=True)
         until = time.monotonic() + LOWEST_SECONDS
@@ -148,16 +141,18 @@ class Notifier:
                 self._note_lowest(some, await self._notifications.lowest([self._span(alert) for alert in some]))
 
     def _span(self, alert: Alert) -> Span:
-        before = self._lowest.get((alert.fingerprint, alert.active_since))
-        since = before[1] if before is not None else alert.firing_since or alert.active_since
+        _, since = self._lowest.get(_instance(alert), (None, alert.firing_since or alert.active_since))
         return Span(alert.participant, alert.policy or "", since, alert.resolved_at)
 
     def _note_lowest(self, alerts: Sequence[Alert], lowest_levels: Sequence[tuple[int, datetime] | None]) -> None:
         for alert, lowest in zip(alerts, lowest_levels, strict=True):
-            key = alert.fingerprint, alert.active_since
             if lowest is not None:
-                before = self._lowest.get(key)
-                tokens = lowest[0] if before is None else min(before[0], lowest[0])
-                self._lowest[key] = tokens, lowest[1]
+                tokens, at = lowest
+                before, _ = self._lowest.get(_instance(alert), lowest)
+                self._lowest[_instance(alert)] = min(tokens, before), at
             if alert.state is AlertState.RESOLVED:
-                self._resolved.add(key)
+                self._resolved.add(_instance(alert))
+
+
+def _instance(alert: Alert) -> tuple[Fingerprint, datetime]:
+    return alert.fingerprint, alert.active_since

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Final
 
 from exporter.alerts.alert import Fingerprint
 from exporter.backoff import Backoff
@@ -18,6 +18,7 @@ from exporter.errors import AlertmanagerUnavailable, AlertsRefused
 from exporter.metrics.own_metrics import NotifierMetrics
 from exporter.notifier.client import Client
 from exporter.notifier.notice import Instance, Notice
+from exporter.store.lease import Fence, Lease
 
 log = logging.getLogger(__name__)
 
@@ -35,41 +36,32 @@ BACKOFF: Final = Backoff(first_seconds=0.25, longest_seconds=5.0)
 NO_LEASE_SECONDS: Final = 0.2
 """How often a process that may not send checks whether it may."""
 
+_WITHOUT_LEASE: Final = "nothing is sent: the database is away, and the lease has ended"
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What an Alertmanager was last sent of an alert, when (monotonic seconds), and whether for an extended time."""
+    """What an Alertmanager was last sent of an alert, when (monotonic seconds), and whether for an extended time.
+
+    ``refused``: it did not take it.
+    """
 
     instance: Instance
     at: float
     extended: bool
+    refused: bool = False
 
 
-class Held(Protocol):
-    """The lease."""
-
-    held_until: float
-
-
-class SharedClock(Protocol):
-    """The clock that all processes share: the database's."""
-
-    def now(self) -> datetime: ...
-
-
+@dataclass(frozen=True, slots=True)
 class SendPermission:
     """How long this process may send: as long as the lease is surely its own, by its own clock."""
 
-    def __init__(self, lease: Held, clock: SharedClock) -> None:
-        self._lease = lease
-        self._clock = clock
-
-    def now(self) -> datetime:
-        return self._clock.now()
+    lease: Lease
+    fence: Fence
 
     @property
     def left_seconds(self) -> float:
-        return self._lease.held_until - time.monotonic()
+        return self.lease.held_until - time.monotonic()
 
 
 def due(
@@ -117,7 +109,6 @@ class Target:
         self._permission = permission
         self._notices: Sequence[Notice] = ()
         self._sent: dict[Fingerprint, Sent] = {}
-        self._refused: dict[Fingerprint, Instance] = {}
         self._extend = False
         self._changed = asyncio.Event()
         self._sent_at = -self._resend_seconds
@@ -130,7 +121,6 @@ class Target:
         self._notices = notices
         fingerprints = {notice.fingerprint for notice in notices}
         self._sent = {key: sent for key, sent in self._sent.items() if key in fingerprints}
-        self._refused = {key: instance for key, instance in self._refused.items() if key in fingerprints}
         self._changed.set()
 
     def extend(self, *, extend: bool) -> None:
@@ -149,17 +139,15 @@ class Target:
                     await asyncio.sleep(NO_LEASE_SECONDS)
                     continue
                 now = time.monotonic()
-                batch = self._due(now)[:BATCH_ALERTS]
-                if batch or now - self._sent_at >= self._resend_seconds:
-                    await self._try(batch)
+                resend_seconds = self._resend_seconds
+                batch = due(self._notices, self._sent, at=now, resend_seconds=resend_seconds, extend=self._extend)
+                if batch or now - self._sent_at >= resend_seconds:
+                    await self._try(batch[:BATCH_ALERTS])
                 else:
                     await self._idle(now)
         finally:
             self._withdraw()
             await asyncio.shield(self._client.close())
-
-    def _due(self, now: float) -> list[Notice]:
-        return due(self._notices, self._sent, at=now, resend_seconds=self._resend_seconds, extend=self._extend)
 
     async def _try(self, batch: Sequence[Notice]) -> None:
         """Sends ``batch``, which may be empty: whether it would be taken is worth knowing."""
@@ -173,15 +161,14 @@ class Target:
             # One that refuses everything is not asked without a pause.
             self._failures = 0 if taken or not batch else self._failures + 1
         if self._failures:
-            wait_seconds = BACKOFF.seconds(self._failures)
-            await asyncio.sleep(min(wait_seconds, self._resend_seconds))
+            await asyncio.sleep(min(BACKOFF.seconds(self._failures), self._resend_seconds))
 
     async def _send(self, batch: Sequence[Notice]) -> int:
         """Returns how many were taken; those that it refuses are found by halves. Raises AlertmanagerUnavailable."""
         left_seconds = self._permission.left_seconds
         if left_seconds <= 0:
             raise AlertmanagerUnavailable("the lease ended meanwhile")
-        extended, now, at = self._extend, self._permission.now(), time.monotonic()
+        extended, now, at = self._extend, self._permission.fence.now(), time.monotonic()
         self._sent_at = at
         valid_until = now + timedelta(seconds=EXTENDED_SECONDS if extended else self._valid_seconds)
         try:
@@ -195,7 +182,7 @@ class Target:
                 return await self._send(batch[:half]) + await self._send(batch[half:])
             if not batch:
                 raise AlertmanagerUnavailable(str(error)) from error
-            self._refuse(batch[0], str(error), Sent(batch[0].instance, at, extended))
+            self._refuse(batch[0], str(error), Sent(batch[0].instance, at, extended, refused=True))
             return 0
         except AlertmanagerUnavailable:
             self._metrics.errors.labels(self.url).inc(len(batch))
@@ -203,23 +190,17 @@ class Target:
         self._metrics.notifications.labels(self.url).inc(len(batch))
         for notice in batch:
             self._sent[notice.fingerprint] = Sent(notice.instance, at, extended)
-            self._refused.pop(notice.fingerprint, None)
         return len(batch)
 
     def _refuse(self, notice: Notice, why: str, sent: Sent) -> None:
         self._metrics.errors.labels(self.url).inc()
-        self._sent[notice.fingerprint] = sent
-        if self._refused.get(notice.fingerprint) != notice.instance:
+        before = self._sent.get(notice.fingerprint)
+        if before is None or not before.refused or before.instance != notice.instance:
             log.error(
                 "Alertmanager refused an alert",
-                extra={
-                    "target": self.url,
-                    "alertname": notice.name,
-                    "fingerprint": notice.fingerprint,
-                    "error": why,
-                },
+                extra={"target": self.url, "alertname": notice.name, "fingerprint": notice.fingerprint, "error": why},
             )
-        self._refused[notice.fingerprint] = notice.instance
+        self._sent[notice.fingerprint] = sent
 
     async def _idle(self, now: float) -> None:
         last = min((sent.at for sent in self._sent.values()), default=now)
@@ -253,6 +234,3 @@ class Target:
             log.info("Alertmanager usable", extra={"target": self.url})
         self.message = None
         self._metrics.alertmanager_up.labels(self.url).set(1)
-
-
-_WITHOUT_LEASE: Final = "nothing is sent: the database is away, and the lease has ended"

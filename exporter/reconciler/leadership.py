@@ -23,8 +23,8 @@ from typing import Final, Protocol
 
 from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMismatch, first_of
 from exporter.metrics.own_metrics import ReconcilerMetrics
+from exporter.store.database import DatabaseOutage
 from exporter.store.lease import Fence, Lease
-from exporter.store.outage import DatabaseOutage
 
 log = logging.getLogger(__name__)
 

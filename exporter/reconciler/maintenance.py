@@ -9,8 +9,7 @@ from contextlib import suppress
 from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import OutboxMetrics, ReconcilerMetrics
 from exporter.reconciler.feeds import Feeds
-from exporter.store.database import Database
-from exporter.store.outage import DatabaseOutage
+from exporter.store.database import Database, DatabaseOutage
 from exporter.store.partitions import maintain, readiness
 from exporter.store.reader import Reader
 

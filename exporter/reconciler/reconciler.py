@@ -28,11 +28,10 @@ from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, Leadership
 from exporter.reconciler.loop import ReconcileLoop
 from exporter.reconciler.maintenance import OutboxStatsJob, PartitionJob
 from exporter.reconciler.rules_in_force import RulesInForce, alert_series
-from exporter.relay import Relay
-from exporter.store.database import Database
+from exporter.relay.relay import Relay
+from exporter.store.database import Database, DatabaseOutage
 from exporter.store.lease import PATIENCE_SECONDS, Fence, Lease
 from exporter.store.migrations import check
-from exporter.store.outage import DatabaseOutage
 from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
 from exporter.store.timeline import Timeline
@@ -41,7 +40,7 @@ from exporter.web.server.config_reload import own_url
 from exporter.web.sources import RuleGroupStatus
 
 if TYPE_CHECKING:
-    from exporter.notifier import Notifier
+    from exporter.notifier.notifier import Notifier
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +248,7 @@ class Reconciler:
         self.metrics.feed.connected.clear()
 
     def _new_notifier(self, fence: Fence) -> Notifier:
-        from exporter.notifier import Notifier
+        from exporter.notifier.notifier import Notifier
         from exporter.notifier.target import SendPermission
         from exporter.store.alerts_to_notify import AlertsToNotify
 

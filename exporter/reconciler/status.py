@@ -18,14 +18,14 @@ from exporter.health import Dependency
 from exporter.reconciler.leadership import Leadership, LeadershipState
 from exporter.reconciler.rule_health import RuleHealthTracker
 from exporter.reconciler.rules_in_force import RulesInForce
-from exporter.relay import Relay
+from exporter.relay.relay import Relay
 from exporter.rules.files.loading import RuleSet
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import Reader
 from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
-    from exporter.notifier import Notifier
+    from exporter.notifier.notifier import Notifier
 
 
 def database(leadership: Leadership) -> Dependency:

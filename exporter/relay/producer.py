@@ -62,9 +62,8 @@ class Producer:
     async def send(self, row: OutboxRow, *, traceparent: str | None, timeout_seconds: float) -> Receipt:
         """Sends ``row``. Raises EventRefused, NoReceipt, BrokerUnavailable.
 
-        The client reconnects on its own and sends again what was not
-        acknowledged. A caller that is cancelled meanwhile still gets the receipt
-        if it comes at once.
+        The client reconnects on its own and sends again what was not acknowledged. A caller that is cancelled meanwhile
+        still gets the receipt if it comes at once.
         """
         sending = asyncio.ensure_future(
             self._producer.send(

@@ -1,9 +1,8 @@
 """Events that the broker leaves without a receipt, while it takes others.
 
-Of a message that a topic's policy forbids, the broker tells the client in a way
-that makes it connect and send again, forever. One such event must not keep
-the rest waiting, and a broker that is merely away or slow must not cost an
-event: an event is refused only where the broker took another one meanwhile.
+Of a message that a topic's policy forbids, the broker tells the client in a way that makes it connect and send again,
+forever. One such event must not keep the rest waiting, and a broker that is merely away or slow must not cost an event:
+an event is refused only where the broker took another one meanwhile.
 """
 
 from __future__ import annotations

@@ -13,18 +13,12 @@ from exporter import telemetry
 from exporter.backoff import Backoff
 from exporter.config import PulsarSettings
 from exporter.config.secrets import without_secrets
-from exporter.errors import (
-    BrokerUnavailable,
-    ConfigurationError,
-    DatabaseUnusable,
-    EventRefused,
-    LeaseLost,
-)
+from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnusable, EventRefused, LeaseLost
 from exporter.metrics.own_metrics import RelayMetrics
 from exporter.relay.producer import NoReceipt, Producer, Receipt, connected
 from exporter.relay.quarantine import Quarantine
+from exporter.store.database import DatabaseOutage
 from exporter.store.lease import Fence
-from exporter.store.outage import DatabaseOutage
 from exporter.store.outbox import DeliveryResults, Outbox, OutboxRow, Refused
 
 log = logging.getLogger(__name__)
@@ -34,7 +28,6 @@ BATCH_ROWS: Final = 50
 
 REFUSALS: Final = 3
 """How often the broker may refuse an event while it takes others, before it is never sent again."""
-
 
 BACKOFF: Final = Backoff(first_seconds=0.5, longest_seconds=10.0)
 
@@ -198,9 +191,8 @@ class Relay:
     def _resolve_unconfirmed(self, producer: Producer) -> None:
         """Decides about an event that the broker dropped though the relay had sent it only once.
 
-        Where its id is the last that the broker has of this producer, the client
-        itself had sent it again when it connected again. Otherwise the broker knew
-        a higher id, and the event has not arrived.
+        Where its id is the last that the broker has of this producer, the client itself had sent it again when it
+        connected again. Otherwise the broker knew a higher id, and the event has not arrived.
         """
         row, self._unconfirmed = self._unconfirmed, None
         if row is None:

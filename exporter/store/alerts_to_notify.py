@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from exporter.alerts.alert import Alert
-from exporter.store import queries, rows
-from exporter.store.arrays import of_texts, of_times
-from exporter.store.database import Database
+from exporter.store import rows
+from exporter.store.database import Database, queries
+from exporter.store.rows import of_texts, of_times
 
 Bucket: TypeAlias = tuple[str, str]
 """Participant and policy."""
 
-_SQL: Final = queries.load("alerts_to_notify")
+_SQL: Final = queries("alerts_to_notify")
 PATIENCE_SECONDS: Final = 4.0
 """How long a query may take: alerts are sent without the figures that have not arrived by then."""
 
@@ -24,9 +24,8 @@ PATIENCE_SECONDS: Final = 4.0
 class Level:
     """A bucket's last state. What is unknown is None.
 
-    ``answered`` and ``refused`` are about the participant's last poll: whether the
-    Bridge answered it with news, and whether the bucket's figures in it were
-    refused. ``confirmed_at`` is the last poll (UTC) that confirmed the state.
+    ``answered`` and ``refused`` are about the participant's last poll: whether the Bridge answered it with news, and
+    whether the bucket's figures in it were refused. ``confirmed_at`` is the last poll (UTC) that confirmed the state.
     """
 
     answered: bool
@@ -71,13 +70,8 @@ class AlertsToNotify:
 
     async def lowest(self, spans: Sequence[Span]) -> list[tuple[int, datetime] | None]:
         """Returns the lowest level (tokens) in each span, with the poll of its last state; None: there is none."""
-        records = await self._fetch(
-            "lowest",
-            participant=of_texts(span.participant for span in spans),
-            policy=of_texts(span.policy for span in spans),
-            since=of_times(span.since for span in spans),
-            until=of_times(span.until for span in spans),
-        )
+        columns = rows.columns(spans, participant=of_texts, policy=of_texts, since=of_times, until=of_times)
+        records = await self._fetch("lowest", **columns)
         by_index = {index: (tokens, polled_at) for index, tokens, polled_at in records}
         return [by_index.get(index) for index in range(1, len(spans) + 1)]
 

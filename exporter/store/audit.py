@@ -1,14 +1,12 @@
 """The audit: proves that no recorded transition was changed, inserted, or removed.
 
-Each transition carries a number, the hash of the one before it, and its own:
-SHA-256 of these lines, an empty one for null, times in microseconds since 1970,
-the value as the eight bytes of a double, big-endian, in hexadecimal:
+Each transition carries a number, the hash of the one before it, and its own: SHA-256 of these lines, an empty one for
+null, times in microseconds since 1970, the value as the eight bytes of a double, big-endian, in hexadecimal:
 
 previous hash, number, fingerprint, active_since, state, changed_at, reason, value,
 psp_category, observed_at, available_tokens, capacity
 
-A superuser can forge a whole new chain; its head then differs from a copy of the
-head that is kept elsewhere.
+A superuser can forge a whole new chain; its head then differs from a copy of the head that is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -18,13 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from exporter.alerts.alert import fingerprint
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("audit")
+_SQL: Final = queries("audit")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -98,7 +95,7 @@ async def verify(database: Database, head: bytes | None = None) -> Verified:
     result = Verified(seen=head in (None, FIRST))
     after = 0
     while True:
-        page = [Link(*row) for row in await _fetch(database, "links", after=after, limit=PAGE_ROWS)]
+        page = [Link(*row) for row in await database.fetch(_SQL["links"], {"after": after, "limit": PAGE_ROWS})]
         for link in page:
             result.defects += _defects(link, after, result.head)
             after, result.head = link.number, link.hash
@@ -111,9 +108,9 @@ async def verify(database: Database, head: bytes | None = None) -> Verified:
     if len(result.defects) <= MAX_DEFECTS:
         result.defects += [
             f"{alertname} of {participant}, active since {since.isoformat()}: no transition records that it was {state}"
-            for alertname, participant, since, state in await _fetch(database, "unrecorded")
+            for alertname, participant, since, state in await database.fetch(_SQL["unrecorded"], {})
         ]
-        ((number, last),) = await _fetch(database, "head")
+        ((number, last),) = await database.fetch(_SQL["head"], {})
         if (number, last) != (after, result.head):
             result.defects.append(f"the chain ends at transition {after}, and {number} were recorded")
     if not result.seen:
@@ -142,7 +139,3 @@ def _defects(link: Link, after: int, last_hash: bytes) -> Iterator[str]:
 
 def _microseconds(at: datetime | None) -> str:
     return "" if at is None else str((at - _EPOCH) // _MICROSECOND)
-
-
-async def _fetch(database: Database, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    return await database.fetch(_SQL[name], parameters)

@@ -1,11 +1,15 @@
-"""The pool of connections to PostgreSQL, and the transactions that it lends."""
+"""PostgreSQL for this program: a pool of connections, the transactions that it lends, and queries by name."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import psycopg
@@ -13,10 +17,12 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from exporter.config import DatabaseSettings
-from exporter.errors import ConfigurationError, DatabaseUnavailable
-from exporter.store.connections import SESSION_OPTIONS, TCP_OPTIONS, Connection, begin, configure, refuses_writes
+from exporter.errors import ConfigurationError, DatabaseUnavailable, DatabaseUnusable
+from exporter.store.connections import SESSION_OPTIONS, Connection, begin, configure, configured_dsn, refuses_writes
 from exporter.store.driver_errors import no_connection, text_of, translated
-from exporter.store.dsn import configured_dsn
+from exporter.telemetry import Outage, Reminder
+
+log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 30.0
 """How long one use of a connection may take before the server counts as gone."""
@@ -24,13 +30,25 @@ PATIENCE_SECONDS: Final = 30.0
 LIFE_SECONDS: Final = 300.0
 """How long a connection is used before it is replaced: by then the host name may lead to another server."""
 
+DIRECTORY: Final = Path(__file__).resolve().parent
+_HEADING: Final = re.compile(r"^-- (\w+) --\n(?=-- .+\n)", re.MULTILINE)
+
+# A server that vanished without a word is noticed within 10 s: unacknowledged data by tcp_user_timeout, an idle wait by
+# keepalives.
+_TCP_OPTIONS: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 8000,
+}
+
 
 class Database:
     """A pool of connections, opened as they are needed. ``async with`` closes it.
 
-    Where it ``writes``, connections to servers that take no writes are closed and
-    made again until they lead to another server. Raises ConfigurationError as
-    `configured_dsn` does.
+    Where it ``writes``, connections to servers that take no writes are closed and made again until they lead to another
+    server. Raises ConfigurationError as `configured_dsn` does.
     """
 
     def __init__(self, settings: DatabaseSettings, *, writes: bool = True) -> None:
@@ -41,7 +59,7 @@ class Database:
             **SESSION_OPTIONS,
             "application_name": "dict-rate-limit",
             "connect_timeout": max(2, round(settings.connect_timeout)),
-            **TCP_OPTIONS,
+            **_TCP_OPTIONS,
         }
         self._connect_timeout = float(settings.connect_timeout)
         self._refusal: str | None = None
@@ -125,19 +143,15 @@ class Database:
         await self.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def fetch(
         self, query: bytes, parameters: Mapping[str, Any], *, patience_seconds: float = PATIENCE_SECONDS
     ) -> list[tuple[Any, ...]]:
         """Returns the rows of a query, in a transaction of its own. Raises as `transaction`."""
-        lent = self.transaction(patience_seconds=patience_seconds)
-        async with lent as connection, connection.cursor(binary=True) as cursor:
-            await cursor.execute(query, parameters)
-            return await cursor.fetchall()
+        async with self.transaction(patience_seconds=patience_seconds) as connection:
+            return await (await connection.execute(query, parameters, binary=True)).fetchall()
 
     @asynccontextmanager
     async def transaction(
@@ -145,9 +159,8 @@ class Database:
     ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """Lends a connection inside a transaction, which is committed at the end; times it loads are UTC.
 
-        Raises DatabaseUnusable (DatabaseUnavailable also where its use takes
-        longer than ``patience_seconds``), ReconciliationRefused, StoreError as
-        `translated` says.
+        Raises DatabaseUnusable (DatabaseUnavailable also where its use takes longer than ``patience_seconds``),
+        ReconciliationRefused, StoreError as `translated` says.
         """
         task = asyncio.current_task()
         cancelled = 0 if task is None else task.cancelling()
@@ -181,3 +194,33 @@ async def reached(settings: DatabaseSettings) -> AsyncIterator[Database]:
     await database.reach()
     async with database:
         yield database
+
+
+class DatabaseOutage(Outage):
+    """Shared by all parts of a process that use the database, so that an outage is logged once."""
+
+    def __init__(self, fields: Callable[[], Mapping[str, object]] = dict) -> None:
+        super().__init__("database", fields=fields)
+        self._reminders: dict[str, Reminder] = {}
+
+    def report(self, error: DatabaseUnusable, *, waiting: str, **fields: object) -> None:
+        """Logs why ``waiting`` (polls, events, ...) cannot go on, where that is due.
+
+        A database that is away is one outage for all; what it refuses to do for one part is that part's own.
+        """
+        if isinstance(error, DatabaseUnavailable) and error.is_away:
+            self.noticed(error)
+        elif self._reminders.setdefault(waiting, Reminder()).is_due(str(error)):
+            log.warning("waiting for the database", extra={"waiting": waiting, "error": str(error), **fields})
+
+
+@cache
+def queries(name: str) -> Mapping[str, bytes]:
+    """Returns the queries of ``name``.sql, beside this module. In it they have this form; parameters are psycopg's::
+
+    -- take_lease --
+    -- What it is for, in a sentence.
+    UPDATE ...
+    """
+    _preamble, *parts = _HEADING.split((DIRECTORY / f"{name}.sql").read_text("utf-8"))
+    return MappingProxyType({title: text.strip().encode() for title, text in zip(parts[::2], parts[1::2], strict=True)})

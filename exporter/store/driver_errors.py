@@ -35,8 +35,7 @@ def no_connection(reason: str) -> DatabaseUnavailable:
 def translated(error: psycopg.Error) -> StoreError:
     """Returns the driver's error in this program's words.
 
-    What may succeed another time is DatabaseUnusable; rows that PostgreSQL will
-    never accept are ReconciliationRefused.
+    What may succeed another time is DatabaseUnusable; rows that PostgreSQL will never accept are ReconciliationRefused.
     """
     text = text_of(error)
     if isinstance(error, (PoolTimeout, PoolClosed, TooManyRequests)):

@@ -1,14 +1,12 @@
 """The lease: one reconciler leads, others wait. It also detects a database restored from an older copy.
 
-A row says who holds it, until when (by the database's clock), and in which
-epoch. Every transaction of a reconciler locks that row and compares the epoch
-with its own (`Fence`), and acquiring the lease begins a new one: a holder that was
-thought dead can commit nothing, and no process takes over in the middle of a commit.
+A row says who holds it, until when (by the database's clock), and in which epoch. Every transaction of a reconciler
+locks that row and compares the epoch with its own (`Fence`), and acquiring the lease begins a new one: a holder that
+was thought dead can commit nothing, and no process takes over in the middle of a commit.
 
-`exporter.reconciler.leadership` renews it. Each renewal and each commit
-increments a counter. A counter that is not above its last committed value is
-that of an older copy of the database: restored files, a snapshot, a standby
-that lagged.
+`exporter.reconciler.leadership` renews it. Each renewal and each commit increments a counter. A counter that is not
+above its last committed value is that of an older copy of the database: restored files, a snapshot, a standby that
+lagged.
 """
 
 from __future__ import annotations
@@ -23,13 +21,12 @@ from psycopg import AsyncConnection
 from psycopg import errors as pg
 
 from exporter.errors import DatabaseReverted, LeaseLost
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
 Component: TypeAlias = Literal["reconciler", "relay"]
 """What commits under the lease; each has a counter of its own, so that none waits for another."""
 
-_SQL: Final = queries.load("lease")
+_SQL: Final = queries("lease")
 PATIENCE_SECONDS: Final = 4.0
 """How long the leader, or a candidate, waits for an answer before the database counts as away."""
 
@@ -66,11 +63,7 @@ class Lease:
         return Fence(self._database, holder=self.holder, epoch=epoch, commits=commits, at=at)
 
     async def renew(self) -> None:
-        """Keeps the lease.
-
-        Raises LeaseLost where another has taken it, DatabaseReverted;
-        DatabaseUnavailable.
-        """
+        """Keeps the lease. Raises LeaseLost where another has taken it, DatabaseReverted; DatabaseUnavailable."""
         if self.epoch is None:
             raise LeaseLost(f"{self.holder} does not hold the lease")
         requested_at = time.monotonic()

@@ -40,10 +40,7 @@ $$
 async def connect(dsn: str) -> AsyncIterator[Connection]:
     try:
         session = await psycopg.AsyncConnection.connect(
-            dsn,
-            **SESSION_OPTIONS,
-            connect_timeout=10,
-            application_name="dict-rate-limit migrate",
+            dsn, **SESSION_OPTIONS, connect_timeout=10, application_name="dict-rate-limit migrate"
         )
     except psycopg.OperationalError as error:
         raise no_connection(_text_of(error)) from error

@@ -1,8 +1,7 @@
 """The outbox, as the relay sees it: which events to send next, and what became of them.
 
-A row's sequence id is committed before it is first sent. A row that has one of
-the producer's own ids may have been sent before, by a process that did not live
-to mark it.
+A row's sequence id is committed before it is first sent. A row that has one of the producer's own ids may have been
+sent before, by a process that did not live to mark it.
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 from exporter.store.lease import Fence
 
-_SQL: Final = queries.load("outbox")
+_SQL: Final = queries("outbox")
 PRUNE_ROWS: Final = 5_000
 """Rows that are deleted in one transaction."""
 
@@ -82,8 +80,9 @@ class Outbox:
 
     async def installation_id(self) -> UUID:
         """Returns this database's identity. A restored or cloned database has another."""
-        value: UUID = await self._value("installation_id")
-        return value
+        identity: UUID
+        ((identity,),) = await self._database.fetch(_SQL["installation_id"], {})
+        return identity
 
     async def change_installation_id(self, fence: Fence) -> None:
         """Makes this database another one, to those outside who knew a later state of it."""
@@ -92,23 +91,23 @@ class Outbox:
 
     async def highest_sequence_id(self) -> int:
         """Returns the last sequence id given to a row; 0: none."""
-        value: int = await self._value("highest_sequence_id")
-        return value
+        highest: int
+        ((highest,),) = await self._database.fetch(_SQL["highest_sequence_id"], {})
+        return highest
 
     async def take(
         self, limit: int, fence: Fence, *, producer: str, quarantined: Collection[str] = ()
     ) -> list[OutboxRow]:
         """Returns the next rows to send, in the order in which they must be sent.
 
-        Those that ``producer`` may have sent before come first, with their ids. The
-        others get ids, which are above every id given so far, in the order in
-        which they were written, so that the order of each alert's events is kept;
-        none is of an alert (fingerprint) that is ``quarantined``.
+        Those that ``producer`` may have sent before come first, with their ids. The others get ids, which are above
+        every id given so far, in the order in which they were written, so that the order of each alert's events is
+        kept; none is of an alert (fingerprint) that is ``quarantined``.
         """
         parameters = {"limit": limit, "producer": producer, "quarantined": list(quarantined)}
-        async with fence.transaction("relay") as connection, connection.cursor(binary=True) as cursor:
-            await cursor.execute(_SQL["take"], parameters)
-            return [OutboxRow(*row) for row in await cursor.fetchall()]
+        async with fence.transaction("relay") as connection:
+            cursor = await connection.execute(_SQL["take"], parameters, binary=True)
+            return [OutboxRow(*row) async for row in cursor]
 
     async def commit_receipts(self, results: DeliveryResults, fence: Fence) -> None:
         """Commits what became of the rows. Doing it twice changes nothing but ``attempts``."""
@@ -133,8 +132,3 @@ class Outbox:
         async with fence.transaction("relay") as connection:
             row = await (await connection.execute(_SQL["prune"], parameters)).fetchone()
         return int(row[0]) if row else 0
-
-    async def _value(self, name: str) -> Any:
-        async with self._database.transaction() as connection:
-            row = await (await connection.execute(_SQL[name])).fetchone()
-        return row[0] if row else None

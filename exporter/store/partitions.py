@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("partitions")
+_SQL: Final = queries("partitions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,7 @@ async def maintain(database: Database, retention_months: int, *, at: datetime | 
 
     Raises DatabaseUnusable.
     """
-    parameters = {"retention_months": retention_months, "at": at}
-    async with database.transaction() as connection:
-        rows = await (await connection.execute(_SQL["maintain"], parameters)).fetchall()
-
+    rows = await database.fetch(_SQL["maintain"], {"retention_months": retention_months, "at": at})
     actions = ("created", "dropped", "postponed")
     return Maintenance(*(tuple(partition for partition, done in rows if done == action) for action in actions))
 
@@ -52,6 +48,6 @@ async def maintain(database: Database, retention_months: int, *, at: datetime | 
 async def readiness(database: Database, *, at: datetime | None = None) -> WritableMonths:
     """Returns what can be written to, as of ``at`` (None: the database's clock). Raises DatabaseUnusable."""
     async with database.transaction() as connection:
-        months = await (await connection.execute(_SQL["ready_months"], {"at": at})).fetchone()
+        ((months,),) = await (await connection.execute(_SQL["ready_months"], {"at": at})).fetchall()
         detached = await (await connection.execute(_SQL["detached"])).fetchall()
-    return WritableMonths(-1 if months is None else int(months[0]), tuple(name for (name,) in detached))
+    return WritableMonths(months, tuple(name for (name,) in detached))

@@ -1,35 +1,29 @@
-"""Reads what was recorded: buckets, alerts, the outbox, and every reconciled poll."""
+"""Reads what was recorded: buckets, alerts, the outbox, and every reconciled poll.
+
+A row says what a poll changed, and a stream's rows in order give its buckets.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from exporter.alerts.alert import Alert
-from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.observation import BucketObservation, Poll
-from exporter.store import queries, rows
-from exporter.store.database import Database
-from exporter.store.polls import Chain, PollRow, States, bucket_of, poll_of
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
+from exporter.buckets.observation import BucketObservation, Failure, Observation, Poll
+from exporter.store import rows
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("reader")
+_SQL: Final = queries("reader")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-@dataclass(frozen=True, slots=True)
-class LatestState:
-    """A bucket's last state. ``confirmed_at`` is the last poll (UTC) whose answer had it."""
-
-    participant: Ispb
-    observation: BucketObservation
-    category: str | None
-    observed_at: datetime
-    confirmed_at: datetime
+States: TypeAlias = defaultdict[tuple[datetime, datetime], list[BucketObservation]]
+"""States by the ``observed_at`` and ``polled_at`` that they were written at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +45,62 @@ class Activity:
     age_seconds: float | None
 
 
+class PollRow(NamedTuple):
+    """A row of the query ``reconciliations``."""
+
+    polled_at: datetime
+    stream_id: str
+    sequence: int
+    interval_seconds: float
+    staleness_seconds: float
+    duration_seconds: float
+    clock_skew_seconds: float | None
+    last_success_at: datetime | None
+    known_category: str | None
+    category_changed_at: datetime | None
+    previous_category: str | None
+    stream_began_at: datetime | None
+    traceparent: str | None
+    answered: bool
+    observed_at: Any
+    category: str | None
+    correlation_id: str
+    failure_code: str
+    failure_message: str
+    complete: bool
+    policies: list[PolicyName] | None
+    policies_refused: list[PolicyName] | None
+    evaluated: bool
+
+
+@dataclass(slots=True)
+class Chain:
+    """A stream's buckets as of its last answered poll; a poll that is not ``complete`` builds on them."""
+
+    policies: Sequence[PolicyName] = ()
+    last: dict[PolicyName, BucketObservation] = field(default_factory=dict)
+
+    def append(self, row: PollRow, states: States) -> None:
+        if row.complete:
+            self.last = {}
+        if row.policies is not None:
+            self.policies = row.policies
+        self.last |= {o.bucket.policy: o for o in states.get((row.observed_at, row.polled_at), ())}
+
+    def buckets(self) -> tuple[BucketObservation, ...] | None:
+        """Returns the last answered poll's buckets; None where some of their states are no longer kept."""
+        try:
+            return tuple([self.last[policy] for policy in self.policies])
+        except KeyError:
+            return None
+
+
 class Reader:
     """Every method raises DatabaseUnavailable. Polls are read in pages of ``page_polls``."""
 
     def __init__(self, database: Database, page_polls: int = 500) -> None:
         self._database = database
         self._page_polls = page_polls
-
-    async def latest_states(self, participant: str | None = None) -> list[LatestState]:
-        """Returns every bucket that its participant still has, sorted by participant and policy."""
-        records = await self._fetch("latest_states", participant=participant)
-        return [
-            LatestState(Ispb(row[0]), bucket_of(row[1:13]), category=row[13], observed_at=row[14], confirmed_at=row[15])
-            for row in records
-        ]
-
-    async def open_alerts(self, participant: str | None = None) -> list[Alert]:
-        """Returns pending and firing alerts, the newest first."""
-        return await self.alerts(participant=participant)
 
     async def alerts(
         self,
@@ -82,7 +114,7 @@ class Reader:
         until: datetime | None = None,
         limit: int | None = None,
     ) -> list[Alert]:
-        """Returns alerts, the newest first.
+        """Returns alerts, the newest first: pending and firing ones, and with ``include_resolved`` all.
 
         With ``since``, those that were open at or after it; with ``until``, those that were opened before it.
         """
@@ -103,6 +135,10 @@ class Reader:
         """Returns the names of all alerts ever raised."""
         return [name for (name,) in await self._fetch("alert_names")]
 
+    async def policies(self) -> set[PolicyName]:
+        """Returns the policies of all buckets that participants still have."""
+        return {PolicyName(policy) for (policy,) in await self._fetch("policies")}
+
     async def activity(self) -> Activity:
         (row,) = await self._fetch("activity", participants=await self.participants())
         return Activity(*row)
@@ -116,13 +152,11 @@ class Reader:
     ) -> dict[PolicyName, dict[datetime, float]]:
         """Returns the highest utilization (percent) of every bucket in each step of time from ``since`` on.
 
-        Steps begin at whole ones since 1970, and so should ``since``. A bucket keeps
-        its state between its rows, which are at most ``heartbeat`` apart; a step in
-        which no poll was answered is left out.
+        Steps begin at whole ones since 1970, and so should ``since``. A bucket keeps its state between its rows, which
+        are at most ``heartbeat`` apart; a step in which no poll was answered is left out.
         """
-        answered = [
-            at for (at,) in await self._fetch("steps_answered", participant=participant, since=since, step=step)
-        ]
+        records = await self._fetch("steps_answered", participant=participant, since=since, step=step)
+        answered = [at for (at,) in records]
         records = await self._fetch("highest_utilization", participant=participant, since=since - heartbeat, step=step)
         return {
             policy: {at: value for at, value in _highest(answered, steps) if at >= since}
@@ -149,9 +183,10 @@ class Reader:
         whose states are past their retention is left out.
         """
         chains: dict[str, Chain] = {}
-        after: tuple[datetime, str, int] = (_EARLIEST, "", -1)
+        window = {"participant": participant, "since": since or _EARLIEST, "until": until, "limit": self._page_polls}
+        after = {"after_at": _EARLIEST, "after_stream": "", "after_sequence": -1}
         while True:
-            page = await self._page(participant, since or _EARLIEST, until, after)
+            page = [PollRow(*record) for record in await self._fetch("reconciliations", **window, **after)]
             states = await self._states(participant, page)
             for row in page:
                 chain = chains.get(row.stream_id)
@@ -164,22 +199,8 @@ class Reader:
                     yield poll
             if len(page) < self._page_polls:
                 return
-            after = (page[-1].polled_at, page[-1].stream_id, page[-1].sequence)
-
-    async def _page(
-        self, participant: str, since: datetime, until: datetime | None, after: tuple[datetime, str, int]
-    ) -> list[PollRow]:
-        records = await self._fetch(
-            "reconciliations",
-            participant=participant,
-            since=since,
-            until=until,
-            after_at=after[0],
-            after_stream=after[1],
-            after_sequence=after[2],
-            limit=self._page_polls,
-        )
-        return [PollRow(*record) for record in records]
+            last = page[-1]
+            after = {"after_at": last.polled_at, "after_stream": last.stream_id, "after_sequence": last.sequence}
 
     async def _chain_before(self, participant: str, row: PollRow) -> Chain:
         """Returns the stream's states as they were before ``row``."""
@@ -223,3 +244,38 @@ def _highest(answered: Sequence[datetime], steps: Iterable[tuple[Any, ...]]) -> 
         if highest is not None:
             yield step, highest if before is None else max(highest, before)
         before = last
+
+
+def poll_of(participant: Ispb, row: PollRow, chain: Chain, states: States) -> Poll | None:
+    result: Observation | Failure
+    if row.answered:
+        chain.append(row, states)
+        buckets = chain.buckets()
+        if buckets is None:
+            return None
+        refused = tuple(row.policies_refused or ())
+        result = Observation(participant, row.observed_at, row.category, row.correlation_id, buckets, refused)
+    else:
+        result = Failure(row.failure_code, row.failure_message)
+    return Poll(
+        stream_id=row.stream_id,
+        sequence=row.sequence,
+        participant=participant,
+        polled_at=row.polled_at,
+        interval_seconds=row.interval_seconds,
+        staleness_seconds=row.staleness_seconds,
+        result=result,
+        clock_skew_seconds=row.clock_skew_seconds,
+        last_success_at=row.last_success_at,
+        category=rows.category(row.known_category, row.category_changed_at, row.previous_category),
+        stream_began_at=row.stream_began_at,
+        duration_seconds=row.duration_seconds,
+        traceparent=row.traceparent,
+    )
+
+
+def bucket_of(row: Sequence[Any]) -> BucketObservation:
+    """Returns the state of a row's twelve columns, from ``policy`` to ``error_404_rate``."""
+    counts = None if row[5] is None else ResponseCounts(*row[5:9])
+    policy, available, capacity, refill_tokens, refill_period = row[:5]
+    return BucketObservation(Bucket(policy, available, capacity, refill_tokens, refill_period, counts), *row[9:12])

@@ -1,14 +1,5 @@
 -- What is read back.
 
--- latest_states --
--- The last state of every bucket; confirmed_at is the last poll whose answer had it.
-SELECT participant, policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,
-       responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,
-       exhaustion_projection_seconds, error_404_rate, psp_category, observed_at, confirmed_at
-  FROM v_dict_rate_limit_latest_states
- WHERE participant = %(participant)s::text OR %(participant)s::text IS NULL
- ORDER BY participant, policy;
-
 -- alerts --
 -- Alerts, the newest first.
 SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels, annotations, value, state,
@@ -27,6 +18,10 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
 -- alert_names --
 -- The names of all alerts that there ever were.
 SELECT DISTINCT alertname FROM dict_rate_limit_alerts ORDER BY alertname;
+
+-- policies --
+-- The policies of all buckets that participants still have.
+SELECT DISTINCT policy FROM v_dict_rate_limit_latest_states;
 
 -- activity --
 -- The leader (null: none), and the last evaluation for any of these participants, how often there is one, and how old it

@@ -15,9 +15,8 @@ from exporter.buckets.observation import BucketObservation, Observation, Poll
 class Reconciliation:
     """One poll taken through the rules.
 
-    ``evaluated`` is False for a poll that came late: it is kept, rules did not
-    see it. ``alerts_before`` and ``alerts_after`` are the participant's open
-    alerts.
+    ``evaluated`` is False for a poll that came late: it is kept, rules did not see it. ``alerts_before`` and
+    ``alerts_after`` are the participant's open alerts.
     """
 
     poll: Poll
@@ -41,8 +40,7 @@ class Figures:
 class Written:
     """What the database holds of a participant, as far as is known.
 
-    ``policies`` are those that it has. ``chain`` is what the next poll builds on, None
-    where there is none.
+    ``policies`` are those that it has. ``chain`` is what the next poll builds on, None where there is none.
     """
 
     policies: Mapping[PolicyName, Figures]
@@ -64,9 +62,8 @@ class Chain:
 class StatesToWrite:
     """What to write of a poll's buckets, and what the database holds ``after`` that is committed.
 
-    ``policies`` are the answer's policies where they are not those of the
-    stream's answered poll before, else None. ``complete``: every bucket is
-    among ``buckets``. ``figures`` are of policies that were added, or changed.
+    ``policies`` are the answer's policies where they are not those of the stream's answered poll before, else None.
+    ``complete``: every bucket is among ``buckets``. ``figures`` are of policies that were added, or changed.
     """
 
     after: Written
@@ -81,9 +78,8 @@ class StatesToWrite:
 def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> StatesToWrite:
     """Returns what to write of ``poll``, given what the database holds already.
 
-    A bucket is written when anything in its state changed. All are written at
-    the first answer of a stream, when the category changed, and when
-    ``heartbeat_seconds`` have passed since they last were.
+    A bucket is written when anything in its state changed. All are written at the first answer of a stream, when the
+    category changed, and when ``heartbeat_seconds`` have passed since they last were.
     """
     answer = poll.result
     if not isinstance(answer, Observation):

@@ -6,7 +6,6 @@ have connections of their own, a time limit, and a limit of rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,10 +15,9 @@ from psycopg import errors as pg
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import MISSED_INTERVALS
 from exporter.errors import DatabaseUnavailable, QueryTooSlow
-from exporter.store import queries
-from exporter.store.database import Database
+from exporter.store.database import Database, queries
 
-_SQL: Final = queries.load("timeline")
+_SQL: Final = queries("timeline")
 _PATIENCE_SECONDS: Final = 3.0
 _QUIET: Final = timedelta(minutes=15)
 _LATE: Final = 1.5
@@ -30,11 +28,9 @@ _LATE: Final = 1.5
 class Step:
     """A bucket in one step of time: its state at the end, and the extremes within.
 
-    ``known``: whether polls were answered. Where they were not, or there was no
-    such bucket, everything is None. Tokens; consumption in tokens per minute.
+    Where no poll was answered, or there was no such bucket, all is None. Tokens; consumption in tokens per minute.
     """
 
-    known: bool = False
     tokens: int | None = None
     lowest: int | None = None
     highest: int | None = None
@@ -146,30 +142,30 @@ class Timeline:
 
     async def buckets(self, participant: str) -> list[PolicyName]:
         """Returns the policies that a participant has or had, sorted."""
-        return [PolicyName(policy) for (policy,) in await self._fetch("buckets", participant=participant)]
+        return [PolicyName(policy) for (policy,) in await self._fetch(_SQL["buckets"], participant=participant)]
 
     async def participants(self) -> list[Ispb]:
         """Returns every participant that ever had a bucket, sorted."""
-        return [Ispb(participant) for (participant,) in await self._fetch("participants")]
+        return [Ispb(participant) for (participant,) in await self._fetch(_SQL["participants"])]
 
     async def steps(self, participant: str, policy: str, since: datetime, step: timedelta, steps: int) -> Steps:
         """Returns the bucket in each step from ``since`` on. A bucket keeps its state until its next row."""
         parameters = {"participant": participant, "policy": policy, "since": since, "step": step, "steps": steps}
-        ends = await self._fetch("steps", **parameters, held=self._state_age, quiet=_QUIET)
+        ends = await self._fetch(_SQL["steps"], **parameters, held=self._state_age, quiet=_QUIET)
         result: list[Step] = []
         before = Step()
         for n, polled_at, interval, observed_at, tokens, capacity, refill, period, rate in ends:
             begins = since + n * step
             answered = polled_at is not None and (begins - polled_at).total_seconds() < MISSED_INTERVALS * interval
             if not answered or observed_at is None:
-                before = Step(known=answered)
+                before = Step()
             else:
                 # The state that the step began with counts as well.
                 both = (tokens, tokens if before.tokens is None else before.tokens)
-                before = Step(answered, tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
+                before = Step(tokens, min(both), max(both), capacity, refill * 60 / period, rate, rate)
             result.append(before)
         try:
-            extremes = await self._fetch("extremes", **parameters)
+            extremes = await self._fetch(_SQL["extremes"], **parameters)
         except QueryTooSlow:
             return Steps(result, with_extremes=False)
         for n, lowest, highest, most in extremes:
@@ -180,13 +176,13 @@ class Timeline:
     async def bands(self, participant: str, policy: str, since: datetime, until: datetime, limit: int) -> list[Band]:
         """Returns when alerts about the bucket fired, the newest first."""
         records = await self._fetch(
-            "bands", participant=participant, policy=policy, since=since, until=until, limit=limit
+            _SQL["bands"], participant=participant, policy=policy, since=since, until=until, limit=limit
         )
         return [Band(*row) for row in records]
 
     async def changes(self, participant: str, policy: str, until: datetime, limit: int) -> list[Change]:
         """Returns the last changes of alerts about the bucket before ``until``, the last first."""
-        records = await self._fetch("changes", participant=participant, policy=policy, until=until, limit=limit)
+        records = await self._fetch(_SQL["changes"], participant=participant, policy=policy, until=until, limit=limit)
         return [Change(*row) for row in records]
 
     async def alerts(self, query: AlertQuery) -> list[PastAlert]:
@@ -196,41 +192,27 @@ class Timeline:
         order = b" ORDER BY %b %b NULLS LAST, id %b OFFSET %%(skip)s::int LIMIT %%(limit)s::int;"
         statement = _SQL["alerts"].removesuffix(b";") + order % (column, direction, direction)
         parameters = {name: getattr(query, name) for name in query.__slots__ if name != "sort"}
-        alerts = [PastAlert(*row) for row in await self._run(statement, parameters)]
+        alerts = [PastAlert(*row) for row in await self._fetch(statement, **parameters)]
         try:
-            return await self._with_lowest(alerts, query.until)
+            records = await self._fetch(
+                _SQL["lowest"],
+                fingerprints=[alert.fingerprint for alert in alerts],
+                participants=[alert.participant for alert in alerts],
+                policies=[alert.policy for alert in alerts],
+                since=[alert.active_since for alert in alerts],
+                until=[alert.resolved_at or query.until for alert in alerts],
+            )
         except QueryTooSlow:
             return alerts
+        by_index = {index: {"lowest": tokens, "capacity": capacity} for index, tokens, capacity in records}
+        return [replace(alert, **by_index[index]) for index, alert in enumerate(alerts, 1)]
 
-    async def _with_lowest(self, alerts: Sequence[PastAlert], until: datetime) -> list[PastAlert]:
-        about = [alert for alert in alerts if alert.policy is not None]
-        records = await self._fetch(
-            "lowest",
-            fingerprints=[alert.fingerprint for alert in about],
-            participants=[alert.participant for alert in about],
-            policies=[alert.policy for alert in about],
-            since=[alert.active_since for alert in about],
-            until=[alert.resolved_at or until for alert in about],
-        )
-        lowest = {id(about[n - 1]): (tokens, capacity) for n, tokens, capacity in records}
-        return [
-            replace(alert, lowest=lowest[id(alert)][0], capacity=lowest[id(alert)][1]) if id(alert) in lowest else alert
-            for alert in alerts
-        ]
-
-    async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        return await self._run(_SQL[name], parameters)
-
-    async def _run(self, query: bytes, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _fetch(self, query: bytes, **parameters: Any) -> list[tuple[Any, ...]]:
         bound = {"milliseconds": str(round(self._statement_seconds * 1000))}
         try:
-            async with (
-                self._database.transaction(patience_seconds=_PATIENCE_SECONDS) as connection,
-                connection.cursor(binary=True) as cursor,
-            ):
-                await cursor.execute(_SQL["bound"], bound)
-                await cursor.execute(query, parameters)
-                return await cursor.fetchall()
+            async with self._database.transaction(patience_seconds=_PATIENCE_SECONDS) as connection:
+                await connection.execute(_SQL["bound"], bound)
+                return await (await connection.execute(query, parameters, binary=True)).fetchall()
         except DatabaseUnavailable as error:
             if isinstance(error.__cause__, pg.QueryCanceled):
                 raise QueryTooSlow(f"PostgreSQL took longer than {self._statement_seconds:g}s") from error

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 
-from exporter.alerts.alert import Alert, Fingerprint, by_fingerprint
+from exporter.alerts.alert import Alert, Fingerprint
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Observation, Poll
 from exporter.errors import PartitionMissing, ReconciliationRefused, StoreError
-from exporter.store import queries, rows
-from exporter.store.database import PATIENCE_SECONDS, Database
+from exporter.store import rows
+from exporter.store.database import PATIENCE_SECONDS, Database, queries
 from exporter.store.lease import Fence
 from exporter.store.reconciliation import (
     Figures,
@@ -28,7 +28,7 @@ from exporter.store.reconciliation import (
 
 log = logging.getLogger(__name__)
 
-_SQL: Final = queries.load("writer")
+_SQL: Final = queries("writer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,41 +71,34 @@ class Writer:
     async def restore(self) -> Restored:
         """Returns what to continue from, and invalidates the cache. Raises DatabaseUnusable."""
         self._written.clear()
-        async with self._database.transaction() as connection, connection.cursor(binary=True) as cursor:
-            alerts: dict[Ispb, list[Alert]] = {}
-            async for row in await cursor.execute(_SQL["open_alerts"]):
+        alerts: dict[Ispb, dict[Fingerprint, Alert]] = {}
+        async with self._database.transaction() as connection:
+            async for row in await connection.execute(_SQL["open_alerts"], binary=True):
                 alert = rows.alert(row)
-                alerts.setdefault(alert.participant, []).append(alert)
-            last_polls = await _last_polls(cursor)
-        return Restored({p: by_fingerprint(a) for p, a in alerts.items()}, last_polls)
+                alerts.setdefault(alert.participant, {})[alert.fingerprint] = alert
+            last_polls = await (await connection.execute(_SQL["last_polls"], binary=True)).fetchall()
+        return Restored(alerts, _last_polls(last_polls))
 
     async def last_polls(self, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[Ispb, LastPoll]:
         """Returns how far each participant's reconciliation has come. Raises DatabaseUnusable."""
-        lent = self._database.transaction(patience_seconds=patience_seconds)
-        async with lent as connection, connection.cursor(binary=True) as cursor:
-            return await _last_polls(cursor)
+        return _last_polls(await self._database.fetch(_SQL["last_polls"], {}, patience_seconds=patience_seconds))
 
     async def commit(
         self, batch: Sequence[Reconciliation], fence: Fence
     ) -> list[tuple[Reconciliation, ReconciliationRefused]]:
         """Commits ``batch`` (in order of time per participant), and returns those that the database refuses.
 
-        One that was committed before changes nothing. Where rows are refused,
-        each poll is committed alone; the polls of a participant that follow
-        a refused one are kept as history without their alerts, and returned
-        too, because what their rules saw did not happen. A poll that only waits
-        for its partition is not refused. Raises LeaseLost, DatabaseUnusable: how
-        much was committed is unknown.
+        One that was committed before changes nothing. Where rows are refused, each poll is committed alone; the polls
+        of a participant that follow a refused one are kept as history without their alerts, and returned too, because
+        what their rules saw did not happen. A poll that only waits for its partition is not refused. Raises LeaseLost,
+        DatabaseUnusable: how much was committed is unknown.
         """
         try:
             await self._commit(batch, fence)
-        except PartitionMissing as error:
+        except (PartitionMissing, ReconciliationRefused) as error:
             if len(batch) == 1:
-                if await self._will_have_partitions(batch[0].poll):
+                if isinstance(error, PartitionMissing) and await self._will_have_partitions(batch[0].poll):
                     raise
-                return [(batch[0], _named(batch[0], error))]
-        except ReconciliationRefused as error:
-            if len(batch) == 1:
                 return [(batch[0], _named(batch[0], error))]
         else:
             return []
@@ -130,7 +123,8 @@ class Writer:
         try:
             async with fence.transaction("reconciler") as connection:
                 before |= await self._recorded(connection, participants - before.keys())
-                repeated = await self._repeated(connection, batch)
+                cursor = await connection.execute(_SQL["already_reconciled"], rows.identities(batch))
+                repeated = {index - 1 async for (index,) in cursor}
                 # How a repeated poll was written is unknown, so its chain of states ends there.
                 before |= {p: replace(before[p], chain=None) for p in {batch[i].poll.participant for i in repeated}}
                 after = dict(before)
@@ -149,9 +143,8 @@ class Writer:
         times = [poll.polled_at]
         if isinstance(poll.result, Observation):
             times.append(poll.result.observed_at)
-        async with self._database.transaction() as connection:
-            row = await (await connection.execute(_SQL["will_have_partitions"], {"times": times})).fetchone()
-        return row is not None and bool(row[0])
+        ((ready,),) = await self._database.fetch(_SQL["will_have_partitions"], {"times": times})
+        return bool(ready)
 
     async def _recorded(self, connection: AsyncConnection[Any], participants: set[Ispb]) -> dict[Ispb, Written]:
         policies: dict[Ispb, dict[Any, Figures]] = {p: {} for p in participants}
@@ -161,15 +154,8 @@ class Writer:
                 policies[participant][policy] = Figures(*figures)
         return {p: Written(of_participant) for p, of_participant in policies.items()}
 
-    async def _repeated(self, connection: AsyncConnection[Any], batch: Sequence[Reconciliation]) -> set[int]:
-        cursor = await connection.execute(_SQL["already_reconciled"], rows.identities(batch))
-        return {index - 1 for (index,) in await cursor.fetchall()}
-
     async def _insert(
-        self,
-        connection: AsyncConnection[Any],
-        decided: Sequence[tuple[Reconciliation, StatesToWrite]],
-        before: Mapping[Ispb, Written],
+        self, connection: AsyncConnection[Any], decided: rows.Decided, before: Mapping[Ispb, Written]
     ) -> None:
         alerts = alerts_to_write(r for r, _ in decided)
         statements = {
@@ -188,9 +174,8 @@ class Writer:
                     await connection.execute(_SQL[name], parameters)
 
 
-async def _last_polls(cursor: AsyncCursor[Any]) -> dict[Ispb, LastPoll]:
-    await cursor.execute(_SQL["last_polls"])
-    return {row[0]: LastPoll(row[0], row[1], row[2], row[3], row[4], rows.category(*row[5:])) async for row in cursor}
+def _last_polls(records: Iterable[tuple[Any, ...]]) -> dict[Ispb, LastPoll]:
+    return {row[0]: LastPoll(row[0], row[1], row[2], row[3], row[4], rows.category(*row[5:])) for row in records}
 
 
 def _named(reconciliation: Reconciliation, error: StoreError) -> ReconciliationRefused:

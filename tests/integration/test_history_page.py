@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.backtest.html import html
-from exporter.history.gaps import Gap
+from exporter.history.replay import Gap
 from tests.support.builders import at
 from tests.support.chromium import CHROMIUM, browser
 from tests.support.reports import episode, reported

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from exporter.errors import DatabaseReverted, DatabaseUnavailable, LeaseLost, StoreError
-from exporter.store import queries
+from exporter.store.database import queries
 from exporter.store.lease import Lease
 from tests.support.stored import connected, until_available
 
@@ -213,7 +213,7 @@ async def test_a_holder_that_renewed_is_never_ended(database: Database) -> None:
         old = "SELECT clock_timestamp() > now() + interval '6 s'"
         while await (await connection.execute(old)).fetchone() != (True,):
             pass
-        await other.execute(queries.load("lease")["end_frozen"])
+        await other.execute(queries("lease")["end_frozen"])
         await connection.execute("SELECT 1")
 
 

@@ -16,8 +16,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
-from exporter.store import migrations, queries
-from exporter.store.database import Database
+from exporter.store import migrations
+from exporter.store.database import DIRECTORY, Database, queries
 from tests.support.builders import alert, poll
 from tests.support.postgres import HOSTILE_SETTINGS, OutagePostgres
 from tests.support.stored import reconciled, stored
@@ -427,9 +427,7 @@ def test_a_function_in_the_way_is_not_called_by_maintenance(migrator_dsn: str, d
 
 
 QUERIES = {
-    f"{file.stem}.{name}": text
-    for file in sorted(queries.DIRECTORY.glob("*.sql"))
-    for name, text in queries.load(file.stem).items()
+    f"{file.stem}.{name}": text for file in sorted(DIRECTORY.glob("*.sql")) for name, text in queries(file.stem).items()
 }
 
 

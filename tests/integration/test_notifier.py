@@ -17,8 +17,8 @@ from exporter.config.secrets import Secret
 from exporter.durations import Duration
 from exporter.errors import DatabaseUnavailable
 from exporter.metrics import Metrics
-from exporter.notifier import Notifier
 from exporter.notifier.notice import notice_of
+from exporter.notifier.notifier import Notifier
 from exporter.notifier.target import SendPermission, Target
 from exporter.store.alerts_to_notify import AlertsToNotify
 from tests.support.alertmanagers import StandInAlertmanager, stand_in

@@ -485,7 +485,7 @@ async def test_reader_tells_open_alerts_and_history(store: Store) -> None:
     old, new = alert("Old"), alert("New", seconds=60)
     await store.commit(reconciled(0, after=(old,)), reconciled(30, before=(old,)), reconciled(60, after=(new,)))
 
-    assert [a.name for a in await store.reader.open_alerts()] == ["New"]
+    assert [a.name for a in await store.reader.alerts()] == ["New"]
     assert [a.name for a in await store.reader.alerts(include_resolved=True)] == ["New", "Old"]
     assert [a.name for a in await store.reader.alerts(include_resolved=True, since=at(31))] == ["New"]
     assert [a.name for a in await store.reader.alerts(include_resolved=True, limit=1)] == ["New"]

@@ -9,7 +9,7 @@ from psycopg.adapt import Transformer
 from psycopg.postgres import types
 from psycopg.pq import Format
 
-from exporter.store import queries
+from exporter.store.database import queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ def read(literal: str, type_name: str = "text") -> list[Any]:
 
 def columns(statement: str, parameters: Mapping[str, str] | None) -> dict[str, list[Any]]:
     """Returns what the writer's ``statement`` is given; asserts that it is given what it names, and nothing else."""
-    casts = dict(re.findall(r"%\((\w+)\)s::(\w+)\[\]", queries.load("writer")[statement].decode()))
+    casts = dict(re.findall(r"%\((\w+)\)s::(\w+)\[\]", queries("writer")[statement].decode()))
     assert parameters is not None
     assert parameters.keys() == casts.keys()
     # The driver does not know SQL's ``int`` by that name.

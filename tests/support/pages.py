@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BUCKET = f"/buckets/{PARTICIPANT}/{POLICY}"
 NOW = datetime.now(UTC)
-LOW_STEP = Step(True, 7, 5, 9, 100, 10.0, 3.0, 4.0)
+LOW_STEP = Step(7, 5, 9, 100, 10.0, 3.0, 4.0)
 PAST_ALERT = PastAlert(
     *("f", "TokensLow", "warning", PARTICIPANT, POLICY, "resolved"),
     *(NOW - timedelta(hours=2), NOW - timedelta(hours=2), NOW - timedelta(hours=1), "recovered", "s", "https://r/low"),

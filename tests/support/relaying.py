@@ -15,8 +15,7 @@ import psycopg
 
 from exporter.config import PulsarSettings
 from exporter.metrics import Metrics
-from exporter.relay import Relay
-from exporter.relay.relay import TIMING, Timing
+from exporter.relay.relay import TIMING, Relay, Timing
 from exporter.store.lease import Lease
 from exporter.store.outbox import Outbox
 from tests.support.conditions import until

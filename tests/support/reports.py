@@ -15,7 +15,7 @@ from tests.support.stored import resolved
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exporter.history.gaps import Gap
+    from exporter.history.replay import Gap
 
 HOUR = Period(START, START + timedelta(hours=1))
 

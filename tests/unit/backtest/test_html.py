@@ -7,8 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from exporter.backtest.html import ROWS, WIDTH, html, ticks
-from exporter.history.gaps import Gap
-from exporter.history.replay import Period
+from exporter.history.replay import Gap, Period
 from tests.support.builders import START, at
 from tests.support.reports import episode, reported
 

@@ -8,7 +8,7 @@ from exporter.backtest.backtest import FailedRule
 from exporter.backtest.report import scope, verdict
 from exporter.backtest.tables import as_json, render
 from exporter.errors import DictRateLimitError
-from exporter.history.gaps import Gap
+from exporter.history.replay import Gap
 from tests.support.builders import at
 from tests.support.reports import episode, reported
 

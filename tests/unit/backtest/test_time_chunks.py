@@ -7,8 +7,7 @@ import pytest
 
 from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule, RuleSetResult
 from exporter.backtest.time_chunks import merge, split
-from exporter.history.gaps import Gap
-from exporter.history.replay import Period
+from exporter.history.replay import Gap, Period
 from tests.support.builders import PARTICIPANT, START, at
 from tests.support.reports import episode
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.history.rule_dependencies import with_dependencies
-from tests.support.rules import rules
+from exporter.history.rule_dependencies import time_of_day, with_dependencies
+from tests.support.rules import rule, rules
 
 
 def alert(name: str, expr: str = "dict_rate_limit_up == 0") -> str:
@@ -28,3 +28,36 @@ def test_what_a_rule_needs_is_all_that_it_sees(tmp_path, name, needed):
     selected = with_dependencies([r for r in compiled if r.name == name], compiled)
 
     assert names(selected) == sorted(needed)
+
+
+@pytest.mark.parametrize(
+    ("expr", "part"),
+    [
+        ("dict_rate_limit_up == 0 and on () hour() < 6", "hour()"),
+        ("dict_rate_limit_up * on () group_left () vector(time()) > 5", "time()"),
+        ("dict_rate_limit_up == 0 and on () day_of_week() > 5", "day_of_week()"),
+        ("hour(dict_rate_limit_last_success_timestamp_seconds) < 6", "dict_rate_limit_last_success_timestamp_seconds"),
+        (
+            "time() - count by (participant) (dict_rate_limit_last_success_timestamp_seconds) > 5",
+            "time()",
+        ),
+        ("time() - dict_rate_limit_capacity > 0", "time()"),
+        ("time() - dict_rate_limit_last_success_timestamp_seconds % 60 > 0", "time()"),
+    ],
+)
+def test_what_depends_on_the_time_of_day_is_named(tmp_path, expr, part):
+    assert time_of_day(rule(tmp_path, expr)) == part
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "dict_rate_limit_utilization_percent > 80",
+        "time() - dict_rate_limit_last_success_timestamp_seconds > 300",
+        "(time()) - (max by (participant) (dict_rate_limit_category_changed_timestamp_seconds)) < 3600",
+        'time() - max by (participant) (ALERTS_FOR_STATE{alertname="TokensLow"}) > 240',
+        "hour(dict_rate_limit_capacity) > 3",
+    ],
+)
+def test_the_age_of_a_timestamp_does_not_depend_on_the_time_of_day(tmp_path, expr):
+    assert time_of_day(rule(tmp_path, expr)) is None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
+from zoneinfo import ZoneInfo
 
 from exporter.alerts.alert import AlertState, Reason
-from exporter.notifier.notice import Notice, notice_of
+from exporter.notifier.notice import Notice, figures, notice_of
+from exporter.store.alerts_to_notify import Level
 from tests.support.builders import alert, at
 
 
@@ -55,3 +58,74 @@ def test_the_link_is_to_the_participant_where_the_alert_has_no_bucket() -> None:
 
     assert made.link == "https://here/dict/?participant=12345678"
     assert "generatorURL" not in notice(external_url=None).body(at(0))
+
+
+ZONE = ZoneInfo("America/Sao_Paulo")
+LEVEL = Level(
+    answered=True,
+    refused=False,
+    available_tokens=6,
+    capacity=70,
+    utilization_percent=100 * 64 / 70,
+    recovery_eta_seconds=64.9,
+    exhaustion_projection_seconds=33.2,
+    confirmed_at=at(0),
+)
+
+
+def shown(level: Level | None, lowest: int | None = None) -> dict[str, str]:
+    return figures(alert(), level, lowest, ZONE)
+
+
+def test_everything_that_is_known_is_told() -> None:
+    assert shown(LEVEL, 2) == {
+        "lowest": "2",
+        "as_of": "2026-03-10 12:00:00 UTC (09:00:00 -03)",
+        "tokens": "6",
+        "capacity": "70",
+        "used": "91.4 %",
+        "empty_in": "33 s",
+        "full_in": "1 min 5 s",
+        "full_at": "2026-03-10 12:01:04 UTC (09:01:04 -03)",
+    }
+
+
+def test_a_bucket_that_is_not_draining_says_so() -> None:
+    assert shown(replace(LEVEL, exhaustion_projection_seconds=float("inf")))["empty_in"] == "not draining"
+
+
+def test_what_is_not_known_is_absent() -> None:
+    assert shown(None) == {}
+    assert "empty_in" not in shown(replace(LEVEL, exhaustion_projection_seconds=None))
+    assert "lowest" not in shown(LEVEL)
+    assert shown(Level(answered=True, refused=False)) == {}
+
+
+def test_a_debt_is_told_as_such() -> None:
+    assert shown(replace(LEVEL, available_tokens=-3))["tokens"] == "-3"
+
+
+def test_an_alert_that_fires_on_while_the_bridge_is_silent_shows_what_was_last_known_as_that() -> None:
+    assert shown(replace(LEVEL, answered=False), 2) == {
+        "tokens": "6",
+        "capacity": "70",
+        "used": "91.4 %",
+        "lowest": "2",
+        "as_of": "2026-03-10 12:00:00 UTC (09:00:00 -03)",
+        "held": "the Bridge stopped answering",
+    }
+
+
+def test_so_does_one_whose_figures_are_refused() -> None:
+    assert shown(replace(LEVEL, refused=True))["held"] == "its figures were refused"
+    assert "empty_in" not in shown(replace(LEVEL, refused=True))
+
+
+def test_an_alert_that_has_resolved_is_not_held() -> None:
+    over = replace(alert(), state=AlertState.RESOLVED, resolved_at=at(60), reason=Reason.RECOVERED)
+
+    made = figures(over, replace(LEVEL, answered=False), 2, ZoneInfo("UTC"))
+
+    assert "held" not in made
+    assert made["tokens"] == "6"
+    assert made["as_of"] == f"{at(0).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from exporter.config import PulsarSettings
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EventRefused, LeaseLost
 from exporter.metrics import Metrics
-from exporter.relay import Relay, relay
+from exporter.relay import relay
 from exporter.relay.producer import NoReceipt, Receipt
-from exporter.relay.relay import Timing
+from exporter.relay.relay import Relay, Timing
 from exporter.store.outbox import PRUNE_ROWS
 from tests.support.builders import outbox_row
 from tests.support.conditions import until

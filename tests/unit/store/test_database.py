@@ -24,9 +24,9 @@ from exporter.errors import (
     SchemaMismatch,
     StoreError,
 )
+from exporter.store.connections import check_dsn, configured_dsn
 from exporter.store.database import Database
 from exporter.store.driver_errors import translated
-from exporter.store.dsn import check_dsn, configured_dsn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

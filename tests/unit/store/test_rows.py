@@ -16,12 +16,14 @@ from exporter.alerts.alert import AlertState, Reason, RuleFailure, Severity
 from exporter.alerts.event import event_of
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
-from exporter.store import queries, rows
+from exporter.store import rows
+from exporter.store.database import queries
 from exporter.store.reconciliation import Figures, Reconciliation, Written, alerts_to_write, states_to_write
+from exporter.store.rows import of_booleans, of_numbers, of_texts, of_times
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
 from tests.support.literals import columns, read
 from tests.support.stored import HEARTBEAT_SECONDS, pending, reconciled
-from tests.support.strategies import figures, storable, times
+from tests.support.strategies import INT64_MAX, figures, storable, times
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import Poll
@@ -347,7 +349,7 @@ any_alert = st.builds(
 def test_alerts_are_read_back_as_they_were_written(alerts) -> None:
     written = columns("upsert_alerts", rows.alerts(alerts))
 
-    select = re.search(r"SELECT\s+(.*?)\s+FROM", queries.load("writer")["open_alerts"].decode(), re.DOTALL)
+    select = re.search(r"SELECT\s+(.*?)\s+FROM", queries("writer")["open_alerts"].decode(), re.DOTALL)
     assert select
     selected = [written[column] for column in re.split(r",\s+", select[1])]
     assert [rows.alert(row) for row in zip(*selected, strict=True)] == alerts
@@ -422,3 +424,67 @@ def test_an_event_of_a_value_that_is_no_number_is_still_json(value: float) -> No
     (body,) = columns("insert_events", rows.events([reconciled(0, after=(alert(value=value),))]))["body"]
 
     assert float(body["value"]) == value or math.isnan(value)
+
+
+@given(st.lists(st.none() | storable))
+def test_texts_are_read_as_they_were(values) -> None:
+    assert read(of_texts(values)) == values
+
+
+@given(st.lists(st.none() | figures))
+def test_floats_keep_every_bit(values) -> None:
+    assert read(of_numbers(values), "float8") == values
+
+
+@given(st.lists(st.none() | st.integers(-INT64_MAX - 1, INT64_MAX)))
+def test_integers_are_read_as_they_were(values) -> None:
+    assert read(of_numbers(values), "int8") == values
+
+
+@given(st.lists(st.none() | times))
+def test_times_are_read_to_the_microsecond(values) -> None:
+    assert read(of_times(values), "timestamptz") == values
+
+
+@given(st.lists(st.booleans()))
+def test_booleans_are_read_as_they_were(values) -> None:
+    assert read(of_booleans(values), "bool") == values
+
+
+@pytest.mark.parametrize("array", [of_texts, of_numbers, of_times, of_booleans])
+def test_no_values_are_an_empty_array(array) -> None:
+    assert array([]) == "{}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "NULL", "null", "{}", "a,b", 'a"b', "a\\b", '\\"', "\\\\", "\n\t", "ü🪣", "{NULL}"]
+)
+def test_text_that_looks_like_something_else_stays_text(text: str) -> None:
+    assert read(of_texts([text, None, text])) == [text, None, text]
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [("a", '{"a"}'), ("", '{""}'), ('a"b', r'{"a\"b"}'), ("a\\b", r'{"a\\b"}'), ('\\"', r'{"\\\""}'), (None, "{NULL}")],
+)
+def test_quotes_and_backslashes_are_escaped_each_once(text: str | None, literal: str) -> None:
+    assert of_texts([text]) == literal
+
+
+def test_nan_is_not_null() -> None:
+    nan, null = read(of_numbers([math.nan, None]), "float8")
+
+    assert math.isnan(nan)
+    assert null is None
+
+
+def test_an_array_within_an_array_is_one_text() -> None:
+    policies = ["A", 'B"', "C\\"]
+
+    (inner,) = read(of_texts([of_texts(policies)]))
+
+    assert read(inner) == policies
+
+
+def test_a_time_is_told_with_its_offset() -> None:
+    assert of_times([at(0.5), None]) == "{2026-03-10T12:00:00.500000+00:00,NULL}"

@@ -14,7 +14,6 @@ FOUR = Range("4m", "4 minutes", 60, 4, 2)
 
 def step(tokens: int, lowest: int | None = None, highest: int | None = None, used: float = 5.0) -> Step:
     return Step(
-        known=True,
         tokens=tokens,
         lowest=tokens if lowest is None else lowest,
         highest=tokens if highest is None else highest,
@@ -74,7 +73,7 @@ def test_lines_break_where_no_poll_was_answered():
 
 
 def test_the_thresholds_follow_a_capacity_that_changes():
-    smaller = Step(True, 5, 5, 5, 50, 10.0, 1.0, 1.0)
+    smaller = Step(5, 5, 5, 50, 10.0, 1.0, 1.0)
 
     charts = chart(step(100), step(100), smaller, smaller)
 

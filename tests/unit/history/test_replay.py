@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from exporter.history.gaps import Gap, Gaps
+from exporter.history.replay import Gap, Gaps
 from tests.support.builders import at, poll
 
 

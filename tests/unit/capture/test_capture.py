@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.capture.sampling import Samples
+from exporter.capture.capture import Samples
 from exporter.rules.promql.series import Labels
 from exporter.rules.promtool.input_series import STALE, expand
 from tests.support.builders import START
