@@ -125,7 +125,7 @@ def configured_dsn(settings: DatabaseSettings) -> str:
         )
     try:
         parameters = conninfo_to_dict(dsn)
-    except (psycopg.ProgrammingError, UnicodeEncodeError):
+    except (psycopg.ProgrammingError, UnicodeError):
         parameters = {"port": "unknown"}
     host, port, database = (str(parameters.get(name) or "") for name in ("host", "port", "dbname"))
     if "@" in host + database or "://" in host or not re.fullmatch(r"[0-9,]*", port):

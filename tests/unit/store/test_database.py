@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
@@ -192,6 +192,7 @@ def test_what_is_no_dsn_is_refused_and_its_password_not_shown(dsn: str, said: st
     assert "hush" not in str(refused.value)
 
 
+@example("postgresql://%80")
 @given(st.text() | st.from_regex(r"(postgresql|postgres|mysql)://[a-z:@,/\[\]0-9?=%]*"))
 def test_any_text_is_let_through_or_refused(dsn: str) -> None:
     with suppress(ConfigurationError):
