@@ -37,7 +37,7 @@ from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
 from exporter.store.timeline import Timeline
 from exporter.store.writer import LastPoll, Writer
-from exporter.web.server.config_reload import own_url
+from exporter.web.server.server import own_url
 from exporter.web.sources import RuleGroupStatus
 
 if TYPE_CHECKING:

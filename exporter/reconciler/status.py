@@ -10,7 +10,7 @@ from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import View
 from exporter.config import without_secrets
-from exporter.explain.current import explain_current
+from exporter.explain.explanation import explain_current
 from exporter.explain.render import state
 from exporter.explain.sentences import sentences
 from exporter.feed.client import FeedClient

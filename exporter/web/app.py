@@ -25,14 +25,13 @@ from exporter.config import WebSettings
 from exporter.errors import DictRateLimitError
 from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
-from exporter.web.server.headers import SecurityHeaders
+from exporter.web.server.guard import SecurityHeaders
 from exporter.web.sources import Sources
 from exporter.web.status_page.alerts_page import AlertsPage
 from exporter.web.status_page.bucket_page import BucketPage
-from exporter.web.status_page.history import History
+from exporter.web.status_page.history import History, RecentUtilization
 from exporter.web.status_page.page import StatusPage
 from exporter.web.status_page.queries import StatusQuery
-from exporter.web.status_page.recent import RecentUtilization
 
 _JSON: Final = "application/json"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import View
+from exporter.durations import spaced
 from exporter.health import Readiness
 from exporter.metrics import Metrics
-from exporter.web.evaluation import Evaluation, is_current
 
 if TYPE_CHECKING:
     from exporter.store.timeline import Timeline
@@ -139,3 +139,30 @@ class Sources:
             self.open_alerts() if self.open_alerts is not None else (),
             self.rules() if self.rules is not None else (),
         )
+
+
+OVERDUE_SECONDS: Final = 60.0
+OVERDUE_POLLS: Final = 3
+"""An evaluation is overdue when it is older than both: seconds, and polls of the longest interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """When a rule was last evaluated (None: not by this process), and whether that is as recent as can be expected."""
+
+    at: datetime | None
+    current: bool
+
+    def warning(self, now: datetime) -> str | None:
+        """Returns why the open alerts may not be those of now, in a sentence; None: they are."""
+        if self.current:
+            return None
+        if self.at is None:
+            return "Not known: this process has evaluated no rule yet. If it is on standby, ask the leader."
+        age = spaced((now - self.at).total_seconds())
+        return f"As of {self.at:%Y-%m-%d %H:%M:%S} UTC: no rule has been evaluated for {age}."
+
+
+def is_current(age_seconds: float, interval_seconds: float) -> bool:
+    """Returns whether an evaluation is as recent as can be expected."""
+    return age_seconds <= max(OVERDUE_SECONDS, OVERDUE_POLLS * interval_seconds)

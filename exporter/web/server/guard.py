@@ -1,31 +1,76 @@
-"""Refuses requests before the app sees them: malformed ones, and those that the web configuration forbids."""
+"""Stands before the app: refuses requests that are malformed or forbidden, and adds the headers of every answer."""
 
 from __future__ import annotations
 
 import asyncio
 import binascii
+import math
 import os
+import re
 import time
 from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.web.server.config_file import RateLimit, WebConfig
-from exporter.web.server.headers import SECURITY_HEADERS
-from exporter.web.server.rate_limit import RateLimiter
-from exporter.web.server.requests import Refusal, validate
+
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+HEAD_BYTES: Final = 16 * 1024
+"""The longest request line and headers together."""
+
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[\w.~%!$&'()*+;=-]*)(?::\d*)?"
+_AUTHORITY: Final = re.compile(_HOST, re.ASCII)
+_ABSOLUTE: Final = re.compile(rf"https?://(?P<authority>(?!:|/|$){_HOST})(?P<path>/.*)?", re.ASCII | re.IGNORECASE)
 
 _BCRYPT_BYTES: Final = 72
 """bcrypt reads no more of a password."""
 
 _UNKNOWN_USER_HASH: Final = "$2b$10$" + "." * 53
 """What an unknown user's password is compared with, so that it takes as long as a known one's."""
+
+
+class SecurityHeaders:
+    """Adds the headers that keep browsers from doing more with an answer than showing it.
+
+    Caches store static files, and revalidate them; nothing else.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 class Guard:
@@ -138,3 +183,78 @@ def _credentials(authorization: str) -> tuple[str, str]:
     except (binascii.Error, UnicodeDecodeError):
         return "", ""
     return user, password
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is refused, and with which status."""
+
+    status: int
+    reason: str
+
+
+def validate(scope: Scope) -> Scope | Refusal:
+    """Returns the request with its target as a path, or why it is refused.
+
+    The authority of a target in absolute form, as clients send it to proxies,
+    takes the place of the Host header (RFC 9112, 3.2.2).
+    """
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    if not scope["http_version"].startswith("1."):
+        return Refusal(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if b"transfer-encoding" in headers:
+        # A proxy may see another request than we do (RFC 9112, 6.1).
+        if b"content-length" in headers:
+            return Refusal(400, "Both Content-Length and Transfer-Encoding")
+        if scope["http_version"] == "1.0":
+            return Refusal(400, "Transfer-Encoding is not known to HTTP/1.0")
+    if _head_bytes(scope) > HEAD_BYTES:
+        return Refusal(431, f"The request's head has more than {HEAD_BYTES} bytes")
+    if not _AUTHORITY.fullmatch(headers.get(b"host", b"").decode("latin-1")):
+        return Refusal(400, "The Host header is no host and port")
+    return _with_a_path(scope)
+
+
+def _with_a_path(scope: Scope) -> Scope | Refusal:
+    target = scope["raw_path"].decode("ascii")
+    if target.startswith("/") or (target == "*" and scope["method"] == "OPTIONS"):
+        return scope
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or scope["method"] == "CONNECT":
+        return Refusal(400, "The request's target is no path and no http:// URL; this is no proxy")
+    path = absolute["path"] or "/"
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return dict(scope) | {
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "headers": [(b"host", absolute["authority"].encode()), *others],
+    }
+
+
+def _head_bytes(scope: Scope) -> int:
+    line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
+    return line + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+
+
+class RateLimiter:
+    """Lets one request through every ``interval_seconds``, and up to ``burst`` at once after a pause."""
+
+    def __init__(self, interval_seconds: float, burst: int, at: float) -> None:
+        self._interval_seconds = interval_seconds
+        self._burst = burst
+        self._tokens = float(burst)
+        self._at = at
+
+    def allows(self, at: float) -> bool:
+        """Whether a request at ``at`` (seconds of a clock that never goes back) may pass; it is counted then."""
+        self._tokens = min(self._burst, self._tokens + (at - self._at) / self._interval_seconds)
+        self._at = at
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """Whole seconds until the next request may pass, at least 1."""
+        return max(1, math.ceil((1 - self._tokens) * self._interval_seconds))

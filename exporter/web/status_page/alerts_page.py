@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import HTMLResponse
 
 from exporter.web.sources import CurrentState, Sources
-from exporter.web.status_page.alert_phrases import REASONS
+from exporter.web.status_page.alert_rows import REASONS
 from exporter.web.status_page.history import History, HistoryUnavailable
 from exporter.web.status_page.queries import (
     PAGES,

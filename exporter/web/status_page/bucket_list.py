@@ -13,7 +13,7 @@ from exporter.buckets.observation import VisibleBucket
 from exporter.durations import spaced
 from exporter.web.sources import CurrentState
 from exporter.web.status_page.alert_rows import danger
-from exporter.web.status_page.levels import LEVELS, Level, level_of
+from exporter.web.status_page.formatting import LEVELS, Level, level_of
 from exporter.web.status_page.queries import StatusQuery
 
 BUCKETS_PER_PAGE: Final = 50

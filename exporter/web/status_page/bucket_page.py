@@ -13,8 +13,7 @@ from starlette.responses import HTMLResponse
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.structures import nearest
 from exporter.web.sources import CurrentState, RuleExplanation, Sources
-from exporter.web.status_page.alert_phrases import describe_change
-from exporter.web.status_page.alert_rows import alert_rows
+from exporter.web.status_page.alert_rows import alert_rows, describe_change
 from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
 from exporter.web.status_page.bucket_list import list_buckets
 from exporter.web.status_page.history import History, HistoryUnavailable

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from exporter.alerts.alert import AlertState
 from exporter.health import Readiness
-from exporter.web.sources import CurrentState, Sources
+from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus, Sources
 from exporter.web.status_page.alert_rows import alert_rows, worst_firing
 from exporter.web.status_page.bucket_list import list_buckets
+from exporter.web.status_page.formatting import short_paths
+from exporter.web.status_page.history import HOURS, STEPS, RecentUtilization
 from exporter.web.status_page.queries import StatusQuery
-from exporter.web.status_page.recent import HOURS, STEPS, RecentUtilization
-from exporter.web.status_page.rule_rows import rule_rows
 from exporter.web.status_page.templating import render
 
 MOST_ALERTS: Final = {"some": 10, "all": 500}
@@ -67,3 +71,24 @@ class StatusPage:
             has_database=self._sources.utilization is not None,
             unread=self._recent.not_recalled(state.views),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """A rule, how many of its alerts are firing and pending, and the end of its file's path."""
+
+    group: RuleGroupStatus
+    rule: RuleStatus
+    firing: int
+    pending: int
+    file: str
+
+
+def rule_rows(state: CurrentState) -> Iterator[RuleRow]:
+    counts = Counter((alert.group, alert.name, alert.state) for alert in state.alerts)
+    files = short_paths(group.file for group in state.groups)
+    for group in state.groups:
+        for rule in group.rules:
+            firing = counts[group.name, rule.name, AlertState.FIRING]
+            pending = counts[group.name, rule.name, AlertState.PENDING]
+            yield RuleRow(group, rule, firing, pending, files[group.file])

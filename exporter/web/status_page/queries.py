@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from exporter.web.status_page.levels import LEVELS, Level
+from exporter.web.status_page.formatting import LEVELS, Level
 
 PER_PAGE: Final = 50
 PAGES: Final = 200

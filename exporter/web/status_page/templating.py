@@ -13,8 +13,7 @@ from exporter import __version__
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import sparkline, sparkline_area
-from exporter.web.status_page.formatting import breakable, figure, shorter
-from exporter.web.status_page.levels import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
+from exporter.web.status_page.formatting import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, breakable, figure, shorter
 
 if TYPE_CHECKING:
     from jinja2 import Environment

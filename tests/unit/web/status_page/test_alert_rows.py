@@ -1,15 +1,22 @@
-"""The status page's lines of open alerts: order, filters, and which share a line."""
+"""Lines of open alerts: order, filters, and which share a line; what is said of an alert."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from exporter.alerts.alert import AlertState, Severity
+from exporter.store.timeline import Change
 from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus
-from exporter.web.status_page.alert_rows import alert_rows
+from exporter.web.status_page.alert_rows import alert_rows, describe_change, value_text, waits_for
 from exporter.web.status_page.queries import StatusQuery
-from tests.support.builders import PARTICIPANT, alert, at
+from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, failed, poll, view
+
+if TYPE_CHECKING:
+    from exporter.buckets.observation import View
+
 
 LEVEL = "dict_rate_limit_utilization_percent >= 80"
 
@@ -57,3 +64,86 @@ def test_alerts_that_say_that_one_bucket_is_low_are_one_line_with_the_worst_firs
         ("Low", "B", []),
         ("Critical", "B", []),
     ]
+
+
+def rule(expr: str = "dict_rate_limit_up == 0", **fields: Any) -> RuleStatus:
+    return RuleStatus("TokensLow", expr, 60.0, 120.0, **fields)
+
+
+def test_a_pending_alert_waits_for_the_rest_of_its_time():
+    pending = alert(state=AlertState.PENDING, seconds=0)
+
+    assert waits_for(pending, rule(), None, at(45)) == "its condition to stay true for 15s more"
+    assert waits_for(pending, rule(), None, at(90)) == "its condition to stay true for 0s more"
+    assert waits_for(pending, None, None, at(45)) == "its condition to stay true"
+
+
+def test_an_alert_that_is_kept_waits_for_its_condition_to_stay_away():
+    kept = alert(keep_firing_since=at(0))
+
+    assert waits_for(kept, rule(), None, at(60)) == "its condition to stay away for 1m more"
+
+
+def test_an_alert_of_a_silent_participant_waits_for_the_bridge():
+    assert waits_for(alert(), rule(), view(poll(), failed(15)), at(20)) == "the Bridge to answer"
+
+
+def test_an_alert_of_a_low_bucket_waits_for_tokens():
+    low = view(poll(bucket(0)))
+
+    assert waits_for(alert(), rule(expr=LEVEL), low, at(0)) == "tokens to come back (full in 30m)"
+
+
+def test_an_alert_about_something_else_does_not_wait_for_tokens():
+    low = view(poll(bucket(0)))
+    share = rule(expr="dict_rate_limit_error_404_rate > 0.2")
+
+    assert waits_for(alert(), share, low, at(0)) == "its condition to end"
+
+
+@pytest.mark.parametrize("shown", [None, view(poll(bucket())), view(poll(bucket(policy="OTHER")))])
+def test_any_other_alert_waits_for_its_condition_to_end(shown: View | None):
+    assert waits_for(alert(policy=POLICY), rule(), shown, at(0)) == "its condition to end"
+
+
+@pytest.mark.parametrize(
+    ("expr", "value", "text"),
+    [
+        (LEVEL, 91.66, "91.66 %"),
+        ("dict_rate_limit_exhaustion_projection_seconds < 600", 312.0, "5m 12s"),
+        ("dict_rate_limit_error_404_rate > 0.2", 0.41, "41 %"),
+        ("dict_rate_limit_available_tokens <= 0", -3.0, "-3 tokens"),
+        ("dict_rate_limit_capacity * 2", 36_000.0, "36,000"),
+    ],
+)
+def test_an_alerts_value_has_its_unit(expr: str, value: float, text: str):
+    assert value_text(alert(value=value), rule(expr), view(poll(bucket()))) == text
+
+
+def test_an_alert_that_is_kept_while_nobody_answers_has_no_value():
+    kept = rule('dict_rate_limit_utilization_percent >= 80 or ALERTS{alertname="X"} and on (participant) up == 0')
+
+    assert value_text(alert(value=1.0), kept, view(poll(bucket()), failed(15))) == "kept firing"
+    assert value_text(alert(value=1.0), kept, view(poll(bucket()))) == "1 %"
+
+
+def change(state: str, seconds: float = 90, **changes: object) -> Change:
+    times = {"reason": None, "firing_since": at(30), "keep_firing_since": None} | changes
+    return Change("Low", "warning", state, at(seconds), tokens=7, capacity=100, active_since=START, **times)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (change("pending", 0), "Its condition became true."),
+        (change("firing", 0), "Its condition became true; it waited for nothing more."),
+        (change("firing", 30), "Its condition had been true for 30s, as `for` asks."),
+        (change("resolved", reason="no_data"), "It fired for 1m, until its series vanished."),
+        (
+            change("resolved", reason="recovered", keep_firing_since=at(70)),
+            "It fired for 1m, the last 20s because of `keep_firing_for`, until its condition was no longer true.",
+        ),
+    ],
+)
+def test_a_change_says_what_it_waited_for(changed: Change, sentence: str):
+    assert describe_change(changed) == sentence

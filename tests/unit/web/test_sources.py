@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.web.evaluation import Evaluation
-from exporter.web.sources import RuleGroupStatus, RuleStatus, last_evaluation
+from exporter.web.sources import Evaluation, RuleGroupStatus, RuleStatus, last_evaluation
 from tests.support.builders import PARTICIPANT, at, poll, view
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.buckets.bucket import PolicyName
-from exporter.explain.current import concerns, explain_current
+from exporter.explain.explanation import concerns, explain_current
 from exporter.explain.render import state
 from exporter.explain.sentences import sentences
 from exporter.rules.files.loading import load
