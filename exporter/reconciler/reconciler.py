@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -100,8 +101,9 @@ class Reconciler:
             settings=settings,
             metrics=metrics,
         )
-        self.explain = status.Explainer(self.rules)
-        self.utilization = status.UtilizationHistory(self._reader, settings.database.heartbeat)
+        self.explain = status.explainer(self.rules)
+        heartbeat = timedelta(seconds=settings.database.heartbeat)
+        self.utilization = partial(self._reader.utilization, heartbeat=heartbeat)
         self.timeline = Timeline(pages, settings.database.heartbeat)
 
     @classmethod
