@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter.web.sources import CurrentState, Sources
@@ -22,7 +23,7 @@ from exporter.web.status_page.queries import (
     InvalidQuery,
     range_around,
 )
-from exporter.web.status_page.templating import bucket_path, message, render
+from exporter.web.status_page.templating import bucket_path, message, render, root_of
 
 if TYPE_CHECKING:
     from exporter.store.timeline import PastAlert, Timeline
@@ -33,14 +34,13 @@ class AlertsPage:
         self._sources = sources
         self._history = history
 
-    async def render(self, parameters: Mapping[str, str], root: str) -> HTMLResponse:
-        now = datetime.now(UTC)
+    async def render(self, request: Request) -> HTMLResponse:
+        root, now = root_of(request), datetime.now(UTC)
         try:
-            query = AlertsQuery.parse(parameters, now)
+            query = AlertsQuery.parse(request.query_params, now)
         except InvalidQuery as error:
             return message(400, "Invalid query", str(error), root, "alerts")
-        alerts: list[PastAlert] = []
-        trouble = None
+        alerts, trouble = [], None
         try:
             async with self._history.reading() as record:
                 if record is not None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.structures import nearest
-from exporter.web.sources import CurrentState, RuleExplanation, Sources
+from exporter.web.sources import CurrentState, Sources
 from exporter.web.status_page.alert_rows import alert_rows, describe_change
 from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
 from exporter.web.status_page.bucket_list import list_buckets
 from exporter.web.status_page.history import History, HistoryUnavailable
 from exporter.web.status_page.queries import RANGES, HistoryQuery, InvalidQuery, StatusQuery, is_ispb
-from exporter.web.status_page.templating import bucket_path, message, render
+from exporter.web.status_page.templating import bucket_path, message, render, root_of
 
 if TYPE_CHECKING:
     from exporter.store.timeline import Band, Change, Steps, Timeline
@@ -48,14 +49,15 @@ class BucketPage:
         self._sources = sources
         self._history = history
 
-    async def render(self, participant: str, policy: str, parameters: Mapping[str, str], root: str) -> HTMLResponse:
-        now = datetime.now(UTC)
+    async def render(self, request: Request) -> HTMLResponse:
+        participant, policy = Ispb(request.path_params["participant"]), PolicyName(request.path_params["policy"])
+        root, now = root_of(request), datetime.now(UTC)
         try:
-            query = HistoryQuery.parse(parameters, now)
+            query = HistoryQuery.parse(request.query_params, now)
         except InvalidQuery as error:
             return message(400, "Invalid query", str(error), root, bucket_path(participant, policy))
         state = self._sources.current(now)
-        view = state.views.get(Ispb(participant))
+        view = state.views.get(participant)
         exists = view is not None and policy in view.buckets
         try:
             async with self._history.reading() as record:
@@ -68,7 +70,7 @@ class BucketPage:
                 return message(503, "It is not known whether this bucket exists", text, root)
             history = BucketHistory(trouble=str(error))
         html = await asyncio.to_thread(
-            self._render, query, state, history, participant=Ispb(participant), policy=PolicyName(policy), root=root
+            self._render, query, state, history, participant=participant, policy=policy, root=root
         )
         return HTMLResponse(html)
 
@@ -84,11 +86,16 @@ class BucketPage:
     ) -> str:
         now = state.now
         view = state.views.get(participant)
+        own = [alert for alert in state.alerts if alert.participant == participant]
         local = replace(
             state,
             views={} if view is None else {participant: view},
-            alerts=[a for a in state.alerts if a.participant == participant and a.policy in {policy, None}],
+            alerts=[alert for alert in own if alert.policy in {policy, None}],
         )
+        failing = {
+            (g.name, rule.name): rule.last_error for g in state.groups for rule in g.rules if rule.health == "err"
+        }
+        why = self._sources.why
         rows = list_buckets(local, StatusQuery(participant, policy)).rows
         since, until = query.window(now)
         least, most = REFRESH_SECONDS
@@ -114,18 +121,9 @@ class BucketPage:
             charts=None
             if history.steps is None
             else bucket_charts(history.steps, history.bands, query.range, since, now=now, mark=query.at),
-            explanations=self._explain(participant, policy, state),
+            explanations=why(view, own, policy, failing, now) if why is not None and view is not None else [],
             describe_change=describe_change,
         )
-
-    def _explain(self, participant: Ispb, policy: PolicyName, state: CurrentState) -> list[RuleExplanation]:
-        view = state.views.get(participant)
-        if self._sources.why is None or view is None:
-            return []
-        alerts = [alert for alert in state.alerts if alert.participant == participant]
-        rules = ((group.name, rule) for group in state.groups for rule in group.rules)
-        failing = {(group, rule.name): rule.last_error for group, rule in rules if rule.health == "err"}
-        return self._sources.why(view, alerts, policy, failing, state.now)
 
 
 async def _read(record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime) -> BucketHistory:

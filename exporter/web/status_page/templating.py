@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter import __version__
@@ -30,6 +31,12 @@ def message(status: int, title: str, text: str, root: str, back: str = "") -> HT
     now = datetime.now(UTC)
     html = render("message.html", root=root, now=now, refresh_seconds=None, title=title, text=text, back=back)
     return HTMLResponse(html, status)
+
+
+def root_of(request: Request) -> str:
+    """Returns the relative path from a page to the status page: browsers count the slashes of the address as sent."""
+    deep = request.scope["raw_path"].count(b"/") - 1
+    return "../" * deep or "./"
 
 
 def bucket_path(participant: str, policy: str) -> str:
