@@ -9,7 +9,6 @@ import os
 import re
 import time
 from base64 import b64decode
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -81,8 +80,7 @@ class Guard:
         self._app = app
         self._monotonic = monotonic
         self._passwords = Passwords()
-        self._limit = RateLimit()
-        self._limiter: RateLimiter | None = None
+        self._limiter = RateLimiter(RateLimit(), 0.0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -110,21 +108,15 @@ class Guard:
 
     async def _refusal(self, config: WebConfig, scope: Scope) -> ASGIApp | None:
         """Returns the answer to a request that may not pass; None: it may."""
-        limiter = self._limiter_of(config.rate_limit)
-        if limiter is not None and not limiter.allows(self._monotonic()):
-            return _answer(429, "Too Many Requests", {"Retry-After": str(limiter.retry_after_seconds)})
+        now = self._monotonic()
+        if config.rate_limit != self._limiter.limit:
+            self._limiter = RateLimiter(config.rate_limit, now)
+        if not self._limiter.allows(now):
+            return _answer(429, "Too Many Requests", {"Retry-After": str(self._limiter.retry_after_seconds)})
         users = config.basic_auth_users
         if users and not await self._passwords.verify(users, Headers(scope=scope).get("authorization", "")):
             return _answer(401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="dict-rate-limit"'})
         return None
-
-    def _limiter_of(self, limit: RateLimit) -> RateLimiter | None:
-        if limit != self._limit:
-            self._limit = limit
-            self._limiter = None
-            if limit.interval > 0:
-                self._limiter = RateLimiter(limit.interval, limit.burst, self._monotonic())
-        return self._limiter
 
 
 def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> ASGIApp:
@@ -144,7 +136,7 @@ class Passwords:
     def __init__(self, remembered: int = 128) -> None:
         self._remembered = remembered
         self._key = os.urandom(32)
-        self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
+        self._verdicts: dict[bytes, bool] = {}
         self._turn = asyncio.Lock()
 
     async def verify(self, users: Mapping[str, str], authorization: str) -> bool:
@@ -152,20 +144,17 @@ class Passwords:
         user, password = _credentials(authorization)
         hashed = users.get(user, _UNKNOWN_USER_HASH)
         digest = blake2b(f"{user}\0{hashed}\0{password}".encode(), key=self._key, digest_size=32).digest()
-        if digest not in self._verdicts:
-            async with self._turn:
-                if digest not in self._verdicts:
-                    verdict = await asyncio.to_thread(_matches, password, hashed) and user in users
-                    self._remember(digest, verdict=verdict)
-                    return verdict
-        return self._verdicts[digest]
-
-    def _remember(self, digest: bytes, *, verdict: bool) -> None:
-        self._verdicts[digest] = verdict
-        while len(self._verdicts) > self._remembered:
-            # Wrong ones go first: many of them must not make the right one be verified again.
-            wrong = next((digest for digest, right in self._verdicts.items() if not right), None)
-            self._verdicts.pop(wrong) if wrong is not None else self._verdicts.popitem(last=False)
+        if digest in self._verdicts:
+            return self._verdicts[digest]
+        async with self._turn:
+            if digest in self._verdicts:
+                return self._verdicts[digest]
+            verdict = await asyncio.to_thread(_matches, password, hashed) and user in users
+            self._verdicts[digest] = verdict
+            while len(self._verdicts) > self._remembered:
+                # Wrong ones go first: many of them must not make the right one be verified again.
+                del self._verdicts[min(self._verdicts, key=self._verdicts.__getitem__)]
+            return verdict
 
 
 def _matches(password: str, hashed: str) -> bool:
@@ -208,7 +197,8 @@ def validate(scope: Scope) -> Scope | Refusal:
             return Refusal(400, "Both Content-Length and Transfer-Encoding")
         if scope["http_version"] == "1.0":
             return Refusal(400, "Transfer-Encoding is not known to HTTP/1.0")
-    if _head_bytes(scope) > HEAD_BYTES:
+    line_bytes = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
+    if line_bytes + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > HEAD_BYTES:
         return Refusal(431, f"The request's head has more than {HEAD_BYTES} bytes")
     if not _AUTHORITY.fullmatch(headers.get(b"host", b"").decode("latin-1")):
         return Refusal(400, "The Host header is no host and port")
@@ -231,23 +221,19 @@ def _with_a_path(scope: Scope) -> Scope | Refusal:
     }
 
 
-def _head_bytes(scope: Scope) -> int:
-    line = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
-    return line + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
-
-
 class RateLimiter:
-    """Lets one request through every ``interval_seconds``, and up to ``burst`` at once after a pause."""
+    """Limits the rate of requests by a token bucket, as exporter-toolkit does."""
 
-    def __init__(self, interval_seconds: float, burst: int, at: float) -> None:
-        self._interval_seconds = interval_seconds
-        self._burst = burst
-        self._tokens = float(burst)
+    def __init__(self, limit: RateLimit, at: float) -> None:
+        self.limit = limit
+        self._tokens = float(limit.burst)
         self._at = at
 
     def allows(self, at: float) -> bool:
         """Whether a request at ``at`` (seconds of a clock that never goes back) may pass; it is counted then."""
-        self._tokens = min(self._burst, self._tokens + (at - self._at) / self._interval_seconds)
+        if not self.limit.interval:
+            return True
+        self._tokens = min(self.limit.burst, self._tokens + (at - self._at) / self.limit.interval)
         self._at = at
         if self._tokens < 1:
             return False
@@ -257,4 +243,4 @@ class RateLimiter:
     @property
     def retry_after_seconds(self) -> int:
         """Whole seconds until the next request may pass, at least 1."""
-        return max(1, math.ceil((1 - self._tokens) * self._interval_seconds))
+        return max(1, math.ceil((1 - self._tokens) * self.limit.interval))

@@ -232,7 +232,7 @@ def test_the_other_headers_of_a_request_stay() -> None:
 
 
 def test_a_burst_is_let_through_and_then_one_each_interval():
-    limiter = RateLimiter(2.0, 3, at=100.0)
+    limiter = RateLimiter(RateLimit(interval=GoDuration(2), burst=3), at=100.0)
 
     assert [limiter.allows(100.0) for _ in range(4)] == [True, True, True, False]
     assert not limiter.allows(101.9)
@@ -241,7 +241,7 @@ def test_a_burst_is_let_through_and_then_one_each_interval():
 
 
 def test_a_pause_gives_back_the_burst_and_no_more():
-    limiter = RateLimiter(1.0, 2, at=0.0)
+    limiter = RateLimiter(RateLimit(interval=GoDuration(1), burst=2), at=0.0)
     while limiter.allows(0.0):
         pass
 
@@ -249,7 +249,7 @@ def test_a_pause_gives_back_the_burst_and_no_more():
 
 
 def test_it_says_when_the_next_request_is_let_through():
-    limiter = RateLimiter(10.0, 1, at=0.0)
+    limiter = RateLimiter(RateLimit(interval=GoDuration(10), burst=1), at=0.0)
     limiter.allows(0.0)
 
     assert not limiter.allows(2.5)
