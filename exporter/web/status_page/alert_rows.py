@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -18,65 +17,8 @@ if TYPE_CHECKING:
     from exporter.store.timeline import Change
 
 
-_SEVERITY: Final = {Severity.INFO: 1, Severity.WARNING: 2, Severity.CRITICAL: 3}
-
-
-@dataclass(frozen=True, slots=True)
-class AlertRow:
-    """One line: an alert, and ``also`` those of the same bucket that say the same, less severely."""
-
-    alert: Alert
-    age: timedelta
-    value: str
-    waits_for: str
-    also: tuple[Alert, ...] = ()
-
-
-def alert_rows(state: CurrentState, query: StatusQuery) -> list[AlertRow]:
-    """Returns the open alerts that the query matches, worst first, and of equals the oldest."""
-    rules = {(group.name, rule.name): rule for group in state.groups for rule in group.rules}
-    alerts = [alert for alert in state.alerts if query.matches(alert.participant, alert.policy)]
-    alerts.sort(key=lambda alert: (-danger(alert), alert.active_since, alert.participant, alert.policy or ""))
-    rows: list[AlertRow] = []
-    for alert, *also in _lines(alerts, rules):
-        rule, view = rules.get((alert.group, alert.name)), state.views.get(alert.participant)
-        rows.append(
-            AlertRow(
-                alert,
-                state.now - (alert.firing_since or alert.active_since),
-                value_text(alert, rule, view),
-                waits_for(alert, rule, view, state.now),
-                tuple(also),
-            )
-        )
-    return rows
-
-
-def danger(alert: Alert) -> float:
-    """Returns how bad an alert is: firing is worse than pending; then the severity counts."""
-    return _SEVERITY[alert.severity] + (10.0 if alert.state is AlertState.FIRING else 0.0)
-
-
-def worst_firing(alerts: Iterable[Alert]) -> Severity | None:
-    return max((a.severity for a in alerts if a.state is AlertState.FIRING), key=_SEVERITY.__getitem__, default=None)
-
-
-def _lines(alerts: Sequence[Alert], rules: Mapping[tuple[str, str], RuleStatus]) -> list[list[Alert]]:
-    """Returns the alerts in their order; those that fire because one bucket holds few tokens are one line."""
-    lines: list[list[Alert]] = []
-    about_tokens: dict[tuple[str, str], list[Alert]] = {}
-    for alert in alerts:
-        line = [alert]
-        if (
-            alert.policy is not None
-            and alert.state is AlertState.FIRING
-            and is_about_tokens(rules.get((alert.group, alert.name)))
-        ):
-            line = about_tokens.setdefault((alert.participant, alert.policy), [])
-            line.append(alert)
-        if len(line) == 1:
-            lines.append(line)
-    return lines
+_SEVERITIES: Final = tuple(Severity)
+"""From the least to the most severe."""
 
 
 REASONS: Final = {
@@ -90,6 +32,43 @@ REASONS: Final = {
 """Why an alert resolved."""
 
 _TOKEN_GAUGES: Final = ("dict_rate_limit_available_tokens", "dict_rate_limit_utilization_percent")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """One line: an alert, and ``also`` those that fire because the same bucket holds few tokens, less severely."""
+
+    alert: Alert
+    age: timedelta
+    value: str
+    waits_for: str
+    also: list[Alert] = field(default_factory=list)
+
+
+def alert_rows(state: CurrentState, query: StatusQuery) -> list[AlertRow]:
+    """Returns the open alerts that the query matches, worst first, and of equals the oldest."""
+    rules = {(group.name, rule.name): rule for group in state.groups for rule in group.rules}
+    alerts = [alert for alert in state.alerts if query.matches(alert.participant, alert.policy)]
+    alerts.sort(key=lambda alert: (-danger(alert), alert.active_since, alert.participant, alert.policy or ""))
+    rows: list[AlertRow] = []
+    about_tokens: dict[tuple[str, str | None], AlertRow] = {}
+    for alert in alerts:
+        rule, view = rules.get((alert.group, alert.name)), state.views.get(alert.participant)
+        bucket = alert.participant, alert.policy
+        is_low = alert.policy is not None and alert.state is AlertState.FIRING and is_about_tokens(rule)
+        if is_low and bucket in about_tokens:
+            about_tokens[bucket].also.append(alert)
+            continue
+        age = state.now - (alert.firing_since or alert.active_since)
+        rows.append(AlertRow(alert, age, value_text(alert, rule, view), waits_for(alert, rule, view, state.now)))
+        if is_low:
+            about_tokens[bucket] = rows[-1]
+    return rows
+
+
+def danger(alert: Alert) -> int:
+    """Returns how bad an alert is, from 1 on: firing is worse than pending; then the severity counts."""
+    return 1 + _SEVERITIES.index(alert.severity) + (10 if alert.state is AlertState.FIRING else 0)
 
 
 def is_about_tokens(rule: RuleStatus | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,20 +68,18 @@ def list_buckets(state: CurrentState, query: StatusQuery) -> BucketList:
     for alert in state.alerts:
         alerts.setdefault((alert.participant, alert.policy), []).append(alert)
     ranks = {bucket: max(map(danger, some)) for bucket, some in alerts.items()}
-    levels: dict[Level, int] = dict.fromkeys(LEVELS, 0)
-    least = LEVELS.index(query.level)
-    listed: list[tuple[float, float, Ispb, PolicyName, VisibleBucket]] = []
+    levels: Counter[Level] = Counter()
+    shown = LEVELS[LEVELS.index(query.level) :]
+    listed: list[tuple[int, float, Ispb, PolicyName, VisibleBucket]] = []
     for participant, view in state.views.items():
         for policy, visible in view.buckets.items():
-            if not query.matches(participant, policy):
-                continue
-            bucket = visible.observation.bucket
-            level = level_of(bucket)
-            levels[level] += 1
-            if LEVELS.index(level) >= least:
-                rank = ranks.get((participant, policy), 0.0)
-                listed.append((-rank, bucket.left_percent, participant, policy, visible))
-
+            if query.matches(participant, policy):
+                bucket = visible.observation.bucket
+                level = level_of(bucket)
+                levels[level] += 1
+                if level in shown:
+                    rank = ranks.get((participant, policy), 0)
+                    listed.append((-rank, bucket.left_percent, participant, policy, visible))
     pages = max(1, math.ceil(len(listed) / BUCKETS_PER_PAGE))
     page = min(query.page, pages)
     first = (page - 1) * BUCKETS_PER_PAGE

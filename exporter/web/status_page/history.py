@@ -81,11 +81,9 @@ class RecentUtilization:
 
     def utilization(self, participant: Ispb, policy: PolicyName) -> list[float | None]:
         """Returns percentages, oldest first, the last for the present step; None where nothing was seen."""
-        values = self._seen.get(participant, {}).get(policy)
-        if values is None:
-            return []
-        present = self._step % STEPS
-        ordered = values[present + 1 :] + values[: present + 1]
+        values = self._seen.get(participant, {}).get(policy, b"")
+        oldest = (self._step + 1) % STEPS
+        ordered = values[oldest:] + values[:oldest]
         return [None if value == _UNKNOWN else value / _UNITS_PER_PERCENT for value in ordered]
 
     def not_recalled(self, participants: Mapping[Ispb, View]) -> int:
@@ -146,9 +144,9 @@ class RecentUtilization:
             values[step % STEPS] = value
 
     def _advance(self, step: int) -> None:
-        if step <= self._step:
-            return
         passed = [n % STEPS for n in range(max(self._step + 1, step - STEPS + 1), step + 1)]
+        if not passed:
+            return
         for participant, policies in list(self._seen.items()):
             for policy, values in list(policies.items()):
                 for index in passed:

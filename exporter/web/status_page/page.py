@@ -12,7 +12,7 @@ from typing import Final
 from exporter.alerts.alert import AlertState
 from exporter.health import Readiness
 from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus, Sources
-from exporter.web.status_page.alert_rows import alert_rows, worst_firing
+from exporter.web.status_page.alert_rows import alert_rows
 from exporter.web.status_page.bucket_list import list_buckets
 from exporter.web.status_page.formatting import short_paths
 from exporter.web.status_page.history import HOURS, STEPS, RecentUtilization
@@ -44,7 +44,6 @@ class StatusPage:
     def _render(self, query: StatusQuery, state: CurrentState, readiness: Readiness) -> str:
         rows = alert_rows(state, query)
         most = MOST_ALERTS[query.alerts]
-        open_alerts = [alert for row in rows for alert in (row.alert, *row.also)]
         matching = [view for participant, view in state.views.items() if participant.startswith(query.participant)]
         return render(
             "status.html",
@@ -57,9 +56,9 @@ class StatusPage:
             only=matching[0] if len(matching) == 1 else None,
             buckets=list_buckets(state, query),
             alerts=rows[:most],
-            open_alerts=len(open_alerts),
+            open_alerts=sum(1 + len(row.also) for row in rows),
             more_alerts=sum(1 + len(row.also) for row in rows[most:]),
-            worst_firing=worst_firing(open_alerts),
+            worst_firing=next((row.alert.severity for row in rows if row.alert.state is AlertState.FIRING), None),
             evaluation=state.evaluation,
             alerts_warning=state.alerts_warning,
             has_rules=self._sources.rules is not None,
@@ -89,6 +88,5 @@ def rule_rows(state: CurrentState) -> Iterator[RuleRow]:
     files = short_paths(group.file for group in state.groups)
     for group in state.groups:
         for rule in group.rules:
-            firing = counts[group.name, rule.name, AlertState.FIRING]
-            pending = counts[group.name, rule.name, AlertState.PENDING]
+            firing, pending = (counts[group.name, rule.name, s] for s in (AlertState.FIRING, AlertState.PENDING))
             yield RuleRow(group, rule, firing, pending, files[group.file])
