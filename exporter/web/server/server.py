@@ -28,6 +28,8 @@ from exporter.web.server.tls import remarks, server_context
 
 log = logging.getLogger(__name__)
 
+BACKLOG: Final = 1024
+
 
 class WebServer:
     """Serves an app on ``addresses``, those of the settings with their real ports, from ``start`` to ``stop``.
@@ -181,7 +183,7 @@ def own_url(settings: WebSettings) -> str | None:
         encrypted = WebConfigFile(settings.config_file).read()[1] is not None
     except ConfigurationError:
         encrypted = False  # reported where it is served
-    return f"{'https' if encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{'https' if encrypted else 'http'}://{_address(host, port)}"
 
 
 class WebConfigFile:
@@ -195,8 +197,7 @@ class WebConfigFile:
     def read(self) -> tuple[WebConfig, SSLContext | None]:
         """Returns the configuration, and its TLS context (None: plain HTTP).
 
-        Raises ConfigurationError, also where a file that held settings is empty now:
-        somebody may be editing it.
+        Raises ConfigurationError, also where a file that held settings is empty now: somebody may be editing it.
         """
         if self._path is None:
             return WebConfig(), None
@@ -215,15 +216,11 @@ class WebConfigFile:
         return self._watched.changed()
 
 
-BACKLOG: Final = 1024
-
-
 def open_listeners(addresses: str, key: str = "web.listen_address") -> list[socket.socket]:
     """Returns listening sockets for ``host:port``, several separated by commas; errors name the ``key``.
 
-    An IPv6 host is written in brackets. No host, and ``[::]`` too as in Prometheus,
-    mean every interface, of IPv4 as well. Raises ConfigurationError, and listens on
-    nothing then.
+    An IPv6 host is written in brackets. No host, and ``[::]`` too as in Prometheus, mean every interface, of IPv4 as
+    well. Raises ConfigurationError, and listens on nothing then.
     """
     parsed = listen_addresses(key, addresses)
     listeners: list[socket.socket] = []
@@ -236,16 +233,18 @@ def open_listeners(addresses: str, key: str = "web.listen_address") -> list[sock
                     opened.enter_context(listener).setblocking(False)
                     listeners.append(listener)
             except OSError as error:
-                address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                raise ConfigurationError(f"{key}: cannot listen on {address}: {reason(error)}") from error
+                raise ConfigurationError(f"{key}: cannot listen on {_address(host, port)}: {reason(error)}") from error
         opened.pop_all()
     return listeners
 
 
 def address_of(listener: socket.socket) -> str:
     """Returns the address of a listening socket as ``host:port``, with the port that it really has."""
-    host, port, *_ = listener.getsockname()
-    return f"[{host}]:{port}" if listener.family is socket.AF_INET6 else f"{host}:{port}"
+    return _address(*listener.getsockname()[:2])
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _every_interface(port: int) -> Iterator[socket.socket]:

@@ -1,8 +1,7 @@
 """Scales and paths of charts over steps of time. Pure.
 
-A chart's x axis counts steps; its plot is stretched to the screen's width, so that
-only y is in pixels. Step ``n`` lies between ``n`` and ``n + 1``: a bucket keeps its
-state until it changes, so lines have steps. None is a gap.
+A chart's x axis counts steps; its plot is stretched to the screen's width, so that only y is in pixels. Step ``n`` lies
+between ``n`` and ``n + 1``: a bucket keeps its state until it changes, so lines have steps. None is a gap.
 """
 
 from __future__ import annotations

@@ -32,8 +32,7 @@ class InvalidQuery(ValueError):
 class StatusQuery:
     """Which buckets and alerts the status page shows.
 
-    ``participant`` is the beginning of an ISPB; ``level`` the least bad one;
-    ``alerts`` is ``some`` or ``all``.
+    ``participant`` is the beginning of an ISPB; ``level`` the least bad one; ``alerts`` is ``some`` or ``all``.
     """
 
     participant: str = ""
