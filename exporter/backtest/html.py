@@ -23,7 +23,6 @@ from exporter.backtest.report import (
 )
 from exporter.durations import short
 from exporter.history.episodes import Episode
-from exporter.history.gaps import Gap
 from exporter.history.replay import Period, utc
 from exporter.numbers import counted
 
@@ -60,10 +59,6 @@ class Row:
     alerts: int
     bars: list[Bar]
 
-    @property
-    def label(self) -> str:
-        return f"{self.alert}, {self.subject}: {counted(self.alerts, 'alert')}"
-
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -76,7 +71,7 @@ def html(report: Report, limit: int) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"span": short, "time": utc, "figures": figures}
+    environment.filters |= {"span": short, "time": utc, "figures": figures, "counted": counted}
     rows = _rows(report)
     pairs, pairs_left = select_pairs(report.pairs, limit)
     template = environment.from_string((Path(__file__).parent / "report.html").read_text("utf-8"))
@@ -110,19 +105,15 @@ def _rows(report: Report) -> list[Row]:
     """Returns the timelines, those with most alerts first."""
     gap_bars: dict[str, list[Bar]] = defaultdict(list)
     for participant, gap in report.gaps:
-        gap_bars[participant].append(_gap_bar(gap, report.period))
+        title = f"no polls from {utc(gap.begin)} to {utc(gap.end)}"
+        gap_bars[participant].append(Bar("gap", *_extent(gap.begin, gap.end, report.period), 0, 26, title))
     by_subject: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in report.pairs:
         by_subject[pair.episode.name, pair.episode.participant, pair.episode.policy or ""].append(pair)
-    rows = [
-        Row(
-            alert,
-            f"{participant} {policy}".strip(),
-            len(pairs),
-            [*gap_bars[participant], *_merge(_alert_bars(pairs, report.period))],
-        )
-        for (alert, participant, policy), pairs in by_subject.items()
-    ]
+    rows = []
+    for (alert, participant, policy), pairs in by_subject.items():
+        bars = [*gap_bars[participant], *_merge(_alert_bars(pairs, report.period))]
+        rows.append(Row(alert, f"{participant} {policy}".strip(), len(pairs), bars))
     return sorted(rows, key=lambda row: (-row.alerts, row.alert, row.subject))
 
 
@@ -135,15 +126,9 @@ def _alert_bars(pairs: Iterable[Pair], period: Period) -> Iterator[Bar]:
 
 
 def _alert_bar(kind: str, episode: Episode, period: Period, y: int) -> Bar:
-    x, width = _extent(episode.began_at, episode.resolved_at or period.until, period)
     began = utc(episode.began_at)
     title = f"{began}: {short(episode.seconds(period.until))}, {episode.reason or 'still fires'}"
-    return Bar(kind, x, width, y, 11, title, began)
-
-
-def _gap_bar(gap: Gap, period: Period) -> Bar:
-    x, width = _extent(gap.begin, gap.end, period)
-    return Bar("gap", x, width, 0, 26, f"no polls from {utc(gap.begin)} to {utc(gap.end)}")
+    return Bar(kind, *_extent(episode.began_at, episode.resolved_at or period.until, period), y, 11, title, began)
 
 
 def _extent(begin: datetime, end: datetime, period: Period) -> tuple[float, float]:
@@ -164,9 +149,7 @@ def _merge(bars: Iterable[Bar]) -> list[Bar]:
             last[bar.kind] = len(merged)
             merged.append(bar)
             continue
-        earlier = merged[index]
-        width = max(earlier.x + earlier.width, bar.x + bar.width) - earlier.x
-        count = earlier.count + 1
-        title = f"{count} alerts from {earlier.began} on"
-        merged[index] = replace(earlier, width=round(width, 2), count=count, title=title)
+        first, count = merged[index], merged[index].count + 1
+        width = round(max(first.x + first.width, bar.x + bar.width) - first.x, 2)
+        merged[index] = replace(first, width=width, count=count, title=f"{count} alerts from {first.began} on")
     return merged

@@ -8,19 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule
-from exporter.backtest.comparison import (
-    Change,
-    Pair,
-    SideTotal,
-    Total,
-    count_changes,
-    pair_episodes,
-    side_total,
-    totals,
-)
+from exporter.backtest.comparison import Change, Pair, Total, pair_episodes, total, totals
 from exporter.buckets.bucket import Ispb
 from exporter.durations import short
-from exporter.history.episodes import Episode
 from exporter.history.gaps import Gap
 from exporter.history.replay import Period, utc
 from exporter.numbers import counted
@@ -53,9 +43,7 @@ class Report:
     coverage: Coverage
     gaps: tuple[tuple[Ispb, Gap], ...]
     pairs: tuple[Pair, ...]
-    changes: dict[str, int]
-    mine_total: SideTotal
-    other_total: SideTotal
+    total: Total
     by_rule: tuple[Total, ...]
     by_policy: tuple[Total, ...]
     failed: tuple[tuple[str, Ispb, FailedRule], ...]
@@ -77,10 +65,9 @@ def build_report(
     """
     pairs: list[Pair] = []
     for result in results:
-        theirs = result.raised if other is None else result.rule_sets[1].episodes
-        pairs += pair_episodes(
-            _of_policy(result.rule_sets[0].episodes, policy), _of_policy(theirs, policy), period.until
-        )
+        sides = result.rule_sets[0].episodes, result.raised if other is None else result.rule_sets[1].episodes
+        ours, theirs = ([e for e in side if policy is None or e.policy == policy] for side in sides)
+        pairs += pair_episodes(ours, theirs, period.until)
     pairs.sort(key=lambda pair: pair.episode.began_at)
     gaps = [(result.participant, gap) for result in results for gap in result.gaps]
     return Report(
@@ -92,9 +79,7 @@ def build_report(
         coverage=sum((result.coverage for result in results), Coverage()),
         gaps=tuple(sorted(gaps, key=lambda gap: -gap[1].seconds)),
         pairs=tuple(pairs),
-        changes=count_changes(pairs),
-        mine_total=side_total((p.mine for p in pairs), period),
-        other_total=side_total((p.other for p in pairs), period),
+        total=total(pairs, period),
         by_rule=tuple(totals(pairs, period, lambda e: (e.name, e.severity, ""))),
         by_policy=tuple(totals(pairs, period, lambda e: (e.name, e.severity, e.policy or "(participant)"))),
         failed=tuple(
@@ -107,13 +92,9 @@ def build_report(
     )
 
 
-def _of_policy(episodes: Sequence[Episode], policy: str | None) -> list[Episode]:
-    return [episode for episode in episodes if policy is None or episode.policy == policy]
-
-
 def verdict(report: Report) -> str:
     """Returns the comparison as a sentence."""
-    mine, other, changes = report.mine_total.alerts, report.other_total.alerts, report.changes
+    mine, other, changes = report.total.mine.alerts, report.total.other.alerts, report.total.changes
     if not report.pairs:
         return f"No alert, neither from {report.mine} nor in {report.other}."
     if changes[Change.SAME] == len(report.pairs):
@@ -169,10 +150,7 @@ def figures(total: Total) -> tuple[str, ...]:
     """Returns a total's cells: alerts and firing time of both sides, its own longest alert, and the changes."""
     mine, other, changes = total.mine, total.other, total.changes
     return (
-        f"{mine.alerts:,}",
-        f"{other.alerts:,}",
-        short(mine.firing_seconds),
-        short(other.firing_seconds),
-        short(mine.longest_seconds),
+        *(f"{mine.alerts:,}", f"{other.alerts:,}"),
+        *map(short, (mine.firing_seconds, other.firing_seconds, mine.longest_seconds)),
         *(f"{changes[c]:,}" if changes[c] else "" for c in (Change.NEW, Change.REMOVED, Change.CHANGED)),
     )
