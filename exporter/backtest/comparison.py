@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from exporter.durations import short
 from exporter.history.episodes import Episode
 from exporter.history.replay import Period
 
@@ -62,6 +63,15 @@ class Total:
     mine: SideTotal
     other: SideTotal
     changes: dict[str, int]
+
+    def figures(self) -> tuple[str, ...]:
+        """Returns its cells: alerts and firing time of both sides, its own longest alert, and the changes."""
+        mine, other, changes = self.mine, self.other, self.changes
+        return (
+            *(f"{mine.alerts:,}", f"{other.alerts:,}"),
+            *map(short, (mine.firing_seconds, other.firing_seconds, mine.longest_seconds)),
+            *(f"{changes[c]:,}" if changes[c] else "" for c in (Change.NEW, Change.REMOVED, Change.CHANGED)),
+        )
 
 
 def pair_episodes(mine: Iterable[Episode], other: Iterable[Episode], until: datetime) -> list[Pair]:

@@ -10,17 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.backtest.comparison import Pair
-from exporter.backtest.report import (
-    CHANGE_WORDS,
-    MOST_FAILURES,
-    Report,
-    figures,
-    gap_summary,
-    scope,
-    select_pairs,
-    verdict,
-    warm_up_note,
-)
+from exporter.backtest.report import CHANGE_WORDS, MOST_FAILURES, Report
 from exporter.durations import short
 from exporter.history.episodes import Episode
 from exporter.history.replay import Period, utc
@@ -71,16 +61,12 @@ def html(report: Report, limit: int) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"span": short, "time": utc, "figures": figures, "counted": counted}
+    environment.filters |= {"span": short, "time": utc, "counted": counted}
     rows = _rows(report)
-    pairs, pairs_left = select_pairs(report.pairs, limit)
+    pairs, pairs_left = report.select_pairs(limit)
     template = environment.from_string((Path(__file__).parent / "report.html").read_text("utf-8"))
     return template.render(
         report=report,
-        scope=scope(report),
-        verdict=verdict(report),
-        gap_summary=gap_summary(report),
-        warm_up_note=warm_up_note(report),
         failed=report.failed[:MOST_FAILURES],
         failed_left=max(0, len(report.failed) - MOST_FAILURES),
         ticks=list(ticks(report.period)),
@@ -104,9 +90,9 @@ def ticks(period: Period) -> Iterator[Tick]:
 def _rows(report: Report) -> list[Row]:
     """Returns the timelines, those with most alerts first."""
     gap_bars: dict[str, list[Bar]] = defaultdict(list)
-    for participant, gap in report.gaps:
+    for ispb, gap in report.gaps:
         title = f"no polls from {utc(gap.begin)} to {utc(gap.end)}"
-        gap_bars[participant].append(Bar("gap", *_extent(gap.begin, gap.end, report.period), 0, 26, title))
+        gap_bars[ispb].append(Bar("gap", *_extent(gap.begin, gap.end, report.period), 0, 26, title))
     by_subject: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in report.pairs:
         by_subject[pair.episode.name, pair.episode.participant, pair.episode.policy or ""].append(pair)

@@ -10,16 +10,7 @@ from typing import Any, Final
 
 from exporter.backtest.comparison import Change, Pair, Total
 from exporter.backtest.html import html
-from exporter.backtest.report import (
-    MOST_FAILURES,
-    Report,
-    figures,
-    gap_summary,
-    scope,
-    select_pairs,
-    verdict,
-    warm_up_note,
-)
+from exporter.backtest.report import MOST_FAILURES, Report
 from exporter.durations import short
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import Episode
@@ -45,8 +36,8 @@ def render(report: Report, output: str, limit: int) -> str:
 
 
 def _text(report: Report, limit: int) -> str:
-    lines = [f"Backtest of {report.mine}, compared with {report.other}", scope(report), ""]
-    lines += [verdict(report), *_caveats(report)]
+    lines = [f"Backtest of {report.mine}, compared with {report.other}", report.scope, ""]
+    lines += [report.verdict, *_caveats(report)]
     if report.pairs:
         alerts, left_out = _by_alert(report, limit)
         for rows in (_by_rule(report), _by_policy(report), alerts):
@@ -59,7 +50,7 @@ def _text(report: Report, limit: int) -> str:
 
 def _markdown(report: Report, limit: int) -> str:
     other = f"`{report.other}`" if report.other.endswith((".yml", ".yaml")) else report.other
-    lines = [f"### Backtest of `{report.mine}`, compared with {other}", "", f"**{verdict(report)}**", "", scope(report)]
+    lines = [f"### Backtest of `{report.mine}`, compared with {other}", "", f"**{report.verdict}**", "", report.scope]
     lines += [f"\n{line}" if not line.startswith(" ") else f"-{line}" for line in _caveats(report)]
     if report.pairs:
         alerts, left_out = _by_alert(report, limit)
@@ -75,12 +66,12 @@ def _markdown(report: Report, limit: int) -> str:
 
 def _caveats(report: Report) -> list[str]:
     """Returns what makes the verdict less than certain."""
-    lines = [gap_summary(report)]
+    lines = [report.gap_summary]
     for participant, gap in report.gaps[:_MOST_GAPS]:
         lines.append(f"  {participant}  {utc(gap.begin)} to {utc(gap.end)}  {short(gap.seconds)}")
     if report.coverage.gap_count > _MOST_GAPS:
         lines.append(f"  and {report.coverage.gap_count - _MOST_GAPS:,} shorter ones")
-    lines += filter(None, [warm_up_note(report)])
+    lines += filter(None, [report.warm_up_note])
     for name, participant, failed in report.failed[:MOST_FAILURES]:
         polls = counted(failed.polls, "poll")
         lines.append(f"{failed.group}/{failed.name} of {name} failed at {polls} of {participant}: {failed.message}")
@@ -90,16 +81,16 @@ def _caveats(report: Report) -> list[str]:
 
 
 def _by_rule(report: Report) -> list[tuple[str, ...]]:
-    return [("ALERT", "SEVERITY", *_FIGURES), *((t.name, t.severity, *figures(t)) for t in report.by_rule)]
+    return [("ALERT", "SEVERITY", *_FIGURES), *((t.name, t.severity, *t.figures()) for t in report.by_rule)]
 
 
 def _by_policy(report: Report) -> list[tuple[str, ...]]:
-    return [("ALERT", "POLICY", *_FIGURES), *((t.name, t.policy, *figures(t)) for t in report.by_policy)]
+    return [("ALERT", "POLICY", *_FIGURES), *((t.name, t.policy, *t.figures()) for t in report.by_policy)]
 
 
 def _by_alert(report: Report, limit: int) -> tuple[list[tuple[str, ...]], list[str]]:
     """Returns the rows, and a line on those that are left out."""
-    pairs, count = select_pairs(report.pairs, limit)
+    pairs, count = report.select_pairs(limit)
     left_out = [f"... and {count:,} more; --limit lists more, --output json all of them"] if count else []
     return [_ALERTS, *(_alert_row(report, pair) for pair in pairs)], left_out
 
