@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter.web.sources import CurrentState, Sources
-from exporter.web.status_page.alert_rows import REASONS
 from exporter.web.status_page.history import History, HistoryUnavailable
 from exporter.web.status_page.queries import (
     PAGES,
@@ -23,6 +22,7 @@ from exporter.web.status_page.queries import (
     InvalidQuery,
     range_around,
 )
+from exporter.web.status_page.rows import REASONS
 from exporter.web.status_page.templating import bucket_path, message, render, root_of
 
 if TYPE_CHECKING:

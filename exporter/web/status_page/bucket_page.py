@@ -14,11 +14,10 @@ from starlette.responses import HTMLResponse
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.structures import nearest
 from exporter.web.sources import CurrentState, Sources
-from exporter.web.status_page.alert_rows import alert_rows, describe_change
 from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
-from exporter.web.status_page.bucket_list import list_buckets
 from exporter.web.status_page.history import History, HistoryUnavailable
 from exporter.web.status_page.queries import RANGES, HistoryQuery, InvalidQuery, StatusQuery, is_ispb
+from exporter.web.status_page.rows import alert_rows, describe_change, list_buckets
 from exporter.web.status_page.templating import bucket_path, message, render, root_of
 
 if TYPE_CHECKING:

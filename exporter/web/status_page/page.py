@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from exporter.alerts.alert import AlertState
 from exporter.health import Readiness
-from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus, Sources
-from exporter.web.status_page.alert_rows import alert_rows
-from exporter.web.status_page.bucket_list import list_buckets
-from exporter.web.status_page.formatting import short_paths
+from exporter.web.sources import CurrentState, Sources
 from exporter.web.status_page.history import HOURS, STEPS, RecentUtilization
 from exporter.web.status_page.queries import StatusQuery
+from exporter.web.status_page.rows import alert_rows, list_buckets, rule_rows
 from exporter.web.status_page.templating import render
 
 MOST_ALERTS: Final = {"some": 10, "all": 500}
@@ -47,12 +42,10 @@ class StatusPage:
         matching = [view for participant, view in state.views.items() if participant.startswith(query.participant)]
         return render(
             "status.html",
-            now=state.now,
+            state=state,
             query=query,
             refresh_seconds=self._refresh_seconds,
-            participants=len(state.views),
             silent=sum(not view.up for view in state.views.values()),
-            policies=state.policies,
             only=matching[0] if len(matching) == 1 else None,
             buckets=list_buckets(state, query),
             alerts=rows[:most],
@@ -60,33 +53,11 @@ class StatusPage:
             more_alerts=sum(1 + len(row.also) for row in rows[most:]),
             worst_firing=next((row.alert.severity for row in rows if row.alert.state is AlertState.FIRING), None),
             evaluation=state.evaluation,
-            alerts_warning=state.alerts_warning,
             has_rules=self._sources.rules is not None,
             rules=list(rule_rows(state)),
             readiness=readiness,
             hours=HOURS,
             steps=STEPS,
-            utilization=self._recent.utilization,
+            recent=self._recent,
             has_database=self._sources.utilization is not None,
-            unread=self._recent.not_recalled(state.views),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RuleRow:
-    """A rule, how many of its alerts are firing and pending, and the end of its file's path."""
-
-    group: RuleGroupStatus
-    rule: RuleStatus
-    firing: int
-    pending: int
-    file: str
-
-
-def rule_rows(state: CurrentState) -> Iterator[RuleRow]:
-    counts = Counter((alert.group, alert.name, alert.state) for alert in state.alerts)
-    files = short_paths(group.file for group in state.groups)
-    for group in state.groups:
-        for rule in group.rules:
-            firing, pending = (counts[group.name, rule.name, s] for s in (AlertState.FIRING, AlertState.PENDING))
-            yield RuleRow(group, rule, firing, pending, files[group.file])

@@ -16,8 +16,7 @@ from exporter.config import WebSettings
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
-from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus, Sources
-from exporter.web.status_page.page import rule_rows
+from exporter.web.sources import RuleGroupStatus, RuleStatus, Sources
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 from tests.support.pages import Shape, request
 
@@ -286,23 +285,3 @@ def test_templates_are_not_loaded_before_somebody_asks():
     code = "import sys, exporter.web.app, exporter.web.server.server; sys.exit('jinja2' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-BARE_RULE = RuleStatus("TokensLow", "dict_rate_limit_up == 0", 60.0, 120.0)
-
-
-def test_rule_files_are_named_shortly():
-    groups = [RuleGroupStatus("dict", "/etc/rules/a.yml", 0.0, [BARE_RULE])]
-
-    [row] = rule_rows(CurrentState(at(0), {}, [], groups))
-
-    assert (row.file, row.group.file) == ("a.yml", "/etc/rules/a.yml")
-
-
-def test_rules_are_shown_with_the_number_of_their_alerts():
-    groups = [RuleGroupStatus("dict", "rules/a.yml", 0.0, [BARE_RULE])]
-    alerts = [alert(policy="A"), alert(policy="B"), alert(policy="C", state=AlertState.PENDING), alert(group="other")]
-
-    [row] = rule_rows(CurrentState(at(0), {}, alerts, groups))
-
-    assert (row.firing, row.pending) == (2, 1)

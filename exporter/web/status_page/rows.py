@@ -1,25 +1,31 @@
-"""Open alerts as lines of the pages, and what is said of an alert: its value, what it waits for, its changes. Pure."""
+"""The rows of the pages' tables: buckets, open alerts and what is said of them, rules. Pure."""
 
 from __future__ import annotations
 
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from exporter.alerts.alert import Alert, AlertState, Severity
-from exporter.buckets.observation import View
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+from exporter.buckets.observation import View, VisibleBucket
 from exporter.durations import spaced
-from exporter.web.sources import CurrentState, RuleStatus
-from exporter.web.status_page.formatting import figure, unit_of
+from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus
+from exporter.web.status_page.formatting import LEVELS, Level, figure, level_of, short_paths, unit_of
 from exporter.web.status_page.queries import StatusQuery
 
 if TYPE_CHECKING:
     from exporter.store.timeline import Change
 
 
+BUCKETS_PER_PAGE: Final = 50
+
 _SEVERITIES: Final = tuple(Severity)
 """From the least to the most severe."""
-
 
 REASONS: Final = {
     "recovered": "its condition was no longer true",
@@ -32,6 +38,82 @@ REASONS: Final = {
 """Why an alert resolved."""
 
 _TOKEN_GAUGES: Final = ("dict_rate_limit_available_tokens", "dict_rate_limit_utilization_percent")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow:
+    """One bucket. ``alerts`` are its open ones, worst first; ``answered`` whether its state is the last poll's."""
+
+    participant: Ispb
+    visible: VisibleBucket
+    answered: bool
+    alerts: tuple[Alert, ...]
+
+    @property
+    def bucket(self) -> Bucket:
+        return self.visible.observation.bucket
+
+    @property
+    def policy(self) -> PolicyName:
+        return self.bucket.policy
+
+    @property
+    def level(self) -> Level:
+        return level_of(self.bucket)
+
+    @property
+    def refill_period(self) -> str:
+        seconds = self.bucket.refill_period_seconds
+        return {60: "min", 3_600: "h", 86_400: "day"}.get(seconds, spaced(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class BucketList:
+    """One page of the ``total`` rows, from the row ``first`` on.
+
+    ``at_most`` counts the buckets at each level or a worse one, whatever level the query names.
+    """
+
+    rows: list[BucketRow]
+    total: int
+    first: int
+    pages: int
+    page: int
+    at_most: dict[Level, int]
+
+
+def list_buckets(state: CurrentState, query: StatusQuery) -> BucketList:
+    """Returns a page of buckets: those with alerts first, by severity, then by tokens left."""
+    alerts: dict[tuple[str, str | None], list[Alert]] = defaultdict(list)
+    for alert in state.alerts:
+        alerts[alert.participant, alert.policy].append(alert)
+    ranks = {bucket: max(map(danger, some)) for bucket, some in alerts.items()}
+    levels: Counter[Level] = Counter()
+    shown = LEVELS[LEVELS.index(query.level) :]
+    listed: list[tuple[int, float, Ispb, PolicyName, VisibleBucket]] = []
+    for participant, view in state.views.items():
+        for policy, visible in view.buckets.items():
+            if query.matches(participant, policy):
+                bucket = visible.observation.bucket
+                level = level_of(bucket)
+                levels[level] += 1
+                if level in shown:
+                    rank = ranks.get((participant, policy), 0)
+                    listed.append((-rank, bucket.left_percent, participant, policy, visible))
+    pages = max(1, math.ceil(len(listed) / BUCKETS_PER_PAGE))
+    page = min(query.page, pages)
+    first = (page - 1) * BUCKETS_PER_PAGE
+    rows = [
+        BucketRow(
+            participant,
+            visible,
+            visible.confirmed_at == state.views[participant].poll.polled_at,
+            tuple(sorted(alerts.get((participant, policy), ()), key=danger, reverse=True)),
+        )
+        for _, _, participant, policy, visible in heapq.nsmallest(first + BUCKETS_PER_PAGE, listed)[first:]
+    ]
+    at_most = {level: sum(levels[worse] for worse in LEVELS[index:]) for index, level in enumerate(LEVELS)}
+    return BucketList(rows, len(listed), first, pages, page, at_most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +208,23 @@ def describe_change(change: Change) -> str:
         seconds = (change.at - change.keep_firing_since).total_seconds()
         kept = f", the last {spaced(seconds)} because of `keep_firing_for`"
     return f"It fired for {fired}{kept}, until {reason}."
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """A rule, how many of its alerts are firing and pending, and the end of its file's path."""
+
+    group: RuleGroupStatus
+    rule: RuleStatus
+    firing: int
+    pending: int
+    file: str
+
+
+def rule_rows(state: CurrentState) -> Iterator[RuleRow]:
+    counts = Counter((alert.group, alert.name, alert.state) for alert in state.alerts)
+    files = short_paths(group.file for group in state.groups)
+    for group in state.groups:
+        for rule in group.rules:
+            firing, pending = (counts[group.name, rule.name, s] for s in (AlertState.FIRING, AlertState.PENDING))
+            yield RuleRow(group, rule, firing, pending, files[group.file])
