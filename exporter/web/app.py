@@ -27,10 +27,9 @@ from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from exporter.web.server.guard import SecurityHeaders
 from exporter.web.sources import Sources
-from exporter.web.status_page.alerts_page import AlertsPage
-from exporter.web.status_page.bucket_page import BucketPage
-from exporter.web.status_page.history import History, RecentUtilization
+from exporter.web.status_page.history import RecentUtilization
 from exporter.web.status_page.page import StatusPage
+from exporter.web.status_page.past_pages import PastPages
 from exporter.web.status_page.queries import StatusQuery
 
 _JSON: Final = "application/json"
@@ -44,8 +43,8 @@ def create_app(
     The status page is loaded again every ``refresh_seconds``; pages wait for the database ``history_seconds`` at most.
     """
     recent = RecentUtilization()
-    history = History(sources.record, history_seconds)
     status_page = StatusPage(sources, recent, refresh_seconds)
+    past_pages = PastPages(sources, history_seconds)
     endpoints = _Endpoints(sources, settings)
 
     async def status(request: Request) -> Response:
@@ -70,8 +69,8 @@ def create_app(
         ],
         routes=[
             Route("/", status),
-            Route("/buckets/{participant}/{policy:path}", BucketPage(sources, history).render),
-            Route("/alerts", AlertsPage(sources, history).render),
+            Route("/buckets/{participant}/{policy:path}", past_pages.bucket),
+            Route("/alerts", past_pages.alerts),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "status_page" / "static")),
             Route("/metrics", endpoints.metrics),
             Route("/-/healthy", endpoints.healthy),

@@ -41,7 +41,7 @@ class History:
     """
 
     def __init__(self, record: Timeline | None, patience_seconds: float) -> None:
-        self.record = record
+        self._record = record
         self._patience_seconds = patience_seconds
         self._turn = asyncio.Lock()
 
@@ -50,7 +50,7 @@ class History:
         """Raises HistoryUnavailable where the reading fails or takes too long."""
         try:
             async with asyncio.timeout(self._patience_seconds), self._turn:
-                yield self.record
+                yield self._record
         except QueryTooSlow as error:
             raise HistoryUnavailable(f"{error}: ask for a shorter time, or for less.") from error
         except StoreError as error:

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
-def render(template: str, **context: Any) -> str:
-    """Returns a template of the folder ``templates`` as HTML."""
-    return _environment().get_template(template).render(context)
+def render(template: str, *, refresh_seconds: float | None = None, **context: Any) -> str:
+    """Returns a template of the folder ``templates`` as HTML; None: the page is not loaded again."""
+    return _environment().get_template(template).render(context, refresh_seconds=refresh_seconds)
 
 
 def message(status: int, title: str, text: str, root: str, back: str = "") -> HTMLResponse:
     """Returns a page that says why there is no other; ``root`` leads to the status page, ``back`` on from there."""
     now = datetime.now(UTC)
-    html = render("message.html", root=root, now=now, refresh_seconds=None, title=title, text=text, back=back)
+    html = render("message.html", root=root, now=now, title=title, text=text, back=back)
     return HTMLResponse(html, status)
 
 

@@ -1,4 +1,4 @@
-"""Renders a bucket's page."""
+"""Renders the pages of the past: a bucket's, and that of past alerts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,25 @@ from exporter.structures import nearest
 from exporter.web.sources import CurrentState, Sources
 from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
 from exporter.web.status_page.history import History, HistoryUnavailable
-from exporter.web.status_page.queries import RANGES, HistoryQuery, InvalidQuery, StatusQuery, is_ispb
-from exporter.web.status_page.rows import alert_rows, describe_change, list_buckets
+from exporter.web.status_page.queries import (
+    PAGES,
+    PER_PAGE,
+    RANGES,
+    SEVERITIES,
+    STATES,
+    AlertsQuery,
+    HistoryQuery,
+    InvalidQuery,
+    StatusQuery,
+    is_ispb,
+    range_around,
+)
+from exporter.web.status_page.rows import REASONS, alert_rows, describe_change, list_buckets
 from exporter.web.status_page.templating import bucket_path, message, render, root_of
 
 if TYPE_CHECKING:
-    from exporter.store.timeline import Band, Change, Steps, Timeline
+    from exporter.store.timeline import Band, Change, PastAlert, Steps, Timeline
+
 
 MOST_CHANGES: Final = 20
 """The most changes of alerts that the page shows."""
@@ -43,12 +56,14 @@ class BucketHistory:
     changes: Sequence[Change] = ()
 
 
-class BucketPage:
-    def __init__(self, sources: Sources, history: History) -> None:
-        self._sources = sources
-        self._history = history
+class PastPages:
+    """A page waits ``patience_seconds`` for the database at most."""
 
-    async def render(self, request: Request) -> HTMLResponse:
+    def __init__(self, sources: Sources, patience_seconds: float) -> None:
+        self._sources = sources
+        self._history = History(sources.record, patience_seconds)
+
+    async def bucket(self, request: Request) -> HTMLResponse:
         participant, policy = Ispb(request.path_params["participant"]), PolicyName(request.path_params["policy"])
         root, now = root_of(request), datetime.now(UTC)
         try:
@@ -62,18 +77,20 @@ class BucketPage:
             async with self._history.reading() as record:
                 if not exists and (problem := await _unknown(participant, policy, state, record)):
                     return message(404, "There is no such bucket", problem, root)
-                history = BucketHistory() if record is None else await _read(record, participant, policy, query, now)
+                history = (
+                    BucketHistory() if record is None else await _read_bucket(record, participant, policy, query, now)
+                )
         except HistoryUnavailable as error:
             if not exists:
                 text = f"No answer of the Bridge holds {policy} of {participant} now. {error}"
                 return message(503, "It is not known whether this bucket exists", text, root)
             history = BucketHistory(trouble=str(error))
         html = await asyncio.to_thread(
-            self._render, query, state, history, participant=participant, policy=policy, root=root
+            self._render_bucket, query, state, history, participant=participant, policy=policy, root=root
         )
         return HTMLResponse(html)
 
-    def _render(
+    def _render_bucket(
         self,
         query: HistoryQuery,
         state: CurrentState,
@@ -91,9 +108,8 @@ class BucketPage:
             views={} if view is None else {participant: view},
             alerts=[alert for alert in own if alert.policy in {policy, None}],
         )
-        failing = {
-            (g.name, rule.name): rule.last_error for g in state.groups for rule in g.rules if rule.health == "err"
-        }
+        rules = ((group.name, rule) for group in state.groups for rule in group.rules)
+        failing = {(group, rule.name): rule.last_error for group, rule in rules if rule.health == "err"}
         why = self._sources.why
         rows = list_buckets(local, StatusQuery(participant, policy)).rows
         since, until = query.window(now)
@@ -113,7 +129,7 @@ class BucketPage:
             has_rules=self._sources.rules is not None,
             alerts_warning=state.alerts_warning,
             history=history,
-            has_database=self._history.record is not None,
+            has_database=self._sources.record is not None,
             earlier=since,
             until=until,
             later=None if query.at is None or until >= now else until,
@@ -124,8 +140,46 @@ class BucketPage:
             describe_change=describe_change,
         )
 
+    async def alerts(self, request: Request) -> HTMLResponse:
+        root, now = root_of(request), datetime.now(UTC)
+        try:
+            query = AlertsQuery.parse(request.query_params, now)
+        except InvalidQuery as error:
+            return message(400, "Invalid query", str(error), root, "alerts")
+        alerts, trouble = [], None
+        try:
+            async with self._history.reading() as record:
+                alerts = [] if record is None else await _read_alerts(record, query, now)
+        except HistoryUnavailable as error:
+            trouble = str(error)
+        html = await asyncio.to_thread(self._render_alerts, query, alerts, trouble, self._sources.current(now), root)
+        return HTMLResponse(html)
 
-async def _read(record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime) -> BucketHistory:
+    def _render_alerts(
+        self, query: AlertsQuery, alerts: Sequence[PastAlert], trouble: str | None, state: CurrentState, root: str
+    ) -> str:
+        more = len(alerts) > PER_PAGE
+        return render(
+            "alerts.html",
+            root=root,
+            now=state.now,
+            query=query,
+            rows=[(alert, _link(alert, state.now)) for alert in alerts[:PER_PAGE]],
+            has_next=more and query.page < PAGES,
+            cut=more and query.page == PAGES,
+            trouble=trouble,
+            has_database=self._sources.record is not None,
+            names=sorted({rule.name for group in state.groups for rule in group.rules}),
+            policies=state.policies,
+            severities=SEVERITIES,
+            states=STATES,
+            reasons=REASONS,
+        )
+
+
+async def _read_bucket(
+    record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime
+) -> BucketHistory:
     since, until = query.window(now)
     return BucketHistory(
         steps=await record.steps(participant, policy, since, query.range.step, query.range.steps),
@@ -153,3 +207,29 @@ async def _unknown(participant: str, policy: str, state: CurrentState, record: T
 def _hint(name: str, names: Iterable[str]) -> str:
     meant = nearest(name, sorted(names)[:_MOST_COMPARED])
     return f"; did you mean {meant}?" if meant else "."
+
+
+async def _read_alerts(record: Timeline, query: AlertsQuery, now: datetime) -> list[PastAlert]:
+    from exporter.store.timeline import AlertQuery
+
+    alert_query = AlertQuery(
+        since=query.since,
+        until=query.until or now,
+        participant=query.participant,
+        policy=query.policy,
+        name=query.alert,
+        severity=query.severity,
+        state=query.state,
+        sort=query.sort,
+        skip=(query.page - 1) * PER_PAGE,
+        limit=PER_PAGE + 1,
+    )
+    return await record.alerts(alert_query)
+
+
+def _link(alert: PastAlert, now: datetime) -> str | None:
+    """Returns the page of an alert's bucket, around when it began."""
+    if alert.policy is None:
+        return None
+    lasted = ((alert.resolved_at or now) - alert.began_at).total_seconds()
+    return bucket_path(alert.participant, alert.policy) + HistoryQuery(range_around(lasted), alert.began_at).link()
