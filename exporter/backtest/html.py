@@ -50,12 +50,6 @@ class Row:
     bars: list[Bar]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    percent: float
-    text: str
-
-
 def html(report: Report, limit: int) -> str:
     """Returns the page; at most ``limit`` alerts are listed one by one."""
     from jinja2 import Environment
@@ -79,12 +73,12 @@ def html(report: Report, limit: int) -> str:
     )
 
 
-def ticks(period: Period) -> Iterator[Tick]:
-    """Yields times along the axis."""
+def ticks(period: Period) -> Iterator[tuple[float, str]]:
+    """Yields times along the axis, each with its distance from the left end in percent."""
     form = "%Y-%m-%d" if period.seconds > 4 * 86_400 else "%m-%d %H:%M" if period.seconds > 3_600 else "%H:%M:%S"
     for index in range(_TICKS):
         at = period.since + timedelta(seconds=period.seconds * index / _TICKS)
-        yield Tick(100 * index / _TICKS, at.strftime(form))
+        yield 100 * index / _TICKS, at.strftime(form)
 
 
 def _rows(report: Report) -> list[Row]:

@@ -83,9 +83,14 @@ def run(
         ]
     context = multiprocessing.get_context("spawn")
     queue: Any = context.SimpleQueue()
+
+    def forward_progress() -> None:
+        while not queue.empty():
+            progress(*queue.get())
+
     with ProcessPoolExecutor(count, context, _start_worker, (job, queue)) as pool:
         try:
-            return _run_in_pool(pool, participants, chunks, lambda: _forward(queue, progress))
+            return _run_in_pool(pool, participants, chunks, forward_progress)
         except BrokenProcessPool as broken:
             raise DictRateLimitError("a process of the backtest was killed: is there enough memory?") from broken
         except BaseException:
@@ -130,11 +135,6 @@ def _submit(
         return pool.submit(_work, participant, chunk, initial_state)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _forward(queue: Any, progress: Progress) -> None:
-    while not queue.empty():
-        progress(*queue.get())
 
 
 async def _replay(

@@ -50,6 +50,11 @@ class Explanation:
     last_true_at: datetime | None = None
     last_episode: Episode | None = None
 
+    @property
+    def state(self) -> str:
+        """``firing``, ``pending`` or ``inactive``."""
+        return self.alert.state.value if self.alert is not None else "inactive"
+
 
 class NothingToExplain(DictRateLimitError):
     """There was no poll, or no such bucket."""
@@ -119,11 +124,10 @@ async def explain(
     subject = PolicyName(policy) if policy is not None and rule.per_policy else None
     episodes = [e for a in alerts if replay.owns(a) and (e := Episode.from_alert(a)) is not None]
     recorded = [e for e in episodes if e.began_at <= view.at and (e.resolved_at is None or e.resolved_at > view.at)]
-    open_alerts = [a for a in replay.alerts.values() if replay.owns(a) and subject in {None, a.policy}]
-    if not open_alerts:
-        return [replay.explain(view, None, subject, recorded)]
-    open_alerts.sort(key=lambda alert: (alert.policy or "", alert.fingerprint))
-    return [replay.explain(view, alert, alert.policy, recorded) for alert in open_alerts]
+    own = [alert for alert in replay.alerts.values() if replay.owns(alert) and subject in {None, alert.policy}]
+    own.sort(key=lambda alert: (alert.policy or "", alert.fingerprint))
+    explanations = [replay.explain(view, alert, alert.policy, recorded) for alert in own]
+    return explanations or [replay.explain(view, None, subject, recorded)]
 
 
 class _RecordingRule:
@@ -162,10 +166,8 @@ class _RuleReplay(Replay):
 
     def step_to(self, view: View) -> Evaluation:
         evaluation = super().step_to(view)
-        rule = self._rule
-        self._error = next(
-            (f.message for f in evaluation.failures if (f.group, f.name) == (rule.group, rule.name)), None
-        )
+        errors = {(failure.group, failure.name): failure.message for failure in evaluation.failures}
+        self._error = errors.get((self._rule.group, self._rule.name))
         self._true_at |= dict.fromkeys((sample.labels.get(POLICY) for sample in self._recording.samples), view.at)
         self.policies.update(view.buckets)
         self._polls += 1

@@ -11,7 +11,6 @@ from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import View
 from exporter.config import without_secrets
 from exporter.explain.explanation import explain_current
-from exporter.explain.render import state
 from exporter.explain.sentences import sentences
 from exporter.feed.client import FeedClient
 from exporter.health import Dependency
@@ -105,7 +104,7 @@ def explainer(rules: RulesInForce) -> RuleExplainer:
         view: View, alerts: Sequence[Alert], policy: PolicyName, failing: Mapping[tuple[str, str], str], now: datetime
     ) -> list[RuleExplanation]:
         return [
-            RuleExplanation(why.rule.name, why.rule.severity, state(why), list(sentences(why, now)))
+            RuleExplanation(why.rule.name, why.rule.severity, why.state, list(sentences(why, now)))
             for why in explain_current(rules.rule_set.rules, view, alerts, policy, failing)
         ]
 

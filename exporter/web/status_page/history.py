@@ -25,8 +25,10 @@ STEPS: Final = 72
 HOURS: Final = STEPS * STEP_SECONDS // 3600
 
 _PAUSE_SECONDS: Final = 0.02
-_UNKNOWN: Final = 255
 _UNITS_PER_PERCENT: Final = 2.5
+_ZERO: Final = 1
+"""What 0 % is stored as: 0 is a step in which nothing was seen."""
+
 _PARTICIPANTS_AT_ONCE: Final = 50
 
 
@@ -84,7 +86,7 @@ class RecentUtilization:
         values = self._seen.get(participant, {}).get(policy, b"")
         oldest = (self._step + 1) % STEPS
         ordered = values[oldest:] + values[:oldest]
-        return [None if value == _UNKNOWN else value / _UNITS_PER_PERCENT for value in ordered]
+        return [(value - _ZERO) / _UNITS_PER_PERCENT if value else None for value in ordered]
 
     def not_recalled(self, participants: Mapping[Ispb, View]) -> int:
         """Returns the number of participants whose history was not read yet."""
@@ -138,10 +140,8 @@ class RecentUtilization:
     def _note(self, participant: Ispb, policy: PolicyName, step: int, percent: float) -> None:
         if not self._step - STEPS < step <= self._step:
             return
-        values = self._seen.setdefault(participant, {}).setdefault(policy, bytearray([_UNKNOWN]) * STEPS)
-        value = round(percent * _UNITS_PER_PERCENT)
-        if values[step % STEPS] == _UNKNOWN or value > values[step % STEPS]:
-            values[step % STEPS] = value
+        values = self._seen.setdefault(participant, {}).setdefault(policy, bytearray(STEPS))
+        values[step % STEPS] = max(values[step % STEPS], round(percent * _UNITS_PER_PERCENT) + _ZERO)
 
     def _advance(self, step: int) -> None:
         passed = [n % STEPS for n in range(max(self._step + 1, step - STEPS + 1), step + 1)]
@@ -150,8 +150,8 @@ class RecentUtilization:
         for participant, policies in list(self._seen.items()):
             for policy, values in list(policies.items()):
                 for index in passed:
-                    values[index] = _UNKNOWN
-                if values.count(_UNKNOWN) == STEPS:
+                    values[index] = 0
+                if not any(values):
                     del policies[policy]
             if not policies:
                 del self._seen[participant]

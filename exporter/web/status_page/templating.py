@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -18,7 +19,6 @@ from exporter.web.status_page.formatting import CRITICAL_LEFT_PERCENT, WARNING_L
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 
 def render(template: str, *, refresh_seconds: float | None = None, **context: Any) -> str:
@@ -99,13 +99,9 @@ def _environment() -> Environment:
 
 def _code(sentence: str) -> Markup:
     """Returns a sentence with what stands between backticks as code."""
-    from markupsafe import Markup, escape
-
     parts = sentence.split("`")
     return Markup("").join(Markup("<code>%s</code>") % part if n % 2 else escape(part) for n, part in enumerate(parts))
 
 
 def _breakable(name: str) -> Markup:
-    from markupsafe import Markup
-
     return Markup("<wbr>").join(breakable(name))  # join escapes each part
