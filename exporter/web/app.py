@@ -28,8 +28,7 @@ from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openme
 from exporter.web.server.guard import SecurityHeaders
 from exporter.web.sources import Sources
 from exporter.web.status_page.history import RecentUtilization
-from exporter.web.status_page.page import StatusPage
-from exporter.web.status_page.past_pages import PastPages
+from exporter.web.status_page.pages import PastPages, StatusPage
 from exporter.web.status_page.queries import StatusQuery
 
 _JSON: Final = "application/json"
