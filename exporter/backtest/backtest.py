@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -49,13 +49,7 @@ class Coverage:
     gap_seconds: float = 0.0
 
     def __add__(self, other: Coverage) -> Coverage:
-        return Coverage(
-            self.polls + other.polls,
-            self.failed_polls + other.failed_polls,
-            self.observations + other.observations,
-            self.gap_count + other.gap_count,
-            round(self.gap_seconds + other.gap_seconds, 6),
-        )
+        return Coverage(*(round(a + b, 6) for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

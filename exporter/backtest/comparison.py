@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from exporter.durations import short
 from exporter.history.episodes import Episode
 from exporter.history.replay import Period
 
@@ -54,7 +55,7 @@ class SideTotal:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Both sides of a rule, or of one policy's bucket, and how many alerts changed in which way."""
+    """Both sides of a rule, of one policy's bucket, or of all, and how many alerts changed in which way."""
 
     name: str
     severity: str
@@ -62,6 +63,15 @@ class Total:
     mine: SideTotal
     other: SideTotal
     changes: dict[str, int]
+
+    def figures(self) -> tuple[str, ...]:
+        """Returns its cells: alerts and firing time of both sides, its own longest alert, and the changes."""
+        mine, other, changes = self.mine, self.other, self.changes
+        return (
+            *(f"{mine.alerts:,}", f"{other.alerts:,}"),
+            *map(short, (mine.firing_seconds, other.firing_seconds, mine.longest_seconds)),
+            *(f"{changes[c]:,}" if changes[c] else "" for c in (Change.NEW, Change.REMOVED, Change.CHANGED)),
+        )
 
 
 def pair_episodes(mine: Iterable[Episode], other: Iterable[Episode], until: datetime) -> list[Pair]:
@@ -85,21 +95,15 @@ def totals(pairs: Sequence[Pair], period: Period, key: Callable[[Episode], tuple
     for pair in pairs:
         by_key[key(pair.episode)].append(pair)
     return sorted(
-        (
-            Total(
-                *names,
-                side_total((p.mine for p in group), period),
-                side_total((p.other for p in group), period),
-                count_changes(group),
-            )
-            for names, group in by_key.items()
-        ),
+        (total(group, period, names) for names, group in by_key.items()),
         key=lambda total: (-total.mine.alerts, -total.other.alerts, total.name, total.policy),
     )
 
 
-def count_changes(pairs: Sequence[Pair]) -> dict[str, int]:
-    return {change: sum(pair.change is change for pair in pairs) for change in Change}
+def total(pairs: Sequence[Pair], period: Period, names: tuple[str, str, str] = ("", "", "")) -> Total:
+    """Returns the total of all pairs; ``names`` are those of the alert, its severity and its policy."""
+    mine, other = side_total((p.mine for p in pairs), period), side_total((p.other for p in pairs), period)
+    return Total(*names, mine, other, {change: sum(pair.change is change for pair in pairs) for change in Change})
 
 
 def side_total(episodes: Iterable[Episode | None], period: Period) -> SideTotal:
@@ -116,7 +120,7 @@ def seconds_within(episode: Episode, period: Period) -> float:
 
 def _pair_overlapping(mine: Sequence[Episode], other: Sequence[Episode], until: datetime) -> list[Pair]:
     """Pairs the episodes of one subject; both sequences are in order of time."""
-    candidates: list[tuple[float, int, int]] = []
+    candidates: list[tuple[float, int, int]] = []  # the longest overlap first
     first = 0
     for i, a in enumerate(mine):
         while first < len(other) and (other[first].resolved_at or until) <= a.began_at:
@@ -126,17 +130,14 @@ def _pair_overlapping(mine: Sequence[Episode], other: Sequence[Episode], until: 
                 break
             overlap = _overlap_seconds(a, other[j], until)
             if overlap > 0:
-                candidates.append((overlap, i, j))
-    candidates.sort(key=lambda candidate: (-candidate[0], candidate[1], candidate[2]))
-    free_mine, free_other = set(range(len(mine))), set(range(len(other)))
+                candidates.append((-overlap, i, j))
+    free_mine, free_other = dict(enumerate(mine)), dict(enumerate(other))
     pairs: list[Pair] = []
-    for _, i, j in candidates:
+    for _, i, j in sorted(candidates):
         if i in free_mine and j in free_other:
-            free_mine.remove(i)
-            free_other.remove(j)
-            pairs.append(Pair(mine[i], other[j]))
-    pairs += [Pair(mine[i], None) for i in sorted(free_mine)]
-    pairs += [Pair(None, other[j]) for j in sorted(free_other)]
+            pairs.append(Pair(free_mine.pop(i), free_other.pop(j)))
+    pairs += [Pair(episode, None) for episode in free_mine.values()]
+    pairs += [Pair(None, episode) for episode in free_other.values()]
     return pairs
 
 

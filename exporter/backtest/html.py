@@ -10,21 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from exporter.backtest.comparison import Pair
-from exporter.backtest.report import (
-    CHANGE_WORDS,
-    MOST_FAILURES,
-    Report,
-    figures,
-    gap_summary,
-    scope,
-    select_pairs,
-    verdict,
-    warm_up_note,
-)
+from exporter.backtest.report import CHANGE_WORDS, MOST_FAILURES, Report
 from exporter.clock import utc
 from exporter.durations import short
 from exporter.history.episodes import Episode
-from exporter.history.replay import Gap, Period
+from exporter.history.replay import Period
 from exporter.numbers import counted
 
 WIDTH: Final = 1000
@@ -60,32 +50,18 @@ class Row:
     alerts: int
     bars: list[Bar]
 
-    @property
-    def label(self) -> str:
-        return f"{self.alert}, {self.subject}: {counted(self.alerts, 'alert')}"
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    percent: float
-    text: str
-
 
 def html(report: Report, limit: int) -> str:
     """Returns the page; at most ``limit`` alerts are listed one by one."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"span": short, "time": utc, "figures": figures}
+    environment.filters |= {"span": short, "time": utc, "counted": counted}
     rows = _rows(report)
-    pairs, pairs_left = select_pairs(report.pairs, limit)
+    pairs, pairs_left = report.select_pairs(limit)
     template = environment.from_string((Path(__file__).parent / "report.html").read_text("utf-8"))
     return template.render(
         report=report,
-        scope=scope(report),
-        verdict=verdict(report),
-        gap_summary=gap_summary(report),
-        warm_up_note=warm_up_note(report),
         failed=report.failed[:MOST_FAILURES],
         failed_left=max(0, len(report.failed) - MOST_FAILURES),
         ticks=list(ticks(report.period)),
@@ -98,31 +74,27 @@ def html(report: Report, limit: int) -> str:
     )
 
 
-def ticks(period: Period) -> Iterator[Tick]:
-    """Yields times along the axis."""
+def ticks(period: Period) -> Iterator[tuple[float, str]]:
+    """Yields times along the axis, each with its distance from the left end in percent."""
     form = "%Y-%m-%d" if period.seconds > 4 * 86_400 else "%m-%d %H:%M" if period.seconds > 3_600 else "%H:%M:%S"
     for index in range(_TICKS):
         at = period.since + timedelta(seconds=period.seconds * index / _TICKS)
-        yield Tick(100 * index / _TICKS, at.strftime(form))
+        yield 100 * index / _TICKS, at.strftime(form)
 
 
 def _rows(report: Report) -> list[Row]:
     """Returns the timelines, those with most alerts first."""
     gap_bars: dict[str, list[Bar]] = defaultdict(list)
-    for participant, gap in report.gaps:
-        gap_bars[participant].append(_gap_bar(gap, report.period))
+    for ispb, gap in report.gaps:
+        title = f"no polls from {utc(gap.begin)} to {utc(gap.end)}"
+        gap_bars[ispb].append(Bar("gap", *_extent(gap.begin, gap.end, report.period), 0, 26, title))
     by_subject: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in report.pairs:
         by_subject[pair.episode.name, pair.episode.participant, pair.episode.policy or ""].append(pair)
-    rows = [
-        Row(
-            alert,
-            f"{participant} {policy}".strip(),
-            len(pairs),
-            [*gap_bars[participant], *_merge(_alert_bars(pairs, report.period))],
-        )
-        for (alert, participant, policy), pairs in by_subject.items()
-    ]
+    rows = []
+    for (alert, participant, policy), pairs in by_subject.items():
+        bars = [*gap_bars[participant], *_merge(_alert_bars(pairs, report.period))]
+        rows.append(Row(alert, f"{participant} {policy}".strip(), len(pairs), bars))
     return sorted(rows, key=lambda row: (-row.alerts, row.alert, row.subject))
 
 
@@ -135,15 +107,9 @@ def _alert_bars(pairs: Iterable[Pair], period: Period) -> Iterator[Bar]:
 
 
 def _alert_bar(kind: str, episode: Episode, period: Period, y: int) -> Bar:
-    x, width = _extent(episode.began_at, episode.resolved_at or period.until, period)
     began = utc(episode.began_at)
     title = f"{began}: {short(episode.seconds(period.until))}, {episode.reason or 'still fires'}"
-    return Bar(kind, x, width, y, 11, title, began)
-
-
-def _gap_bar(gap: Gap, period: Period) -> Bar:
-    x, width = _extent(gap.begin, gap.end, period)
-    return Bar("gap", x, width, 0, 26, f"no polls from {utc(gap.begin)} to {utc(gap.end)}")
+    return Bar(kind, *_extent(episode.began_at, episode.resolved_at or period.until, period), y, 11, title, began)
 
 
 def _extent(begin: datetime, end: datetime, period: Period) -> tuple[float, float]:
@@ -164,9 +130,7 @@ def _merge(bars: Iterable[Bar]) -> list[Bar]:
             last[bar.kind] = len(merged)
             merged.append(bar)
             continue
-        earlier = merged[index]
-        width = max(earlier.x + earlier.width, bar.x + bar.width) - earlier.x
-        count = earlier.count + 1
-        title = f"{count} alerts from {earlier.began} on"
-        merged[index] = replace(earlier, width=round(width, 2), count=count, title=title)
+        first, count = merged[index], merged[index].count + 1
+        width = round(max(first.x + first.width, bar.x + bar.width) - first.x, 2)
+        merged[index] = replace(first, width=width, count=count, title=f"{count} alerts from {first.began} on")
     return merged

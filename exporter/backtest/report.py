@@ -1,4 +1,4 @@
-"""A backtest's report, and the sentences and cells that its formats share."""
+"""A backtest's report, with the sentences that its formats share."""
 
 from __future__ import annotations
 
@@ -8,20 +8,10 @@ from datetime import datetime
 from typing import Final
 
 from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule
-from exporter.backtest.comparison import (
-    Change,
-    Pair,
-    SideTotal,
-    Total,
-    count_changes,
-    pair_episodes,
-    side_total,
-    totals,
-)
+from exporter.backtest.comparison import Change, Pair, Total, pair_episodes, total, totals
 from exporter.buckets.bucket import Ispb
 from exporter.clock import utc
 from exporter.durations import short
-from exporter.history.episodes import Episode
 from exporter.history.replay import Gap, Period
 from exporter.numbers import counted
 
@@ -53,13 +43,64 @@ class Report:
     coverage: Coverage
     gaps: tuple[tuple[Ispb, Gap], ...]
     pairs: tuple[Pair, ...]
-    changes: dict[str, int]
-    mine_total: SideTotal
-    other_total: SideTotal
+    total: Total
     by_rule: tuple[Total, ...]
     by_policy: tuple[Total, ...]
     failed: tuple[tuple[str, Ispb, FailedRule], ...]
     replayed_since: datetime | None
+
+    @property
+    def verdict(self) -> str:
+        """The comparison as a sentence."""
+        mine, other, changes = self.total.mine.alerts, self.total.other.alerts, self.total.changes
+        if not self.pairs:
+            return f"No alert, neither from {self.mine} nor in {self.other}."
+        if changes[Change.SAME] == len(self.pairs):
+            return f"The same {counted(mine, 'alert')}, begun and ended at the same polls."
+        percent = f" ({100 * (mine - other) / other:+.0f} %)" if other and mine != other else ""
+        details = ", ".join(f"{changes[change]:,} {words}" for change, words in CHANGE_WORDS.items() if changes[change])
+        return f"{counted(mine, 'alert')} instead of {other:,}{percent}: {details}."
+
+    @property
+    def scope(self) -> str:
+        """What was replayed, as a line."""
+        coverage = self.coverage
+        failed = f" ({coverage.failed_polls:,} not answered)" if coverage.failed_polls else ""
+        of_policy = f", policy {self.policy} only" if self.policy else ""
+        return (
+            f"{self.period} ({short(self.period.seconds)}), "
+            f"{counted(len(self.participants), 'participant')}{of_policy}, {counted(coverage.polls, 'poll')}{failed}, "
+            f"{counted(coverage.observations, 'bucket observation')}"
+        )
+
+    @property
+    def gap_summary(self) -> str:
+        """How much of the history is missing, as a sentence."""
+        coverage = self.coverage
+        if not coverage.gap_count:
+            return "No gaps in the history."
+        return (
+            f"{counted(coverage.gap_count, 'gap')} in the history, {short(coverage.gap_seconds)} in all: "
+            "nothing was polled then, so no rule was evaluated."
+        )
+
+    @property
+    def warm_up_note(self) -> str:
+        """What is not known about the beginning, as a sentence; empty where all is."""
+        if self.replayed_since is None:
+            return ""
+        return (
+            f"Replayed from {utc(self.replayed_since)} on, with the alerts that were firing then. Not known: an alert "
+            "that was never raised, and that hysteresis (ALERTS) would have kept firing since before."
+        )
+
+    def select_pairs(self, limit: int) -> tuple[Sequence[Pair], int]:
+        """Returns the alerts to list, and how many are left out: those that are the same are left out first."""
+        if len(self.pairs) <= limit:
+            return self.pairs, 0
+        differing = [pair for pair in self.pairs if pair.change is not Change.SAME]
+        selected = (differing or self.pairs)[:limit]
+        return selected, len(self.pairs) - len(selected)
 
 
 def build_report(
@@ -77,10 +118,9 @@ def build_report(
     """
     pairs: list[Pair] = []
     for result in results:
-        theirs = result.raised if other is None else result.rule_sets[1].episodes
-        pairs += pair_episodes(
-            _of_policy(result.rule_sets[0].episodes, policy), _of_policy(theirs, policy), period.until
-        )
+        sides = result.rule_sets[0].episodes, result.raised if other is None else result.rule_sets[1].episodes
+        ours, theirs = ([e for e in side if policy is None or e.policy == policy] for side in sides)
+        pairs += pair_episodes(ours, theirs, period.until)
     pairs.sort(key=lambda pair: pair.episode.began_at)
     gaps = [(result.participant, gap) for result in results for gap in result.gaps]
     return Report(
@@ -92,9 +132,7 @@ def build_report(
         coverage=sum((result.coverage for result in results), Coverage()),
         gaps=tuple(sorted(gaps, key=lambda gap: -gap[1].seconds)),
         pairs=tuple(pairs),
-        changes=count_changes(pairs),
-        mine_total=side_total((p.mine for p in pairs), period),
-        other_total=side_total((p.other for p in pairs), period),
+        total=total(pairs, period),
         by_rule=tuple(totals(pairs, period, lambda e: (e.name, e.severity, ""))),
         by_policy=tuple(totals(pairs, period, lambda e: (e.name, e.severity, e.policy or "(participant)"))),
         failed=tuple(
@@ -104,75 +142,4 @@ def build_report(
             for failed in rule_set.failed
         ),
         replayed_since=replayed_since,
-    )
-
-
-def _of_policy(episodes: Sequence[Episode], policy: str | None) -> list[Episode]:
-    return [episode for episode in episodes if policy is None or episode.policy == policy]
-
-
-def verdict(report: Report) -> str:
-    """Returns the comparison as a sentence."""
-    mine, other, changes = report.mine_total.alerts, report.other_total.alerts, report.changes
-    if not report.pairs:
-        return f"No alert, neither from {report.mine} nor in {report.other}."
-    if changes[Change.SAME] == len(report.pairs):
-        return f"The same {counted(mine, 'alert')}, begun and ended at the same polls."
-    percent = f" ({100 * (mine - other) / other:+.0f} %)" if other and mine != other else ""
-    details = ", ".join(f"{changes[change]:,} {words}" for change, words in CHANGE_WORDS.items() if changes[change])
-    return f"{counted(mine, 'alert')} instead of {other:,}{percent}: {details}."
-
-
-def scope(report: Report) -> str:
-    """Returns what was replayed, as a line."""
-    coverage = report.coverage
-    failed = f" ({coverage.failed_polls:,} not answered)" if coverage.failed_polls else ""
-    of_policy = f", policy {report.policy} only" if report.policy else ""
-    return (
-        f"{report.period} ({short(report.period.seconds)}), "
-        f"{counted(len(report.participants), 'participant')}{of_policy}, {counted(coverage.polls, 'poll')}{failed}, "
-        f"{counted(coverage.observations, 'bucket observation')}"
-    )
-
-
-def gap_summary(report: Report) -> str:
-    """Returns how much of the history is missing, as a sentence."""
-    coverage = report.coverage
-    if not coverage.gap_count:
-        return "No gaps in the history."
-    return (
-        f"{counted(coverage.gap_count, 'gap')} in the history, {short(coverage.gap_seconds)} in all: "
-        "nothing was polled then, so no rule was evaluated."
-    )
-
-
-def warm_up_note(report: Report) -> str:
-    """Returns what is not known about the beginning, as a sentence; empty where all is."""
-    if report.replayed_since is None:
-        return ""
-    return (
-        f"Replayed from {utc(report.replayed_since)} on, with the alerts that were firing then. Not known: an alert "
-        "that was never raised, and that hysteresis (ALERTS) would have kept firing since before."
-    )
-
-
-def select_pairs(pairs: Sequence[Pair], limit: int) -> tuple[Sequence[Pair], int]:
-    """Returns the alerts to list, and how many are left out: those that are the same are left out first."""
-    if len(pairs) <= limit:
-        return pairs, 0
-    differing = [pair for pair in pairs if pair.change is not Change.SAME]
-    selected = (differing or pairs)[:limit]
-    return selected, len(pairs) - len(selected)
-
-
-def figures(total: Total) -> tuple[str, ...]:
-    """Returns a total's cells: alerts and firing time of both sides, its own longest alert, and the changes."""
-    mine, other, changes = total.mine, total.other, total.changes
-    return (
-        f"{mine.alerts:,}",
-        f"{other.alerts:,}",
-        short(mine.firing_seconds),
-        short(other.firing_seconds),
-        short(mine.longest_seconds),
-        *(f"{changes[c]:,}" if changes[c] else "" for c in (Change.NEW, Change.REMOVED, Change.CHANGED)),
     )

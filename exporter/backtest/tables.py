@@ -9,16 +9,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from exporter.backtest.comparison import Change, Pair, Total
-from exporter.backtest.report import (
-    MOST_FAILURES,
-    Report,
-    figures,
-    gap_summary,
-    scope,
-    select_pairs,
-    verdict,
-    warm_up_note,
-)
+from exporter.backtest.html import html
+from exporter.backtest.report import MOST_FAILURES, Report
 from exporter.clock import utc
 from exporter.durations import short
 from exporter.errors import DictRateLimitError
@@ -27,10 +19,8 @@ from exporter.numbers import counted
 
 _MARKS: Final = {Change.NEW: "+", Change.REMOVED: "-", Change.CHANGED: "~", Change.SAME: " "}
 _MOST_GAPS: Final = 5
-_FIGURES_HEADER: Final = ("ALERTS", "was", "FIRING", "was", "LONGEST", "NEW", "GONE", "OTHERWISE")
-_RULES_HEADER: Final = ("ALERT", "SEVERITY", *_FIGURES_HEADER)
-_POLICIES_HEADER: Final = ("ALERT", "POLICY", *_FIGURES_HEADER)
-_ALERTS_HEADER: Final = ("", "BEGAN (UTC)", "FIRED FOR", "ALERT", "SEVERITY", "PARTICIPANT", "POLICY", "HOW IT ENDED")
+_FIGURES: Final = ("ALERTS", "was", "FIRING", "was", "LONGEST", "NEW", "GONE", "OTHERWISE")
+_ALERTS: Final = ("", "BEGAN (UTC)", "FIRED FOR", "ALERT", "SEVERITY", "PARTICIPANT", "POLICY", "HOW IT ENDED")
 
 
 def render(report: Report, output: str, limit: int) -> str:
@@ -40,58 +30,48 @@ def render(report: Report, output: str, limit: int) -> str:
     """
     if not report.coverage.polls:
         raise DictRateLimitError(f"the database holds no poll from {report.period}")
-    if output == "html":
-        from exporter.backtest.html import html
-
-        return html(report, limit)
     if output == "json":
         return as_json(report)
-    return _markdown(report, limit) if output == "markdown" else _text(report, limit)
+    return {"table": _text, "markdown": _markdown, "html": html}[output](report, limit)
 
 
 def _text(report: Report, limit: int) -> str:
-    lines = [
-        f"Backtest of {report.mine}, compared with {report.other}",
-        scope(report),
-        "",
-        verdict(report),
-        *_caveats(report),
-    ]
+    lines = [f"Backtest of {report.mine}, compared with {report.other}", report.scope, ""]
+    lines += [report.verdict, *_caveats(report)]
     if report.pairs:
-        lines += ["", *_text_table(_RULES_HEADER, _rule_rows(report))]
-        lines += ["", *_text_table(_POLICIES_HEADER, _policy_rows(report))]
-        pairs, left_out = select_pairs(report.pairs, limit)
-        lines += ["", *_text_table(_ALERTS_HEADER, [_alert_row(report, pair) for pair in pairs])]
-        lines += _left_out(left_out)
-        if len({pair.change for pair in report.pairs}) > 1 or report.changes[Change.SAME] == 0:
+        alerts, left_out = _by_alert(report, limit)
+        for rows in (_by_rule(report), _by_policy(report), alerts):
+            lines += ["", *_text_table(rows)]
+        lines += left_out
+        if report.total.changes[Change.SAME] < len(report.pairs):
             lines += ["", "+ new   - gone   ~ at other times"]
     return "\n".join(lines)
 
 
 def _markdown(report: Report, limit: int) -> str:
     other = f"`{report.other}`" if report.other.endswith((".yml", ".yaml")) else report.other
-    lines = [f"### Backtest of `{report.mine}`, compared with {other}", "", f"**{verdict(report)}**", "", scope(report)]
+    lines = [f"### Backtest of `{report.mine}`, compared with {other}", "", f"**{report.verdict}**", "", report.scope]
     lines += [f"\n{line}" if not line.startswith(" ") else f"-{line}" for line in _caveats(report)]
     if report.pairs:
-        lines += ["", *_markdown_table(_RULES_HEADER, _rule_rows(report))]
-        pairs, left_out = select_pairs(report.pairs, limit)
+        alerts, left_out = _by_alert(report, limit)
+        lines += ["", *_markdown_table(_by_rule(report))]
         lines += ["", f"<details><summary>{counted(len(report.pairs), 'alert')}</summary>", ""]
-        lines += _markdown_table(_ALERTS_HEADER, [_alert_row(report, pair) for pair in pairs])
-        lines += ["", *_left_out(left_out)] if left_out else []
+        lines += _markdown_table(alerts)
+        lines += ["", *left_out] if left_out else []
         lines += ["", "`+` new, `-` gone, `~` at other times", "", "</details>", ""]
         lines += ["<details><summary>By policy</summary>", ""]
-        lines += [*_markdown_table(_POLICIES_HEADER, _policy_rows(report)), "", "</details>"]
+        lines += [*_markdown_table(_by_policy(report)), "", "</details>"]
     return "\n".join(lines)
 
 
 def _caveats(report: Report) -> list[str]:
     """Returns what makes the verdict less than certain."""
-    lines = [gap_summary(report)]
+    lines = [report.gap_summary]
     for participant, gap in report.gaps[:_MOST_GAPS]:
         lines.append(f"  {participant}  {utc(gap.begin)} to {utc(gap.end)}  {short(gap.seconds)}")
     if report.coverage.gap_count > _MOST_GAPS:
         lines.append(f"  and {report.coverage.gap_count - _MOST_GAPS:,} shorter ones")
-    lines += filter(None, [warm_up_note(report)])
+    lines += filter(None, [report.warm_up_note])
     for name, participant, failed in report.failed[:MOST_FAILURES]:
         polls = counted(failed.polls, "poll")
         lines.append(f"{failed.group}/{failed.name} of {name} failed at {polls} of {participant}: {failed.message}")
@@ -100,16 +80,19 @@ def _caveats(report: Report) -> list[str]:
     return lines
 
 
-def _left_out(count: int) -> list[str]:
-    return [f"... and {count:,} more; --limit lists more, --output json all of them"] if count else []
+def _by_rule(report: Report) -> list[tuple[str, ...]]:
+    return [("ALERT", "SEVERITY", *_FIGURES), *((t.name, t.severity, *t.figures()) for t in report.by_rule)]
 
 
-def _rule_rows(report: Report) -> list[tuple[str, ...]]:
-    return [(total.name, total.severity, *figures(total)) for total in report.by_rule]
+def _by_policy(report: Report) -> list[tuple[str, ...]]:
+    return [("ALERT", "POLICY", *_FIGURES), *((t.name, t.policy, *t.figures()) for t in report.by_policy)]
 
 
-def _policy_rows(report: Report) -> list[tuple[str, ...]]:
-    return [(total.name, total.policy, *figures(total)) for total in report.by_policy]
+def _by_alert(report: Report, limit: int) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Returns the rows, and a line on those that are left out."""
+    pairs, count = report.select_pairs(limit)
+    left_out = [f"... and {count:,} more; --limit lists more, --output json all of them"] if count else []
+    return [_ALERTS, *(_alert_row(report, pair) for pair in pairs)], left_out
 
 
 def _alert_row(report: Report, pair: Pair) -> tuple[str, ...]:
@@ -129,8 +112,8 @@ def _alert_row(report: Report, pair: Pair) -> tuple[str, ...]:
     )
 
 
-def _text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    columns = list(zip(header, *rows, strict=True))
+def _text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [
         index > 1 and all(not cell or cell[0].isdigit() for cell in column[1:]) for index, column in enumerate(columns)
@@ -140,12 +123,13 @@ def _text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
         ).rstrip()
-        for row in (header, *rows)
+        for row in rows
     ]
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    header, *rest = rows
+    lines = [header, ["---"] * len(header), *rest]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
@@ -179,7 +163,7 @@ def as_json(report: Report) -> str:
             }
             for name, participant, failed in report.failed
         ],
-        "totals": {"rules": asdict(report.mine_total), "against": asdict(report.other_total), **report.changes},
+        "totals": _sides(report.total),
         "by_rule": [_total(total) for total in report.by_rule],
         "by_policy": [_total(total) | {"policy": total.policy} for total in report.by_policy],
         "alerts": [
@@ -191,13 +175,11 @@ def as_json(report: Report) -> str:
 
 
 def _total(total: Total) -> dict[str, Any]:
-    return {
-        "alertname": total.name,
-        "severity": total.severity,
-        "rules": asdict(total.mine),
-        "against": asdict(total.other),
-        **total.changes,
-    }
+    return {"alertname": total.name, "severity": total.severity} | _sides(total)
+
+
+def _sides(total: Total) -> dict[str, Any]:
+    return {"rules": asdict(total.mine), "against": asdict(total.other), **total.changes}
 
 
 def _episode(episode: Episode | None) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """A backtest in parallel processes, one per core.
 
 Each replays a participant at a time; where there are fewer participants than processes, a participant's period is split
-into chunks.
+into chunks. A chunk finds out its initial state itself. Where that differs from the state in which the chunk before it
+ended, it is replayed again from there: so the merged result is that of one replay of the whole period.
 """
 
 from __future__ import annotations
@@ -15,17 +16,29 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
-from exporter.backtest.backtest import BacktestResult, ChunkResult, Progress, ReplayState, replay_chunk
-from exporter.backtest.time_chunks import merge, split
+from exporter.backtest.backtest import (
+    BacktestResult,
+    ChunkResult,
+    Coverage,
+    FailedRule,
+    Progress,
+    ReplayState,
+    RuleSetResult,
+    add_failure,
+    replay_chunk,
+)
 from exporter.buckets.bucket import Ispb
 from exporter.config import DatabaseSettings
 from exporter.errors import DictRateLimitError
-from exporter.history.replay import Period, warm_up
+from exporter.history.episodes import ordered
+from exporter.history.replay import Period, longest_of, warm_up
 from exporter.rules.files.loading import load
 from exporter.rules.rule import CompiledRule
 from exporter.store.database import Database
@@ -69,9 +82,14 @@ def run(
         ]
     context = multiprocessing.get_context("spawn")
     queue: Any = context.SimpleQueue()
+
+    def forward_progress() -> None:
+        while not queue.empty():
+            progress(*queue.get())
+
     with ProcessPoolExecutor(count, context, _start_worker, (job, queue)) as pool:
         try:
-            return _run_in_pool(pool, participants, chunks, lambda: _forward(queue, progress))
+            return _run_in_pool(pool, participants, chunks, forward_progress)
         except BrokenProcessPool as broken:
             raise DictRateLimitError("a process of the backtest was killed: is there enough memory?") from broken
         except BaseException:
@@ -118,11 +136,6 @@ def _submit(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _forward(queue: Any, progress: Progress) -> None:
-    while not queue.empty():
-        progress(*queue.get())
-
-
 async def _replay(
     job: Job, participant: Ispb, chunk: Period, initial_state: ReplayState | None, progress: Progress
 ) -> ChunkResult:
@@ -163,3 +176,32 @@ def _work(participant: Ispb, chunk: Period, initial_state: ReplayState | None) -
             _worker["queue"].put((polls, seconds))
 
     return asyncio.run(_replay(_worker["job"], participant, chunk, initial_state, progress))
+
+
+def split(period: Period, count: int, shortest: timedelta) -> list[Period]:
+    """Returns at most ``count`` chunks of equal length, in order, none shorter than ``shortest``."""
+    length = period.until - period.since
+    count = max(1, min(count, int(length / shortest)))
+    edges = [period.since + length * index / count for index in range(count)] + [period.until]
+    return [Period(since, until) for since, until in pairwise(edges)]
+
+
+def merge(results: Sequence[BacktestResult]) -> BacktestResult:
+    """Returns the result of the whole period. Each chunk began in the state in which the one before it ended."""
+    return replace(
+        results[0],
+        coverage=sum((result.coverage for result in results), Coverage()),
+        gaps=longest_of(gap for result in results for gap in result.gaps),
+        rule_sets=tuple(map(_merge_rule_sets, zip(*(result.rule_sets for result in results), strict=True))),
+    )
+
+
+def _merge_rule_sets(results: Sequence[RuleSetResult]) -> RuleSetResult:
+    *earlier, last = results
+    # What still fires at the end of a chunk is an episode of the next one.
+    ended = [episode for result in earlier for episode in result.episodes if episode.resolved_at is not None]
+    failed: dict[tuple[str, str], FailedRule] = {}
+    for result in results:
+        for failure in result.failed:
+            add_failure(failed, failure)
+    return RuleSetResult(ordered([*ended, *last.episodes]), tuple(failed[key] for key in sorted(failed)))

@@ -20,7 +20,7 @@ from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached
 from exporter.store.reader import Reader
-from exporter.web.evaluation import is_current
+from exporter.web.sources import is_current
 
 if TYPE_CHECKING:
     from exporter.store.reader import Activity

@@ -129,7 +129,7 @@ def _pattern_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _check_web(configuration: Configuration) -> list[str]:
-    from exporter.web.server.config_reload import WebConfigFile
+    from exporter.web.server.server import WebConfigFile
     from exporter.web.server.tls import remarks
 
     path = configuration.settings.web.config_file

@@ -81,7 +81,7 @@ async def run_demo(*, duration_seconds: float | None, scenario: str, participant
 def _check(scenario: str, listen_address: str) -> None:
     """Raises ConfigurationError, before anything is started, for what would be refused later."""
     from exporter.simulator.scenario import load
-    from exporter.web.server.listeners import open_listeners
+    from exporter.web.server.server import open_listeners
 
     require_wheels()
     load(scenario)

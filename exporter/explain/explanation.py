@@ -1,13 +1,13 @@
-"""Why an alert is, or isn't, firing at a poll of the history."""
+"""Why an alert is, or isn't, firing: at a poll of the history, and now."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from exporter.alerts.alert import Alert, Evaluation, RuleSample, fingerprint
+from exporter.alerts.alert import Alert, AlertState, Evaluation, RuleSample, fingerprint
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import View
 from exporter.errors import DictRateLimitError
@@ -17,7 +17,8 @@ from exporter.history.participants import nearest_or_all
 from exporter.history.replay import Period, Replay, warm_up
 from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.expression import POLICY
-from exporter.rules.promql.sources import Moment, ViewSource
+from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, Moment, ViewSource
+from exporter.rules.promql.traversal import selectors
 from exporter.rules.promql.unsupported import nearest
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import Reader
@@ -48,6 +49,11 @@ class Explanation:
     polls: int = 0
     last_true_at: datetime | None = None
     last_episode: Episode | None = None
+
+    @property
+    def state(self) -> str:
+        """``firing``, ``pending`` or ``inactive``."""
+        return self.alert.state.value if self.alert is not None else "inactive"
 
 
 class NothingToExplain(DictRateLimitError):
@@ -118,11 +124,10 @@ async def explain(
     subject = PolicyName(policy) if policy is not None and rule.per_policy else None
     episodes = [e for a in alerts if replay.owns(a) and (e := Episode.from_alert(a)) is not None]
     recorded = [e for e in episodes if e.began_at <= view.at and (e.resolved_at is None or e.resolved_at > view.at)]
-    open_alerts = [a for a in replay.alerts.values() if replay.owns(a) and subject in {None, a.policy}]
-    if not open_alerts:
-        return [replay.explain(view, None, subject, recorded)]
-    open_alerts.sort(key=lambda alert: (alert.policy or "", alert.fingerprint))
-    return [replay.explain(view, alert, alert.policy, recorded) for alert in open_alerts]
+    own = [alert for alert in replay.alerts.values() if replay.owns(alert) and subject in {None, alert.policy}]
+    own.sort(key=lambda alert: (alert.policy or "", alert.fingerprint))
+    explanations = [replay.explain(view, alert, alert.policy, recorded) for alert in own]
+    return explanations or [replay.explain(view, None, subject, recorded)]
 
 
 class _RecordingRule:
@@ -161,10 +166,8 @@ class _RuleReplay(Replay):
 
     def step_to(self, view: View) -> Evaluation:
         evaluation = super().step_to(view)
-        rule = self._rule
-        self._error = next(
-            (f.message for f in evaluation.failures if (f.group, f.name) == (rule.group, rule.name)), None
-        )
+        errors = {(failure.group, failure.name): failure.message for failure in evaluation.failures}
+        self._error = errors.get((self._rule.group, self._rule.name))
         self._true_at |= dict.fromkeys((sample.labels.get(POLICY) for sample in self._recording.samples), view.at)
         self.policies.update(view.buckets)
         self._polls += 1
@@ -193,3 +196,53 @@ class _RuleReplay(Replay):
             recorded=next(filter(concerns, recorded), None),
             breakdown=break_down(rule.expression.tree, moment, policy),
         )
+
+
+def explain_current(
+    rules: Sequence[CompiledRule],
+    view: View,
+    alerts: Sequence[Alert],
+    policy: PolicyName,
+    errors: Mapping[tuple[str, str], str],
+) -> list[Explanation]:
+    """Explains each rule that concerns the bucket, and those about its participant whose alert is open.
+
+    ``alerts`` are the participant's open ones after the view's poll; ``errors`` are those of rules, by group and name,
+    that could not be evaluated.
+    """
+    explanations: list[Explanation] = []
+    source = ViewSource(view)
+    for rule in rules:
+        in_group = [alert for alert in alerts if alert.group == rule.group]
+        subject = policy if rule.per_policy else None
+        own: list[Alert | None] = [
+            a for a in in_group if (a.name, a.severity, a.policy) == (rule.name, rule.severity, subject)
+        ]
+        moment = Moment(source, in_group, view.at.timestamp(), rule.unexpanded)
+        explanations += (
+            Explanation(
+                rule=rule,
+                view=view,
+                policy=subject,
+                alert=alert,
+                is_true=alert is not None and alert.keep_firing_since is None,
+                error=errors.get((rule.group, rule.name)),
+                recorded=Episode.from_alert(alert) if alert is not None and alert.state is AlertState.FIRING else None,
+                breakdown=break_down(rule.expression.tree, moment, subject),
+                since=view.at,
+            )
+            for alert in own or [None] * concerns(rule, policy)
+        )
+    return explanations
+
+
+def concerns(rule: CompiledRule, policy: PolicyName) -> bool:
+    """Returns whether a rule is about single buckets, this one among them."""
+    if not rule.per_policy:
+        return False
+    matchers = [
+        [m.predicate() for m in s.matchers if m.label == "policy"]
+        for s in selectors(rule.expression.tree)
+        if s.metric in BUCKET_GAUGE_BY_NAME or s.metric == ALERTS
+    ]
+    return not matchers or any(all(test(policy) for test in tests) for tests in matchers)

@@ -33,11 +33,6 @@ def as_json(explanations: Sequence[Explanation], at: datetime) -> str:
     return json.dumps(documents, indent=2, default=datetime.isoformat)
 
 
-def state(explanation: Explanation) -> str:
-    """Returns ``firing``, ``pending`` or ``inactive``."""
-    return explanation.alert.state.value if explanation.alert is not None else "inactive"
-
-
 def _lines(why: Explanation, at: datetime) -> Iterator[str]:
     rule = why.rule
     subject = ", ".join(filter(None, (why.view.participant, why.policy)))
@@ -108,7 +103,7 @@ def _document(why: Explanation, at: datetime) -> dict[str, Any]:
         "asked_at": at,
         "polled_at": why.view.at,
         "answered": why.view.up,
-        "state": state(why),
+        "state": why.state,
         "true": why.is_true,
         "active_since": alert.active_since if alert else None,
         "firing_since": alert.firing_since if alert else None,

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
@@ -36,7 +37,7 @@ from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
 from exporter.store.timeline import Timeline
 from exporter.store.writer import LastPoll, Writer
-from exporter.web.server.config_reload import own_url
+from exporter.web.server.server import own_url
 from exporter.web.sources import RuleGroupStatus
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ class Reconciler:
             settings=settings,
             metrics=metrics,
         )
-        self.explain = status.Explainer(self.rules)
-        self.utilization = status.UtilizationHistory(self._reader, settings.database.heartbeat)
+        self.explain = status.explainer(self.rules)
+        heartbeat = timedelta(seconds=settings.database.heartbeat)
+        self.utilization = partial(self._reader.utilization, heartbeat=heartbeat)
         self.timeline = Timeline(pages, settings.database.heartbeat)
 
     @classmethod

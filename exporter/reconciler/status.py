@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import Alert
-from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import View
 from exporter.config.secrets import without_secrets
-from exporter.explain.current import explain_current
-from exporter.explain.render import state
+from exporter.explain.explanation import explain_current
 from exporter.explain.sentences import sentences
 from exporter.feed.client import FeedClient
 from exporter.health import Dependency
@@ -21,8 +20,7 @@ from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.relay.relay import Relay
 from exporter.rules.files.loading import RuleSet
 from exporter.rules.rule import CompiledRule
-from exporter.store.reader import Reader
-from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus
+from exporter.web.sources import RuleExplainer, RuleExplanation, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
     from exporter.notifier.notifier import Notifier
@@ -99,36 +97,15 @@ def _rule(rule: CompiledRule, healths: RuleHealthTracker) -> RuleStatus:
     )
 
 
-class Explainer:
-    """Explains to the pages why alerts are as they are (`exporter.web.sources.RuleExplainer`)."""
+def explainer(rules: RulesInForce) -> RuleExplainer:
+    """Returns what explains to the pages each rule that looks at a bucket."""
 
-    def __init__(self, rules: RulesInForce) -> None:
-        self._rules = rules
-
-    def __call__(
-        self,
-        view: View,
-        alerts: Sequence[Alert],
-        policy: PolicyName,
-        failing: Mapping[tuple[str, str], str],
-        now: datetime,
+    def explain(
+        view: View, alerts: Sequence[Alert], policy: PolicyName, failing: Mapping[tuple[str, str], str], now: datetime
     ) -> list[RuleExplanation]:
-        """Explains each rule that looks at a bucket."""
         return [
-            RuleExplanation(why.rule.name, why.rule.severity, state(why), list(sentences(why, now)))
-            for why in explain_current(self._rules.rule_set.rules, view, alerts, policy, failing)
+            RuleExplanation(why.rule.name, why.rule.severity, why.state, list(sentences(why, now)))
+            for why in explain_current(rules.rule_set.rules, view, alerts, policy, failing)
         ]
 
-
-class UtilizationHistory:
-    """The past of buckets as the database has it (`exporter.web.sources.UtilizationHistory`)."""
-
-    def __init__(self, reader: Reader, heartbeat_seconds: float) -> None:
-        self._reader = reader
-        self._heartbeat = timedelta(seconds=heartbeat_seconds)
-
-    async def __call__(
-        self, participant: Ispb, since: datetime, step: timedelta
-    ) -> dict[PolicyName, dict[datetime, float]]:
-        """Returns the highest utilization of each bucket in each step of time. Raises StoreError."""
-        return await self._reader.utilization(participant, since, step, self._heartbeat)
+    return explain

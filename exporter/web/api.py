@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -38,33 +39,27 @@ def rules_json(
     warning: str | None = None,
 ) -> bytes:
     """Returns the body of ``/api/v1/rules``; an empty filter lets everything through."""
-    by_rule: dict[tuple[str, str], list[Alert]] = {}
+    by_rule: dict[tuple[str, str], list[Alert]] = defaultdict(list)
     for alert in alerts:
-        by_rule.setdefault((alert.group, alert.name), []).append(alert)
+        by_rule[alert.group, alert.name].append(alert)
     bodies = []
     for group in groups:
         rules = [rule for rule in group.rules if not rule_names or rule.name in rule_names]
-        if (
-            (group_names and group.name not in group_names)
-            or (files and group.file not in files)
-            or (rule_names and not rules)
-        ):
+        if (group_names and group.name not in group_names) or (files and group.file not in files):
+            continue
+        if rule_names and not rules:
             continue
         evaluated = [rule.evaluated_at for rule in rules if rule.evaluated_at is not None]
-        bodies.append(
-            {
-                "name": group.name,
-                "file": group.file,
-                "rules": [
-                    _rule(rule, _of_rule(rule, by_rule.get((group.name, rule.name), ())), with_alerts=with_alerts)
-                    for rule in rules
-                ],
-                "interval": group.interval_seconds,
-                "limit": 0,
-                "evaluationTime": sum(rule.duration_seconds for rule in rules),
-                "lastEvaluation": go_time(max(evaluated, default=None)),
-            }
-        )
+        body = {
+            "name": group.name,
+            "file": group.file,
+            "rules": [_rule(rule, by_rule[group.name, rule.name], with_alerts=with_alerts) for rule in rules],
+            "interval": group.interval_seconds,
+            "limit": 0,
+            "evaluationTime": sum(rule.duration_seconds for rule in rules),
+            "lastEvaluation": go_time(max(evaluated, default=None)),
+        }
+        bodies.append(body)
     return _success({"groups": bodies}, warning)
 
 
@@ -78,12 +73,9 @@ def buckets_json(
 ) -> Iterator[bytes]:
     """Yields the body of ``/api/v1/buckets``, one participant at a time."""
     yield b'{"status":"success","data":{"participants":['
-    separator = b""
-    for participant in sorted(views):
-        if participants and participant not in participants:
-            continue
-        yield separator + _encode(_participant(views[participant], policies))
-        separator = b","
+    selected = [participant for participant in sorted(views) if not participants or participant in participants]
+    for index, participant in enumerate(selected):
+        yield (b"," if index else b"") + _encode(_participant(views[participant], policies))
     yield b"]}}"
 
 
@@ -100,9 +92,8 @@ def go_float(value: float) -> str:
     return f"{mantissa}e{int(exponent):+03d}"
 
 
-def _success(data: dict[str, Any], warning: str | None = None) -> bytes:
-    body = {"status": "success", "data": data}
-    return _encode(body if warning is None else body | {"warnings": [warning]})
+def _success(data: dict[str, Any], warning: str | None) -> bytes:
+    return _encode({"status": "success", "data": data} | ({"warnings": [warning]} if warning is not None else {}))
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
@@ -118,7 +109,10 @@ def _alert(alert: Alert) -> dict[str, Any]:
     return body
 
 
-def _rule(rule: RuleStatus, alerts: Sequence[Alert], *, with_alerts: bool) -> dict[str, Any]:
+def _rule(rule: RuleStatus, of_name: Sequence[Alert], *, with_alerts: bool) -> dict[str, Any]:
+    # Rules of one name differ in their labels, of which templates are not known here.
+    fixed = {name: value for name, value in rule.labels.items() if "{{" not in value}.items()
+    alerts = [alert for alert in of_name if fixed <= alert.labels.items()]
     states = {alert.state for alert in alerts}
     state = next((s.value for s in (AlertState.FIRING, AlertState.PENDING) if s in states), "inactive")
     body: dict[str, Any] = {
@@ -140,12 +134,6 @@ def _rule(rule: RuleStatus, alerts: Sequence[Alert], *, with_alerts: bool) -> di
     return body
 
 
-def _of_rule(rule: RuleStatus, alerts: Sequence[Alert]) -> list[Alert]:
-    """Returns the alerts that can be this rule's: rules of one name differ in their labels."""
-    plain = {name: value for name, value in rule.labels.items() if "{{" not in value}
-    return [alert for alert in alerts if all(alert.labels.get(name) == value for name, value in plain.items())]
-
-
 def _participant(view: View, policies: Collection[str]) -> dict[str, Any]:
     poll = view.poll
     return {
@@ -153,7 +141,7 @@ def _participant(view: View, policies: Collection[str]) -> dict[str, Any]:
         "up": view.up,
         "psp_category": view.category,
         "polled_at": go_time(poll.polled_at),
-        "last_success_at": go_time(poll.last_success_at) if poll.last_success_at is not None else None,
+        "last_success_at": poll.last_success_at and go_time(poll.last_success_at),
         "poll_interval_seconds": poll.interval_seconds,
         "buckets": [_bucket(visible) for policy, visible in view.buckets.items() if not policies or policy in policies],
     }

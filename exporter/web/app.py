@@ -25,14 +25,11 @@ from exporter.config import WebSettings
 from exporter.errors import DictRateLimitError
 from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
-from exporter.web.server.headers import SecurityHeaders
+from exporter.web.server.guard import SecurityHeaders
 from exporter.web.sources import Sources
-from exporter.web.status_page.alerts_page import AlertsPage
-from exporter.web.status_page.bucket_page import BucketPage
-from exporter.web.status_page.history import History
-from exporter.web.status_page.page import StatusPage
+from exporter.web.status_page.history import RecentUtilization
+from exporter.web.status_page.pages import PastPages, StatusPage
 from exporter.web.status_page.queries import StatusQuery
-from exporter.web.status_page.recent import RecentUtilization
 
 _JSON: Final = "application/json"
 
@@ -45,21 +42,14 @@ def create_app(
     The status page is loaded again every ``refresh_seconds``; pages wait for the database ``history_seconds`` at most.
     """
     recent = RecentUtilization()
-    history = History(sources.record, history_seconds)
     status_page = StatusPage(sources, recent, refresh_seconds)
-    bucket_page, alerts_page = BucketPage(sources, history), AlertsPage(sources, history)
+    past_pages = PastPages(sources, history_seconds)
     endpoints = _Endpoints(sources, settings)
 
     async def status(request: Request) -> Response:
         if request.method == "HEAD":
             return _streamed(request, tuple, "text/html")
         return HTMLResponse(await status_page.render(StatusQuery.parse(request.query_params)))
-
-    async def bucket(request: Request) -> Response:
-        return await bucket_page.render(**request.path_params, parameters=request.query_params, root=_root(request))
-
-    async def past_alerts(request: Request) -> Response:
-        return await alerts_page.render(request.query_params, _root(request))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -78,8 +68,8 @@ def create_app(
         ],
         routes=[
             Route("/", status),
-            Route("/buckets/{participant}/{policy:path}", bucket),
-            Route("/alerts", past_alerts),
+            Route("/buckets/{participant}/{policy:path}", past_pages.bucket),
+            Route("/alerts", past_pages.alerts),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "status_page" / "static")),
             Route("/metrics", endpoints.metrics),
             Route("/-/healthy", endpoints.healthy),
@@ -104,9 +94,7 @@ class _Endpoints:
     async def metrics(self, request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
         gzip = wants_gzip(request.headers.get("accept-encoding", ""))
-        headers = {"Vary": "Accept, Accept-Encoding"}
-        if gzip:
-            headers["Content-Encoding"] = "gzip"
+        headers = {"Vary": "Accept, Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzip else {})
         page = partial(self._sources.metrics.page, openmetrics=openmetrics, gzip=gzip)
         return _streamed(request, page, OPENMETRICS if openmetrics else TEXT, headers)
 
@@ -135,11 +123,10 @@ class _Endpoints:
         return Response(alerts_json(state.alerts, state.alerts_warning), media_type=_JSON)
 
     async def rules(self, request: Request) -> Response:
-        parameters = request.query_params
+        parameters, state = request.query_params, self._sources.current(_now())
         kind = parameters.get("type", "")
         if kind not in ("", "alert", "record"):
             return Response(error_json("bad_data", f"not supported value {kind!r}"), 400, media_type=_JSON)
-        state = self._sources.current(_now())
         body = rules_json(
             state.groups if kind != "record" else (),
             state.alerts,
@@ -168,28 +155,20 @@ def _same_site(request: Request) -> bool:
 
 
 def _streamed(
-    request: Request,
-    slices: Callable[[], Iterable[bytes]],
-    media_type: str,
-    headers: Mapping[str, str] | None = None,
+    request: Request, slices: Callable[[], Iterable[bytes]], media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Returns an answer in slices. To HEAD nothing is rendered, and no length is named: 0 would not be GET's."""
-    content = slices() if request.method != "HEAD" else ()
-    return StreamingResponse(_in_turns(content), headers=headers, media_type=media_type)
+    """Returns an answer in slices, after each of which other tasks run.
 
+    To HEAD nothing is rendered, and no length is named: 0 would not be GET's.
+    """
 
-def _root(request: Request) -> str:
-    """Returns the relative path from a page to the status page: browsers count the slashes of the address as sent."""
-    deep = request.scope["raw_path"].count(b"/") - 1
-    return "../" * deep or "./"
+    async def in_turns() -> AsyncIterator[bytes]:
+        for part in slices() if request.method != "HEAD" else ():
+            yield part
+            await asyncio.sleep(0)
+
+    return StreamingResponse(in_turns(), headers=headers, media_type=media_type)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-async def _in_turns(slices: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yields slices, and lets other tasks run after each."""
-    for part in slices:
-        yield part
-        await asyncio.sleep(0)

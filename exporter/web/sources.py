@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import View
+from exporter.clock import utc
+from exporter.durations import spaced
 from exporter.health import Readiness
 from exporter.metrics import Metrics
-from exporter.web.evaluation import Evaluation, is_current
 
 if TYPE_CHECKING:
     from exporter.store.timeline import Timeline
+
+
+OVERDUE_SECONDS: Final = 60.0
+OVERDUE_POLLS: Final = 3
+"""An evaluation is overdue when it is older than both: seconds, and polls of the longest interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +66,42 @@ class RuleExplanation:
     sentences: list[str]
 
 
-class RuleExplainer(Protocol):
-    """Explains the rules that look at a bucket, from its view and its participant's open alerts.
+RuleExplainer: TypeAlias = Callable[
+    [View, Sequence[Alert], PolicyName, Mapping[tuple[str, str], str], datetime], list[RuleExplanation]
+]
+"""Explains the rules that look at a bucket: from its view, its participant's open alerts, its policy, the errors of
+rules (group, name) that could not be evaluated, and the time of now. Called in a thread.
+"""
 
-    ``failing`` are the errors of rules (group, name) that could not be evaluated. Called in a thread.
-    """
+UtilizationHistory: TypeAlias = Callable[
+    [Ispb, datetime, timedelta], Awaitable[Mapping[PolicyName, Mapping[datetime, float]]]
+]
+"""Reads from the database the highest utilization (percent) of a participant's buckets in each step of time.
 
-    def __call__(
-        self,
-        view: View,
-        alerts: Sequence[Alert],
-        policy: PolicyName,
-        failing: Mapping[tuple[str, str], str],
-        now: datetime,
-    ) -> list[RuleExplanation]: ...
-
-
-class UtilizationHistory(Protocol):
-    """Reads from the database the highest utilization (percent) of a participant's buckets in each step of time.
-
-    ``since`` and the steps' beginnings are whole steps since 1970. Raises StoreError.
-    """
-
-    async def __call__(
-        self, participant: Ispb, since: datetime, step: timedelta
-    ) -> Mapping[PolicyName, Mapping[datetime, float]]: ...
+It takes the beginning, a whole step since 1970 as those of the steps are, and the step. Raises StoreError.
+"""
 
 
-def last_evaluation(groups: Sequence[RuleGroupStatus], views: Mapping[Ispb, View], now: datetime) -> Evaluation:
-    rules = [rule for group in groups for rule in group.rules]
-    at = max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None)
-    interval = max((view.poll.interval_seconds for view in views.values()), default=0.0)
-    return Evaluation(at, current=not rules or (at is not None and is_current((now - at).total_seconds(), interval)))
+def is_current(age_seconds: float, interval_seconds: float) -> bool:
+    """Returns whether an evaluation is as recent as can be expected."""
+    return age_seconds <= max(OVERDUE_SECONDS, OVERDUE_POLLS * interval_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """When a rule was last evaluated (None: not by this process), and whether that is as recent as can be expected."""
+
+    at: datetime | None
+    current: bool
+
+    def warning(self, now: datetime) -> str | None:
+        """Returns why the open alerts may not be those of now, in a sentence; None: they are."""
+        if self.current:
+            return None
+        if self.at is None:
+            return "Not known: this process has evaluated no rule yet. If it is on standby, ask the leader."
+        age = spaced((now - self.at).total_seconds())
+        return f"As of {utc(self.at)} UTC: no rule has been evaluated for {age}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +115,11 @@ class CurrentState:
 
     @property
     def evaluation(self) -> Evaluation:
-        return last_evaluation(self.groups, self.views, self.now)
+        rules = [rule for group in self.groups for rule in group.rules]
+        at = max((rule.evaluated_at for rule in rules if rule.evaluated_at is not None), default=None)
+        interval = max((view.poll.interval_seconds for view in self.views.values()), default=0.0)
+        current = not rules or (at is not None and is_current((self.now - at).total_seconds(), interval))
+        return Evaluation(at, current)
 
     @property
     def alerts_warning(self) -> str | None:

@@ -141,12 +141,10 @@ def load_web_config(file: Path) -> WebConfig:
 def location_of(file: Path, key: str) -> str:
     """Returns file and line of a key, or of the nearest section above it."""
     with suppress(ConfigurationError):
-        path = key.split(".")
-        document = read_document(file)
-        while path:
-            if line := document.line_of(path):
+        path, document = key.split("."), read_document(file)
+        for length in range(len(path), 0, -1):
+            if line := document.line_of(path[:length]):
                 return f"{file}:{line}"
-            path.pop()
     return str(file)
 
 

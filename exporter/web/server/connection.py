@@ -22,11 +22,10 @@ from exporter.web.server.tls import has_allowed_san
 class Limits:
     """What clients may take.
 
-    ``request_seconds`` run from the connection, or a request's first byte, to the request's end;
-    ``response_seconds`` from there until the client has taken the response. ``idle_seconds``, between
-    requests, are more than scrapes are apart, so that a scraper keeps its connection. Beyond
-    ``connections`` the one that has waited longest for its client is closed.
-    When the server stops, responses in progress have ``stop_seconds`` to end.
+    ``request_seconds`` run from the connection, or a request's first byte, to the request's end; ``response_seconds``
+    from there until the client has taken the response. ``idle_seconds``, between requests, are more than scrapes are
+    apart, so that a scraper keeps its connection. Beyond ``connections`` the one that has waited longest for its client
+    is closed. When the server stops, responses in progress have ``stop_seconds`` to end.
     """
 
     request_seconds: float = 10.0

@@ -1,29 +1,33 @@
-"""The HTTP server: uvicorn's connections in our own loop, without its signal handlers."""
+"""The HTTP server: its sockets, its configuration file, and uvicorn's connections in our own loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from ssl import SSLContext
-from typing import cast
+from typing import Final, cast
 
 from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from exporter import files
+from exporter.addresses import listen_addresses, socket_reason
 from exporter.config import WebSettings
 from exporter.errors import ConfigurationError
-from exporter.web.server.config_file import WebConfig
-from exporter.web.server.config_reload import WebConfigFile
+from exporter.watched_files import STABLE_SECONDS, WatchedFiles
+from exporter.web.server.config_file import WebConfig, load_web_config
 from exporter.web.server.connection import Connection, Limits
-from exporter.web.server.guard import Guard
-from exporter.web.server.listeners import address_of, open_listeners
-from exporter.web.server.requests import HEAD_BYTES
-from exporter.web.server.tls import remarks
+from exporter.web.server.guard import HEAD_BYTES, Guard
+from exporter.web.server.tls import remarks, server_context
 
 log = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
 
 
 class WebServer:
@@ -165,3 +169,96 @@ class WebServer:
             else:
                 self._apply(*changed)
                 log.info("web configuration reloaded")
+
+
+def own_url(settings: WebSettings) -> str | None:
+    """Returns where people reach the status page, judging by the settings; None: the system chooses the port."""
+    host, port = listen_addresses("web.listen_address", settings.listen_address)[0]
+    if not port:
+        return None
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared
+        host = socket.gethostname()
+    try:
+        encrypted = WebConfigFile(settings.config_file).read()[1] is not None
+    except ConfigurationError:
+        encrypted = False  # reported where it is served
+    return f"{'https' if encrypted else 'http'}://{_address(host, port)}"
+
+
+class WebConfigFile:
+    """Reads ``path``; None: there is no file, and nothing changes."""
+
+    def __init__(self, path: str | None, stable_seconds: float = STABLE_SECONDS) -> None:
+        self._path = path
+        self._watched = WatchedFiles(stable_seconds)
+        self._held_settings = False
+
+    def read(self) -> tuple[WebConfig, SSLContext | None]:
+        """Returns the configuration, and its TLS context (None: plain HTTP).
+
+        Raises ConfigurationError, also where a file that held settings is empty now: somebody may be editing it.
+        """
+        if self._path is None:
+            return WebConfig(), None
+        self._watched.take([self._path])
+        file = Path(self._path)
+        config = load_web_config(file)
+        if self._held_settings and not files.read(file).strip():
+            raise ConfigurationError(f"{self._path}: is empty; where that is meant, write {{}}")
+        self._held_settings = config != WebConfig()
+        self._watched.add(config.files())
+        tls = config.tls_server_config
+        return config, server_context(tls, file) if tls is not None else None
+
+    def changed(self) -> bool:
+        """Whether a file differs from the last one that was read, or refused, and is no longer being written."""
+        return self._watched.changed()
+
+
+def open_listeners(addresses: str, key: str = "web.listen_address") -> list[socket.socket]:
+    """Returns listening sockets for ``host:port``, several separated by commas; errors name the ``key``.
+
+    An IPv6 host is written in brackets. No host, and ``[::]`` too as in Prometheus, mean every interface, of IPv4 as
+    well. Raises ConfigurationError, and listens on nothing then.
+    """
+    parsed = listen_addresses(key, addresses)
+    listeners: list[socket.socket] = []
+    with ExitStack() as opened:
+        for host, port in parsed:
+            of_ipv6_only = ("0.0.0.0", port) in parsed  # noqa: S104 - as configured
+            every_interface = not host or (host == "::" and not of_ipv6_only)
+            try:
+                for listener in _every_interface(port) if every_interface else _resolved(host, port):
+                    opened.enter_context(listener).setblocking(False)
+                    listeners.append(listener)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{key}: cannot listen on {_address(host, port)}: {socket_reason(error)}"
+                ) from error
+        opened.pop_all()
+    return listeners
+
+
+def address_of(listener: socket.socket) -> str:
+    """Returns the address of a listening socket as ``host:port``, with the port that it really has."""
+    return _address(*listener.getsockname()[:2])
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _every_interface(port: int) -> Iterator[socket.socket]:
+    if socket.has_dualstack_ipv6():
+        yield socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    else:
+        yield socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - as configured
+
+
+def _resolved(host: str, port: int) -> Iterator[socket.socket]:
+    """Yields a socket for each address of a name, all on one port."""
+    resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, _, _, _, (name, *_) in dict.fromkeys(resolved):
+        listener = socket.create_server((name, port), family=family, backlog=BACKLOG)
+        port = listener.getsockname()[1]
+        yield listener

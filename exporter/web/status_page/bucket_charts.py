@@ -12,7 +12,7 @@ from exporter.clock import utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import Scale, Span, TimeTick, area_between, gaps, scale_of, span, stairs, time_ticks
-from exporter.web.status_page.levels import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
+from exporter.web.status_page.formatting import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
 from exporter.web.status_page.queries import Range
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
 """Scales and paths of charts over steps of time. Pure.
 
-A chart's x axis counts steps; its plot is stretched to the screen's width, so that
-only y is in pixels. Step ``n`` lies between ``n`` and ``n + 1``: a bucket keeps its
-state until it changes, so lines have steps. None is a gap.
+A chart's x axis counts steps; its plot is stretched to the screen's width, so that only y is in pixels. Step ``n`` lies
+between ``n`` and ``n + 1``: a bucket keeps its state until it changes, so lines have steps. None is a gap.
 """
 
 from __future__ import annotations
@@ -99,11 +98,8 @@ def area_between(lowest: Sequence[float | None], highest: Sequence[float | None]
 
 def sparkline(values: Sequence[float | None]) -> list[str]:
     """Returns the points of each unbroken line of a small chart. A single point becomes a dash."""
-    lines = []
-    for begin, run in _runs(values):
-        points = [f"{step},{value:.0f}" for step, value in enumerate(run, begin)]
-        lines.append(" ".join(points if len(points) > 1 else points * 2))
-    return lines
+    lines = ([f"{step},{value:.0f}" for step, value in enumerate(run, begin)] for begin, run in _runs(values))
+    return [" ".join(points if len(points) > 1 else points * 2) for points in lines]
 
 
 def sparkline_area(points: str) -> str:
@@ -113,14 +109,8 @@ def sparkline_area(points: str) -> str:
 
 
 def gaps(values: Sequence[object | None]) -> list[Span]:
-    spans: list[Span] = []
-    begin = 0
-    for is_gap, run in groupby(values, key=lambda value: value is None):
-        steps = sum(1 for _ in run)
-        if is_gap:
-            spans.append(Span(_percent(begin / len(values)), _percent(steps / len(values))))
-        begin += steps
-    return spans
+    missing = [0.0 if value is None else None for value in values]
+    return [Span(_percent(begin / len(values)), _percent(len(run) / len(values))) for begin, run in _runs(missing)]
 
 
 def span(begin: datetime, end: datetime, since: datetime, until: datetime, least: float = 0.0) -> Span:
@@ -137,38 +127,30 @@ def time_ticks(since: datetime, until: datetime) -> list[TimeTick]:
     whole = (until - since).total_seconds()
     step = 60 * next((minutes for minutes in _MINUTES if whole / 60 / minutes <= _MOST_TIMES), _MINUTES[-1])
     ticks: list[TimeTick] = []
-    timestamp = math.ceil(since.timestamp() / step) * step
-    while timestamp <= until.timestamp():
+    for timestamp in range(math.ceil(since.timestamp() / step) * step, math.floor(until.timestamp()) + 1, step):
         at = datetime.fromtimestamp(timestamp, UTC)
         is_day = step >= 86_400 or (whole > 86_400 and at.hour == 0)
         percent = _percent((timestamp - since.timestamp()) / whole)
         if _MARGIN_PERCENT <= percent <= 100 - _MARGIN_PERCENT:
             ticks.append(TimeTick(percent, at, f"{at:%d %b}" if is_day else f"{at:%H:%M}"))
-        timestamp += step
     return ticks
 
 
 def _runs(values: Sequence[float | None]) -> Iterator[tuple[int, list[float]]]:
     """Yields where each unbroken run begins, and its values."""
-    run: list[float] = []
-    for step, value in enumerate([*values, None]):
-        if value is not None:
-            run.append(value)
-        elif run:
-            yield step - len(run), run
-            run = []
+    for is_gap, steps in groupby(enumerate(values), key=lambda step: step[1] is None):
+        if not is_gap:
+            numbers, run = zip(*steps, strict=True)
+            yield numbers[0], list(run)
 
 
 def _stairs(begin: int, heights: Sequence[float], sign: int = 1) -> str:
     """Returns the path over stairs, from the height of the first; equal heights are one stair."""
-    path = ""
-    x = begin
+    path, x = "", begin
     for height, same in groupby(heights):
-        if x != begin:
-            path += f"V{height:g}"
-        x += sum(1 for _ in same)
-        path += f"H{sign * x}"
-    return path
+        x += len(list(same))
+        path += f"V{height:g}H{sign * x}"
+    return path.removeprefix(f"V{heights[0]:g}")
 
 
 def _percent(share: float) -> float:

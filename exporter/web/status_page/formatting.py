@@ -1,4 +1,4 @@
-"""Figures, units and names, as the pages write them. Pure."""
+"""Figures, units, names and levels of tokens, as the pages write them. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Final
+from typing import Final, Literal, get_args
+
+from exporter.buckets.bucket import Bucket
 
 _PLAIN: Final = re.compile(r"\(*\s*(?:(?:max|min|avg)\s*(?:by|without)?\s*(?:\([\w\s,]*\))?\s*\(\s*)*(\w+)")
 """What an expression begins with: a metric, perhaps the greatest or least of it."""
@@ -84,3 +86,19 @@ def short_paths(paths: Iterable[str]) -> dict[str, str]:
         ends = ("/".join(parts[-count:]) for count in range(1, len(parts) + 1))
         short[path] = next((e for e in ends if sum(f"/{other}".endswith(f"/{e}") for other in distinct) == 1), path)
     return short
+
+
+WARNING_LEFT_PERCENT: Final = 20
+CRITICAL_LEFT_PERCENT: Final = 10
+"""Tokens left at which the shipped rules warn. A test holds them against the rule file."""
+
+Level = Literal["ok", "warning", "critical", "empty"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+
+
+def level_of(bucket: Bucket) -> Level:
+    if bucket.is_empty:
+        return "empty"
+    if bucket.left_percent <= CRITICAL_LEFT_PERCENT:
+        return "critical"
+    return "warning" if bucket.left_percent <= WARNING_LEFT_PERCENT else "ok"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from exporter.clock import utc
-from exporter.web.status_page.levels import LEVELS, Level
+from exporter.web.status_page.formatting import LEVELS, Level
 
 PER_PAGE: Final = 50
 PAGES: Final = 200
@@ -33,8 +33,7 @@ class InvalidQuery(ValueError):
 class StatusQuery:
     """Which buckets and alerts the status page shows.
 
-    ``participant`` is the beginning of an ISPB; ``level`` the least bad one;
-    ``alerts`` is ``some`` or ``all``.
+    ``participant`` is the beginning of an ISPB; ``level`` the least bad one; ``alerts`` is ``some`` or ``all``.
     """
 
     participant: str = ""
@@ -46,11 +45,11 @@ class StatusQuery:
     @classmethod
     def parse(cls, parameters: Mapping[str, str]) -> StatusQuery:
         """Reads the parameters of an address; what makes no sense is left out."""
-        page = parameters.get("page", "1")
+        page, level = parameters.get("page", "1"), parameters.get("level")
         return cls(
             participant=parameters.get("participant", "").strip(),
             policy=parameters.get("policy", "").strip(),
-            level=next((level for level in LEVELS if level == parameters.get("level")), "ok"),
+            level=next((one for one in LEVELS if one == level), "ok"),
             alerts="all" if parameters.get("alerts") == "all" else "some",
             page=max(1, min(int(page[:7]), 1_000_000)) if page.isascii() and page.isdigit() else 1,
         )
@@ -85,14 +84,11 @@ class Range:
 
 
 RANGES: Final = {
-    range_.name: range_
-    for range_ in (
-        Range("1h", "1 hour", 5, 720, 60),
-        Range("6h", "6 hours", 30, 720, 60),
-        Range("24h", "24 hours", 120, 720, 30),
-        Range("7d", "7 days", 900, 672, 48),
-        Range("30d", "30 days", 3_600, 720, 24),
-    )
+    "1h": Range("1h", "1 hour", 5, 720, 60),
+    "6h": Range("6h", "6 hours", 30, 720, 60),
+    "24h": Range("24h", "24 hours", 120, 720, 30),
+    "7d": Range("7d", "7 days", 900, 672, 48),
+    "30d": Range("30d", "30 days", 3_600, 720, 24),
 }
 
 
@@ -113,7 +109,7 @@ class HistoryQuery:
         """Raises InvalidQuery."""
         name = parameters.get("range", "") or "6h"
         _require("range", name, RANGES)
-        at = parse_time("at", parameters["at"]) if parameters.get("at") else None
+        at = _time(parameters, "at")
         if at is not None and at > now:
             raise InvalidQuery(f"at ({utc(at)} UTC) lies ahead: it is {utc(now)} UTC.")
         return cls(RANGES[name], at)
@@ -158,9 +154,9 @@ class AlertsQuery:
         _require("state", filters["state"], STATES)
         sort = parameters.get("sort", "") or "-began"
         _require("sort", sort.removeprefix("-"), SORTS)
-        until = parse_time("to", parameters["to"]) if parameters.get("to") else None
+        until = _time(parameters, "to")
         end = until or now
-        since = parse_time("from", parameters["from"]) if parameters.get("from") else end - DEFAULT_SPAN
+        since = _time(parameters, "from") or end - DEFAULT_SPAN
         if since >= end:
             raise InvalidQuery(f"from ({since:%Y-%m-%d %H:%M} UTC) must be before to ({end:%Y-%m-%d %H:%M} UTC).")
         page = parameters.get("page", "") or "1"
@@ -168,19 +164,16 @@ class AlertsQuery:
             raise InvalidQuery(f"page={page!r} is no number from 1 to {PAGES}; a filter or a shorter time helps.")
         return cls(since=since, until=until, sort=sort, page=int(page), **filters)
 
-    def parameters(self, **changes: Any) -> dict[str, str]:
-        """Returns the parameters of the same query with changes; its first page, unless they name one."""
+    def link(self, **changes: Any) -> str:
+        """Returns the same query with changes; its first page, unless they name one."""
         query = replace(self, **{"page": 1} | changes) if changes else self
         parameters = {name: getattr(query, name) for name in _FILTERS} | {
             "from": f"{query.since:{_ISO}}",
-            "to": f"{query.until:{_ISO}}" if query.until is not None else "",
-            "sort": query.sort if query.sort != "-began" else "",
-            "page": str(query.page) if query.page > 1 else "",
+            "to": query.until and f"{query.until:{_ISO}}",
+            "sort": query.sort != "-began" and query.sort,
+            "page": query.page > 1 and query.page,
         }
-        return {name: value for name, value in parameters.items() if value}
-
-    def link(self, **changes: Any) -> str:
-        return _link(self.parameters(**changes))
+        return _link(parameters)
 
 
 def _link(parameters: Mapping[str, object]) -> str:
@@ -191,8 +184,11 @@ def is_ispb(text: str) -> bool:
     return len(text) == _ISPB_DIGITS and text.isascii() and text.isdigit()
 
 
-def parse_time(name: str, text: str) -> datetime:
-    """Returns a time, ISO 8601, UTC unless it says otherwise. Raises InvalidQuery."""
+def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
+    """Returns a time, ISO 8601, UTC unless it says otherwise; None: it is not named. Raises InvalidQuery."""
+    text = parameters.get(name)
+    if not text:
+        return None
     try:
         # A + is a blank once a browser has read the address.
         at = datetime.fromisoformat(text.strip().replace(" ", "+" if "T" in text else "T", 1))

@@ -7,6 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter import __version__
@@ -14,24 +16,28 @@ from exporter.clock import utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import sparkline, sparkline_area
-from exporter.web.status_page.formatting import breakable, figure, shorter
-from exporter.web.status_page.levels import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
+from exporter.web.status_page.formatting import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, breakable, figure, shorter
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 
-def render(template: str, **context: Any) -> str:
-    """Returns a template of the folder ``templates`` as HTML."""
-    return _environment().get_template(template).render(context)
+def render(template: str, *, refresh_seconds: float | None = None, **context: Any) -> str:
+    """Returns a template of the folder ``templates`` as HTML; None: the page is not loaded again."""
+    return _environment().get_template(template).render(context, refresh_seconds=refresh_seconds)
 
 
 def message(status: int, title: str, text: str, root: str, back: str = "") -> HTMLResponse:
     """Returns a page that says why there is no other; ``root`` leads to the status page, ``back`` on from there."""
     now = datetime.now(UTC)
-    html = render("message.html", root=root, now=now, refresh_seconds=None, title=title, text=text, back=back)
+    html = render("message.html", root=root, now=now, title=title, text=text, back=back)
     return HTMLResponse(html, status)
+
+
+def root_of(request: Request) -> str:
+    """Returns the relative path from a page to the status page: browsers count the slashes of the address as sent."""
+    deep = request.scope["raw_path"].count(b"/") - 1
+    return "../" * deep or "./"
 
 
 def bucket_path(participant: str, policy: str) -> str:
@@ -90,13 +96,9 @@ def _environment() -> Environment:
 
 def _code(sentence: str) -> Markup:
     """Returns a sentence with what stands between backticks as code."""
-    from markupsafe import Markup, escape
-
     parts = sentence.split("`")
     return Markup("").join(Markup("<code>%s</code>") % part if n % 2 else escape(part) for n, part in enumerate(parts))
 
 
 def _breakable(name: str) -> Markup:
-    from markupsafe import Markup
-
     return Markup("<wbr>").join(breakable(name))  # join escapes each part

@@ -94,5 +94,5 @@ def test_its_tags_are_closed():
 def test_the_axis_is_as_fine_as_the_period_is_short(length, first):
     axis = list(ticks(Period(START, START + length)))
 
-    assert axis[0].text == first
-    assert [tick.percent for tick in axis] == [12.5 * n for n in range(8)]
+    assert axis[0][1] == first
+    assert [percent for percent, _ in axis] == [12.5 * n for n in range(8)]

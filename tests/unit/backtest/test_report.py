@@ -5,7 +5,6 @@ import json
 import pytest
 
 from exporter.backtest.backtest import FailedRule
-from exporter.backtest.report import scope, verdict
 from exporter.backtest.tables import as_json, render
 from exporter.errors import DictRateLimitError
 from exporter.history.replay import Gap
@@ -32,11 +31,11 @@ MIXED = reported(
     ],
 )
 def test_the_verdict_is_one_sentence(report, sentence):
-    assert verdict(report) == sentence
+    assert report.verdict == sentence
 
 
 def test_the_scope_says_what_was_looked_at():
-    assert scope(reported(policy="CLAIMS_READ")) == (
+    assert reported(policy="CLAIMS_READ").scope == (
         "2026-03-10 12:00:00 to 2026-03-10 13:00:00 UTC (1h), 1 participant, policy CLAIMS_READ only, "
         "240 polls (3 not answered), 7,440 bucket observations"
     )

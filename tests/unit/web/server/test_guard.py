@@ -1,20 +1,23 @@
-"""Basic auth and configured headers before the app."""
+"""What stands before the app: validation, rate limit, basic auth and configured headers."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64encode
+from typing import Any
 
 import bcrypt
 import httpx
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.responses import PlainTextResponse
 
 from exporter.web.server import guard as module
 from exporter.web.server.config_file import GoDuration, Headers, HttpServerConfig, RateLimit, WebConfig
-from exporter.web.server.guard import Guard, Passwords
-from exporter.web.server.headers import SECURITY_HEADERS
+from exporter.web.server.guard import SECURITY_HEADERS, Guard, Passwords, RateLimiter, Refusal, validate
 
 USERS = {"prometheus": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()}
 LONG = "x" * 100
@@ -188,3 +191,66 @@ async def test_a_changed_rate_limit_holds_at_once_and_one_that_did_not_change_is
         codes += [await answered() for _ in range(5)]
 
     assert codes == [200, 429, 429, 200, *[200] * 5]
+
+
+TARGET = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1) | st.from_regex(
+    r"(https?://)?[a-z@:\[\]0-9.]{0,8}(/[a-z%/]{0,8})?", fullmatch=True
+)
+
+
+def scope(target: str, host: str, method: str = "GET") -> dict[str, Any]:
+    path, _, query = target.partition("?")
+    return {
+        "method": method,
+        "http_version": "1.1",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(b"host", host.encode("latin-1")), (b"accept", b"*/*")],
+    }
+
+
+@given(TARGET, st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF)), st.sampled_from(["GET", "CONNECT"]))
+def test_what_is_understood_has_a_path_and_one_sound_host(target: str, host: str, method: str) -> None:
+    request = validate(scope(target, host, method))
+
+    if isinstance(request, Refusal):
+        assert request.status == 400
+        return
+    [named] = [value for name, value in request["headers"] if name == b"host"]
+    assert request["raw_path"].startswith(b"/")
+    assert request["path"].startswith("/")
+    assert not re.search(rb"[/@,\s]", named)
+
+
+def test_the_other_headers_of_a_request_stay() -> None:
+    request = validate(scope("http://one/metrics?x=1", "other"))
+
+    assert not isinstance(request, Refusal)
+    assert request["headers"] == [(b"host", b"one"), (b"accept", b"*/*")]
+    assert (request["path"], request["query_string"]) == ("/metrics", b"x=1")
+
+
+def test_a_burst_is_let_through_and_then_one_each_interval():
+    limiter = RateLimiter(RateLimit(interval=GoDuration(2), burst=3), at=100.0)
+
+    assert [limiter.allows(100.0) for _ in range(4)] == [True, True, True, False]
+    assert not limiter.allows(101.9)
+    assert limiter.allows(102.0)
+    assert not limiter.allows(102.0)
+
+
+def test_a_pause_gives_back_the_burst_and_no_more():
+    limiter = RateLimiter(RateLimit(interval=GoDuration(1), burst=2), at=0.0)
+    while limiter.allows(0.0):
+        pass
+
+    assert [limiter.allows(3600.0) for _ in range(3)] == [True, True, False]
+
+
+def test_it_says_when_the_next_request_is_let_through():
+    limiter = RateLimiter(RateLimit(interval=GoDuration(10), burst=1), at=0.0)
+    limiter.allows(0.0)
+
+    assert not limiter.allows(2.5)
+    assert limiter.retry_after_seconds == 8

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.web.evaluation import Evaluation
-from exporter.web.sources import RuleGroupStatus, RuleStatus, last_evaluation
+from exporter.web.sources import CurrentState, Evaluation, RuleGroupStatus, RuleStatus
 from tests.support.builders import PARTICIPANT, at, poll, view
 
 
@@ -16,6 +15,6 @@ def test_rules_are_current_for_three_polls_at_least_a_minute():
     groups = [RuleGroupStatus("dict", "a.yml", 0.0, rules)]
 
     assert interval == 15.0
-    assert last_evaluation(groups, views, at(60)) == Evaluation(at(0), current=True)
-    assert last_evaluation(groups, views, at(61)) == Evaluation(at(0), current=False)
-    assert last_evaluation([], views, at(61)) == Evaluation(None, current=True)
+    assert CurrentState(at(60), views, (), groups).evaluation == Evaluation(at(0), current=True)
+    assert CurrentState(at(61), views, (), groups).evaluation == Evaluation(at(0), current=False)
+    assert CurrentState(at(61), views).evaluation == Evaluation(None, current=True)

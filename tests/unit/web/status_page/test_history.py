@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import AccessDenied, DatabaseUnavailable
-from exporter.web.status_page.recent import STEP_SECONDS, STEPS, RecentUtilization
+from exporter.web.status_page.history import STEP_SECONDS, STEPS, RecentUtilization
 from tests.support.builders import PARTICIPANT, POLICY, bucket, poll, view
 from tests.support.conditions import until
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from exporter.buckets.observation import View
     from exporter.web.sources import UtilizationHistory
+
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 

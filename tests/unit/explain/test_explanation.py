@@ -8,8 +8,7 @@ import pytest
 
 from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.buckets.bucket import PolicyName
-from exporter.explain.current import concerns, explain_current
-from exporter.explain.render import state
+from exporter.explain.explanation import concerns, explain_current
 from exporter.explain.sentences import sentences
 from exporter.rules.files.loading import load
 from tests.support.builders import POLICY, alert, at, bucket, poll, view
@@ -38,7 +37,7 @@ def explained(
     now = view(poll(bucket(left, capacity=100)))
     errors = {("dict", name): error for name, error in failing.items()}
     explanations = explain_current(compiled, now, alerts, POLICY, errors)
-    return [(why.rule.name, state(why), " ".join(sentences(why, at(5)))) for why in explanations]
+    return [(why.rule.name, why.state, " ".join(sentences(why, at(5)))) for why in explanations]
 
 
 def open_alert(name: str = "Low", **fields: Any) -> Alert:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule, RuleSetResult
-from exporter.backtest.time_chunks import merge, split
+from exporter.backtest.workers import merge, split
 from exporter.history.replay import Gap, Period
 from tests.support.builders import PARTICIPANT, START, at
 from tests.support.reports import episode
