@@ -27,7 +27,7 @@ from exporter.rules.promql.series import Sample
 from exporter.rules.promql.sources import ALERT_SERIES, ViewSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promql.unsupported import nearest
-from exporter.rules.promtool.input_series import LOOKBACK_MS, input_series
+from exporter.rules.promtool.files import LOOKBACK_MS, input_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import Reader

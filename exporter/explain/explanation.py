@@ -16,7 +16,7 @@ from exporter.history.episodes import Episode, firing_at
 from exporter.history.participants import nearest_or_all
 from exporter.history.replay import Period, Replay, warm_up
 from exporter.history.rule_dependencies import with_dependencies
-from exporter.rules.promql.expression import POLICY
+from exporter.rules.promql.series import POLICY
 from exporter.rules.promql.sources import Moment, ViewSource
 from exporter.rules.promql.unsupported import nearest
 from exporter.rules.rule import CompiledRule

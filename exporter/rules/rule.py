@@ -70,7 +70,7 @@ class CompiledRule:
 
     def _true_series(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         moment = Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded)
-        samples = [self._sample(sample) for sample in self.expression.evaluate(moment)]
+        samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
         if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
         return samples

@@ -8,13 +8,14 @@ from typing import Final
 from exporter.alerts.alert import Severity
 from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text
 from exporter.rules.finding import Finding
-from exporter.rules.promql.compiler import Problem
-from exporter.rules.promql.expression import PARTICIPANT, POLICY, Expression, ExpressionRefused, compile_rule
+from exporter.rules.promql.expression import Expression, ExpressionRefused, Problem, compile_rule
 from exporter.rules.promql.selectors import AlertNames
+from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import LatestSource
 from exporter.rules.promql.unsupported import nearest
 from exporter.rules.rule import CompiledRule, unexpanded_labels
-from exporter.rules.templates.template import Template, TemplateRefused
+from exporter.rules.templates.lexer import TemplateRefused
+from exporter.rules.templates.template import Template
 
 SEVERITY: Final = "severity"
 
@@ -67,12 +68,12 @@ class _Compiler:
             for_seconds=rule.for_seconds,
             keep_firing_for_seconds=rule.keep_firing_for_seconds,
             severity=severity,
-            per_policy=bool(own_policy.text) if own_policy is not None else expression.carries_policy,
+            per_policy=bool(own_policy.text) if own_policy is not None else expression.vector.carries_policy,
             labels=labels,
             annotations=annotations,
             file=self._group.file,
             line=rule.line,
-            data=expression.data,
+            data=expression.vector.data,
             unexpanded=self.unexpanded,
             sources=self._sources,
         )

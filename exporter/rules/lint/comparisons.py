@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import promql_parser as promql
 
-from exporter.rules.promql.arithmetic import COMPARISONS
+from exporter.rules.promql.expression import Compiler
+from exporter.rules.promql.functions import COMPARISONS
+from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import constant, sub_expressions
+from exporter.rules.promql.traversal import sub_expressions
 
 _MIRRORED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _SAME_RANGE: Final = frozenset({"min", "max", "avg"})
@@ -45,7 +47,7 @@ def gauge_comparison(tree: Any) -> Comparison | None:
     sides = ((tree.lhs, operator, tree.rhs), (tree.rhs, _MIRRORED.get(operator, operator), tree.lhs))
     for vector, operator, scalar in sides:
         gauge = _gauge(vector)
-        threshold = constant(scalar) if gauge is not None and not _has_selector(scalar) else None
+        threshold = _constant(scalar) if gauge is not None and not _has_selector(scalar) else None
         if gauge is not None and threshold is not None:
             return Comparison(*gauge, operator, threshold)
     return None
@@ -60,8 +62,16 @@ def is_filter(tree: Any) -> bool:
     return is_comparison(tree) and not getattr(tree.modifier, "return_bool", False)
 
 
+def _constant(tree: Any) -> float | None:
+    """Returns the value of an expression that is the same number at every instant."""
+    if isinstance(tree, promql.VectorSelector | promql.AggregateExpr):
+        return None
+    node = Compiler(None).compile(tree)
+    return node.constant if isinstance(node, Scalar) else None
+
+
 def _has_selector(tree: Any) -> bool:
-    """Returns that soon, of a long expression, too: `constant` compiles it."""
+    """Returns that soon, of a long expression, too: `_constant` compiles it."""
     return isinstance(tree, promql.VectorSelector) or any(map(_has_selector, sub_expressions(tree)))
 
 

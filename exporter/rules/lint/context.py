@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
-from exporter.rules.promql.expression import PARTICIPANT, POLICY, expression_text
-from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.expression import expression_text
+from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import Selector, selectors
 from exporter.rules.rule import CompiledRule

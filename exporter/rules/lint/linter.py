@@ -1,18 +1,41 @@
-"""Runs the checks on rule files that were loaded, but for those that comments disable."""
+"""All checks, run on rule files that were loaded, but for those that comments disable."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
 from exporter.rules.files.loading import Attempt
 from exporter.rules.finding import Finding
+from exporter.rules.lint.checks import (
+    duplicate_rule,
+    empty_template_label,
+    impossible_comparison,
+    outage_branch,
+    runbook,
+    scraped_label,
+    stale_threshold,
+    unknown_label,
+    value_label,
+)
 from exporter.rules.lint.comments import disabled_checks, read_comments
-from exporter.rules.lint.context import contexts
-from exporter.rules.lint.registry import CHECKS
+from exporter.rules.lint.context import Context, Problems, contexts
 from exporter.rules.promql.unsupported import nearest
+
+CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
+    runbook.NAME: runbook.check,
+    outage_branch.NAME: outage_branch.check,
+    stale_threshold.NAME: stale_threshold.check,
+    impossible_comparison.NAME: impossible_comparison.check,
+    unknown_label.NAME: unknown_label.check,
+    scraped_label.NAME: scraped_label.check,
+    value_label.NAME: value_label.check,
+    empty_template_label.NAME: empty_template_label.check,
+    duplicate_rule.NAME: duplicate_rule.check,
+}
+"""By name, in the order in which their findings at one line are reported."""
 
 UNKNOWN_CHECK: Final = "lint/unknown_check"
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import promql_parser as promql
 
 from exporter.buckets.gauges import PARTICIPANT_INFO
 from exporter.rules.lint.comparisons import gauge_comparison, is_filter
-from exporter.rules.lint.matching import Labels, labels_kept, labels_of, match_by_participant, never_match
+from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import Selector, selectors, sub_expressions
+
+Labels: TypeAlias = "Mapping[str, bool]"
+"""Whether all series of an expression have a label, or none has; a label of which neither is certain is missing."""
+
+_TELLING: Final = ("alertname", POLICY)
+"""Labels that some metrics always have and others never."""
 
 UP: Final = "dict_rate_limit_up"
 REFUSED: Final = "dict_rate_limit_refused_policies"
@@ -61,7 +67,7 @@ def presence(tree: Any, situation: Situation) -> Presence:
 def _judge(tree: Any, situation: Situation) -> _Result:
     if isinstance(tree, promql.VectorSelector):
         [selected] = selectors(tree)
-        return _Result(_selection(selected, situation), frozenset({selected.metric}), labels_of(selected.metric))
+        return _Result(_selection(selected, situation), frozenset({selected.metric}), _labels_of(selected.metric))
     if isinstance(tree, promql.BinaryExpr):
         return _operation(tree, _judge(tree.lhs, situation), _judge(tree.rhs, situation), situation)
     operands = sub_expressions(tree)
@@ -69,7 +75,7 @@ def _judge(tree: Any, situation: Situation) -> _Result:
         return _Result(Presence.ALWAYS)
     result = _judge(operands[0], situation)  # a function's other arguments are numbers
     if isinstance(tree, promql.AggregateExpr):
-        return replace(result, labels=labels_kept(tree, result.labels))
+        return replace(result, labels=_labels_kept(tree, result.labels))
     return result
 
 
@@ -90,7 +96,7 @@ def _operation(tree: Any, left: _Result, right: _Result, situation: Situation) -
     if operator == "or":
         labels = dict(left.labels.items() & right.labels.items())
         return _Result(max(left.presence, right.presence), metrics, labels)
-    unmatched = never_match(tree, left.labels, right.labels)
+    unmatched = _never_match(tree, left.labels, right.labels)
     if operator == "unless":
         return replace(left, presence=left.presence if unmatched else min(left.presence, _absence(tree, right)))
     least = Presence.NEVER if unmatched else min(left.presence, right.presence)
@@ -108,7 +114,7 @@ def _absence(unless: Any, right: _Result) -> Presence:
     if right.presence is Presence.NEVER:
         return Presence.ALWAYS
     if right.presence is Presence.ALWAYS:
-        return Presence.NEVER if match_by_participant(unless) else Presence.UNDECIDED
+        return Presence.NEVER if _match_by_participant(unless) else Presence.UNDECIDED
     return right.presence
 
 
@@ -124,3 +130,37 @@ def _truth(comparison: Any, metrics: frozenset[str], situation: Situation) -> Pr
         if verdict is not None:
             return Presence.ALWAYS if verdict else Presence.NEVER
     return Presence.POSSIBLE if metrics <= GOES_STALE else Presence.UNDECIDED
+
+
+def _labels_of(metric: str) -> Labels:
+    if metric in ALERT_SERIES:
+        return {"alertname": True}
+    return {"alertname": False, POLICY: metric in BUCKET_GAUGE_BY_NAME}
+
+
+def _labels_kept(aggregation: Any, labels: Labels) -> Labels:
+    """Returns the labels of an aggregation, given those of what it aggregates."""
+    modifier = aggregation.modifier
+    keeps = modifier is None or modifier.type == promql.AggModifierType.By
+    listed = frozenset(modifier.labels if modifier is not None else ())
+    return {**labels, **{label: False for label in _TELLING if (label in listed) is not keeps}}
+
+
+def _never_match(operation: Any, left: Labels, right: Labels) -> bool:
+    """Returns whether no series of the one side matches one of the other; False where that is not certain."""
+    matching = getattr(operation.modifier, "matching", None)
+    if matching is None:
+        matched = set(_TELLING)
+    elif matching.type == promql.LabelModifierType.Include:
+        matched = set(matching.labels)
+    else:
+        matched = set(_TELLING).difference(matching.labels)
+    return any(left[label] is not right[label] for label in matched & left.keys() & right.keys())
+
+
+def _match_by_participant(operation: Any) -> bool:
+    """Returns whether an operator matches on ``participant`` alone, so that any two series match."""
+    matching = getattr(operation.modifier, "matching", None)
+    if matching is None or matching.type != promql.LabelModifierType.Include:
+        return False
+    return set(matching.labels) == {PARTICIPANT}

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Final, NamedTuple
 
-from exporter.rules.promql.regexes import compile_pattern
+from exporter.rules.golang import compile_pattern
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.alerts.alert import Alert
+from exporter.rules.golang import full_match
 from exporter.rules.promql.nodes import Data, Instant
-from exporter.rules.promql.regexes import full_match
 from exporter.rules.promql.series import METRIC_NAME, Vector
 from exporter.rules.promql.sources import (
     ALERT_SERIES,

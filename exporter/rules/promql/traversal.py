@@ -8,8 +8,6 @@ from typing import Any
 
 import promql_parser as promql
 
-from exporter.rules.promql.compiler import Compiler
-from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.selectors import Matcher, matchers_of
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES
@@ -60,14 +58,6 @@ def listed_labels(tree: Any) -> Iterator[tuple[Any, str]]:
         else:
             matching = modifier.matching.labels if modifier.matching is not None else []
             yield from ((node, label) for label in (*matching, *(modifier.group_labels or ())))
-
-
-def constant(tree: Any) -> float | None:
-    """Returns the value of an expression that is the same number at every instant."""
-    if isinstance(tree, promql.VectorSelector | promql.AggregateExpr):
-        return None
-    node = Compiler(None).compile(tree)
-    return node.constant if isinstance(node, Scalar) else None
 
 
 def looks_at_alerts(tree: Any) -> bool:

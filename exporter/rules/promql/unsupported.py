@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from exporter import structures
-from exporter.rules.promql import aggregation, elementwise, functions
+from exporter.rules.promql import functions
 from exporter.rules.promql.sources import ALERTS, GAUGE_NAMES
 
 OWN: Final = "dict_rate_limit_"
@@ -17,7 +17,7 @@ PRESENT: Final = "rules see the present only"
 _MOST_COMPARED: Final = 500
 """Among more names the nearest is not looked for: each rule of a big file may have a slip, and each would take long."""
 
-_FUNCTIONS: Final = ", ".join(sorted({*functions.CLOCK, *functions.ROUNDING, *elementwise.LIMITED, "time", "vector"}))
+_FUNCTIONS: Final = ", ".join(sorted({*functions.CLOCK, *functions.ROUNDING, *functions.LIMITED, "time", "vector"}))
 _RATE: Final = f"{OWN}consumption_rate_per_minute and {OWN}error_404_rate are measured over a window"
 _NO_GAUGE: Final = "no gauge of a bucket or a participant, and rules see no others"
 _INSTEAD: Final = (
@@ -35,7 +35,7 @@ _INSTEAD: Final = (
     ("label_replace|label_join", "() is not supported; labels of an alert are written below `labels`"),
     (
         "topk|bottomk|quantile|stddev|stdvar|count_values|limitk|limit_ratio",
-        f" is not supported; aggregations are {', '.join(aggregation.AGGREGATIONS)}",
+        f" is not supported; aggregations are {', '.join(functions.AGGREGATIONS)}",
     ),
     (".*", f"() is not supported; functions are {_FUNCTIONS}"),
 )

@@ -13,11 +13,11 @@ from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
 from exporter.alerts.lifecycle import evaluate
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
-from exporter.rules.promql.expression import PARTICIPANT, compile_expression
+from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.series import Labels, Vector
+from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
 from exporter.rules.promql.sources import Moment, SeriesSource, SeriesView, Unexpanded
-from exporter.rules.promtool.input_series import LOOKBACK_MS, InputSeries
+from exporter.rules.promtool.files import LOOKBACK_MS, InputSeries
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ class Playback:
 
         Raises ExpressionRefused, RuleEvaluationFailed.
         """
-        node = compile_expression(expr, None).node
+        node = compile_expression(expr)
         no_participant = Ispb("")
         if isinstance(node, Scalar):
             return [("", Labels(()), node.run(self._moment(no_participant, at_ms)))]

@@ -11,13 +11,21 @@ from exporter.alerts.alert import AlertState
 from exporter.durations import Duration
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.files.loading import RuleSet, load
+from exporter.rules.golang import exponential, quote
 from exporter.rules.promql.expression import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME, Sample
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
-from exporter.rules.promtool.files import AlertTest, ExpressionTest, Scenario, TestFile, TestFileInvalid, read
-from exporter.rules.promtool.input_series import LOOKBACK_MS, parse_series
+from exporter.rules.promtool.files import (
+    LOOKBACK_MS,
+    AlertTest,
+    ExpressionTest,
+    Scenario,
+    TestFile,
+    TestFileInvalid,
+    parse_series,
+    read,
+)
 from exporter.rules.promtool.playback import Playback, play
-from exporter.rules.strconv import exponential, quote
 
 
 @dataclass(frozen=True, slots=True)

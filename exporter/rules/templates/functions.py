@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.durations import parse_duration
-from exporter.rules.promql.regexes import compile_pattern
-from exporter.rules.templates import humanize
-from exporter.rules.templates.printf import sprint, sprintf
-from exporter.rules.templates.values import FunctionFailed, Value, type_name
+from exporter.rules.golang import compile_pattern
+from exporter.rules.templates.values import (
+    FunctionFailed,
+    Value,
+    humanize,
+    humanize1024,
+    humanize_duration,
+    humanize_percentage,
+    humanize_timestamp,
+    sprint,
+    sprintf,
+    to_time,
+    type_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +152,12 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "index": Function(_index, 2),
     "print": Function(sprint, 0, variadic=True),
     "printf": Function(sprintf, 1, variadic=True, texts=1),
-    "humanize": Function(humanize.humanize, 1),
-    "humanize1024": Function(humanize.humanize1024, 1),
-    "humanizeDuration": Function(humanize.humanize_duration, 1),
-    "humanizePercentage": Function(humanize.humanize_percentage, 1),
-    "humanizeTimestamp": Function(humanize.humanize_timestamp, 1),
-    "toTime": Function(humanize.to_time, 1),
+    "humanize": Function(humanize, 1),
+    "humanize1024": Function(humanize1024, 1),
+    "humanizeDuration": Function(humanize_duration, 1),
+    "humanizePercentage": Function(humanize_percentage, 1),
+    "humanizeTimestamp": Function(humanize_timestamp, 1),
+    "toTime": Function(to_time, 1),
     "title": Function(_title, 1, texts=1),
     "toUpper": Function(str.upper, 1, texts=1),
     "toLower": Function(str.lower, 1, texts=1),

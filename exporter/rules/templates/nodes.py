@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from exporter.rules.templates.functions import Function
-from exporter.rules.templates.printf import format_value
-from exporter.rules.templates.values import Value
+from exporter.rules.templates.values import Value, format_value
 
 
 class ExpansionFailed(Exception):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from exporter.rules.golang import shortest
 from exporter.rules.lint.comparisons import gauge_comparison
 from exporter.rules.lint.context import Context, Problem, Problems
 from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.traversal import walk
-from exporter.rules.strconv import shortest
 
 NAME: Final = "lint/impossible_comparison"
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.rules.lint.context import Context, Problem, Problems
 from exporter.rules.lint.presence import GOES_STALE, UP, Presence, Situation, presence
-from exporter.rules.promql.expression import PARTICIPANT, POLICY
+from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERTS
 
 NAME: Final = "lint/outage_branch"

@@ -9,7 +9,7 @@ import promql_parser as promql
 
 from exporter.rules.lint.context import Context, Problem, Problems
 from exporter.rules.lint.presence import UP, Presence, Situation, presence
-from exporter.rules.promql.expression import PARTICIPANT
+from exporter.rules.promql.series import PARTICIPANT
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME
 
 NAME: Final = "lint/stale_threshold"
