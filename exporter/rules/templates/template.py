@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
 
 from exporter.numbers import counted
 from exporter.rules.promql.unsupported import nearest
 from exporter.rules.templates.functions import FUNCTIONS, NEEDS_PROMETHEUS, UNSUPPORTED, Function
 from exporter.rules.templates.lexer import TemplateRefused, Token, constant, split
-from exporter.rules.templates.nodes import (
-    Call,
-    ExpansionFailed,
-    Expression,
-    If,
-    Literal,
-    Node,
-    Reference,
-    Sample,
-    expand,
-)
-from exporter.rules.templates.values import unsupported_directive
+from exporter.rules.templates.values import Value, format_value, unsupported_directive
 
 MOST_COMMANDS: Final = 50
 """Of one action, those in parentheses among them: each waits for the one before it, or within it."""
@@ -33,6 +24,28 @@ _REFUSED_KEYWORDS: Final = frozenset({"range", "with", "define", "block", "templ
 _LABELS: Final = re.compile(r"(?:\$labels|\$?\.Labels)(?:\.(?P<label>\w+))?")
 
 
+class ExpansionFailed(Exception):
+    """A template failed for a sample: the function that did, and why."""
+
+
+class Sample(NamedTuple):
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """``source`` is how it is written; ``literal`` is the value of a constant."""
+
+    source: str
+    evaluate: Callable[[Sample], Value]
+    literal: Value | None = None
+
+
+Expand: TypeAlias = "Callable[[Sample], str]"
+"""Gives the text of a part of a template. Raises ExpansionFailed."""
+
+
 class Template:
     """A text with actions. Raises TemplateRefused where it is not one that rules may use.
 
@@ -40,86 +53,87 @@ class Template:
     whether it reads the value.
     """
 
-    __slots__ = ("_nodes", "is_constant", "labels", "text", "uses_value")
+    __slots__ = ("_expand", "is_constant", "labels", "text", "uses_value")
 
     def __init__(self, text: str) -> None:
+        parser = _Parser(text)
         self.text = text
-        self._nodes, references = parse(text)
+        self._expand = parser.template()
         self.is_constant = "{{" not in text
-        self.uses_value = any(reference.is_value for reference in references)
-        self.labels = frozenset(reference.label for reference in references if reference.label is not None)
+        self.uses_value = parser.uses_value
+        self.labels = frozenset(parser.labels)
 
     def expand(self, labels: Mapping[str, str], value: float) -> str:
         """Returns the text for a sample; where a function fails, the text says which and why."""
         if self.is_constant:
             return self.text
         try:
-            return expand(self._nodes, Sample(labels, value))
+            return self._expand(Sample(labels, value))
         except ExpansionFailed as failure:
             return f"<error expanding template: {failure}>"
-
-
-def parse(template: str) -> tuple[tuple[Node, ...], list[Reference]]:
-    """Returns the nodes of a template, and all its references. Raises TemplateRefused."""
-    parser = _Parser(template)
-    nodes, keyword = parser.nodes()
-    if keyword:
-        raise TemplateRefused(f"unexpected {{{{{keyword}}}}}")
-    return nodes, parser.references
 
 
 class _Parser:
     """Reads a template's actions one after the other, each by its tokens."""
 
     def __init__(self, template: str) -> None:
+        self.labels: set[str] = set()
+        self.uses_value = False
         self._chunks = split(template)
-        self._tokens: list[Token] = []
-        self._index = 0
+        self._tokens: deque[Token] = deque()
         self._commands = 0
-        self.references: list[Reference] = []
 
-    def nodes(self, depth: int = 0) -> tuple[tuple[Node, ...], str]:
-        """Returns the nodes up to ``end`` or ``else``, and which."""
-        nodes: list[Node] = []
+    def template(self) -> Expand:
+        expand, keyword = self._block()
+        if keyword:
+            raise TemplateRefused(f"unexpected {{{{{keyword}}}}}")
+        return expand
+
+    def _block(self, depth: int = 0) -> tuple[Expand, str]:
+        """Returns what stands before ``end`` or ``else``, and which."""
+        parts: list[Expand] = []
+
+        def expand(sample: Sample) -> str:
+            return "".join([part(sample) for part in parts])
+
         for chunk in self._chunks:
             if isinstance(chunk, str):
-                nodes.append(chunk)
+                parts.append(_text(chunk))
                 continue
-            self._tokens, self._index, self._commands = chunk, 0, 0
-            first = self._peek()
-            keyword = first.text if first.kind == "name" else ""
+            self._tokens, self._commands = deque(chunk), 0
+            keyword = self._tokens[0].text
             if keyword in {"end", "else"}:
-                return tuple(nodes), keyword
+                return expand, keyword
             if keyword in _REFUSED_KEYWORDS:
                 raise TemplateRefused(f"`{{{{{keyword} ...}}}}`: {keyword} is not supported")
             if keyword == "if":
-                self._take()
-                nodes.append(self._if(depth + 1))
+                self._tokens.popleft()
+                parts.append(self._if(depth + 1))
             else:
-                nodes.append(self._to_end("command"))
-        return tuple(nodes), ""
+                parts.append(_printed(self._to_end("command")))
+        return expand, ""
 
-    def _if(self, depth: int) -> If:
+    def _if(self, depth: int) -> Expand:
         """The token ``if`` was just taken."""
         if depth > MOST_NESTED:
             raise TemplateRefused(f"more than {MOST_NESTED} {{{{if}}}} within one another are not supported")
         condition = self._to_end("if")
-        then, keyword = self.nodes(depth)
-        otherwise: tuple[Node, ...] = ()
+        then, keyword = self._block(depth)
+        otherwise = _text("")
         if keyword == "else":
-            self._take()
-            if self._peek() == Token("name", "if"):
-                self._take()
-                return If(condition, then, (self._if(depth + 1),))
+            self._tokens.popleft()
+            if self._tokens[0].text == "if":
+                self._tokens.popleft()
+                return _choice(condition, then, self._if(depth + 1))
             self._expect_end("else")
-            otherwise, keyword = self.nodes(depth)
+            otherwise, keyword = self._block(depth)
             if keyword == "else":
                 raise TemplateRefused("expected end; found {{else}}")
         if keyword != "end":
             raise TemplateRefused("an {{if}} has no {{end}}")
-        self._take()
+        self._tokens.popleft()
         self._expect_end("end")
-        return If(condition, then, otherwise)
+        return _choice(condition, then, otherwise)
 
     def _to_end(self, context: str) -> Expression:
         pipeline = self._pipeline(context)
@@ -127,14 +141,14 @@ class _Parser:
         return pipeline
 
     def _expect_end(self, context: str) -> None:
-        token = self._peek()
+        token = self._tokens[0]
         if token.kind != "end":
             raise TemplateRefused(f"unexpected `{token.text}` in {context}")
 
     def _pipeline(self, context: str) -> Expression:
         result = self._command(context, None)
-        while self._peek().text == "|":
-            self._take()
+        while self._tokens[0].text == "|":
+            self._tokens.popleft()
             result = self._command(context, result)
         return result
 
@@ -142,7 +156,7 @@ class _Parser:
         self._commands += 1
         if self._commands > MOST_COMMANDS:
             raise TemplateRefused(f"more than {MOST_COMMANDS} commands in one {{{{}}}} are not supported")
-        first = self._peek()
+        first = self._tokens[0]
         if first.kind == "name" and first.text not in {"true", "false"}:
             self._take_operand()
             arguments = self._operands()
@@ -156,65 +170,80 @@ class _Parser:
 
     def _operands(self) -> list[Expression]:
         operands: list[Expression] = []
-        while (token := self._peek()).kind != "end" and token.text not in {"|", ")"}:
+        while self._tokens[0].text not in {"", "|", ")"}:
             operands.append(self._operand())
         return operands
 
     def _operand(self) -> Expression:
-        token = self._peek()
-        if token.text == "(":
-            self._take()
+        if self._tokens[0].text == "(":
+            self._tokens.popleft()
             pipeline = self._pipeline("parenthesized pipeline")
-            if self._peek().text != ")":
+            if self._tokens[0].text != ")":
                 raise TemplateRefused("unclosed left paren")
             self._take_operand()
             return pipeline
-        self._take_operand()
+        token = self._take_operand()
         if token.kind in {"string", "raw", "number"}:
-            return Literal(token.text, constant(token))
+            return _literal(token.text, constant(token))
         if token.kind == "reference":
-            self.references.append(_reference(token.text))
-            return self.references[-1]
+            return self._reference(token.text)
         if token.text in {"true", "false"}:
-            return Literal(token.text, token.text == "true")
+            return _literal(token.text, token.text == "true")
         if token.text in FUNCTIONS:
             raise TemplateRefused(f"`{token.text}`: a function as an argument needs parentheses")
         raise TemplateRefused(f"`{token.text}` is not supported")
 
-    def _peek(self) -> Token:
-        """Returns the next token that is no space."""
-        if self._tokens[self._index].kind == "space":
-            self._index += 1
-        return self._tokens[self._index]
-
-    def _take(self) -> None:
-        self._peek()
-        self._index += 1
-
-    def _take_operand(self) -> None:
+    def _take_operand(self) -> Token:
         """Takes the last token of an operand; a space, or what ends a command, must follow."""
-        self._take()
-        following = self._tokens[self._index]
-        if following.kind not in {"space", "end"} and following.text not in {"|", ")"}:
-            raise TemplateRefused(f"unexpected `{following.text}` in operand")
+        token, following = self._tokens.popleft(), self._tokens[0].text
+        if not token.before_space and following not in {"", "|", ")"}:
+            raise TemplateRefused(f"unexpected `{following}` in operand")
+        return token
+
+    def _reference(self, text: str) -> Expression:
+        if text in {"$value", ".Value", "$.Value"}:
+            self.uses_value = True
+            return Expression(text, lambda sample: sample.value)
+        match = _LABELS.fullmatch(text)
+        if match is None:
+            supported = "$labels and $value" if text.startswith("$") else ".Labels and .Value"
+            raise TemplateRefused(f"`{text}` is not supported: a rule knows {supported}")
+        label = match["label"]
+        if label is None:
+            return Expression(text, lambda sample: dict(sample.labels))
+        self.labels.add(label)
+        return Expression(text, lambda sample: sample.labels.get(label, ""))
 
 
-def _reference(text: str) -> Reference:
-    if text in {"$value", ".Value", "$.Value"}:
-        return Reference(text, is_value=True)
-    labels = _LABELS.fullmatch(text)
-    if labels is None:
-        supported = "$labels and $value" if text.startswith("$") else ".Labels and .Value"
-        raise TemplateRefused(f"`{text}` is not supported: a rule knows {supported}")
-    return Reference(text, labels["label"])
+def _text(text: str) -> Expand:
+    return lambda _: text
 
 
-def _call(name: str, arguments: Sequence[Expression]) -> Call:
+def _printed(expression: Expression) -> Expand:
+    return lambda sample: format_value(expression.evaluate(sample))
+
+
+def _choice(condition: Expression, then: Expand, otherwise: Expand) -> Expand:
+    return lambda sample: then(sample) if condition.evaluate(sample) else otherwise(sample)
+
+
+def _literal(source: str, value: Value) -> Expression:
+    return Expression(source, lambda _: value, value)
+
+
+def _call(name: str, arguments: Sequence[Expression]) -> Expression:
     function = FUNCTIONS.get(name)
     if function is None:
         raise TemplateRefused(_why_no_function(name))
     _check_arguments(name, function, arguments)
-    return Call(name, function, tuple(arguments))
+
+    def evaluate(sample: Sample) -> Value:
+        try:
+            return function.call(argument.evaluate(sample) for argument in arguments)
+        except ValueError as error:
+            raise ExpansionFailed(f"{name}: {error}") from None
+
+    return Expression(name, evaluate)
 
 
 def _why_no_function(name: str) -> str:
@@ -233,12 +262,11 @@ def _check_arguments(name: str, function: Function, arguments: Sequence[Expressi
         least = "at least " if function.variadic else ""
         raise TemplateRefused(f"{name} takes {least}{counted(function.parameters, 'argument')}, not {count}")
     for argument in arguments[: function.texts]:
-        if isinstance(argument, Literal) and not isinstance(argument.value, str):
+        if argument.literal is not None and not isinstance(argument.literal, str):
             raise TemplateRefused(f"{name} takes text, not {argument.source}")
     if name != "printf":
         return
-    template = arguments[0]
-    if not isinstance(template, Literal):
+    if arguments[0].literal is None:
         raise TemplateRefused("the format of printf must be written out")
-    if directive := unsupported_directive(str(template.value)):
+    if directive := unsupported_directive(str(arguments[0].literal)):
         raise TemplateRefused(f"`{directive}` is not supported in a format")
