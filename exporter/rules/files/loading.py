@@ -6,6 +6,7 @@ import glob
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from exporter import files
@@ -102,7 +103,7 @@ def attempt(patterns: Sequence[str]) -> Attempt:
         compiled += [(group, written, rule) for written, rule in rules]
         groups.append(RuleGroup(group.name, group.file, group.interval_seconds, tuple(rule for _, rule in rules)))
     # What an expression holds twice is reported once.
-    errors = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
+    errors = sorted(dict.fromkeys(findings), key=attrgetter("file", "line"))
     rule_set = RuleSet(tuple(groups), _digest(contents), tuple(contents))
     return Attempt(contents, tuple(parsed), tuple(compiled), rule_set, tuple(errors))
 

@@ -30,15 +30,8 @@ _ALERT_LABELS: Final = SCRAPED_LABELS | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What a check found at a line of the file."""
-
-    line: int
-    message: str
-
-
-Problems: TypeAlias = "Iterator[Problem]"
+Problems: TypeAlias = "Iterator[tuple[int, str]]"
+"""What a check found: line of the file, and message."""
 
 
 @dataclass(frozen=True)

@@ -25,29 +25,32 @@ from exporter.rules.lint.context import Context, Problems, contexts
 from exporter.rules.promql.unsupported import nearest
 
 CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
-    runbook.NAME: runbook.check,
-    outage_branch.NAME: outage_branch.check,
-    stale_threshold.NAME: stale_threshold.check,
-    impossible_comparison.NAME: impossible_comparison.check,
-    unknown_label.NAME: unknown_label.check,
-    scraped_label.NAME: scraped_label.check,
-    value_label.NAME: value_label.check,
-    empty_template_label.NAME: empty_template_label.check,
-    duplicate_rule.NAME: duplicate_rule.check,
+    f"lint/{check.__module__.rpartition('.')[2]}": check
+    for check in (
+        runbook.check,
+        outage_branch.check,
+        stale_threshold.check,
+        impossible_comparison.check,
+        unknown_label.check,
+        scraped_label.check,
+        value_label.check,
+        empty_template_label.check,
+        duplicate_rule.check,
+    )
 }
-"""By name, in the order in which their findings at one line are reported."""
+"""By name, which is that of its module, in the order in which their findings at one line are reported."""
 
 UNKNOWN_CHECK: Final = "lint/unknown_check"
 
 
 def findings(attempt: Attempt) -> list[Finding]:
     """Returns errors (what keeps the files from loading) and warnings, by file and line."""
-    return sorted([*attempt.errors, *_warnings(attempt)], key=_position)
+    return sorted([*attempt.errors, *_warnings(attempt)], key=attrgetter("file", "line"))
 
 
 def warnings(attempt: Attempt) -> list[Finding]:
     """Returns what the checks find, by file and line."""
-    return sorted(_warnings(attempt), key=_position)
+    return sorted(_warnings(attempt), key=attrgetter("file", "line"))
 
 
 def _warnings(attempt: Attempt) -> Iterator[Finding]:
@@ -67,9 +70,5 @@ def _warnings(attempt: Attempt) -> Iterator[Finding]:
         silent = frozenset[str]().union(*(disabled[group.file].get(line, frozenset()) for line in scopes))
         for name, check in CHECKS.items():
             if name not in silent:
-                for problem in check(context):
-                    yield Finding(group.file, problem.line, group.name, rule.name, problem.message, "warning", name)
-
-
-def _position(finding: Finding) -> tuple[str, int]:
-    return finding.file, finding.line
+                for line, message in check(context):
+                    yield Finding(group.file, line, group.name, rule.name, message, "warning", name)

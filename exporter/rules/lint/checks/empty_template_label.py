@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.lint.context import Context, Problems
 from exporter.rules.promql.unsupported import nearest
-
-NAME: Final = "lint/empty_template_label"
 
 
 def check(context: Context) -> Problems:
@@ -19,4 +15,4 @@ def check(context: Context) -> Problems:
         for name, template in templates.items():
             for label in sorted(template.labels - context.labels):
                 hint = nearest(label, context.labels)
-                yield Problem(texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}")
+                yield texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}"
