@@ -73,7 +73,6 @@ class _Compiler:
             annotations=annotations,
             file=self._group.file,
             line=rule.line,
-            data=expression.vector.data,
             unexpanded=self.unexpanded,
             sources=self._sources,
         )

@@ -12,11 +12,40 @@ from typing import Final, Literal, TypeAlias
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.functions import AGGREGATIONS, COMPARISONS, LIMITED, number_operation
 from exporter.rules.promql.series import POLICY, Grouping, Labels, Pairs, Vector
-from exporter.rules.promql.sources import Moment
+from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, Moment, ViewSource
 
 _NO_LABELS: Final = Labels(())
 NO_NAME: Final = frozenset([""])
 _MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A gauge, or several of which all, or any, must exist; none at all by default."""
+
+    gauge: str = ""
+    of: tuple[Data, ...] = ()
+    needs: Literal["all", "any"] = "all"
+
+    def names(self) -> frozenset[str]:
+        return frozenset(filter(None, [self.gauge])).union(*(data.names() for data in self.of))
+
+    def exists(self, source: ViewSource, policy: str | None) -> bool:
+        """Returns whether the gauges have series, those of buckets for ``policy`` (None: for any)."""
+        if self.gauge:
+            series = source.series(self.gauge)
+            if policy is None or self.gauge not in BUCKET_GAUGE_BY_NAME:
+                return bool(series)
+            return any(labels.get(POLICY) == policy for _, labels, _ in series)
+        needed = all if self.needs == "all" else any
+        return needed(data.exists(source, policy) for data in self.of)
+
+
+def combine(needs: Literal["all", "any"], *operands: Data) -> Data:
+    data = tuple(operand for operand in operands if operand.gauge or operand.of)
+    if len(data) < 2:
+        return data[0] if data else Data()
+    return Data(of=data, needs=needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +71,10 @@ class Instant:
     carries_participant: bool
     carries_policy: bool
     can_fail: bool = False
-    data: Data | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A gauge, or several of which all, or any, must exist."""
-
-    gauge: str = ""
-    of: tuple[Data, ...] = ()
-    needs: Literal["all", "any"] = "all"
-
-    def names(self) -> frozenset[str]:
-        own = frozenset([self.gauge]) if self.gauge else frozenset[str]()
-        return own.union(*(data.names() for data in self.of))
+    data: Data = Data()
 
 
 Node: TypeAlias = "Scalar | Instant"
-
-
-def combine(needs: Literal["all", "any"], *operands: Data | None) -> Data | None:
-    data = tuple(operand for operand in operands if operand is not None)
-    if len(data) < 2:
-        return data[0] if data else None
-    return Data(of=data, needs=needs)
 
 
 def constant(value: float) -> Scalar:

@@ -18,16 +18,7 @@ from exporter.errors import RuleError, YamlInvalid
 from exporter.rules.files.documents import MOST_NODES
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
-from exporter.yaml_text import (
-    Mapping,
-    Texts,
-    all_repeated,
-    compose,
-    construct,
-    is_merge,
-    line_of,
-    mappings,
-)
+from exporter.yaml_text import Mapping, Texts, all_repeated, compose, construct, is_merge, line_of, mappings
 
 LOOKBACK_MS: Final = 300_000
 """The lookback delta, inclusive, as in Prometheus 2."""

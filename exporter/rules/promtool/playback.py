@@ -16,7 +16,7 @@ from exporter.buckets.observation import Failure, Poll
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
-from exporter.rules.promql.sources import Moment, SeriesSource, SeriesView, Unexpanded
+from exporter.rules.promql.sources import Moment, SeriesView, Unexpanded, ViewSource
 from exporter.rules.promtool.files import LOOKBACK_MS, InputSeries
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 
@@ -71,7 +71,7 @@ class Playback:
         alerts: list[Alert] = []
         if step is not None and at_ms - step.at_ms <= LOOKBACK_MS:
             alerts = list(step.alerts.get(participant, {}).values())
-        source = SeriesSource(_view(self.series.get(participant, ()), participant, at_ms))
+        source = ViewSource(_view(self.series.get(participant, ()), participant, at_ms))
         return Moment(source, alerts, at_ms / 1000, self.unexpanded)
 
 
