@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Final
 
 from exporter.alerts.alert import Severity
@@ -12,10 +13,10 @@ from exporter.rules.promql.expression import Expression, ExpressionRefused, Prob
 from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import LatestSource
-from exporter.rules.promql.unsupported import nearest
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 from exporter.rules.templates.lexer import TemplateRefused
 from exporter.rules.templates.template import Template
+from exporter.structures import did_you_mean
 
 SEVERITY: Final = "severity"
 
@@ -39,10 +40,10 @@ class _Compiler:
     def __init__(self, group: ParsedGroup, alerts: AlertNames, sources: LatestSource, findings: list[Finding]) -> None:
         self.unexpanded: dict[tuple[str, str, Severity], Mapping[str, str]] = {}
         self._group = group
-        self._alerts = alerts
         self._sources = sources
         self._findings = findings
-        self._expressions: dict[str, Expression | tuple[Problem, ...]] = {}
+        # Each text is compiled once: whole files are made of a few expressions.
+        self._expression = cache(lambda text: _expression(text, alerts))
 
     def rule(self, rule: ParsedRule) -> CompiledRule | None:
         def report(line: int, message: str) -> None:
@@ -77,12 +78,6 @@ class _Compiler:
             sources=self._sources,
         )
 
-    def _expression(self, text: str) -> Expression | tuple[Problem, ...]:
-        """Compiles each text once: whole files are made of a few expressions."""
-        if text not in self._expressions:
-            self._expressions[text] = _expression(text, self._alerts)
-        return self._expressions[text]
-
 
 def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ...]:
     try:
@@ -101,11 +96,9 @@ def _located(problem: Problem, expr: Text) -> tuple[int, str]:
     line, column = location
     begin = expr.text.rfind("\n", 0, problem.position) + 1
     quoted = expr.text[begin:].lstrip("\n").partition("\n")[0].strip()
-    return line, f"`{_shortened(quoted)}` cannot be parsed, column {column}: {problem.reason}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
+    if len(quoted) > _MOST_QUOTED:
+        quoted = f"{quoted[:_MOST_QUOTED]}..."
+    return line, f"`{quoted}` cannot be parsed, column {column}: {problem.reason}"
 
 
 def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity | None:
@@ -117,7 +110,7 @@ def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity 
     try:
         return Severity(label.text)
     except ValueError:
-        report(label.line, f"severity `{label.text}` is none of {severities}{nearest(label.text, list(Severity))}")
+        report(label.line, f"severity `{label.text}` is none of {severities}{did_you_mean(label.text, list(Severity))}")
         return None
 
 

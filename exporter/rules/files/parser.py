@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.durations import parse_duration
 from exporter.errors import YamlInvalid
-from exporter.rules.files.documents import Entry, Key, fields, parse, quoted
+from exporter.rules.files.documents import Entry, fields, parse, quoted
 from exporter.rules.finding import Finding
 from exporter.rules.promql.lexer import locate
 
@@ -178,32 +178,32 @@ class _Parser:
             annotations=self._texts(keys.get("annotations"), "annotation"),
         )
 
-    def _items(self, key: Key | None) -> list[Entry]:
+    def _items(self, key: Entry | None) -> list[Entry]:
         if key is None:
             return []
         try:
-            return list(key.value.items())
+            return list(key.items())
         except ValueError as error:
             self.report(key.line, str(error))
             return []
 
-    def _text(self, key: Key | None, line: int = 0) -> Text:
+    def _text(self, key: Entry | None, line: int = 0) -> Text:
         """An absent text is empty."""
         if key is None:
             return Text(line, "")
         try:
-            text = key.value.text()
+            text = key.text()
         except ValueError as error:
             self.report(key.line, str(error))
             return Text(key.line, "")
         if "\0" in text:
             self.report(key.line, "a NUL character is not supported: the database does not take it")
             return Text(key.line, "")
-        return Text(key.line, text, key.value)
+        return Text(key.line, text, key)
 
-    def _duration(self, key: Key | None) -> float:
+    def _duration(self, key: Entry | None) -> float:
         duration = self._text(key)
-        if key is None or key.value.is_null:
+        if key is None or key.is_null:
             return 0.0
         try:
             return parse_duration(duration.text)
@@ -211,11 +211,11 @@ class _Parser:
             self.report(duration.line, str(error))
             return 0.0
 
-    def _texts(self, key: Key | None, kind: str) -> Mapping[str, Text]:
+    def _texts(self, key: Entry | None, kind: str) -> Mapping[str, Text]:
         if key is None:
             return {}
         texts: dict[str, Text] = {}
-        for name, value in fields(key.value, None, self.report).items():
+        for name, value in fields(key, None, self.report).items():
             if not _LABEL_NAME.fullmatch(name) or (kind == "label" and name == "__name__"):
                 self.report(value.line, f"`{name}` is not a name for a {kind}")
             else:

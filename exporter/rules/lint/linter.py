@@ -22,7 +22,7 @@ from exporter.rules.lint.checks import (
 )
 from exporter.rules.lint.comments import disabled_checks, read_comments
 from exporter.rules.lint.context import Context, Problems, contexts
-from exporter.rules.promql.unsupported import nearest
+from exporter.structures import did_you_mean
 
 CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
     f"lint/{check.__module__.rpartition('.')[2]}": check
@@ -61,7 +61,7 @@ def _warnings(attempt: Attempt) -> Iterator[Finding]:
         for comment in comments:
             for name in comment.names:
                 if name not in CHECKS:
-                    meant = nearest(name if "/" in name else f"lint/{name}", CHECKS)
+                    meant = did_you_mean(name if "/" in name else f"lint/{name}", CHECKS)
                     message = f"a comment disables `{name}`, which is no check{meant}"
                     yield Finding(file, comment.line, "", "", message, "warning", UNKNOWN_CHECK)
     for context in contexts(attempt):

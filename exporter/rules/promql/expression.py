@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import promql_parser as promql
 
@@ -24,7 +24,6 @@ from exporter.rules.promql.selectors import AlertNames, matchers_of, select
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, grouping
 from exporter.rules.promql.vector_matching import (
     SET_OPERATORS,
-    Cardinality,
     Match,
     across_participants,
     binary_operation,
@@ -39,9 +38,9 @@ _NOTHING: Final = Instant(lambda _: [], nodes.NO_NAME, carries_participant=True,
 """Stands for a sub-expression that was refused, so that the others are compiled too."""
 
 _BINARY: Final = SET_OPERATORS | functions.ARITHMETIC.keys() | functions.COMPARISONS.keys()
-_CARDINALITIES: Final = {
-    int(promql.VectorMatchCardinality.ManyToOne): Cardinality.MANY_TO_ONE,
-    int(promql.VectorMatchCardinality.OneToMany): Cardinality.ONE_TO_MANY,
+_MANY: Final[Mapping[int, Literal["left", "right"]]] = {
+    int(promql.VectorMatchCardinality.ManyToOne): "left",
+    int(promql.VectorMatchCardinality.OneToMany): "right",
 }
 _UNSUPPORTED: Final = {
     promql.MatrixSelector: f"a range selector is not supported: {unsupported.PRESENT}",
@@ -87,9 +86,9 @@ def compile_rule(text: str, alerts: AlertNames | None) -> Expression:
     """
     tree, node = _compile(text, alerts)
     if isinstance(node, Scalar):
-        raise _refused(tree, "is a number: an alert needs series that carry participant")
+        raise ExpressionRefused(_problem(tree, "is a number: an alert needs series that carry participant"))
     if not node.carries_participant:
-        raise _refused(tree, "gives series that do not carry participant")
+        raise ExpressionRefused(_problem(tree, "gives series that do not carry participant"))
     return Expression(text, tree, node)
 
 
@@ -113,9 +112,9 @@ def _compile(text: str, alerts: AlertNames | None) -> tuple[Any, Node]:
     return tree, node
 
 
-def _refused(tree: Any, why: str) -> ExpressionRefused:
+def _problem(tree: Any, why: str) -> Problem:
     text = expression_text(tree)
-    return ExpressionRefused(Problem(f"`{text}` {why}", text))
+    return Problem(f"`{text}`{'' if why.startswith(('is ', 'gives ')) else ':'} {why}", text)
 
 
 def expression_text(tree: Any) -> str:
@@ -144,8 +143,7 @@ class Compiler:
         return compile_one(self, tree)
 
     def _refuse(self, tree: Any, why: str) -> Instant:
-        text = expression_text(tree)
-        self.problems.append(Problem(f"`{text}`{'' if why.startswith('is ') else ':'} {why}", text))
+        self.problems.append(_problem(tree, why))
         return _NOTHING
 
     def selector(self, tree: Any) -> Instant:
@@ -248,8 +246,7 @@ def _match(modifier: Any) -> Match:
     if modifier.matching is not None:
         keep = modifier.matching.type == promql.LabelModifierType.Include
         on = grouping(frozenset(modifier.matching.labels), keep=keep)
-    cardinality = _CARDINALITIES.get(int(modifier.card), Cardinality.ONE_TO_ONE)
-    return Match(on, cardinality, tuple(modifier.group_labels or ()))
+    return Match(on, _MANY.get(int(modifier.card)), tuple(modifier.group_labels or ()))
 
 
 def _fills(modifier: Any) -> bool:

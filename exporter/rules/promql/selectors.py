@@ -19,7 +19,8 @@ from exporter.rules.promql.sources import (
     GAUGE_NAMES,
     Moment,
 )
-from exporter.rules.promql.unsupported import nearest, of_metric
+from exporter.rules.promql.unsupported import of_metric
+from exporter.structures import did_you_mean
 
 SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
 
@@ -95,7 +96,7 @@ def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames)
         raise ValueError(f"{metric} of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
     if not any(map(selected, alerts.own if name is None else alerts.own & {name})):
         missing = conditions[0][0].value if name is None else name
-        raise ValueError(f"no alert of this group is named {missing}{nearest(missing, alerts.own)}")
+        raise ValueError(f"no alert of this group is named {missing}{did_you_mean(missing, alerts.own)}")
 
 
 def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:

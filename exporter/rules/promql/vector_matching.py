@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.functions import COMPARISONS, number_operation
@@ -29,23 +28,20 @@ SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 _Side = TypeVar("_Side")
 
 
-class Cardinality(Enum):
-    ONE_TO_ONE = "one-to-one"
-    MANY_TO_ONE = "group_left"
-    ONE_TO_MANY = "group_right"
-
-
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How the series of two sides find each other. ``include``: labels that the "one" side gives."""
+    """How the series of two sides find each other.
+
+    ``many`` is the side of which several may match one of the other, which gives the labels ``include``.
+    """
 
     on: Grouping
-    cardinality: Cardinality = Cardinality.ONE_TO_ONE
+    many: Literal["left", "right"] | None = None
     include: tuple[str, ...] = ()
 
     def sides(self, left: _Side, right: _Side) -> tuple[_Side, _Side]:
         """Returns the side that may be many, and the other one."""
-        return (right, left) if self.cardinality is Cardinality.ONE_TO_MANY else (left, right)
+        return (right, left) if self.many == "right" else (left, right)
 
     def signature(self) -> Callable[[Sample], object]:
         """Returns what two series must have in common to match."""
@@ -65,8 +61,7 @@ def across_participants(operator: str, left: Instant, right: Instant, match: Mat
             return "only one side of or carries participant"
         return f"only the right side of {operator} carries participant" if right.carries_participant else ""
     many, one = match.sides(left, right)
-    one_to_one = match.cardinality is Cardinality.ONE_TO_ONE
-    if one.carries_participant or (many.carries_participant and one_to_one and not matched):
+    if one.carries_participant or (many.carries_participant and match.many is None and not matched):
         return f"{operator} loses participant: use group_left or group_right towards the side that carries it"
     if many.carries_participant and PARTICIPANT in match.include:
         return f"{operator} loses participant: the side that should give it does not carry it"
@@ -120,7 +115,7 @@ def binary_operation(operator: str, left: Instant, right: Instant, match: Match,
     pair_up = _Pairing(operator, match, as_bool=as_bool)
     run_left, run_right = left.run, right.run
     many, one = match.sides(left, right)
-    if match.cardinality is Cardinality.ONE_TO_ONE:
+    if match.many is None:
         carries_policy = many.carries_policy and match.on.retains(POLICY)
     else:
         carries_policy = one.carries_policy if POLICY in match.include else many.carries_policy
@@ -139,8 +134,8 @@ class _Pairing:
 
     def __init__(self, operator: str, match: Match, *, as_bool: bool) -> None:
         self._match = match
-        self._swapped = match.cardinality is Cardinality.ONE_TO_MANY
-        self._one_to_one = match.cardinality is Cardinality.ONE_TO_ONE
+        self._swapped = match.many == "right"
+        self._one_to_one = match.many is None
         self._signature = match.signature()
         self._matches_name = match.on.keeps_metric_name
         filters = operator in COMPARISONS and not as_bool

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.numbers import counted
-from exporter.rules.promql.unsupported import nearest
 from exporter.rules.templates.functions import FUNCTIONS, NEEDS_PROMETHEUS, UNSUPPORTED, Function
 from exporter.rules.templates.lexer import TemplateRefused, Token, constant, split
 from exporter.rules.templates.values import Value, format_value, unsupported_directive
+from exporter.structures import did_you_mean
 
 MOST_COMMANDS: Final = 50
 """Of one action, those in parentheses among them: each waits for the one before it, or within it."""
@@ -253,7 +253,7 @@ def _why_no_function(name: str) -> str:
         return f"`{name}` is a function of Prometheus' templates that is not supported here"
     if name == "nil":
         return "`nil` is not supported"
-    return f"`{name}` is not a function of templates{nearest(name, FUNCTIONS)}"
+    return f"`{name}` is not a function of templates{did_you_mean(name, FUNCTIONS)}"
 
 
 def _check_arguments(name: str, function: Function, arguments: Sequence[Expression]) -> None:

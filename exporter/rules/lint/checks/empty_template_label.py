@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.rules.lint.context import Context, Problems
-from exporter.rules.promql.unsupported import nearest
+from exporter.structures import did_you_mean
 
 
 def check(context: Context) -> Problems:
@@ -14,5 +14,5 @@ def check(context: Context) -> Problems:
     ):
         for name, template in templates.items():
             for label in sorted(template.labels - context.labels):
-                hint = nearest(label, context.labels)
+                hint = did_you_mean(label, context.labels)
                 yield texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}"
