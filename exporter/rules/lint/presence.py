@@ -1,4 +1,4 @@
-"""Whether an expression can have series in a given situation, decided on its tree: nothing is evaluated."""
+"""Whether an expression can have series, and a comparison be true: decided on its tree, nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any, Final, TypeAlias
 import promql_parser as promql
 
 from exporter.buckets.gauges import PARTICIPANT_INFO
-from exporter.rules.lint.comparisons import gauge_comparison, is_filter
-from exporter.rules.promql.series import PARTICIPANT, POLICY
-from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import Selector, selectors, sub_expressions
+from exporter.rules.promql.expression import Compiler
+from exporter.rules.promql.functions import COMPARISONS, MIRRORED
+from exporter.rules.promql.nodes import Scalar
+from exporter.rules.promql.series import PARTICIPANT, POLICY, grouping
+from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.traversal import Selector, grouping_of, matching_of, selectors, sub_expressions, walk
 
 Labels: TypeAlias = "Mapping[str, bool]"
 """Whether all series of an expression have a label, or none has; a label of which neither is certain is missing."""
@@ -26,6 +28,10 @@ REFUSED: Final = "dict_rate_limit_refused_policies"
 
 GOES_STALE: Final = frozenset(BUCKET_GAUGE_BY_NAME) | {PARTICIPANT_INFO}
 """Gauges that are no longer served when no answer has confirmed them for long."""
+
+_BY_PARTICIPANT: Final = grouping(frozenset([PARTICIPANT]), keep=True)
+_SAME_RANGE: Final = frozenset({"min", "max", "avg"})
+"""Aggregations that stay within the range of what they aggregate."""
 
 _ALWAYS_SERVED: Final = frozenset({UP, REFUSED, "dict_rate_limit_poll_interval_seconds"})
 
@@ -57,6 +63,27 @@ class _Result:
     presence: Presence
     metrics: frozenset[str] = frozenset()
     labels: Labels = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``minimum`` and ``maximum`` are the range of the gauge's values."""
+
+    gauge: str
+    minimum: float
+    maximum: float
+    operator: str
+    threshold: float
+
+    def verdict(self) -> bool | None:
+        """Returns whether it is true of every value in the range, or of none; None: that depends on the value."""
+        compare = COMPARISONS[self.operator]
+        at_minimum, at_maximum = compare(self.minimum, self.threshold), compare(self.maximum, self.threshold)
+        if self.operator in {"==", "!="} and self.minimum < self.maximum:
+            # False for NaN, too, which nothing equals.
+            inside = self.minimum <= self.threshold <= self.maximum
+            return None if inside else self.operator == "!="
+        return at_minimum if at_minimum == at_maximum else None
 
 
 def presence(tree: Any, situation: Situation) -> Presence:
@@ -114,7 +141,8 @@ def _absence(unless: Any, right: _Result) -> Presence:
     if right.presence is Presence.NEVER:
         return Presence.ALWAYS
     if right.presence is Presence.ALWAYS:
-        return Presence.NEVER if _match_by_participant(unless) else Presence.UNDECIDED
+        # On `participant` alone any two series match.
+        return Presence.NEVER if matching_of(unless) is _BY_PARTICIPANT else Presence.UNDECIDED
     return right.presence
 
 
@@ -140,27 +168,55 @@ def _labels_of(metric: str) -> Labels:
 
 def _labels_kept(aggregation: Any, labels: Labels) -> Labels:
     """Returns the labels of an aggregation, given those of what it aggregates."""
-    modifier = aggregation.modifier
-    keeps = modifier is None or modifier.type == promql.AggModifierType.By
-    listed = frozenset(modifier.labels if modifier is not None else ())
-    return {**labels, **{label: False for label in _TELLING if (label in listed) is not keeps}}
+    onto = grouping_of(aggregation)
+    return {**labels, **{label: False for label in _TELLING if not onto.retains(label)}}
 
 
 def _never_match(operation: Any, left: Labels, right: Labels) -> bool:
     """Returns whether no series of the one side matches one of the other; False where that is not certain."""
-    matching = getattr(operation.modifier, "matching", None)
-    if matching is None:
-        matched = set(_TELLING)
-    elif matching.type == promql.LabelModifierType.Include:
-        matched = set(matching.labels)
-    else:
-        matched = set(_TELLING).difference(matching.labels)
-    return any(left[label] is not right[label] for label in matched & left.keys() & right.keys())
+    on = matching_of(operation)
+    return any(on.retains(label) and left[label] is not right[label] for label in left.keys() & right.keys())
 
 
-def _match_by_participant(operation: Any) -> bool:
-    """Returns whether an operator matches on ``participant`` alone, so that any two series match."""
-    matching = getattr(operation.modifier, "matching", None)
-    if matching is None or matching.type != promql.LabelModifierType.Include:
-        return False
-    return set(matching.labels) == {PARTICIPANT}
+def gauge_comparison(tree: Any) -> Comparison | None:
+    """Returns an expression as the comparison of a gauge, on its left, with a number; None where it is none."""
+    if not is_comparison(tree):
+        return None
+    operator = str(tree.op)
+    sides = ((tree.lhs, operator, tree.rhs), (tree.rhs, MIRRORED[operator], tree.lhs))
+    for vector, operator, scalar in sides:
+        gauge = _gauge(vector)
+        threshold = _constant(scalar) if gauge is not None else None
+        if gauge is not None and threshold is not None:
+            return Comparison(*gauge, operator, threshold)
+    return None
+
+
+def is_comparison(tree: Any) -> bool:
+    return isinstance(tree, promql.BinaryExpr) and str(tree.op) in COMPARISONS
+
+
+def is_filter(tree: Any) -> bool:
+    """Returns whether an expression is a comparison that keeps the series of which it is true."""
+    return is_comparison(tree) and not getattr(tree.modifier, "return_bool", False)
+
+
+def _constant(tree: Any) -> float | None:
+    """Returns the value of an expression that is the same number at every instant."""
+    if any(isinstance(node, promql.VectorSelector) for node in walk(tree)):
+        return None  # known without compiling it, which takes long
+    node = Compiler(None).compile(tree)
+    return node.constant if isinstance(node, Scalar) else None
+
+
+def _gauge(tree: Any) -> tuple[str, float, float] | None:
+    """Returns the gauge whose values an expression has, with their range."""
+    if isinstance(tree, promql.VectorSelector):
+        name = tree.name or ""
+        gauge = BUCKET_GAUGE_BY_NAME.get(name) or PARTICIPANT_GAUGE_BY_NAME.get(name)
+        return None if gauge is None else (gauge.name, gauge.minimum, gauge.maximum)
+    if isinstance(tree, promql.ParenExpr) or (isinstance(tree, promql.AggregateExpr) and str(tree.op) in _SAME_RANGE):
+        return _gauge(tree.expr)
+    if is_filter(tree) or (isinstance(tree, promql.BinaryExpr) and str(tree.op) in {"and", "unless"}):
+        return _gauge(tree.lhs)
+    return None

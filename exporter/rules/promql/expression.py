@@ -21,7 +21,8 @@ from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Instant, Node, Scalar
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.selectors import AlertNames, matchers_of, select
-from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, grouping
+from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
+from exporter.rules.promql.traversal import grouping_of, matching_of
 from exporter.rules.promql.vector_matching import (
     SET_OPERATORS,
     Match,
@@ -31,8 +32,6 @@ from exporter.rules.promql.vector_matching import (
 )
 
 _MOST_QUOTED: Final = 10_000
-
-_EVERYTHING: Final = grouping(frozenset(), keep=False)
 
 _NOTHING: Final = Instant(lambda _: [], nodes.NO_NAME, carries_participant=True, carries_policy=True)
 """Stands for a sub-expression that was refused, so that the others are compiled too."""
@@ -177,8 +176,7 @@ class Compiler:
         over = self._vector(tree.expr)
         if aggregation not in functions.AGGREGATIONS:
             return self._refuse(tree, unsupported.of_function(aggregation))
-        keep = tree.modifier is None or tree.modifier.type == promql.AggModifierType.By
-        onto = grouping(frozenset(tree.modifier.labels if tree.modifier is not None else ()), keep=keep)
+        onto = grouping_of(tree)
         if not onto.retains(PARTICIPANT):
             return self._refuse(tree, f"{aggregation} must keep participant: rules do not look across participants")
         return nodes.aggregated(aggregation, over, onto)
@@ -219,7 +217,7 @@ class Compiler:
         return self._matched(tree, left, right, as_bool=as_bool)
 
     def _matched(self, tree: Any, left: Instant, right: Instant, *, as_bool: bool) -> Instant:
-        operator, match = str(tree.op), _match(tree.modifier)
+        operator, match = str(tree.op), _match(tree)
         problem = across_participants(operator, left, right, match)
         if problem:
             return self._refuse(tree, problem)
@@ -239,13 +237,10 @@ class Compiler:
         return nodes.constant(math.nan)
 
 
-def _match(modifier: Any) -> Match:
+def _match(tree: Any) -> Match:
+    on, modifier = matching_of(tree), tree.modifier
     if modifier is None:
-        return Match(_EVERYTHING)
-    on = _EVERYTHING
-    if modifier.matching is not None:
-        keep = modifier.matching.type == promql.LabelModifierType.Include
-        on = grouping(frozenset(modifier.matching.labels), keep=keep)
+        return Match(on)
     return Match(on, _MANY.get(int(modifier.card)), tuple(modifier.group_labels or ()))
 
 

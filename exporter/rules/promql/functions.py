@@ -149,6 +149,7 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
 }
+MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 ROUNDING: Final[Mapping[str, Callable[[float], float]]] = {"abs": abs, "ceil": ceil, "floor": floor, "sgn": sign}
 

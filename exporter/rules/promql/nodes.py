@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from exporter.errors import RuleEvaluationFailed
-from exporter.rules.promql.functions import AGGREGATIONS, COMPARISONS, LIMITED, number_operation
+from exporter.rules.promql.functions import AGGREGATIONS, COMPARISONS, LIMITED, MIRRORED, number_operation
 from exporter.rules.promql.series import POLICY, Grouping, Labels, Pairs, Vector
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, Moment, ViewSource
 
 _NO_LABELS: Final = Labels(())
 NO_NAME: Final = frozenset([""])
-_MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def limited(over: Instant, name: str, limits: Sequence[Scalar]) -> Instant:
 
 def filtered(operator: str, over: Instant, number: Scalar, *, number_first: bool) -> Instant:
     """Keeps the samples for which the comparison with a number is true; values and names are unchanged."""
-    compare = COMPARISONS[_MIRRORED[operator] if number_first else operator]
+    compare = COMPARISONS[MIRRORED[operator] if number_first else operator]
     run, bound = over.run, number.run
 
     def run_filtered(moment: Moment) -> Vector:

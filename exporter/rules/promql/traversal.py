@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser as promql
 
 from exporter.rules.promql.selectors import Matcher, matchers_of
-from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.series import METRIC_NAME, Grouping, grouping
 from exporter.rules.promql.sources import ALERT_SERIES
 
 
@@ -58,6 +58,22 @@ def listed_labels(tree: Any) -> Iterator[tuple[Any, str]]:
         else:
             matching = modifier.matching.labels if modifier.matching is not None else []
             yield from ((node, label) for label in (*matching, *(modifier.group_labels or ())))
+
+
+def grouping_of(aggregation: Any) -> Grouping:
+    """Returns the labels that an aggregation keeps."""
+    modifier = aggregation.modifier
+    if modifier is None:
+        return grouping(frozenset(), keep=True)
+    return grouping(frozenset(modifier.labels), keep=modifier.type == promql.AggModifierType.By)
+
+
+def matching_of(operation: Any) -> Grouping:
+    """Returns the labels by which an operator matches the series of its sides."""
+    matching = getattr(operation.modifier, "matching", None)
+    if matching is None:
+        return grouping(frozenset(), keep=False)
+    return grouping(frozenset(matching.labels), keep=matching.type == promql.LabelModifierType.Include)
 
 
 def looks_at_alerts(tree: Any) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from exporter.rules.golang import shortest
-from exporter.rules.lint.comparisons import gauge_comparison
 from exporter.rules.lint.context import Context, Problems
+from exporter.rules.lint.presence import gauge_comparison
 from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.traversal import walk
 
