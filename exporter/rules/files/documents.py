@@ -93,6 +93,10 @@ class Entry:
                 yield entry
 
 
+ABSENT: Final = Entry(0, yaml.ScalarNode(NULL, ""))
+"""Stands for the value of a key that is not there: null."""
+
+
 def _decoded(text: str) -> str:
     try:
         return b64decode(text, validate=True).decode()

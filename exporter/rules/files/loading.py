@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -94,7 +95,10 @@ def attempt(patterns: Sequence[str]) -> Attempt:
             continue
         parsed += parse_file(file, contents[file], findings)
     sources = LatestSource()
-    groups_of_alerts = _groups_of_alerts(parsed)
+    groups_of_alerts: dict[str, list[ParsedGroup]] = defaultdict(list)
+    for group in parsed:
+        for name in {rule.name for rule in group.rules}:
+            groups_of_alerts[name].append(group)
     groups: list[RuleGroup] = []
     compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
     for group in parsed:
@@ -152,11 +156,3 @@ class _ForeignAlerts(Mapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def _groups_of_alerts(groups: Sequence[ParsedGroup]) -> dict[str, list[ParsedGroup]]:
-    groups_of_alerts: dict[str, list[ParsedGroup]] = {}
-    for group in groups:
-        for name in dict.fromkeys(rule.name for rule in group.rules):
-            groups_of_alerts.setdefault(name, []).append(group)
-    return groups_of_alerts

@@ -33,9 +33,11 @@ def sub_expressions(tree: Any) -> list[Any]:
 
 def walk(tree: Any) -> Iterator[Any]:
     """Yields an expression and all its sub-expressions."""
-    yield tree
-    for child in sub_expressions(tree):
-        yield from walk(child)
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending += reversed(sub_expressions(node))
 
 
 def selectors(tree: Any) -> Iterator[Selector]:

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, repeat
 from typing import Any, Final
 
 import msgspec
@@ -272,14 +273,7 @@ def expand(values: str) -> Sequence[float | _Stale | None]:
         elif match["special"]:
             samples.append(float(match["special"]))
         else:
-            samples += _stepped(float(match["first"]), match["step"], times)
-    return samples
-
-
-def _stepped(value: float, step: str | None, times: int) -> list[float | _Stale | None]:
-    """Added up one after the other, as promtool does: the last digits are part of the notation."""
-    samples: list[float | _Stale | None] = [value]
-    for _ in range(times):
-        value = value + float(step) if step is not None else value
-        samples.append(value)
+            # Added up one after the other, as promtool does: the last digits are part of the notation.
+            step = float(match["step"] or "-0")  # adding -0 changes nothing, not even -0
+            samples += accumulate(repeat(step, times), initial=float(match["first"]))
     return samples

@@ -114,8 +114,9 @@ def _failures(scenario: Scenario, playback: Playback) -> Iterator[TestFailure]:
         if failed is None or test.at_ms < failed.at_ms:
             yield from _alert_failures(scenario, test, playback)
     if failed is not None:
+        at = Duration(failed.at_ms / 1000)
         for failure in failed.failures:
-            yield TestFailure(f"    rule: {failure.name}, time: {_format_time(failed.at_ms)}, err: {failure.message}")
+            yield TestFailure(f"    rule: {failure.name}, time: {at}, err: {failure.message}")
         return
     for expression_test in scenario.expression_tests:
         yield from _expression_failures(expression_test, playback)
@@ -134,7 +135,7 @@ def _alert_failures(scenario: Scenario, test: AlertTest, playback: Playback) -> 
     if got != expected:
         name = f"    name: {scenario.name},\n" if scenario.name else ""
         yield TestFailure(
-            f"{name}    alertname: {test.alertname}, time: {_format_time(test.at_ms)}, ",
+            f"{name}    alertname: {test.alertname}, time: {Duration(test.at_ms / 1000)}, ",
             _format_alerts(expected),
             _format_alerts(got),
             ", ",
@@ -142,7 +143,7 @@ def _alert_failures(scenario: Scenario, test: AlertTest, playback: Playback) -> 
 
 
 def _expression_failures(test: ExpressionTest, playback: Playback) -> Iterator[TestFailure]:
-    headline = f"    expr: {quote(test.expr)}, time: {_format_time(test.at_ms)},"
+    headline = f"    expr: {quote(test.expr)}, time: {Duration(test.at_ms / 1000)},"
     try:
         got = sorted(_format_sample(sample) for sample in playback.query(test.expr, test.at_ms))
     except (ExpressionRefused, RuleEvaluationFailed) as error:
@@ -181,7 +182,3 @@ def _format_alerts(alerts: Sequence[tuple[str, str]]) -> str:
 
 def _format_labels(labels: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{name}={quote(labels[name])}" for name in sorted(labels)) + "}"
-
-
-def _format_time(at_ms: int) -> str:
-    return str(Duration(at_ms / 1000))
