@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial, reduce
 from typing import Final
 
 _EXACT: Final = 2.0**52
@@ -57,11 +58,6 @@ def floor(number: float) -> float:
     return math.copysign(float(math.floor(number)), number)
 
 
-def ceil(number: float) -> float:
-    """Of -0.5 it is -0."""
-    return -floor(-number)
-
-
 def sign(number: float) -> float:
     """Zero and NaN are themselves."""
     return 1.0 if number > 0 else -1.0 if number < 0 else number
@@ -101,25 +97,9 @@ def _utc(read: Callable[[datetime], float]) -> Callable[[float], float]:
     return run
 
 
-def _extreme(beats: Callable[[float, float], bool]) -> Callable[[Sequence[float]], float]:
-    """Returns the greatest or the least value; NaN only where there is nothing else."""
-
-    def fold(values: Sequence[float]) -> float:
-        best = values[0]
-        for value in values:
-            if beats(value, best) or math.isnan(best):
-                best = value
-        return best
-
-    return fold
-
-
-def _total(values: Sequence[float]) -> float:
-    """Added up one by one: Python's own ``sum`` compensates for lost digits."""
-    total = values[0]
-    for value in values[1:]:
-        total += value
-    return total
+def _numbers(values: Sequence[float]) -> Sequence[float]:
+    """NaN is among them only where there is nothing else."""
+    return [value for value in values if not math.isnan(value)] or values
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -151,7 +131,12 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 }
 MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
-ROUNDING: Final[Mapping[str, Callable[[float], float]]] = {"abs": abs, "ceil": ceil, "floor": floor, "sgn": sign}
+ROUNDING: Final[Mapping[str, Callable[[float], float]]] = {
+    "abs": abs,
+    "ceil": lambda number: -floor(-number),  # of -0.5 it is -0
+    "floor": floor,
+    "sgn": sign,
+}
 
 CLOCK: Final[Mapping[str, Callable[[float], float]]] = {
     "minute": _utc(lambda at: at.minute),
@@ -172,9 +157,9 @@ LIMITED: Final[Mapping[str, Callable[..., float]]] = {
 }
 
 AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
-    "sum": _total,
-    "min": _extreme(operator.lt),
-    "max": _extreme(operator.gt),
+    "sum": partial(reduce, operator.add),  # one by one: Python's own `sum` compensates for lost digits
+    "min": lambda values: min(_numbers(values)),
+    "max": lambda values: max(_numbers(values)),
     "avg": _mean,
     "count": lambda values: float(len(values)),
     "group": lambda _: 1.0,
