@@ -11,7 +11,7 @@ from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
 from exporter.rules.promql.series import METRIC_NAME, Sample
-from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, LatestSource, Moment, Unexpanded
+from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, Moment, Unexpanded, ViewSource
 from exporter.rules.templates.template import Template
 
 
@@ -34,7 +34,6 @@ class CompiledRule:
     file: str
     line: int
     unexpanded: Unexpanded = field(default_factory=dict, compare=False, repr=False)
-    sources: LatestSource = field(default_factory=LatestSource, compare=False, repr=False)
 
     @property
     def expr(self) -> str:
@@ -60,14 +59,14 @@ class CompiledRule:
             raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
 
     def _true_series(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
-        moment = Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded)
+        moment = Moment(ViewSource.of(view), alerts, view.at.timestamp(), self.unexpanded)
         samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
         if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
         return samples
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:
-        return self.expression.vector.data.exists(self.sources.of(view), policy)
+        return self.expression.vector.data.exists(ViewSource.of(view), policy)
 
     def _sample(self, sample: Sample) -> RuleSample:
         metric, series, value = sample

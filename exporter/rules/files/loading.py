@@ -18,7 +18,6 @@ from exporter.rules.finding import Finding
 from exporter.rules.promql.expression import Expression, ExpressionRefused, Problem, compile_rule
 from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.series import PARTICIPANT, POLICY
-from exporter.rules.promql.sources import LatestSource
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 from exporter.rules.templates.lexer import TemplateRefused
 from exporter.rules.templates.template import Template
@@ -102,7 +101,6 @@ def attempt(patterns: Sequence[str]) -> Attempt:
             findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
             continue
         parsed += parse_file(file, contents[file], findings)
-    sources = LatestSource()
     groups_of_alerts: dict[str, list[ParsedGroup]] = {}
     for group in parsed:
         for name in {rule.name for rule in group.rules}:
@@ -111,7 +109,7 @@ def attempt(patterns: Sequence[str]) -> Attempt:
     compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
     for group in parsed:
         names = AlertNames(frozenset(rule.name for rule in group.rules), _ForeignAlerts(groups_of_alerts, group))
-        rules = _compile_group(group, names, sources, findings)
+        rules = _compile_group(group, names, findings)
         compiled += [(group, written, rule) for written, rule in rules]
         groups.append(RuleGroup(group.name, group.file, group.interval_seconds, tuple(rule for _, rule in rules)))
     # What an expression holds twice is reported once.
@@ -167,10 +165,10 @@ class _ForeignAlerts(Mapping[str, str]):
 
 
 def _compile_group(
-    group: ParsedGroup, alerts: AlertNames, sources: LatestSource, findings: list[Finding]
+    group: ParsedGroup, alerts: AlertNames, findings: list[Finding]
 ) -> list[tuple[ParsedRule, CompiledRule]]:
     """Returns the group's rules that compile, each beside itself as written; ``findings`` takes the errors."""
-    compiler = _Compiler(group, alerts, sources, findings)
+    compiler = _Compiler(group, alerts, findings)
     compiled = {key: compiler.rule(rule) for key, rule in {id(rule): rule for rule in group.rules}.items()}
     compiler.unexpanded |= unexpanded_labels(rule for rule in compiled.values() if rule is not None)
     return [(written, rule) for written in group.rules if (rule := compiled[id(written)]) is not None]
@@ -179,10 +177,9 @@ def _compile_group(
 class _Compiler:
     """Compiles the rules of one group."""
 
-    def __init__(self, group: ParsedGroup, alerts: AlertNames, sources: LatestSource, findings: list[Finding]) -> None:
+    def __init__(self, group: ParsedGroup, alerts: AlertNames, findings: list[Finding]) -> None:
         self.unexpanded: dict[tuple[str, str, Severity], Mapping[str, str]] = {}
         self._group = group
-        self._sources = sources
         self._findings = findings
         # Each text is compiled once: whole files are made of a few expressions.
         self._expression = cache(lambda text: _expression(text, alerts))
@@ -217,7 +214,6 @@ class _Compiler:
             file=self._group.file,
             line=rule.line,
             unexpanded=self.unexpanded,
-            sources=self._sources,
         )
 
 

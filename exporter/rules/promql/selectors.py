@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.alerts.alert import Alert
 from exporter.rules.golang import full_match
 from exporter.rules.promql.nodes import Data, Instant
-from exporter.rules.promql.series import METRIC_NAME, Vector
+from exporter.rules.promql.series import METRIC_NAME, Labels, Vector
 from exporter.rules.promql.sources import (
     ALERT_SERIES,
     ALERTS,
@@ -100,19 +100,22 @@ def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames)
 
 
 def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    conditions = [(matcher.label, matcher.predicate()) for matcher in matchers]
-    if not conditions:
+    if not matchers:
         return lambda moment: moment.series(name)
-    if len(conditions) == 1:
-        [(label, matches)] = conditions
+    if len(matchers) == 1:
+        label, matches = matchers[0].label, matchers[0].predicate()
         return lambda moment: [sample for sample in moment.series(name) if matches(sample[1].get(label))]
-    return lambda moment: [
-        sample for sample in moment.series(name) if all(matches(sample[1].get(label)) for label, matches in conditions)
-    ]
+    selected = _predicate(matchers)
+    return lambda moment: [sample for sample in moment.series(name) if selected(sample[1])]
+
+
+def _predicate(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
+    conditions = [(matcher.label, matcher.predicate()) for matcher in matchers]
+    return lambda labels: all(matches(labels.get(label)) for label, matches in conditions)
 
 
 def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    conditions = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
+    matches_rest = _predicate(m for m in matchers if m.label not in {"alertname", "alertstate"})
     names = [m.predicate() for m in matchers if m.label == "alertname"]
     states = [m.predicate() for m in matchers if m.label == "alertstate"]
 
@@ -126,25 +129,21 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
         if len(series) > 1:
             # Alerts that differ in nothing but a label `alertstate` of their own are one series.
             series = list({labels.pairs: labels for labels in series}.values())
-        return [
-            (ALERTS, labels, 1.0)
-            for labels in series
-            if all(matches(labels.get(label)) for label, matches in conditions)
-        ]
+        return [(ALERTS, labels, 1.0) for labels in series if matches_rest(labels)]
 
     return run
 
 
 def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
-    conditions = [(m.label, m.predicate()) for m in matchers]
+    selected = _predicate(matchers)
 
     def run(moment: Moment) -> Vector:
         series = [(moment.alert_series(alert, with_state=False), alert) for alert in moment.alerts]
         return [
             (ALERTS_FOR_STATE, labels, math.floor(alert.active_since.timestamp()) + 0.0)
             for labels, alert in series
-            if all(matches(labels.get(label)) for label, matches in conditions)
+            if selected(labels)
         ]
 
     return run

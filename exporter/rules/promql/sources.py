@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
@@ -40,6 +40,7 @@ class ViewSource:
     """
 
     __slots__ = ("_about_buckets", "_about_participant", "_read", "view")
+    _latest: ClassVar[ViewSource | None] = None
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -49,6 +50,14 @@ class ViewSource:
         self._about_buckets = [
             (Labels((participant, ("policy", policy))), visible.observation) for policy, visible in view.buckets.items()
         ]
+
+    @classmethod
+    def of(cls, view: View) -> ViewSource:
+        """Returns a view's source, made once: a poll's rules are evaluated one after the other over the same view."""
+        latest = cls._latest
+        if latest is None or latest.view is not view:
+            latest = cls._latest = cls(view)
+        return latest
 
     def series(self, name: str) -> Vector:
         vector = self._read.get(name)
@@ -75,21 +84,6 @@ class ViewSource:
         if gauge.label_names:
             labels = labels.replaced(list(zip(gauge.label_names, gauge.labels(self.view), strict=True)))
         return [(name, labels, float(value))]
-
-
-class LatestSource:
-    """Makes a view's source once: the rules of a poll are evaluated one after the other over the same view."""
-
-    __slots__ = ("_latest",)
-
-    def __init__(self) -> None:
-        self._latest: ViewSource | None = None
-
-    def of(self, view: View) -> ViewSource:
-        latest = self._latest
-        if latest is None or latest.view is not view:
-            latest = self._latest = ViewSource(view)
-        return latest
 
 
 class Moment:

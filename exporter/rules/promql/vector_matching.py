@@ -93,19 +93,18 @@ def _run_set_operation(operator: str, left: Instant, right: Instant, match: Matc
         signatures = {signature(sample) for sample in others}
         return [sample for sample in samples if signature(sample) in signatures]
 
-    def either(moment: Moment) -> Vector:
-        samples, others = run_left(moment), run_right(moment)
-        if not others or not samples:
-            return samples or others
-        signatures = {signature(sample) for sample in samples}
-        return samples + [sample for sample in others if signature(sample) not in signatures]
-
-    def without(moment: Moment) -> Vector:
-        samples, others = run_left(moment), run_right(moment)
+    def unmatched(samples: Vector, others: Vector) -> Vector:
         if not others or not samples:
             return samples
         signatures = {signature(sample) for sample in others}
         return [sample for sample in samples if signature(sample) not in signatures]
+
+    def either(moment: Moment) -> Vector:
+        samples, others = run_left(moment), run_right(moment)
+        return samples + unmatched(others, samples) if others else samples
+
+    def without(moment: Moment) -> Vector:
+        return unmatched(run_left(moment), run_right(moment))
 
     return {"and": both, "or": either, "unless": without}[operator]
 

@@ -86,10 +86,7 @@ def _run_file(file: str) -> Iterator[TestFailure]:
         return
     for scenario, of_scenario in zip(test_file.scenarios, series, strict=True):
         playback = play(
-            rules.rules,
-            of_scenario,
-            until_ms=scenario.ends_at_ms,
-            interval_ms=test_file.evaluation_interval_ms,
+            rules.rules, of_scenario, until_ms=scenario.ends_at_ms, interval_ms=test_file.evaluation_interval_ms
         )
         yield from _failures(scenario, playback)
 
