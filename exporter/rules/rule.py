@@ -52,15 +52,12 @@ class CompiledRule:
     def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
         try:
-            return self._true_series(view, alerts)
+            moment = Moment(ViewSource.of(view), alerts, view.at.timestamp(), self.unexpanded)
+            samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
         except RuleEvaluationFailed:
             raise
         except Exception as error:
             raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
-
-    def _true_series(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
-        moment = Moment(ViewSource.of(view), alerts, view.at.timestamp(), self.unexpanded)
-        samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
         if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
         return samples

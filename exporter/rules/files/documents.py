@@ -63,7 +63,10 @@ class Entry:
         if node.tag == NULL and node.value in _NULLS:
             return ""
         if node.tag == _BINARY:
-            return _decoded(node.value)
+            try:
+                return b64decode(node.value, validate=True).decode()
+            except ValueError:
+                raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
         if node.tag.startswith(_STANDARD) and node.tag != _TEXT:
             raise ValueError(f"expected text, found what is tagged !!{node.tag.removeprefix(_STANDARD)}")
         return str(node.value)
@@ -95,13 +98,6 @@ class Entry:
 
 ABSENT: Final = Entry(0, yaml.ScalarNode(NULL, ""))
 """Stands for the value of a key that is not there: null."""
-
-
-def _decoded(text: str) -> str:
-    try:
-        return b64decode(text, validate=True).decode()
-    except ValueError:
-        raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
 
 
 def quoted(text: str) -> str:

@@ -19,15 +19,9 @@ from exporter.rules.rule import CompiledRule
 SCRAPED_LABELS: Final = frozenset({"job", "instance"})
 """Labels that a scrape adds: in Prometheus every series has them, here none."""
 
-_ALERT_LABELS: Final = SCRAPED_LABELS | {
-    "alertname",
-    "alertstate",
-    "severity",
-    PARTICIPANT,
-    POLICY,
-    "psp_category",
-    "previous_psp_category",
-}
+_ALERT_LABELS: Final = SCRAPED_LABELS.union(
+    ("alertname", "alertstate", "severity", PARTICIPANT, POLICY, "psp_category", "previous_psp_category")
+)
 
 
 Problems: TypeAlias = "Iterator[tuple[int, str]]"

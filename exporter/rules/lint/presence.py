@@ -102,7 +102,9 @@ def _judge(tree: Any, situation: Situation) -> _Result:
         return _Result(Presence.ALWAYS)
     result = _judge(operands[0], situation)  # a function's other arguments are numbers
     if isinstance(tree, promql.AggregateExpr):
-        return replace(result, labels=_labels_kept(tree, result.labels))
+        onto = grouping_of(tree)
+        dropped = {label: False for label in _TELLING if not onto.retains(label)}
+        return replace(result, labels={**result.labels, **dropped})
     return result
 
 
@@ -164,12 +166,6 @@ def _labels_of(metric: str) -> Labels:
     if metric in ALERT_SERIES:
         return {"alertname": True}
     return {"alertname": False, POLICY: metric in BUCKET_GAUGE_BY_NAME}
-
-
-def _labels_kept(aggregation: Any, labels: Labels) -> Labels:
-    """Returns the labels of an aggregation, given those of what it aggregates."""
-    onto = grouping_of(aggregation)
-    return {**labels, **{label: False for label in _TELLING if not onto.retains(label)}}
 
 
 def _never_match(operation: Any, left: Labels, right: Labels) -> bool:

@@ -23,13 +23,7 @@ from exporter.rules.promql.parser import parse
 from exporter.rules.promql.selectors import AlertNames, matchers_of, select
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
 from exporter.rules.promql.traversal import grouping_of, matching_of
-from exporter.rules.promql.vector_matching import (
-    SET_OPERATORS,
-    Match,
-    across_participants,
-    binary_operation,
-    set_operation,
-)
+from exporter.rules.promql.vector_matching import SET_OPERATORS, Match, operation
 
 _MOST_QUOTED: Final = 10_000
 
@@ -217,13 +211,10 @@ class Compiler:
         return self._matched(tree, left, right, as_bool=as_bool)
 
     def _matched(self, tree: Any, left: Instant, right: Instant, *, as_bool: bool) -> Instant:
-        operator, match = str(tree.op), _match(tree)
-        problem = across_participants(operator, left, right, match)
-        if problem:
-            return self._refuse(tree, problem)
-        if operator in SET_OPERATORS:
-            return set_operation(operator, left, right, match)
-        return binary_operation(operator, left, right, match, as_bool=as_bool)
+        try:
+            return operation(str(tree.op), left, right, _match(tree), as_bool=as_bool)
+        except ValueError as error:
+            return self._refuse(tree, str(error))
 
     def _vector(self, tree: Any) -> Instant:
         node = self.compile(tree)

@@ -16,7 +16,7 @@ from typing import Final
 _EXACT: Final = 2.0**52
 """Floats from here on are whole."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def divide(dividend: float, divisor: float) -> float:
@@ -90,7 +90,7 @@ def _utc(read: Callable[[datetime], float]) -> Callable[[float], float]:
 
     def run(seconds: float) -> float:
         try:
-            return float(read(_EPOCH + timedelta(seconds=math.trunc(seconds))))
+            return float(read(EPOCH + timedelta(seconds=math.trunc(seconds))))
         except (OverflowError, ValueError):
             return math.nan
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import takewhile
 from typing import Final
 
@@ -79,7 +79,8 @@ def locate(expression: str, fragment: str) -> int | None:
     sought = [_plain(token) for token in tokens(fragment)]
     present = list(tokens(expression))
     texts = [_plain(token) for token in present]
-    lengths = [_common_length(texts[index:], sought) for index in range(len(texts))]
+    pairs = [zip(texts[index:], sought, strict=False) for index in range(len(texts))]
+    lengths = [sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], one)) for one in pairs]
     longest = max(lengths, default=0)
     return present[lengths.index(longest)].start() if longest else None
 
@@ -93,10 +94,6 @@ def closing_brackets(beginning: str) -> str:
         elif stack and token[0] == stack[-1]:
             stack.pop()
     return "".join(reversed(stack))
-
-
-def _common_length(one: Sequence[str], other: Sequence[str]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _plain(token: re.Match[str]) -> str:

@@ -22,8 +22,6 @@ from exporter.rules.promql.sources import (
 from exporter.rules.promql.unsupported import of_metric
 from exporter.structures import did_you_mean
 
-SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
-
 _OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
 
@@ -64,7 +62,7 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
     ``alerts`` None: those of any alert may be selected. Raises ValueError, a sentence,
     where the selector is not one that rules may use.
     """
-    if name not in SELECTABLE:
+    if name not in GAUGE_NAMES and name not in ALERT_SERIES:
         raise ValueError(of_metric(name))
     if any(matcher.label == METRIC_NAME for matcher in matchers):
         raise ValueError("a metric is selected by its plain name: other matchers on __name__ are not supported")

@@ -51,7 +51,19 @@ class Match:
         return lambda sample: sample[1].projected(on).pairs
 
 
-def across_participants(operator: str, left: Instant, right: Instant, match: Match) -> str:
+def operation(operator: str, left: Instant, right: Instant, match: Match, *, as_bool: bool) -> Instant:
+    """Arithmetic, a comparison that filters the left side or (``as_bool``) gives 0 and 1, or a set operation.
+
+    Raises ValueError, a sentence, where rules may not combine the two.
+    """
+    if problem := _across_participants(operator, left, right, match):
+        raise ValueError(problem)
+    if operator in SET_OPERATORS:
+        return _set_operation(operator, left, right, match)
+    return _binary_operation(operator, left, right, match, as_bool=as_bool)
+
+
+def _across_participants(operator: str, left: Instant, right: Instant, match: Match) -> str:
     """Returns why the two may not be combined, or nothing."""
     matched = match.on.retains(PARTICIPANT)
     if left.carries_participant and right.carries_participant:
@@ -68,7 +80,7 @@ def across_participants(operator: str, left: Instant, right: Instant, match: Mat
     return ""
 
 
-def set_operation(operator: str, left: Instant, right: Instant, match: Match) -> Instant:
+def _set_operation(operator: str, left: Instant, right: Instant, match: Match) -> Instant:
     union = operator == "or"
     return Instant(
         _run_set_operation(operator, left, right, match),
@@ -109,8 +121,7 @@ def _run_set_operation(operator: str, left: Instant, right: Instant, match: Matc
     return {"and": both, "or": either, "unless": without}[operator]
 
 
-def binary_operation(operator: str, left: Instant, right: Instant, match: Match, *, as_bool: bool) -> Instant:
-    """Arithmetic, or a comparison that filters the left side or (``as_bool``) gives 0 and 1."""
+def _binary_operation(operator: str, left: Instant, right: Instant, match: Match, *, as_bool: bool) -> Instant:
     pair_up = _Pairing(operator, match, as_bool=as_bool)
     run_left, run_right = left.run, right.run
     many, one = match.sides(left, right)

@@ -7,17 +7,17 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from exporter.durations import parse_duration
 from exporter.numbers import not_finite
 from exporter.rules.golang import compile_pattern, quote, shortest
+from exporter.rules.promql.functions import EPOCH
 from exporter.rules.templates.values import FunctionFailed, Value, sprint, sprintf, type_name
 
 _LARGE: Final = "kMGTPEZY"
 _SMALL: Final = "munpfazy"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_NANOSECONDS: Final = 2.0**63
 """What Prometheus counts in 64 bits: the years 1678 to 2262."""
 
@@ -94,10 +94,6 @@ def _index(labels: Value, name: Value) -> str:
     if not isinstance(labels, dict) or not isinstance(name, str):
         raise FunctionFailed(f"expected $labels and a name, got {type_name(labels)} and {type_name(name)}")
     return labels.get(name, "")
-
-
-def _title(text: str) -> str:
-    return re.sub(r"\b[^\W\d_]", lambda match: match[0].upper(), text)
 
 
 def _replace_all(pattern: str, replacement: str, text: str) -> str:
@@ -181,7 +177,7 @@ def to_time(value: Value) -> str:
         raise FunctionFailed("value is NaN or Inf")
     if abs(number * 1e9) > _MOST_NANOSECONDS:
         raise FunctionFailed(f"{shortest(number)} is not a time of the years 1678 to 2262")
-    at = _EPOCH + timedelta(milliseconds=int(number * 1e9) // 10**6)
+    at = EPOCH + timedelta(milliseconds=int(number * 1e9) // 10**6)
     fraction = f"{at:%f}".rstrip("0")
     return f"{at:%Y-%m-%d %H:%M:%S}{'.' + fraction if fraction else ''} +0000 UTC"
 
@@ -248,7 +244,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "humanizePercentage": Function(humanize_percentage, 1),
     "humanizeTimestamp": Function(humanize_timestamp, 1),
     "toTime": Function(to_time, 1),
-    "title": Function(_title, 1, texts=1),
+    "title": Function(lambda text: re.sub(r"\b[^\W\d_]", lambda match: match[0].upper(), text), 1, texts=1),
     "toUpper": Function(str.upper, 1, texts=1),
     "toLower": Function(str.lower, 1, texts=1),
     "match": Function(lambda pattern, text: compile_pattern(pattern).search(text) is not None, 2, texts=2),

@@ -90,13 +90,15 @@ def _tokens(action: str) -> list[Token]:
     return [*result, Token("end", "", before_space=False)]
 
 
-def constant(token: Token) -> str | float | int:
-    """Returns the value of a string or a number. Raises TemplateRefused."""
+def constant(token: Token) -> str | float | int | bool:
+    """Returns the value of a string, a number, true or false. Raises TemplateRefused."""
     text = token.text
     if token.kind == "raw":
         return text[1:-1].replace("\r", "")
     if token.kind == "string":
         return re.sub(r"\\(.)", _unescape, text[1:-1])
+    if token.kind == "name":
+        return text == "true"
     if _INTEGER.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text) and math.isfinite(value := float(text)):

@@ -183,12 +183,11 @@ class _Parser:
             self._take_operand()
             return pipeline
         token = self._take_operand()
-        if token.kind in {"string", "raw", "number"}:
-            return _literal(token.text, constant(token))
+        if token.kind in {"string", "raw", "number"} or token.text in {"true", "false"}:
+            value = constant(token)
+            return Expression(token.text, lambda _: value, value)
         if token.kind == "reference":
             return self._reference(token.text)
-        if token.text in {"true", "false"}:
-            return _literal(token.text, token.text == "true")
         if token.text in FUNCTIONS:
             raise TemplateRefused(f"`{token.text}`: a function as an argument needs parentheses")
         raise TemplateRefused(f"`{token.text}` is not supported")
@@ -225,10 +224,6 @@ def _printed(expression: Expression) -> Expand:
 
 def _choice(condition: Expression, then: Expand, otherwise: Expand) -> Expand:
     return lambda sample: then(sample) if condition.evaluate(sample) else otherwise(sample)
-
-
-def _literal(source: str, value: Value) -> Expression:
-    return Expression(source, lambda _: value, value)
 
 
 def _call(name: str, arguments: Sequence[Expression]) -> Expression:
