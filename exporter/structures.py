@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -19,6 +19,9 @@ _SIMILARITY: Final = 0.75
 
 _MIN_PREFIX: Final = 3
 """Characters that a shortened name has at least."""
+
+_MOST_COMPARED: Final = 500
+"""Among more names none is hinted at: each rule of a big file may have a slip, and each would take long."""
 
 _MAX_NAMES: Final = 12
 _MAX_QUOTED: Final = 60
@@ -60,6 +63,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     by_lower_case = {one.lower(): one for one in reversed(names)}
     close = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=_SIMILARITY)
     return by_lower_case[close[0]] if close else ""
+
+
+def did_you_mean(name: str, names: Collection[str]) -> str:
+    """Returns a hint at the one of ``names`` that is meant, or nothing."""
+    meant = nearest(name, names) if len(names) <= _MOST_COMPARED else ""
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def wrong_type(raw: Any, expected: str) -> str:
@@ -148,8 +157,7 @@ def _no_such_key(name: str, names: Iterable[str], path: Path) -> str:
 def _not_among(choices: list[Any], raw: Any) -> str:
     if not isinstance(raw, str):
         return wrong_type(raw, "one of " + ", ".join(choices))
-    meant = nearest(raw, choices)
-    return f"{_quoted(raw)} is none of {', '.join(choices)}" + (f"; did you mean {meant}?" if meant else "")
+    return f"{_quoted(raw)} is none of {', '.join(choices)}{did_you_mean(raw, choices)}"
 
 
 def _section_of(kind: Any) -> type[msgspec.Struct] | None:

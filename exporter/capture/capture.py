@@ -27,11 +27,11 @@ from exporter.numbers import not_finite
 from exporter.rules.promql.series import Sample, format_series
 from exporter.rules.promql.sources import ALERT_SERIES, ViewSource
 from exporter.rules.promql.traversal import selectors
-from exporter.rules.promql.unsupported import nearest
-from exporter.rules.promtool.input_series import LOOKBACK_MS, input_series
+from exporter.rules.promtool.files import LOOKBACK_MS, input_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import Reader
+from exporter.structures import did_you_mean
 
 _LOOKBACK: Final = timedelta(hours=1)
 """How long before the period reading begins: a value at its beginning may have been confirmed earlier."""
@@ -103,7 +103,7 @@ def _alert_names(rules: Sequence[CompiledRule], selected: Sequence[str]) -> list
     known = list(dict.fromkeys(rule.name for rule in rules))
     for name in selected:
         if name not in known:
-            raise DictRateLimitError(f"no rule is named {name}{nearest(name, known)}")
+            raise DictRateLimitError(f"no rule is named {name}{did_you_mean(name, known)}")
     names = [name for name in known if not selected or name in selected]
     for rule in with_dependencies([rule for rule in rules if rule.name in names], rules):
         if (expression := time_of_day(rule)) is not None:

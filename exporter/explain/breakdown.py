@@ -9,10 +9,9 @@ from typing import Any, Final
 import promql_parser as promql
 
 from exporter.errors import RuleEvaluationFailed
-from exporter.rules.promql.compiler import Compiler
-from exporter.rules.promql.expression import POLICY, expression_text
+from exporter.rules.promql.expression import Compiler, expression_text
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.series import Vector
+from exporter.rules.promql.series import POLICY, Vector
 from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.traversal import sub_expressions
 

@@ -16,12 +16,12 @@ from exporter.history.episodes import Episode, firing_at
 from exporter.history.participants import nearest_or_all
 from exporter.history.replay import Period, Replay, warm_up
 from exporter.history.rule_dependencies import with_dependencies
-from exporter.rules.promql.expression import POLICY
+from exporter.rules.promql.series import POLICY
 from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, Moment, ViewSource
 from exporter.rules.promql.traversal import selectors
-from exporter.rules.promql.unsupported import nearest
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import Reader
+from exporter.structures import did_you_mean
 
 _INSTANT: Final = timedelta(microseconds=1)
 """The resolution of times in the database: a poll at the very time asked for is included."""
@@ -120,7 +120,8 @@ async def explain(
     if view is None:
         raise NothingToExplain(f"the database holds no poll of {participant} from {Period(since, at)}")
     if policy is not None and policy not in replay.policies:
-        raise NothingToExplain(f"{participant} had no bucket {policy} then{nearest(policy, sorted(replay.policies))}")
+        hint = did_you_mean(policy, sorted(replay.policies))
+        raise NothingToExplain(f"{participant} had no bucket {policy} then{hint}")
     subject = PolicyName(policy) if policy is not None and rule.per_policy else None
     episodes = [e for a in alerts if replay.owns(a) and (e := Episode.from_alert(a)) is not None]
     recorded = [e for e in episodes if e.began_at <= view.at and (e.resolved_at is None or e.resolved_at > view.at)]

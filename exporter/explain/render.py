@@ -15,8 +15,7 @@ from exporter.explain.breakdown import NodeResult
 from exporter.explain.explanation import Explanation
 from exporter.explain.sentences import sentences
 from exporter.numbers import for_json, not_finite
-from exporter.rules.promql.expression import POLICY
-from exporter.rules.promql.series import format_series
+from exporter.rules.promql.series import POLICY, format_series
 
 _MOST_SERIES: Final = 3
 """Of many series the text has those nearest to the condition."""

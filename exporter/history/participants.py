@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 from exporter.buckets.bucket import Ispb
 from exporter.config import DatabaseSettings
 from exporter.errors import DictRateLimitError
-from exporter.rules.promql.unsupported import nearest
 from exporter.store.database import Database, reached
 from exporter.store.reader import Reader
+from exporter.structures import did_you_mean
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ async def require_policy(settings: DatabaseSettings, policy: str) -> None:
     async with reached(settings) as database:
         policies = sorted(await Reader(database).policies())
     if policy not in policies:
-        raise DictRateLimitError(f"no participant has a bucket {policy}{nearest(policy, policies)}")
+        raise DictRateLimitError(f"no participant has a bucket {policy}{did_you_mean(policy, policies)}")
 
 
 async def require_alert(settings: DatabaseSettings, name: str, rule_names: Collection[str]) -> None:
@@ -61,4 +61,4 @@ async def require_alert(settings: DatabaseSettings, name: str, rule_names: Colle
 
 def nearest_or_all(name: str, names: Collection[str]) -> str:
     """Returns the end of an error: the nearest name, or all names."""
-    return nearest(name, names) or (f"; there are {', '.join(sorted(names))}" if names else "")
+    return did_you_mean(name, names) or (f"; there are {', '.join(sorted(names))}" if names else "")

@@ -10,16 +10,8 @@ from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
-from exporter.rules.promql.nodes import Data
 from exporter.rules.promql.series import METRIC_NAME, Sample
-from exporter.rules.promql.sources import (
-    BUCKET_GAUGE_BY_NAME,
-    PARTICIPANT_GAUGE_BY_NAME,
-    LatestSource,
-    Moment,
-    Source,
-    Unexpanded,
-)
+from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, Moment, Unexpanded, ViewSource
 from exporter.rules.templates.template import Template
 
 
@@ -41,9 +33,7 @@ class CompiledRule:
     annotations: Mapping[str, Template]
     file: str
     line: int
-    data: Data | None
     unexpanded: Unexpanded = field(default_factory=dict, compare=False, repr=False)
-    sources: LatestSource = field(default_factory=LatestSource, compare=False, repr=False)
 
     @property
     def expr(self) -> str:
@@ -56,27 +46,24 @@ class CompiledRule:
     @property
     def looks_at_an_event(self) -> bool:
         """Whether it looks at a gauge that is absent until something happens: then silence is no sign of a mistake."""
-        names = self.data.names() if self.data is not None else frozenset[str]()
+        names = self.expression.vector.data.names()
         return any(gauge.of_an_event for name, gauge in PARTICIPANT_GAUGE_BY_NAME.items() if name in names)
 
     def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
         try:
-            return self._true_series(view, alerts)
+            moment = Moment(ViewSource.of(view), alerts, view.at.timestamp(), self.unexpanded)
+            samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
         except RuleEvaluationFailed:
             raise
         except Exception as error:
             raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
-
-    def _true_series(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
-        moment = Moment(self.sources.of(view), alerts, view.at.timestamp(), self.unexpanded)
-        samples = [self._sample(sample) for sample in self.expression.evaluate(moment)]
         if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
         return samples
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:
-        return self.data is None or _has_series(self.data, self.sources.of(view), policy)
+        return self.expression.vector.data.exists(ViewSource.of(view), policy)
 
     def _sample(self, sample: Sample) -> RuleSample:
         metric, series, value = sample
@@ -101,13 +88,3 @@ def unexpanded_labels(rules: Iterable[CompiledRule]) -> Unexpanded:
         for rule in rules
         if (templates := {name: t.text for name, t in rule.labels.items() if not t.is_constant})
     }
-
-
-def _has_series(data: Data, source: Source, policy: PolicyName | None) -> bool:
-    if data.gauge:
-        series = source.series(data.gauge)
-        if policy is None or data.gauge not in BUCKET_GAUGE_BY_NAME:
-            return bool(series)
-        return any(labels.get("policy") == policy for _, labels, _ in series)
-    needed = all if data.needs == "all" else any
-    return needed(_has_series(part, source, policy) for part in data.of)

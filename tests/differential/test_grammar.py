@@ -36,7 +36,7 @@ def test_promtool_accepts_every_expression_that_we_accept(tmp_path: Path) -> Non
     while len(accepted) < count:
         text = _mutated(random)
         try:
-            compile_expression(text, None)
+            compile_expression(text)
         except ExpressionRefused:
             continue
         accepted.append(text)

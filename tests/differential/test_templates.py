@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from exporter.rules.strconv import quote
-from exporter.rules.templates.template import Template, TemplateRefused
+from exporter.rules.golang import quote
+from exporter.rules.templates.lexer import TemplateRefused
+from exporter.rules.templates.template import Template
 from tests.support import promtool
 
 LABELS: Final = {

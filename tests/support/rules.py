@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from exporter.rules.files.loading import load
 from exporter.rules.promql.expression import ExpressionRefused, compile_expression
+from exporter.rules.promql.nodes import Instant
 from exporter.rules.promql.series import format_series
-from exporter.rules.promql.sources import LatestSource, Moment
+from exporter.rules.promql.sources import Moment, ViewSource
 from tests.support.builders import view
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def evaluated(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ())
 
 def vector(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> Vector:
     seen = view() if seen is None else seen
-    moment = Moment(LatestSource().of(seen), alerts, seen.at.timestamp())
-    return compile_expression(expr, None).evaluate(moment)
+    moment = Moment(ViewSource(seen), alerts, seen.at.timestamp())
+    node = compile_expression(expr)
+    assert isinstance(node, Instant)
+    return node.run(moment)
 
 
 def number(expr: str) -> float:
@@ -42,7 +45,7 @@ def number(expr: str) -> float:
 def refusal(expr: str) -> str:
     """Why an expression is refused."""
     try:
-        compile_expression(expr, None)
+        compile_expression(expr)
     except ExpressionRefused as refused:
         return str(refused)
     return ""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from exporter.structures import nearest
+from exporter.structures import did_you_mean
 from exporter.yaml_text import Texts, compose
 from exporter.yaml_text.nodes import NULL, Mapping, line_of
 
@@ -27,7 +27,7 @@ MOST_NODES: Final = 300_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A node of a document: its line (from 1), what it is, and the whole document's text."""
+    """A node of a document: its line, or that of its key (from 1), what it is, and the whole document's text."""
 
     line: int
     node: Any
@@ -64,7 +64,10 @@ class Entry:
         if node.tag == NULL and node.value in _NULLS:
             return ""
         if node.tag == _BINARY:
-            return _decoded(node.value)
+            try:
+                return b64decode(node.value, validate=True).decode()
+            except ValueError:
+                raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
         if node.tag.startswith(_STANDARD) and node.tag != _TEXT:
             raise ValueError(f"expected text, found what is tagged !!{node.tag.removeprefix(_STANDARD)}")
         return str(node.value)
@@ -94,19 +97,8 @@ class Entry:
                 yield entry
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key's line, and its value."""
-
-    line: int
-    value: Entry
-
-
-def _decoded(text: str) -> str:
-    try:
-        return b64decode(text, validate=True).decode()
-    except ValueError:
-        raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
+ABSENT: Final = Entry(0, yaml.ScalarNode(NULL, ""))
+"""Stands for the value of a key that is not there: null."""
 
 
 def quoted(text: str) -> str:
@@ -147,23 +139,22 @@ def parse(text: str) -> Entry | None:
     return None if node is None else Entry(line_of(node), node, text)
 
 
-def fields(entry: Entry, allowed: frozenset[str] | None, report: Callable[[int, str], None]) -> dict[str, Key]:
-    """Returns a mapping's keys, merged ones too. ``report`` gets the line of one that is repeated or not allowed."""
+def fields(entry: Entry, allowed: frozenset[str] | None, report: Callable[[int, str], None]) -> dict[str, Entry]:
+    """Returns a mapping's values, merged ones too. ``report`` gets the line of a repeated or unknown key."""
     if entry.is_null:
         return {}
     if not isinstance(entry.node, Mapping):
-        report(entry.line, f"expected keys with values, found {_KINDS[entry.node.id]}")
+        report(line_of(entry.node), f"expected keys with values, found {_KINDS[entry.node.id]}")
         return {}
     for repeated in entry.node.repeated:
         report(repeated.line, str(repeated))
-    keys: dict[str, Key] = {}
+    values: dict[str, Entry] = {}
     for key_node, value_node in entry.node.value:
         line, name = line_of(key_node), str(key_node.value)
         if not isinstance(key_node, yaml.ScalarNode):
             report(line, "only plain keys are supported")
         elif allowed is not None and name not in allowed:
-            meant = nearest(name, allowed)
-            report(line, f"unknown field {name}" + (f"; did you mean {meant}?" if meant else ""))
-        elif name not in keys:
-            keys[name] = Key(line, Entry(line_of(value_node), value_node, entry.source))
-    return keys
+            report(line, f"unknown field {name}{did_you_mean(name, allowed)}")
+        elif name not in values:
+            values[name] = Entry(line, value_node, entry.source)
+    return values

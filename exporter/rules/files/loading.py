@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
 from typing import Final
 
 from exporter import files
+from exporter.alerts.alert import Severity
 from exporter.errors import RuleFileInvalid
-from exporter.rules.files.compiler import compile_group
-from exporter.rules.files.parser import ParsedGroup, ParsedRule, parse_file
+from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text, parse_file
 from exporter.rules.finding import Finding
+from exporter.rules.promql.expression import Expression, ExpressionRefused, Problem, compile_rule
 from exporter.rules.promql.selectors import AlertNames
-from exporter.rules.promql.sources import LatestSource
-from exporter.rules.rule import CompiledRule
+from exporter.rules.promql.series import PARTICIPANT, POLICY
+from exporter.rules.rule import CompiledRule, unexpanded_labels
+from exporter.rules.templates.lexer import TemplateRefused
+from exporter.rules.templates.template import Template
+from exporter.structures import did_you_mean
 
 MOST_BYTES: Final = 16_000_000
 """A larger file is refused: ten thousand rules with long descriptions have less."""
+
+_MOST_QUOTED: Final = 500
+"""Characters of an expression's line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +101,19 @@ def attempt(patterns: Sequence[str]) -> Attempt:
             findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
             continue
         parsed += parse_file(file, contents[file], findings)
-    sources = LatestSource()
-    groups_of_alerts = _groups_of_alerts(parsed)
+    groups_of_alerts: dict[str, list[ParsedGroup]] = {}
+    for group in parsed:
+        for name in {rule.name for rule in group.rules}:
+            groups_of_alerts.setdefault(name, []).append(group)
     groups: list[RuleGroup] = []
     compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
     for group in parsed:
         names = AlertNames(frozenset(rule.name for rule in group.rules), _ForeignAlerts(groups_of_alerts, group))
-        rules = compile_group(group, names, sources, findings)
+        rules = _compile_group(group, names, findings)
         compiled += [(group, written, rule) for written, rule in rules]
         groups.append(RuleGroup(group.name, group.file, group.interval_seconds, tuple(rule for _, rule in rules)))
     # What an expression holds twice is reported once.
-    errors = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
+    errors = sorted(dict.fromkeys(findings), key=attrgetter("file", "line"))
     rule_set = RuleSet(tuple(groups), _digest(contents), tuple(contents))
     return Attempt(contents, tuple(parsed), tuple(compiled), rule_set, tuple(errors))
 
@@ -153,9 +164,101 @@ class _ForeignAlerts(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
-def _groups_of_alerts(groups: Sequence[ParsedGroup]) -> dict[str, list[ParsedGroup]]:
-    groups_of_alerts: dict[str, list[ParsedGroup]] = {}
-    for group in groups:
-        for name in dict.fromkeys(rule.name for rule in group.rules):
-            groups_of_alerts.setdefault(name, []).append(group)
-    return groups_of_alerts
+def _compile_group(
+    group: ParsedGroup, alerts: AlertNames, findings: list[Finding]
+) -> list[tuple[ParsedRule, CompiledRule]]:
+    """Returns the group's rules that compile, each beside itself as written; ``findings`` takes the errors."""
+    compiler = _Compiler(group, alerts, findings)
+    compiled = {key: compiler.rule(rule) for key, rule in {id(rule): rule for rule in group.rules}.items()}
+    compiler.unexpanded |= unexpanded_labels(rule for rule in compiled.values() if rule is not None)
+    return [(written, rule) for written in group.rules if (rule := compiled[id(written)]) is not None]
+
+
+class _Compiler:
+    """Compiles the rules of one group."""
+
+    def __init__(self, group: ParsedGroup, alerts: AlertNames, findings: list[Finding]) -> None:
+        self.unexpanded: dict[tuple[str, str, Severity], Mapping[str, str]] = {}
+        self._group = group
+        self._findings = findings
+        # Each text is compiled once: whole files are made of a few expressions.
+        self._expression = cache(lambda text: _expression(text, alerts))
+
+    def rule(self, rule: ParsedRule) -> CompiledRule | None:
+        def report(line: int, message: str) -> None:
+            self._findings.append(Finding(self._group.file, line, self._group.name, rule.name, message))
+
+        before = len(self._findings)
+        expression = self._expression(rule.expr.text)
+        if not isinstance(expression, Expression):
+            for problem in expression:
+                report(*_located(problem, rule.expr))
+        severity = _severity(rule, report)
+        if PARTICIPANT in rule.labels:
+            report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
+        labels = _templates("label", rule.labels, report)
+        annotations = _templates("annotation", rule.annotations, report)
+        if not isinstance(expression, Expression) or severity is None or len(self._findings) > before:
+            return None
+        own_policy = rule.labels.get(POLICY)
+        return CompiledRule(
+            group=self._group.name,
+            name=rule.name,
+            expression=expression,
+            for_seconds=rule.for_seconds,
+            keep_firing_for_seconds=rule.keep_firing_for_seconds,
+            severity=severity,
+            per_policy=bool(own_policy.text) if own_policy is not None else expression.vector.carries_policy,
+            labels=labels,
+            annotations=annotations,
+            file=self._group.file,
+            line=rule.line,
+            unexpanded=self.unexpanded,
+        )
+
+
+def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ...]:
+    try:
+        return compile_rule(text, alerts)
+    except ExpressionRefused as refused:
+        return refused.problems
+    except RecursionError:
+        return (Problem("the expression is nested too deeply", ""),)
+
+
+def _located(problem: Problem, expr: Text) -> tuple[int, str]:
+    """Returns the line in the file of what is wrong, and a sentence that quotes that line of the expression alone."""
+    location = expr.locate(problem.position) if problem.position is not None else None
+    if problem.position is None or location is None:
+        return expr.line_of(problem.fragment), problem.message
+    line, column = location
+    begin = expr.text.rfind("\n", 0, problem.position) + 1
+    quoted = expr.text[begin:].lstrip("\n").partition("\n")[0].strip()
+    if len(quoted) > _MOST_QUOTED:
+        quoted = f"{quoted[:_MOST_QUOTED]}..."
+    return line, f"`{quoted}` cannot be parsed, column {column}: {problem.reason}"
+
+
+def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity | None:
+    severities = ", ".join(Severity)
+    label = rule.labels.get("severity")
+    if label is None:
+        report(rule.line, f"a rule needs the label severity ({severities})")
+        return None
+    try:
+        return Severity(label.text)
+    except ValueError:
+        report(label.line, f"severity `{label.text}` is none of {severities}{did_you_mean(label.text, list(Severity))}")
+        return None
+
+
+def _templates(kind: str, texts: Mapping[str, Text], report: Callable[[int, str], None]) -> dict[str, Template]:
+    templates: dict[str, Template] = {}
+    for name, text in texts.items():
+        try:
+            templates[name] = Template(text.text)
+        except TemplateRefused as refused:
+            report(text.line, f"{kind} {name}: {refused}")
+        except RecursionError:
+            report(text.line, f"{kind} {name}: the template is nested too deeply")
+    return templates

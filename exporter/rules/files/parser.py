@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.durations import parse_duration
 from exporter.errors import YamlInvalid
-from exporter.rules.files.documents import Entry, Key, fields, parse, quoted
+from exporter.rules.files.documents import ABSENT, Entry, fields, parse, quoted
 from exporter.rules.finding import Finding
 from exporter.rules.promql.lexer import locate
 
@@ -34,11 +34,11 @@ class Text:
 
     line: int
     text: str
-    entry: Entry | None = field(default=None, compare=False, repr=False)
+    entry: Entry = field(compare=False, repr=False)
 
     def locate(self, position: int) -> tuple[int, int] | None:
         """Returns line and column in the file of what is at a position of the text; None where that is not clear."""
-        return self.entry.locate(position) if self.entry is not None else None
+        return self.entry.locate(position)
 
     def line_of(self, construct: str) -> int:
         """Returns the line where a part of an expression is written; that of the key where this is not clear."""
@@ -121,7 +121,7 @@ class _Parser:
     def groups(self, root: Entry) -> list[ParsedGroup]:
         groups: list[ParsedGroup] = []
         lines: dict[str, int] = {}
-        for entry in self._items(fields(root, _FILE, self._report_at_root).get("groups")):
+        for entry in self._items(fields(root, _FILE, self._report_at_root).get("groups", ABSENT)):
             group = self._parse_group(entry)
             if group.name in lines:
                 self.report(group.line, f"group {group.name} is defined already, in line {lines[group.name]}")
@@ -131,14 +131,14 @@ class _Parser:
 
     def _parse_group(self, entry: Entry) -> ParsedGroup:
         keys = fields(entry, _GROUP, self.report)
-        self._group = name = self._text(keys.get("name")).text
+        self._group = name = self._text(keys.get("name", ABSENT)).text
         if not name:
             self.report(entry.line, "a group needs a name")
         for refused in ("limit", "query_offset"):
             if refused in keys:
                 self.report(keys[refused].line, f"`{refused}` of a group is not supported; take it out")
-        interval = self._duration(keys.get("interval")) if "interval" in keys else None
-        rules = self._parse_rules(self._items(keys.get("rules")))
+        interval = self._duration(keys["interval"]) if "interval" in keys else None
+        rules = self._parse_rules(self._items(keys.get("rules", ABSENT)))
         self._group = self._rule = ""
         return ParsedGroup(self._file, entry.line, name, interval, rules)
 
@@ -153,7 +153,7 @@ class _Parser:
     def _parse_rule(self, entry: Entry) -> ParsedRule | None:
         self._rule = entry.scalar("alert") or entry.scalar("record")
         keys = fields(entry, _RULE, self.report)
-        name = self._text(keys.get("alert")).text
+        name = self._text(keys.get("alert", ABSENT)).text
         line = max(keys["alert"].line, entry.line) if "alert" in keys else entry.line
         if "record" in keys:
             record = self._text(keys["record"]).text
@@ -163,7 +163,7 @@ class _Parser:
         if not name:
             self.report(line, "a rule needs `alert`")
             return None
-        expr = self._text(keys.get("expr"), line)
+        expr = self._text(keys.get("expr", replace(ABSENT, line=line)))
         if not expr.text.strip():
             self.report(expr.line, "a rule needs `expr`")
             return None
@@ -172,38 +172,34 @@ class _Parser:
             line=line,
             name=name,
             expr=expr,
-            for_seconds=self._duration(keys.get("for")),
-            keep_firing_for_seconds=self._duration(keys.get("keep_firing_for")),
-            labels=self._texts(keys.get("labels"), "label"),
-            annotations=self._texts(keys.get("annotations"), "annotation"),
+            for_seconds=self._duration(keys.get("for", ABSENT)),
+            keep_firing_for_seconds=self._duration(keys.get("keep_firing_for", ABSENT)),
+            labels=self._texts(keys.get("labels", ABSENT), "label"),
+            annotations=self._texts(keys.get("annotations", ABSENT), "annotation"),
         )
 
-    def _items(self, key: Key | None) -> list[Entry]:
-        if key is None:
-            return []
+    def _items(self, key: Entry) -> list[Entry]:
         try:
-            return list(key.value.items())
+            return list(key.items())
         except ValueError as error:
             self.report(key.line, str(error))
             return []
 
-    def _text(self, key: Key | None, line: int = 0) -> Text:
-        """An absent text is empty."""
-        if key is None:
-            return Text(line, "")
+    def _text(self, key: Entry) -> Text:
+        """What is no text is reported, and empty."""
         try:
-            text = key.value.text()
+            text = key.text()
         except ValueError as error:
             self.report(key.line, str(error))
-            return Text(key.line, "")
+            return Text(key.line, "", key)
         if "\0" in text:
             self.report(key.line, "a NUL character is not supported: the database does not take it")
-            return Text(key.line, "")
-        return Text(key.line, text, key.value)
+            return Text(key.line, "", key)
+        return Text(key.line, text, key)
 
-    def _duration(self, key: Key | None) -> float:
+    def _duration(self, key: Entry) -> float:
         duration = self._text(key)
-        if key is None or key.value.is_null:
+        if key.is_null:
             return 0.0
         try:
             return parse_duration(duration.text)
@@ -211,11 +207,9 @@ class _Parser:
             self.report(duration.line, str(error))
             return 0.0
 
-    def _texts(self, key: Key | None, kind: str) -> Mapping[str, Text]:
-        if key is None:
-            return {}
+    def _texts(self, key: Entry, kind: str) -> Mapping[str, Text]:
         texts: dict[str, Text] = {}
-        for name, value in fields(key.value, None, self.report).items():
+        for name, value in fields(key, None, self.report).items():
             if not _LABEL_NAME.fullmatch(name) or (kind == "label" and name == "__name__"):
                 self.report(value.line, f"`{name}` is not a name for a {kind}")
             else:

@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Final
 
 import yaml
@@ -36,17 +35,13 @@ def read_comments(text: str) -> list[Comment]:
     comments: list[Comment] = []
     if not _DISABLE.search(text):
         return comments
-    scalars = _scalars(text)
-    lines = text.splitlines(keepends=True)
-    offset = 0
-    for index, line in enumerate(lines):
-        columns = (match.start() for match in _BEGIN.finditer(line))
-        column = next((column for column in columns if not _is_within(scalars, offset + column)), None)
-        match = _DISABLE.match(line, column) if column is not None else None
+    lines = text.splitlines()
+    for index, line in enumerate(_without_scalars(text).splitlines()):
+        begin = _BEGIN.search(line)
+        match = _DISABLE.match(line, begin.start()) if begin is not None else None
         if match is not None:
             names = tuple(name.strip() for name in match["names"].split(","))
             comments.append(Comment(index + 1, _subject(lines, index, match.start()) + 1, names))
-        offset += len(line)
     return comments
 
 
@@ -60,21 +55,18 @@ def disabled_checks(comments: Sequence[Comment], groups: Sequence[ParsedGroup]) 
     return names
 
 
-def _scalars(text: str) -> list[tuple[int, int]]:
-    """Returns begin and end of every scalar: what looks like a comment in there is text."""
-    spans = []
+def _without_scalars(text: str) -> str:
+    """Returns the text with an ``x`` for each character of its scalars: what looks like a comment in there is none."""
+    result, position = "", 0
     for token in yaml.scan(text, Loader=yaml.CSafeLoader):
         if isinstance(token, yaml.ScalarToken):
             begin = token.start_mark.index
             if token.style in {"|", ">"}:  # a comment may follow the sign
                 begin = text.find("\n", begin) + 1 or len(text)
-            spans.append((begin, token.end_mark.index))
-    return spans
-
-
-def _is_within(spans: Sequence[tuple[int, int]], position: int) -> bool:
-    index = bisect_right(spans, position, key=itemgetter(0)) - 1
-    return index >= 0 and position < spans[index][1]
+            if begin < (end := token.end_mark.index):
+                result += text[position:begin] + re.sub(r"\S", "x", text[begin:end])
+                position = end
+    return result + text[position:]
 
 
 def _subject(lines: Sequence[str], index: int, column: int) -> int:

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeAlias
 
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
-from exporter.rules.promql.expression import PARTICIPANT, POLICY, expression_text
-from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.expression import expression_text
+from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import Selector, selectors
 from exporter.rules.rule import CompiledRule
@@ -19,26 +19,13 @@ from exporter.rules.rule import CompiledRule
 SCRAPED_LABELS: Final = frozenset({"job", "instance"})
 """Labels that a scrape adds: in Prometheus every series has them, here none."""
 
-_ALERT_LABELS: Final = SCRAPED_LABELS | {
-    "alertname",
-    "alertstate",
-    "severity",
-    PARTICIPANT,
-    POLICY,
-    "psp_category",
-    "previous_psp_category",
-}
+_ALERT_LABELS: Final = SCRAPED_LABELS.union(
+    ("alertname", "alertstate", "severity", PARTICIPANT, POLICY, "psp_category", "previous_psp_category")
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What a check found at a line of the file."""
-
-    line: int
-    message: str
-
-
-Problems: TypeAlias = "Iterator[Problem]"
+Problems: TypeAlias = "Iterator[tuple[int, str]]"
+"""What a check found: line of the file, and message."""
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,37 @@
-"""Whether an expression can have series in a given situation, decided on its tree: nothing is evaluated."""
+"""Whether an expression can have series, and a comparison be true: decided on its tree, nothing is evaluated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import promql_parser as promql
 
 from exporter.buckets.gauges import PARTICIPANT_INFO
-from exporter.rules.lint.comparisons import gauge_comparison, is_filter
-from exporter.rules.lint.matching import Labels, labels_kept, labels_of, match_by_participant, never_match
-from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import Selector, selectors, sub_expressions
+from exporter.rules.promql.expression import Compiler
+from exporter.rules.promql.functions import COMPARISONS, MIRRORED
+from exporter.rules.promql.nodes import Scalar
+from exporter.rules.promql.series import PARTICIPANT, POLICY, grouping
+from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.traversal import Selector, grouping_of, matching_of, selectors, sub_expressions, walk
+
+Labels: TypeAlias = "Mapping[str, bool]"
+"""Whether all series of an expression have a label, or none has; a label of which neither is certain is missing."""
+
+_TELLING: Final = ("alertname", POLICY)
+"""Labels that some metrics always have and others never."""
 
 UP: Final = "dict_rate_limit_up"
 REFUSED: Final = "dict_rate_limit_refused_policies"
 
 GOES_STALE: Final = frozenset(BUCKET_GAUGE_BY_NAME) | {PARTICIPANT_INFO}
 """Gauges that are no longer served when no answer has confirmed them for long."""
+
+_BY_PARTICIPANT: Final = grouping(frozenset([PARTICIPANT]), keep=True)
+_SAME_RANGE: Final = frozenset({"min", "max", "avg"})
+"""Aggregations that stay within the range of what they aggregate."""
 
 _ALWAYS_SERVED: Final = frozenset({UP, REFUSED, "dict_rate_limit_poll_interval_seconds"})
 
@@ -53,6 +65,27 @@ class _Result:
     labels: Labels = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``minimum`` and ``maximum`` are the range of the gauge's values."""
+
+    gauge: str
+    minimum: float
+    maximum: float
+    operator: str
+    threshold: float
+
+    def verdict(self) -> bool | None:
+        """Returns whether it is true of every value in the range, or of none; None: that depends on the value."""
+        compare = COMPARISONS[self.operator]
+        at_minimum, at_maximum = compare(self.minimum, self.threshold), compare(self.maximum, self.threshold)
+        if self.operator in {"==", "!="} and self.minimum < self.maximum:
+            # False for NaN, too, which nothing equals.
+            inside = self.minimum <= self.threshold <= self.maximum
+            return None if inside else self.operator == "!="
+        return at_minimum if at_minimum == at_maximum else None
+
+
 def presence(tree: Any, situation: Situation) -> Presence:
     """Returns whether an expression has series."""
     return _judge(tree, situation).presence
@@ -61,7 +94,7 @@ def presence(tree: Any, situation: Situation) -> Presence:
 def _judge(tree: Any, situation: Situation) -> _Result:
     if isinstance(tree, promql.VectorSelector):
         [selected] = selectors(tree)
-        return _Result(_selection(selected, situation), frozenset({selected.metric}), labels_of(selected.metric))
+        return _Result(_selection(selected, situation), frozenset({selected.metric}), _labels_of(selected.metric))
     if isinstance(tree, promql.BinaryExpr):
         return _operation(tree, _judge(tree.lhs, situation), _judge(tree.rhs, situation), situation)
     operands = sub_expressions(tree)
@@ -69,7 +102,9 @@ def _judge(tree: Any, situation: Situation) -> _Result:
         return _Result(Presence.ALWAYS)
     result = _judge(operands[0], situation)  # a function's other arguments are numbers
     if isinstance(tree, promql.AggregateExpr):
-        return replace(result, labels=labels_kept(tree, result.labels))
+        onto = grouping_of(tree)
+        dropped = {label: False for label in _TELLING if not onto.retains(label)}
+        return replace(result, labels={**result.labels, **dropped})
     return result
 
 
@@ -90,7 +125,7 @@ def _operation(tree: Any, left: _Result, right: _Result, situation: Situation) -
     if operator == "or":
         labels = dict(left.labels.items() & right.labels.items())
         return _Result(max(left.presence, right.presence), metrics, labels)
-    unmatched = never_match(tree, left.labels, right.labels)
+    unmatched = _never_match(tree, left.labels, right.labels)
     if operator == "unless":
         return replace(left, presence=left.presence if unmatched else min(left.presence, _absence(tree, right)))
     least = Presence.NEVER if unmatched else min(left.presence, right.presence)
@@ -108,7 +143,8 @@ def _absence(unless: Any, right: _Result) -> Presence:
     if right.presence is Presence.NEVER:
         return Presence.ALWAYS
     if right.presence is Presence.ALWAYS:
-        return Presence.NEVER if match_by_participant(unless) else Presence.UNDECIDED
+        # On `participant` alone any two series match.
+        return Presence.NEVER if matching_of(unless) is _BY_PARTICIPANT else Presence.UNDECIDED
     return right.presence
 
 
@@ -124,3 +160,59 @@ def _truth(comparison: Any, metrics: frozenset[str], situation: Situation) -> Pr
         if verdict is not None:
             return Presence.ALWAYS if verdict else Presence.NEVER
     return Presence.POSSIBLE if metrics <= GOES_STALE else Presence.UNDECIDED
+
+
+def _labels_of(metric: str) -> Labels:
+    if metric in ALERT_SERIES:
+        return {"alertname": True}
+    return {"alertname": False, POLICY: metric in BUCKET_GAUGE_BY_NAME}
+
+
+def _never_match(operation: Any, left: Labels, right: Labels) -> bool:
+    """Returns whether no series of the one side matches one of the other; False where that is not certain."""
+    on = matching_of(operation)
+    return any(on.retains(label) and left[label] is not right[label] for label in left.keys() & right.keys())
+
+
+def gauge_comparison(tree: Any) -> Comparison | None:
+    """Returns an expression as the comparison of a gauge, on its left, with a number; None where it is none."""
+    if not is_comparison(tree):
+        return None
+    operator = str(tree.op)
+    sides = ((tree.lhs, operator, tree.rhs), (tree.rhs, MIRRORED[operator], tree.lhs))
+    for vector, operator, scalar in sides:
+        gauge = _gauge(vector)
+        threshold = _constant(scalar) if gauge is not None else None
+        if gauge is not None and threshold is not None:
+            return Comparison(*gauge, operator, threshold)
+    return None
+
+
+def is_comparison(tree: Any) -> bool:
+    return isinstance(tree, promql.BinaryExpr) and str(tree.op) in COMPARISONS
+
+
+def is_filter(tree: Any) -> bool:
+    """Returns whether an expression is a comparison that keeps the series of which it is true."""
+    return is_comparison(tree) and not getattr(tree.modifier, "return_bool", False)
+
+
+def _constant(tree: Any) -> float | None:
+    """Returns the value of an expression that is the same number at every instant."""
+    if any(isinstance(node, promql.VectorSelector) for node in walk(tree)):
+        return None  # known without compiling it, which takes long
+    node = Compiler(None).compile(tree)
+    return node.constant if isinstance(node, Scalar) else None
+
+
+def _gauge(tree: Any) -> tuple[str, float, float] | None:
+    """Returns the gauge whose values an expression has, with their range."""
+    if isinstance(tree, promql.VectorSelector):
+        name = tree.name or ""
+        gauge = BUCKET_GAUGE_BY_NAME.get(name) or PARTICIPANT_GAUGE_BY_NAME.get(name)
+        return None if gauge is None else (gauge.name, gauge.minimum, gauge.maximum)
+    if isinstance(tree, promql.ParenExpr) or (isinstance(tree, promql.AggregateExpr) and str(tree.op) in _SAME_RANGE):
+        return _gauge(tree.expr)
+    if is_filter(tree) or (isinstance(tree, promql.BinaryExpr) and str(tree.op) in {"and", "unless"}):
+        return _gauge(tree.lhs)
+    return None

@@ -1,30 +1,61 @@
-"""The functions of PromQL that rules may call, on plain numbers."""
+"""The operators, functions and aggregations of PromQL on plain numbers.
+
+As Go, and so Prometheus, computes them: nothing raises, every case has a float.
+"""
 
 from __future__ import annotations
 
 import calendar
 import math
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial, reduce
 from typing import Final
-
-from exporter.rules.promql.arithmetic import divide
 
 _EXACT: Final = 2.0**52
 """Floats from here on are whole."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def divide(dividend: float, divisor: float) -> float:
+    if divisor:
+        return dividend / divisor
+    if dividend == 0 or math.isnan(dividend) or math.isnan(divisor):
+        return math.nan
+    return math.copysign(math.inf, dividend) * math.copysign(1.0, divisor)
+
+
+def modulo(dividend: float, divisor: float) -> float:
+    """The result has the dividend's sign."""
+    if math.isinf(dividend) or not divisor:
+        return math.nan
+    return math.fmod(dividend, divisor)
+
+
+def power(base: float, exponent: float) -> float:
+    """As Go's math.Pow, but for the last digit of some results."""
+    try:
+        return math.pow(base, exponent)
+    except (OverflowError, ValueError) as error:
+        if base and isinstance(error, ValueError):  # a root of a negative number
+            return math.nan
+        return math.copysign(math.inf, base) if math.fmod(exponent, 2) in {1.0, -1.0} else math.inf
+
+
+def number_operation(operator: str) -> Callable[[float, float], float]:
+    """Comparisons give 1 and 0."""
+    if operator in ARITHMETIC:
+        return ARITHMETIC[operator]
+    compare = COMPARISONS[operator]
+    return lambda left, right: 1.0 if compare(left, right) else 0.0
 
 
 def floor(number: float) -> float:
     if not abs(number) < _EXACT:
         return number
     return math.copysign(float(math.floor(number)), number)
-
-
-def ceil(number: float) -> float:
-    """Of -0.5 it is -0."""
-    return -floor(-number)
 
 
 def sign(number: float) -> float:
@@ -59,14 +90,53 @@ def _utc(read: Callable[[datetime], float]) -> Callable[[float], float]:
 
     def run(seconds: float) -> float:
         try:
-            return float(read(_EPOCH + timedelta(seconds=math.trunc(seconds))))
+            return float(read(EPOCH + timedelta(seconds=math.trunc(seconds))))
         except (OverflowError, ValueError):
             return math.nan
 
     return run
 
 
-ROUNDING: Final[Mapping[str, Callable[[float], float]]] = {"abs": abs, "ceil": ceil, "floor": floor, "sgn": sign}
+def _numbers(values: Sequence[float]) -> Sequence[float]:
+    """NaN is among them only where there is nothing else."""
+    return [value for value in values if not math.isnan(value)] or values
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Moved along with each value, so that it does not overflow where the sum would."""
+    mean = values[0]
+    for count, value in enumerate(values[1:], start=2):
+        if math.isinf(mean) and (mean == value or math.isfinite(value)):
+            continue
+        mean += value / count - mean / count
+    return mean
+
+
+ARITHMETIC: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": divide,
+    "%": modulo,
+    "^": power,
+}
+
+COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+ROUNDING: Final[Mapping[str, Callable[[float], float]]] = {
+    "abs": abs,
+    "ceil": lambda number: -floor(-number),  # of -0.5 it is -0
+    "floor": floor,
+    "sgn": sign,
+}
 
 CLOCK: Final[Mapping[str, Callable[[float], float]]] = {
     "minute": _utc(lambda at: at.minute),
@@ -78,3 +148,19 @@ CLOCK: Final[Mapping[str, Callable[[float], float]]] = {
     "year": _utc(lambda at: at.year),
 }
 """Of a time in seconds since 1970, in UTC; Sunday is 0."""
+
+LIMITED: Final[Mapping[str, Callable[..., float]]] = {
+    "clamp": lambda value, low, high: greater(low, lesser(high, value)),
+    "clamp_min": lambda value, low: greater(low, value),
+    "clamp_max": lambda value, high: lesser(high, value),
+    "round": round_to,
+}
+
+AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
+    "sum": partial(reduce, operator.add),  # one by one: Python's own `sum` compensates for lost digits
+    "min": lambda values: min(_numbers(values)),
+    "max": lambda values: max(_numbers(values)),
+    "avg": _mean,
+    "count": lambda values: float(len(values)),
+    "group": lambda _: 1.0,
+}

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import takewhile
-from typing import Final, NamedTuple
+from typing import Final
 
-from exporter.rules.promql.regexes import compile_pattern
+from exporter.rules.golang import compile_pattern
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|\#[^\n]*)
@@ -44,15 +44,9 @@ class ParseError(ValueError):
         self.position = position
 
 
-class Token(NamedTuple):
-    text: str
-    start: int
-    end: int
-
-
-def tokens(expression: str) -> Iterator[Token]:
+def tokens(expression: str) -> Iterator[re.Match[str]]:
     """Yields the tokens that are neither white space nor comments."""
-    return (Token(m[0], *m.span()) for m in _TOKEN.finditer(expression) if m.lastgroup != "space")
+    return (match for match in _TOKEN.finditer(expression) if match.lastgroup != "space")
 
 
 def check(expression: str) -> str:
@@ -85,28 +79,25 @@ def locate(expression: str, fragment: str) -> int | None:
     sought = [_plain(token) for token in tokens(fragment)]
     present = list(tokens(expression))
     texts = [_plain(token) for token in present]
-    lengths = [_common_length(texts[index:], sought) for index in range(len(texts))]
+    pairs = [zip(texts[index:], sought, strict=False) for index in range(len(texts))]
+    lengths = [sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], one)) for one in pairs]
     longest = max(lengths, default=0)
-    return present[lengths.index(longest)].start if longest else None
+    return present[lengths.index(longest)].start() if longest else None
 
 
 def closing_brackets(beginning: str) -> str:
     """Returns the brackets that close those that are open at the end of a text."""
     stack: list[str] = []
     for token in tokens(beginning):
-        if token.text in _CLOSING:
-            stack.append(_CLOSING[token.text])
-        elif stack and token.text == stack[-1]:
+        if token[0] in _CLOSING:
+            stack.append(_CLOSING[token[0]])
+        elif stack and token[0] == stack[-1]:
             stack.pop()
     return "".join(reversed(stack))
 
 
-def _common_length(one: Sequence[str], other: Sequence[str]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _plain(token: Token) -> str:
-    return token.text[1:-1] if token.text[0] in "\"'`" else token.text.lower()
+def _plain(token: re.Match[str]) -> str:
+    return token[0][1:-1] if token[0][0] in "\"'`" else token[0].lower()
 
 
 def _line_and_column(expression: str, position: int) -> str:

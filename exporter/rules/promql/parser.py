@@ -61,10 +61,10 @@ def _parse(text: str) -> Any:
 
 
 def _type_error(message: str, expression: str) -> ValueError:
-    bracket = next((token for token in lexer.tokens(expression) if token.text == "["), None)
+    bracket = next((token for token in lexer.tokens(expression) if token[0] == "["), None)
     if "binary expression must contain only" in message and bracket is not None:
         reason = "a range cannot be compared, and is not supported: rules see the present only"
-        return ParseError(reason, expression, bracket.start)
+        return ParseError(reason, expression, bracket.start())
     if "must use BOOL" in message:
         return ValueError(f"{message}; an alert compares series that carry participant with a number")
     return ValueError(message)
@@ -73,17 +73,17 @@ def _type_error(message: str, expression: str) -> ValueError:
 def _grammar_error(expression: str) -> ParseError:
     """Returns the error of the first token that the grammar does not allow, found by completing what is before it."""
     tokens = list(lexer.tokens(expression))
-    texts = [token.text for token in tokens]
-    wrong = bisect_left(tokens, True, key=lambda token: not _can_be_completed(lexer.requote(expression[: token.end])))
+    texts = [token[0] for token in tokens]
+    wrong = bisect_left(tokens, True, key=lambda token: not _can_be_completed(lexer.requote(expression[: token.end()])))
     for index in range(1, min(wrong + 1, len(tokens))):
         number, after = texts[index - 1], texts[index + 1] if index + 1 < len(texts) else ""
         if texts[index] == "%" and _NUMBER.fullmatch(number) and after in _AFTER_OPERAND:
             share = f"{float(number) / 100:g}"
             reason = f"`{number}%` is no number; write {number} (of a percentage) or {share} (of a share)"
-            return ParseError(reason, expression, tokens[index - 1].start)
+            return ParseError(reason, expression, tokens[index - 1].start())
     if wrong == len(tokens):
         return ParseError("unexpected end", expression, len(expression.rstrip()))
-    return ParseError(f"unexpected `{texts[wrong]}`{_hint(texts, wrong)}", expression, tokens[wrong].start)
+    return ParseError(f"unexpected `{texts[wrong]}`{_hint(texts, wrong)}", expression, tokens[wrong].start())
 
 
 def _hint(texts: Sequence[str], wrong: int) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.alerts.alert import Alert
+from exporter.rules.golang import full_match
 from exporter.rules.promql.nodes import Data, Instant
-from exporter.rules.promql.regexes import full_match
-from exporter.rules.promql.series import METRIC_NAME, Vector
+from exporter.rules.promql.series import METRIC_NAME, Labels, Vector
 from exporter.rules.promql.sources import (
     ALERT_SERIES,
     ALERTS,
@@ -19,9 +19,8 @@ from exporter.rules.promql.sources import (
     GAUGE_NAMES,
     Moment,
 )
-from exporter.rules.promql.unsupported import nearest, of_metric
-
-SELECTABLE: Final = GAUGE_NAMES | ALERT_SERIES
+from exporter.rules.promql.unsupported import of_metric
+from exporter.structures import did_you_mean
 
 _OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
@@ -63,7 +62,7 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
     ``alerts`` None: those of any alert may be selected. Raises ValueError, a sentence,
     where the selector is not one that rules may use.
     """
-    if name not in SELECTABLE:
+    if name not in GAUGE_NAMES and name not in ALERT_SERIES:
         raise ValueError(of_metric(name))
     if any(matcher.label == METRIC_NAME for matcher in matchers):
         raise ValueError("a metric is selected by its plain name: other matchers on __name__ are not supported")
@@ -95,23 +94,26 @@ def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames)
         raise ValueError(f"{metric} of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
     if not any(map(selected, alerts.own if name is None else alerts.own & {name})):
         missing = conditions[0][0].value if name is None else name
-        raise ValueError(f"no alert of this group is named {missing}{nearest(missing, alerts.own)}")
+        raise ValueError(f"no alert of this group is named {missing}{did_you_mean(missing, alerts.own)}")
 
 
 def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    conditions = [(matcher.label, matcher.predicate()) for matcher in matchers]
-    if not conditions:
+    if not matchers:
         return lambda moment: moment.series(name)
-    if len(conditions) == 1:
-        [(label, matches)] = conditions
+    if len(matchers) == 1:
+        label, matches = matchers[0].label, matchers[0].predicate()
         return lambda moment: [sample for sample in moment.series(name) if matches(sample[1].get(label))]
-    return lambda moment: [
-        sample for sample in moment.series(name) if all(matches(sample[1].get(label)) for label, matches in conditions)
-    ]
+    selected = _predicate(matchers)
+    return lambda moment: [sample for sample in moment.series(name) if selected(sample[1])]
+
+
+def _predicate(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
+    conditions = [(matcher.label, matcher.predicate()) for matcher in matchers]
+    return lambda labels: all(matches(labels.get(label)) for label, matches in conditions)
 
 
 def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    conditions = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
+    matches_rest = _predicate(m for m in matchers if m.label not in {"alertname", "alertstate"})
     names = [m.predicate() for m in matchers if m.label == "alertname"]
     states = [m.predicate() for m in matchers if m.label == "alertstate"]
 
@@ -125,25 +127,21 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
         if len(series) > 1:
             # Alerts that differ in nothing but a label `alertstate` of their own are one series.
             series = list({labels.pairs: labels for labels in series}.values())
-        return [
-            (ALERTS, labels, 1.0)
-            for labels in series
-            if all(matches(labels.get(label)) for label, matches in conditions)
-        ]
+        return [(ALERTS, labels, 1.0) for labels in series if matches_rest(labels)]
 
     return run
 
 
 def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
-    conditions = [(m.label, m.predicate()) for m in matchers]
+    selected = _predicate(matchers)
 
     def run(moment: Moment) -> Vector:
         series = [(moment.alert_series(alert, with_state=False), alert) for alert in moment.alerts]
         return [
             (ALERTS_FOR_STATE, labels, math.floor(alert.active_since.timestamp()) + 0.0)
             for labels, alert in series
-            if all(matches(labels.get(label)) for label, matches in conditions)
+            if selected(labels)
         ]
 
     return run

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, TypeAlias
 
-from exporter.rules.strconv import quote
+from exporter.rules.golang import quote
 
 METRIC_NAME: Final = "__name__"
+PARTICIPANT: Final = "participant"
+POLICY: Final = "policy"
 
 Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 """Labels, sorted by name, none of them empty, the metric name not among them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
@@ -26,12 +26,6 @@ Unexpanded: TypeAlias = "Mapping[tuple[str, str, Severity], Mapping[str, str]]"
 """Labels that are templates, as written, by group, alert name and severity."""
 
 
-class Source(Protocol):
-    """Series by metric name, at one instant."""
-
-    def series(self, name: str) -> Vector: ...
-
-
 @dataclass(frozen=True, slots=True)
 class SeriesView(View):
     """A view of given series instead of gauges, for rule unit tests."""
@@ -40,9 +34,13 @@ class SeriesView(View):
 
 
 class ViewSource:
-    """The gauges that `/metrics` serves of one participant. Each is read once, when a rule first selects it."""
+    """The series of a view by metric name: the gauges of a participant as `/metrics` serves them, or those given.
+
+    Each is read once, when a rule first selects it.
+    """
 
     __slots__ = ("_about_buckets", "_about_participant", "_read", "view")
+    _latest: ClassVar[ViewSource | None] = None
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -53,6 +51,14 @@ class ViewSource:
             (Labels((participant, ("policy", policy))), visible.observation) for policy, visible in view.buckets.items()
         ]
 
+    @classmethod
+    def of(cls, view: View) -> ViewSource:
+        """Returns a view's source, made once: a poll's rules are evaluated one after the other over the same view."""
+        latest = cls._latest
+        if latest is None or latest.view is not view:
+            latest = cls._latest = cls(view)
+        return latest
+
     def series(self, name: str) -> Vector:
         vector = self._read.get(name)
         if vector is None:
@@ -60,6 +66,8 @@ class ViewSource:
         return vector
 
     def _of(self, name: str) -> Vector:
+        if isinstance(self.view, SeriesView):
+            return self.view.series.get(name, [])
         per_bucket = BUCKET_GAUGE_BY_NAME.get(name)
         if per_bucket is not None:
             read = per_bucket.value
@@ -78,34 +86,6 @@ class ViewSource:
         return [(name, labels, float(value))]
 
 
-class SeriesSource:
-    """The series of a `SeriesView`."""
-
-    __slots__ = ("view",)
-
-    def __init__(self, view: SeriesView) -> None:
-        self.view = view
-
-    def series(self, name: str) -> Vector:
-        return self.view.series.get(name, [])
-
-
-class LatestSource:
-    """Makes a view's source once: the rules of a poll are evaluated one after the other over the same view."""
-
-    __slots__ = ("_latest",)
-
-    def __init__(self) -> None:
-        self._latest: ViewSource | SeriesSource | None = None
-
-    def of(self, view: View) -> ViewSource | SeriesSource:
-        latest = self._latest
-        if latest is None or latest.view is not view:
-            latest = SeriesSource(view) if isinstance(view, SeriesView) else ViewSource(view)
-            self._latest = latest
-        return latest
-
-
 class Moment:
     """One evaluation of one rule: the series, the group's open alerts, the instant.
 
@@ -116,7 +96,7 @@ class Moment:
     __slots__ = ("_unexpanded", "alerts", "seconds", "series")
 
     def __init__(
-        self, source: Source, alerts: Sequence[Alert], seconds: float, unexpanded: Unexpanded | None = None
+        self, source: ViewSource, alerts: Sequence[Alert], seconds: float, unexpanded: Unexpanded | None = None
     ) -> None:
         self.series = source.series
         self.alerts = alerts

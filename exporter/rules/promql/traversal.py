@@ -8,10 +8,8 @@ from typing import Any
 
 import promql_parser as promql
 
-from exporter.rules.promql.compiler import Compiler
-from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.selectors import Matcher, matchers_of
-from exporter.rules.promql.series import METRIC_NAME
+from exporter.rules.promql.series import METRIC_NAME, Grouping, grouping
 from exporter.rules.promql.sources import ALERT_SERIES
 
 
@@ -35,9 +33,11 @@ def sub_expressions(tree: Any) -> list[Any]:
 
 def walk(tree: Any) -> Iterator[Any]:
     """Yields an expression and all its sub-expressions."""
-    yield tree
-    for child in sub_expressions(tree):
-        yield from walk(child)
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending += reversed(sub_expressions(node))
 
 
 def selectors(tree: Any) -> Iterator[Selector]:
@@ -62,12 +62,20 @@ def listed_labels(tree: Any) -> Iterator[tuple[Any, str]]:
             yield from ((node, label) for label in (*matching, *(modifier.group_labels or ())))
 
 
-def constant(tree: Any) -> float | None:
-    """Returns the value of an expression that is the same number at every instant."""
-    if isinstance(tree, promql.VectorSelector | promql.AggregateExpr):
-        return None
-    node = Compiler(None).compile(tree)
-    return node.constant if isinstance(node, Scalar) else None
+def grouping_of(aggregation: Any) -> Grouping:
+    """Returns the labels that an aggregation keeps."""
+    modifier = aggregation.modifier
+    if modifier is None:
+        return grouping(frozenset(), keep=True)
+    return grouping(frozenset(modifier.labels), keep=modifier.type == promql.AggModifierType.By)
+
+
+def matching_of(operation: Any) -> Grouping:
+    """Returns the labels by which an operator matches the series of its sides."""
+    matching = getattr(operation.modifier, "matching", None)
+    if matching is None:
+        return grouping(frozenset(), keep=False)
+    return grouping(frozenset(matching.labels), keep=matching.type == promql.LabelModifierType.Include)
 
 
 def looks_at_alerts(tree: Any) -> bool:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Final
 
-from exporter import structures
-from exporter.rules.promql import aggregation, elementwise, functions
+from exporter.rules.promql import functions
 from exporter.rules.promql.sources import ALERTS, GAUGE_NAMES
+from exporter.structures import nearest
 
 OWN: Final = "dict_rate_limit_"
 
 PRESENT: Final = "rules see the present only"
 
-_MOST_COMPARED: Final = 500
-"""Among more names the nearest is not looked for: each rule of a big file may have a slip, and each would take long."""
-
-_FUNCTIONS: Final = ", ".join(sorted({*functions.CLOCK, *functions.ROUNDING, *elementwise.LIMITED, "time", "vector"}))
+_FUNCTIONS: Final = ", ".join(sorted({*functions.CLOCK, *functions.ROUNDING, *functions.LIMITED, "time", "vector"}))
 _RATE: Final = f"{OWN}consumption_rate_per_minute and {OWN}error_404_rate are measured over a window"
 _NO_GAUGE: Final = "no gauge of a bucket or a participant, and rules see no others"
 _INSTEAD: Final = (
@@ -35,17 +31,11 @@ _INSTEAD: Final = (
     ("label_replace|label_join", "() is not supported; labels of an alert are written below `labels`"),
     (
         "topk|bottomk|quantile|stddev|stdvar|count_values|limitk|limit_ratio",
-        f" is not supported; aggregations are {', '.join(aggregation.AGGREGATIONS)}",
+        f" is not supported; aggregations are {', '.join(functions.AGGREGATIONS)}",
     ),
     (".*", f"() is not supported; functions are {_FUNCTIONS}"),
 )
 """Names, why they are refused, and what to use instead."""
-
-
-def nearest(name: str, names: Collection[str]) -> str:
-    """Returns a hint at the one of the names that is meant, or nothing."""
-    meant = structures.nearest(name, names) if len(names) <= _MOST_COMPARED else ""
-    return f"; did you mean {meant}?" if meant else ""
 
 
 def of_function(name: str) -> str:
@@ -57,7 +47,7 @@ def of_metric(name: str) -> str:
     """Returns why a metric cannot be selected."""
     stems = {gauge.removeprefix(OWN): gauge for gauge in GAUGE_NAMES}
     gauges = f"{OWN}... {', '.join(sorted(stems))}"
-    meant = structures.nearest(name.removeprefix(OWN), stems)
+    meant = nearest(name.removeprefix(OWN), stems)
     if not name.startswith(OWN):
         hint = f"did you mean {stems[meant]}?" if meant else "Prometheus can have its own rules"
         return f"is not a metric of this program, and rules see no others; {hint}"

@@ -6,22 +6,19 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import timedelta
 
 from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
 from exporter.alerts.lifecycle import evaluate
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
-from exporter.rules.promql.expression import PARTICIPANT, compile_expression
+from exporter.rules.promql.expression import compile_expression
+from exporter.rules.promql.functions import EPOCH
 from exporter.rules.promql.nodes import Scalar
-from exporter.rules.promql.series import Labels, Vector
-from exporter.rules.promql.sources import Moment, SeriesSource, SeriesView, Unexpanded
-from exporter.rules.promtool.input_series import LOOKBACK_MS, InputSeries
+from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
+from exporter.rules.promql.sources import Moment, SeriesView, Unexpanded, ViewSource
+from exporter.rules.promtool.files import LOOKBACK_MS, InputSeries
 from exporter.rules.rule import CompiledRule, unexpanded_labels
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""When test time starts, as promtool's does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Playback:
 
         Raises ExpressionRefused, RuleEvaluationFailed.
         """
-        node = compile_expression(expr, None).node
+        node = compile_expression(expr)
         no_participant = Ispb("")
         if isinstance(node, Scalar):
             return [("", Labels(()), node.run(self._moment(no_participant, at_ms)))]
@@ -71,7 +68,7 @@ class Playback:
         alerts: list[Alert] = []
         if step is not None and at_ms - step.at_ms <= LOOKBACK_MS:
             alerts = list(step.alerts.get(participant, {}).values())
-        source = SeriesSource(_view(self.series.get(participant, ()), participant, at_ms))
+        source = ViewSource(_view(self.series.get(participant, ()), participant, at_ms))
         return Moment(source, alerts, at_ms / 1000, self.unexpanded)
 
 
@@ -111,7 +108,7 @@ def _view(series: Sequence[InputSeries], participant: Ispb, at_ms: int) -> Serie
         stream_id="",
         sequence=0,
         participant=participant,
-        polled_at=EPOCH + timedelta(milliseconds=at_ms),
+        polled_at=EPOCH + timedelta(milliseconds=at_ms),  # test time starts there, as promtool's does
         interval_seconds=0.0,
         staleness_seconds=0.0,
         result=Failure("TEST", "the series are those of a test"),

@@ -11,13 +11,21 @@ from exporter.alerts.alert import AlertState
 from exporter.durations import Duration
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.files.loading import RuleSet, load
+from exporter.rules.golang import exponential, quote
 from exporter.rules.promql.expression import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME, Sample
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
-from exporter.rules.promtool.files import AlertTest, ExpressionTest, Scenario, TestFile, TestFileInvalid, read
-from exporter.rules.promtool.input_series import LOOKBACK_MS, parse_series
+from exporter.rules.promtool.files import (
+    LOOKBACK_MS,
+    AlertTest,
+    ExpressionTest,
+    Scenario,
+    TestFile,
+    TestFileInvalid,
+    parse_series,
+    read,
+)
 from exporter.rules.promtool.playback import Playback, play
-from exporter.rules.strconv import exponential, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +86,7 @@ def _run_file(file: str) -> Iterator[TestFailure]:
         return
     for scenario, of_scenario in zip(test_file.scenarios, series, strict=True):
         playback = play(
-            rules.rules,
-            of_scenario,
-            until_ms=scenario.ends_at_ms,
-            interval_ms=test_file.evaluation_interval_ms,
+            rules.rules, of_scenario, until_ms=scenario.ends_at_ms, interval_ms=test_file.evaluation_interval_ms
         )
         yield from _failures(scenario, playback)
 
@@ -106,8 +111,9 @@ def _failures(scenario: Scenario, playback: Playback) -> Iterator[TestFailure]:
         if failed is None or test.at_ms < failed.at_ms:
             yield from _alert_failures(scenario, test, playback)
     if failed is not None:
+        at = Duration(failed.at_ms / 1000)
         for failure in failed.failures:
-            yield TestFailure(f"    rule: {failure.name}, time: {_format_time(failed.at_ms)}, err: {failure.message}")
+            yield TestFailure(f"    rule: {failure.name}, time: {at}, err: {failure.message}")
         return
     for expression_test in scenario.expression_tests:
         yield from _expression_failures(expression_test, playback)
@@ -126,7 +132,7 @@ def _alert_failures(scenario: Scenario, test: AlertTest, playback: Playback) -> 
     if got != expected:
         name = f"    name: {scenario.name},\n" if scenario.name else ""
         yield TestFailure(
-            f"{name}    alertname: {test.alertname}, time: {_format_time(test.at_ms)}, ",
+            f"{name}    alertname: {test.alertname}, time: {Duration(test.at_ms / 1000)}, ",
             _format_alerts(expected),
             _format_alerts(got),
             ", ",
@@ -134,7 +140,7 @@ def _alert_failures(scenario: Scenario, test: AlertTest, playback: Playback) -> 
 
 
 def _expression_failures(test: ExpressionTest, playback: Playback) -> Iterator[TestFailure]:
-    headline = f"    expr: {quote(test.expr)}, time: {_format_time(test.at_ms)},"
+    headline = f"    expr: {quote(test.expr)}, time: {Duration(test.at_ms / 1000)},"
     try:
         got = sorted(_format_sample(sample) for sample in playback.query(test.expr, test.at_ms))
     except (ExpressionRefused, RuleEvaluationFailed) as error:
@@ -173,7 +179,3 @@ def _format_alerts(alerts: Sequence[tuple[str, str]]) -> str:
 
 def _format_labels(labels: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{name}={quote(labels[name])}" for name in sorted(labels)) + "}"
-
-
-def _format_time(at_ms: int) -> str:
-    return str(Duration(at_ms / 1000))

@@ -40,10 +40,11 @@ class TemplateRefused(RuleError):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """``kind``: space, string, raw, number, reference, name, sign, or end (of the action)."""
+    """``kind``: string, raw, number, reference, name, sign, or end (of the action)."""
 
     kind: str
     text: str
+    before_space: bool
 
 
 def split(template: str) -> Iterator[str | list[Token]]:
@@ -83,18 +84,21 @@ def _tokens(action: str) -> list[Token]:
             raise TemplateRefused(f"unexpected `{character}` in command{hint}")
         if match[0] == ":=":
             raise TemplateRefused("variables of one's own are not supported")
-        result.append(Token(match.lastgroup or "", match[0]))
         position = match.end()
-    return [*result, Token("end", "")]
+        if match.lastgroup != "space":
+            result.append(Token(match.lastgroup or "", match[0], action[position : position + 1] in _SPACE))
+    return [*result, Token("end", "", before_space=False)]
 
 
-def constant(token: Token) -> str | float | int:
-    """Returns the value of a string or a number. Raises TemplateRefused."""
+def constant(token: Token) -> str | float | int | bool:
+    """Returns the value of a string, a number, true or false. Raises TemplateRefused."""
     text = token.text
     if token.kind == "raw":
         return text[1:-1].replace("\r", "")
     if token.kind == "string":
         return re.sub(r"\\(.)", _unescape, text[1:-1])
+    if token.kind == "name":
+        return text == "true"
     if _INTEGER.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text) and math.isfinite(value := float(text)):

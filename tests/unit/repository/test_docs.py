@@ -30,10 +30,9 @@ from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.reconciler.leadership import LeadershipState
 from exporter.reconciler.reconciler import DROPPED
-from exporter.rules.promql.elementwise import LIMITED
-from exporter.rules.promql.functions import CLOCK, ROUNDING
+from exporter.rules.promql.functions import CLOCK, LIMITED, ROUNDING
 from exporter.rules.templates.functions import FUNCTIONS
-from exporter.rules.templates.printf import VERBS
+from exporter.rules.templates.values import VERBS
 from exporter.simulator import scenario
 from exporter.store.migrations import migrations
 from exporter.web.api import buckets_json

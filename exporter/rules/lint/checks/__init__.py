@@ -1,1 +1,1 @@
-"""The checks, one a module; `exporter.rules.lint.registry` lists them all."""
+"""The checks, one a module; `exporter.rules.lint.linter` lists them all."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from exporter.rules.lint.context import Context, Problem, Problems
-
-NAME: Final = "lint/duplicate_rule"
+from exporter.rules.lint.context import Context, Problems
 
 
 def check(context: Context) -> Problems:
@@ -15,7 +11,7 @@ def check(context: Context) -> Problems:
         return
     other = next((rule for rule in context.same_identity if rule != own), None)
     if other is None:
-        yield Problem(line, "is defined more than once, through aliases: their alerts are one and the same")
+        yield line, "is defined more than once, through aliases: their alerts are one and the same"
     else:
         where = f"line {other[1]}" if other[0] == own[0] else f"{other[0]}:{other[1]}"
-        yield Problem(line, f"is defined again in {where}, with the same labels: their alerts are one and the same")
+        yield line, f"is defined again in {where}, with the same labels: their alerts are one and the same"

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from exporter.rules.lint.context import Context, Problem, Problems
-from exporter.rules.promql.unsupported import nearest
-
-NAME: Final = "lint/empty_template_label"
+from exporter.rules.lint.context import Context, Problems
+from exporter.structures import did_you_mean
 
 
 def check(context: Context) -> Problems:
@@ -18,5 +14,5 @@ def check(context: Context) -> Problems:
     ):
         for name, template in templates.items():
             for label in sorted(template.labels - context.labels):
-                hint = nearest(label, context.labels)
-                yield Problem(texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}")
+                hint = did_you_mean(label, context.labels)
+                yield texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}"

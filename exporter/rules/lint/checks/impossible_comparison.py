@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
-from exporter.rules.lint.comparisons import gauge_comparison
-from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.golang import shortest
+from exporter.rules.lint.context import Context, Problems
+from exporter.rules.lint.presence import gauge_comparison
 from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.traversal import walk
-from exporter.rules.strconv import shortest
-
-NAME: Final = "lint/impossible_comparison"
 
 
 def check(context: Context) -> Problems:
@@ -25,4 +22,4 @@ def check(context: Context) -> Problems:
         else:
             bounds = f"{shortest(comparison.minimum)} to {shortest(comparison.maximum)}"
             why = f"is {'always' if verdict else 'never'} true: {comparison.gauge} is {bounds}"
-        yield Problem(context.line_of(tree), f"`{expression_text(tree)}` {why}")
+        yield context.line_of(tree), f"`{expression_text(tree)}` {why}"

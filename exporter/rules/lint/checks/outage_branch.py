@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import GOES_STALE, UP, Presence, Situation, presence
-from exporter.rules.promql.expression import PARTICIPANT, POLICY
+from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERTS
-
-NAME: Final = "lint/outage_branch"
 
 
 def check(context: Context) -> Problems:
@@ -19,9 +15,9 @@ def check(context: Context) -> Problems:
     firing = {**rule.fixed_labels, "alertname": rule.name, "alertstate": "firing"}
     if presence(rule.expression.tree, Situation(up=False, figures=False, alert=firing)) is Presence.NEVER:
         identity = f"{PARTICIPANT}, {POLICY}" if rule.per_policy else PARTICIPANT
-        yield Problem(
-            context.parsed.expr.line,
+        message = (
             "has no outage branch: while the Bridge does not answer it resolves as soon as its gauges are no longer "
             f'served; add `or max by ({identity}) ({ALERTS}{{alertname="{rule.name}", alertstate="firing"}} '
-            f"and on ({PARTICIPANT}) {UP} == 0)`",
+            f"and on ({PARTICIPANT}) {UP} == 0)`"
         )
+        yield context.parsed.expr.line, message

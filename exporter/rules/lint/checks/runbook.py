@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.lint.context import Context, Problems
 
-NAME: Final = "lint/runbook"
 ANNOTATION: Final = "runbook_url"
 
 
 def check(context: Context) -> Problems:
     if ANNOTATION not in context.rule.annotations:
-        yield Problem(context.parsed.line, f"has no annotation {ANNOTATION}: say what to do when it fires")
+        yield context.parsed.line, f"has no annotation {ANNOTATION}: say what to do when it fires"

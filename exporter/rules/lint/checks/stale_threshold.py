@@ -7,13 +7,10 @@ from typing import Any, Final
 
 import promql_parser as promql
 
-from exporter.rules.lint.context import Context, Problem, Problems
+from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import UP, Presence, Situation, presence
-from exporter.rules.promql.expression import PARTICIPANT
+from exporter.rules.promql.series import PARTICIPANT
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME
-
-NAME: Final = "lint/stale_threshold"
-
 
 _AT_FIRST: Final = Situation(up=False, figures=True)
 _LATER: Final = Situation(up=False, figures=False)
@@ -28,11 +25,11 @@ def check(context: Context) -> Problems:
         presence(branch, _AT_FIRST) >= Presence.POSSIBLE and presence(branch, _ANSWERED) >= Presence.POSSIBLE
         for branch in _branches(tree)
     ):
-        yield Problem(
-            context.parsed.expr.line,
+        message = (
             "may begin to fire while the Bridge does not answer, on figures from before; "
-            f"let its threshold ask for an answered poll: `and on ({PARTICIPANT}) {UP} == 1`",
+            f"let its threshold ask for an answered poll: `and on ({PARTICIPANT}) {UP} == 1`"
         )
+        yield context.parsed.expr.line, message
 
 
 def _branches(tree: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from exporter.rules.promtool.input_series import STALE, expand, input_series, parse_series
+from exporter.rules.promtool.files import STALE, expand, input_series, parse_series
 from exporter.rules.promtool.runner import run_tests
 from tests.support.rules import rule_file
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.rules.templates.template import Template, TemplateRefused
+from exporter.rules.templates.lexer import TemplateRefused
+from exporter.rules.templates.template import Template
 
 LABELS = {"participant": "12345678", "policy": "ENTRIES_WRITE", "__name__": "dict_rate_limit_capacity"}
 

@@ -10,8 +10,7 @@ import pytest
 
 from exporter.rules.files.loading import attempt
 from exporter.rules.lint import checks
-from exporter.rules.lint.linter import UNKNOWN_CHECK, warnings
-from exporter.rules.lint.registry import CHECKS
+from exporter.rules.lint.linter import CHECKS, UNKNOWN_CHECK, warnings
 from tests.support.rules import rule_file
 
 GUIDE = Path(__file__).parents[4] / "docs" / "rules.md"
