@@ -83,7 +83,7 @@ async def run_reconciler(
             reconciler.follow(client)
         sources = _reconciler_sources(
             reconciler,
-            views=lambda: reconciler.views,
+            views=lambda: reconciler.loop.views,
             readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
         )
         addresses = await _serve(settings, sources, stack)
@@ -107,7 +107,7 @@ async def run_both(
         reconciler = await Reconciler.build(settings, metrics, holder(), stack)
         client = await _bridge(settings, stack)
         feed = reconciler.follow_own()
-        polling = Polling(settings, metrics, client, feed.stream, reconciler.clock)
+        polling = Polling(settings, metrics, client, feed.stream, reconciler.loop.clock)
         feed.polling = polling
         stack.push_async_callback(polling.stop)
         sources = _reconciler_sources(
@@ -182,7 +182,7 @@ def _reconciler_sources(
         metrics=reconciler.metrics,
         views=views,
         readiness=readiness,
-        open_alerts=lambda: reconciler.open_alerts,
+        open_alerts=lambda: reconciler.loop.open_alerts,
         rules=lambda: reconciler.rule_groups,
         reload=reconciler.rules.reload,
         utilization=reconciler.utilization,
@@ -217,7 +217,7 @@ def _feed_clients(settings: Settings, metrics: Metrics, reconciler: Reconciler) 
             channels=ChannelSource(target, settings.feed.tls, insecure=settings.feed.insecure),
             inbox=reconciler.inbox,
             ownership=ownership,
-            follower=reconciler,
+            follower=reconciler.loop,
             settings=settings,
             metrics=metrics.feed,
         )

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 
 from prometheus_client import Counter
 
 from exporter.buckets.observation import Poll
-from exporter.feed.overflow import Overflow
+
+log = logging.getLogger(__name__)
 
 ROOM = 256
 """Polls that may wait here before feeds are held up, which keep what follows in much less memory."""
+
+
+class Overflow:
+    """Counts polls that a full queue had to drop, also in ``counter`` by reason; logs once until there is room."""
+
+    def __init__(self, capacity: int, counter: Counter | None = None) -> None:
+        self.polls = 0
+        self._capacity = capacity
+        self._counter = counter
+        self._is_full = False
+
+    def drop(self) -> None:
+        self.polls += 1
+        if self._counter is not None:
+            self._counter.labels("queue_full").inc()
+        if not self._is_full:
+            log.error("poll queue is full, dropping the oldest", extra={"capacity": self._capacity})
+        self._is_full = True
+
+    def end(self) -> None:
+        """Notes that there is room again."""
+        self._is_full = False
 
 
 class Inbox:

@@ -17,10 +17,9 @@ from prometheus_client.utils import floatToGoString
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
-from exporter.metrics.collectors import Guarded
 from exporter.metrics.exposition import Part, gzip_page, text_page
 from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES, Buckets, Family, WatchedParticipant
-from exporter.metrics.own_metrics import ProgramMetrics
+from exporter.metrics.own_metrics import Guarded, ProgramMetrics
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 from exporter.alerts.alert import Severity
 from exporter.buckets.bucket import Ispb
@@ -15,16 +14,6 @@ from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import LastPoll
 
 
-class Feed(Protocol):
-    """Where polls come from and reports go to. Sequences are reported of the stream ``stream_id`` only."""
-
-    @property
-    def stream_id(self) -> str: ...
-    def report(self, report: Report) -> None: ...
-    def owns(self, participant: str) -> bool: ...
-    async def run(self) -> None: ...
-
-
 class Feeds:
     """Those of other processes (``clients``), and that of this one (``local``)."""
 
@@ -33,8 +22,8 @@ class Feeds:
         self.local: LocalFeed | None = None
 
     @property
-    def all(self) -> list[Feed]:
-        return [*self.clients, *([] if self.local is None else [self.local])]
+    def all(self) -> list[FeedClient | LocalFeed]:
+        return [*self.clients] if self.local is None else [*self.clients, self.local]
 
     @property
     def participants(self) -> Collection[str]:

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMismatch, first_of
 from exporter.metrics.own_metrics import ReconcilerMetrics
+from exporter.poller.polling import Polling
 from exporter.store.lease import Fence, Lease
 from exporter.store.outage import DatabaseOutage
 
@@ -44,13 +45,6 @@ class LeadershipState(StrEnum):
     UNREACHABLE = "database unusable"
     SCHEMA_MISMATCH = "schema mismatch"
     ACCESS_DENIED = "access denied"
-
-
-class Polling(Protocol):
-    """Polling that can be started and stopped; both may be called again."""
-
-    def start(self) -> None: ...
-    async def stop(self) -> None: ...
 
 
 class Candidate(Protocol):

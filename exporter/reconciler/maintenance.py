@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Final
 
 from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import OutboxMetrics, ReconcilerMetrics
@@ -15,6 +16,9 @@ from exporter.store.partitions import maintain, readiness
 from exporter.store.reader import Reader
 
 log = logging.getLogger(__name__)
+
+OUTBOX_SECONDS: Final = 5.0
+"""How often the outbox is counted."""
 
 
 class PartitionJob:
@@ -76,22 +80,14 @@ class PartitionJob:
         return complete and not ready.detached
 
 
-class OutboxStatsJob:
-    """Counts what waits in the outbox, for this process's metrics and those of its exporters."""
-
-    def __init__(self, reader: Reader, metrics: OutboxMetrics, feeds: Feeds, *, interval_seconds: float = 5.0) -> None:
-        self._reader = reader
-        self._metrics = metrics
-        self._feeds = feeds
-        self._interval_seconds = interval_seconds
-
-    async def run(self) -> None:
-        while True:
-            try:
-                stats = await self._reader.outbox_stats()
-            except DatabaseUnusable:
-                self._metrics.withdraw()
-            else:
-                self._metrics.set(stats.pending, stats.oldest_age_seconds)
-                self._feeds.report_outbox(stats.pending, stats.oldest_age_seconds)
-            await asyncio.sleep(self._interval_seconds)
+async def report_outbox(reader: Reader, metrics: OutboxMetrics, feeds: Feeds) -> None:
+    """Shows what waits in the outbox, in this process's metrics and in those of its exporters."""
+    while True:
+        try:
+            stats = await reader.outbox_stats()
+        except DatabaseUnusable:
+            metrics.withdraw()
+        else:
+            metrics.set(stats.pending, stats.oldest_age_seconds)
+            feeds.report_outbox(stats.pending, stats.oldest_age_seconds)
+        await asyncio.sleep(OUTBOX_SECONDS)

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from exporter.alerts.alert import Alert, Severity
-from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import View
-from exporter.clock import Clock
 from exporter.config import Settings
 from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox
 from exporter.feed.local import LocalFeed
+from exporter.feed.report import Report
 from exporter.health import Dependency
 from exporter.metrics import Metrics
+from exporter.poller.polling import Polling
 from exporter.reconciler import status
 from exporter.reconciler.feeds import Feeds
-from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState, Polling
+from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState
 from exporter.reconciler.loop import ReconcileLoop
-from exporter.reconciler.maintenance import OutboxStatsJob, PartitionJob
+from exporter.reconciler.maintenance import PartitionJob, report_outbox
 from exporter.reconciler.rules_in_force import RulesInForce, alert_series
 from exporter.relay import Relay
 from exporter.store.database import Database
@@ -36,7 +32,7 @@ from exporter.store.outage import DatabaseOutage
 from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
 from exporter.store.timeline import Timeline
-from exporter.store.writer import LastPoll, Writer
+from exporter.store.writer import Writer
 from exporter.web.server.config_reload import own_url
 from exporter.web.sources import RuleGroupStatus
 
@@ -55,8 +51,7 @@ DROPPED: Final = ("queue_full", "refused", "unreadable")
 class Reconciler:
     """Reconciles the polls of the feeds that it follows. ``build`` makes one; ``run`` works until cancelled.
 
-    It is what its parts report to: `LoopObserver` of the loop, `Candidate` of
-    leadership, `RulesObserver` of the rules in force, `Follower` and `CommittedPolls` of the feeds.
+    It is what its parts report to: `LoopObserver` of the loop, `Candidate` of leadership.
     """
 
     def __init__(
@@ -72,10 +67,9 @@ class Reconciler:
         self.metrics = metrics
         for reason in DROPPED:
             metrics.feed.dropped.labels(reason)
-        self.clock = Clock()
         self.inbox = Inbox(settings.database.queue, metrics.feed.dropped)
         self.feeds = Feeds()
-        self.rules = RulesInForce(settings.rules, metrics, self)
+        self.rules = RulesInForce(settings.rules, metrics, self.feeds.report_series)
         self._settings = settings
         self._database = database
         self._reader = Reader(database)
@@ -91,7 +85,7 @@ class Reconciler:
         self._partitions = PartitionJob(database, settings.database.retention_months, metrics.reconciler, self._outage)
         self._relay: Relay | None = None
         self._notifier: Notifier | None = None
-        self._loop = ReconcileLoop(
+        self.loop = ReconcileLoop(
             self.inbox,
             self._writer,
             feeds=self.feeds,
@@ -127,12 +121,12 @@ class Reconciler:
     def follow_own(self) -> LocalFeed:
         """Returns the feed of this process's own exporter."""
         queue = self._settings.database.queue
-        self.feeds.local = LocalFeed(self.inbox, self, capacity=queue, dropped=self.metrics.feed.dropped)
+        self.feeds.local = LocalFeed(self.inbox, self.loop, capacity=queue, dropped=self.metrics.feed.dropped)
         return self.feeds.local
 
     def follow(self, client: FeedClient) -> None:
         self.feeds.clients.append(client)
-        self.feeds.report_series(alert_series(self.rules.rules))
+        client.report(Report(series=alert_series(self.rules.rules)))
 
     async def run(self, polling: Polling | None) -> None:
         """Leads or waits until cancelled."""
@@ -143,16 +137,8 @@ class Reconciler:
     # For pages and probes.
 
     @property
-    def views(self) -> Mapping[Ispb, View]:
-        return self._loop.views
-
-    @property
-    def open_alerts(self) -> list[Alert]:
-        return self._loop.open_alerts
-
-    @property
     def rule_groups(self) -> list[RuleGroupStatus]:
-        return status.rule_groups(self.rules.rule_set, self._loop.health)
+        return status.rule_groups(self.rules.rule_set, self.loop.health)
 
     @property
     def ready(self) -> bool:
@@ -175,13 +161,6 @@ class Reconciler:
 
     # What the parts report.
 
-    def on_rules_changed(self, series: Collection[tuple[Severity, bool]]) -> None:
-        self.feeds.report_series(series)
-
-    def on_restored(self, last_polled_at: datetime | None) -> None:
-        if last_polled_at is not None:
-            self.clock.advance_to(last_polled_at)
-
     def on_transitions_committed(self) -> None:
         """Wakes what hands on transitions: the relay and the notifier."""
         self._relay_wake.set()
@@ -192,17 +171,6 @@ class Reconciler:
         if isinstance(error, PartitionMissing):
             self._partitions.wake()
 
-    # For the feeds.
-
-    def now(self) -> datetime:
-        return self.clock.now()
-
-    async def resume_after(self, stream_id: str, participants: Collection[str]) -> int:
-        return await self._loop.resume_after(stream_id, participants)
-
-    async def last_polls(self) -> Mapping[Ispb, LastPoll]:
-        return await self._loop.last_polls()
-
     # For leadership.
 
     async def check_schema(self) -> None:
@@ -210,24 +178,23 @@ class Reconciler:
 
     async def lead(self, fence: Fence) -> None:
         """Runs everything that only the leader does."""
-        relay = Relay(
-            self._settings.pulsar,
-            self._outbox,
-            metrics=self.metrics.relay,
-            wake=self._relay_wake,
-            fence=fence,
-            outage=self._outage,
-        )
         async with asyncio.TaskGroup() as group:
             if self._settings.alertmanager.targets:
                 self._notifier = self._new_notifier(fence)
                 group.create_task(self._notifier.run())
-            group.create_task(self._loop.run(fence))
-            group.create_task(self._partitions.run())
-            group.create_task(OutboxStatsJob(self._reader, self.metrics.outbox, self.feeds).run())
             if self._settings.pulsar.service_url is not None:
-                self._relay = relay
-                group.create_task(relay.run())
+                self._relay = Relay(
+                    self._settings.pulsar,
+                    self._outbox,
+                    metrics=self.metrics.relay,
+                    wake=self._relay_wake,
+                    fence=fence,
+                    outage=self._outage,
+                )
+                group.create_task(self._relay.run())
+            group.create_task(self.loop.run(fence))
+            group.create_task(self._partitions.run())
+            group.create_task(report_outbox(self._reader, self.metrics.outbox, self.feeds))
             for feed in self.feeds.all:
                 group.create_task(feed.run())
 
@@ -242,7 +209,7 @@ class Reconciler:
         self._relay = None
         self._notifier = None
         self.inbox.clear()
-        self._loop.reset()
+        self.loop.reset()
         self.feeds.reset()
         self.metrics.outbox.withdraw()
         self.metrics.reconciler.partitions_ready_months.withdraw()
