@@ -10,13 +10,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import Category, View
+from exporter.buckets.observation import View
 from exporter.config import Settings
 from exporter.feed.backlog import Backlog, Stream
 from exporter.health import Dependency, Readiness
@@ -51,13 +50,13 @@ async def run_exporter(
             stream = Stream(backlog.put)
             feed = FeedServer(
                 backlog,
-                ExporterReports(metrics, polling),
+                metrics,
+                polling.learn_category,
                 stream_id=stream.stream_id,
                 participants=settings.participants,
                 poll_interval_seconds=settings.poll.interval,
-                settings=settings.feed,
             )
-            await feed.start()
+            await feed.start(settings.feed)
             stack.push_async_callback(feed.stop)
         polling.start()
         stack.push_async_callback(polling.stop)
@@ -66,8 +65,8 @@ async def run_exporter(
             views=lambda: polling.views,
             readiness=lambda: Readiness(polling.polled_once, [_bridge_dependency(polling.views)]),
         )
-        addresses = await _serve(settings, sources, stack)
-        await run_until_stopped(stop, started, Running(addresses, sources.views), _await(polling.died))
+        running = await _serve(settings, sources, stack)
+        await run_until_stopped(stop, started, running, polling.ended())
 
 
 async def run_reconciler(
@@ -86,14 +85,9 @@ async def run_reconciler(
             views=lambda: reconciler.loop.views,
             readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
         )
-        addresses = await _serve(settings, sources, stack)
-        await run_until_stopped(
-            stop,
-            started,
-            Running(addresses, sources.views),
-            reconciler.run(None),
-            on_hangup=reconciler.rules.reload_soon,
-        )
+        running = await _serve(settings, sources, stack)
+        reload = reconciler.rules.reload_soon
+        await run_until_stopped(stop, started, running, reconciler.run(None), on_hangup=reload)
 
 
 async def run_both(
@@ -108,7 +102,7 @@ async def run_both(
         client = await _bridge(settings, stack)
         feed = reconciler.follow_own()
         polling = Polling(settings, metrics, client, feed.stream, reconciler.loop.clock)
-        feed.polling = polling
+        feed.learn_category = polling.learn_category
         stack.push_async_callback(polling.stop)
         sources = _reconciler_sources(
             reconciler,
@@ -118,38 +112,9 @@ async def run_both(
                 [_bridge_dependency(polling.views), *reconciler.dependencies],
             ),
         )
-        addresses = await _serve(settings, sources, stack)
-        await run_until_stopped(
-            stop,
-            started,
-            Running(addresses, sources.views),
-            reconciler.run(polling),
-            _await(polling.died),
-            on_hangup=reconciler.rules.reload_soon,
-        )
-
-
-class ExporterReports:
-    """What reconcilers report to an exporter (`exporter.feed.server.ReportSink`)."""
-
-    def __init__(self, metrics: Metrics, polling: Polling) -> None:
-        self._metrics = metrics
-        self._polling = polling
-
-    def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None:
-        self._metrics.count_transition(participant, policy, severity, state)
-
-    def declare_alert_counters(self, series: Collection[tuple[Severity, bool]]) -> None:
-        self._metrics.declare_alert_counters(series)
-
-    def set_outbox(self, pending: int, oldest_age_seconds: float | None) -> None:
-        self._metrics.outbox.set(pending, oldest_age_seconds)
-
-    def withdraw_outbox(self) -> None:
-        self._metrics.outbox.withdraw()
-
-    def learn_category(self, participant: Ispb, category: Category) -> None:
-        self._polling.learn_category(participant, category)
+        running = await _serve(settings, sources, stack)
+        reload = reconciler.rules.reload_soon
+        await run_until_stopped(stop, started, running, reconciler.run(polling), polling.ended(), on_hangup=reload)
 
 
 def holder() -> str:
@@ -191,16 +156,11 @@ def _reconciler_sources(
     )
 
 
-async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> Sequence[str]:
-    """Returns the addresses that are listened on."""
+async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> Running:
     server = WebServer(create_app(sources, settings.web), settings.web)
     await server.start()
     stack.push_async_callback(server.stop)
-    return server.addresses
-
-
-async def _await(future: asyncio.Future[None]) -> None:
-    await future
+    return Running(server.addresses, sources.views)
 
 
 def _feed_clients(settings: Settings, metrics: Metrics, reconciler: Reconciler) -> list[FeedClient]:

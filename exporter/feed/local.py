@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from prometheus_client import Counter
 
@@ -40,26 +39,13 @@ class _Kept:
         return last is None or self.polled_at > last.polled_at
 
 
-class CommittedPolls(Protocol):
-    """The reconciler, as the feed of its own process sees it."""
-
-    async def last_polls(self) -> Mapping[Ispb, LastPoll]:
-        """Returns where the database stood when this process began to lead; waits for that."""
-        ...
-
-
-class CategorySink(Protocol):
-    """Polling, which learns of categories that the database knows and the exporter does not."""
-
-    def learn_category(self, participant: Ispb, category: Category) -> None: ...
-
-
 class LocalFeed:
     """Hands this process's own polls to its reconciler, and keeps the last ``capacity`` of them, committed or not.
 
     While the database is away they wait here. A reconciler that takes up its
     work goes on from where the database stands, so that polls that a database
-    lost by becoming an older copy of itself are written once more. ``dropped``
+    lost by becoming an older copy of itself are written once more: ``last_polls`` returns
+    where it stood when this process began to lead, and waits for that. ``dropped``
     counts polls that had to go before the reconciler had them.
     """
 
@@ -67,12 +53,18 @@ class LocalFeed:
     """No sequences are reported: nothing counts them here."""
 
     def __init__(
-        self, inbox: Inbox, committed: CommittedPolls, *, capacity: int, dropped: Counter | None = None
+        self,
+        inbox: Inbox,
+        last_polls: Callable[[], Awaitable[Mapping[Ispb, LastPoll]]],
+        *,
+        capacity: int,
+        dropped: Counter | None = None,
     ) -> None:
-        self.polling: CategorySink | None = None
+        self.learn_category: Callable[[Ispb, Category], None] = lambda *_: None
+        """Takes over categories that the database knows and the exporter does not."""
         self.overflow = Overflow(capacity, dropped)
         self._inbox = inbox
-        self._committed = committed
+        self._last_polls = last_polls
         self._capacity = capacity
         self._deflation = Deflation()
         self._polls: deque[_Kept] = deque()
@@ -93,9 +85,8 @@ class LocalFeed:
 
     def report(self, report: Report) -> None:
         """Passes on categories that the exporter does not know."""
-        if self.polling is not None:
-            for participant, category in report.categories.items():
-                self.polling.learn_category(participant, category)
+        for participant, category in report.categories.items():
+            self.learn_category(participant, category)
 
     def owns(self, _participant: str) -> bool:
         return True
@@ -107,12 +98,15 @@ class LocalFeed:
         self._arrived.set()
         if len(self._polls) > self._capacity:
             self._polls.popleft()
-            self._skip()
+            if self._handed:
+                self._handed -= 1
+            else:
+                self.overflow.drop()
 
     async def run(self) -> None:
         """Hands polls to the inbox, but for those of which the database knows, and whose figures are stale."""
         self._handed = 0
-        last_polls = await self._committed.last_polls()
+        last_polls = await self._last_polls()
         while True:
             await self._inbox.room()
             if self._handed < len(self._polls):
@@ -130,12 +124,6 @@ class LocalFeed:
         """Keeps only the polls after those that another reconciler has committed."""
         self._polls = deque(kept for kept in self._polls if kept.is_ahead_of(last_polls.get(kept.participant)))
         self._handed = 0
-
-    def _skip(self) -> None:
-        if self._handed:
-            self._handed -= 1
-            return
-        self.overflow.drop()
 
     def _inflated(self, kept: _Kept) -> Poll:
         message = feed_pb2.FromExporter.FromString(self._deflation.inflated(kept.deflated))

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 from zlib import crc32
 
 from exporter import telemetry
@@ -27,6 +27,7 @@ from exporter.buckets.observation import Category, Failure, Observation, Poll, V
 from exporter.clock import Clock
 from exporter.config import Settings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
+from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
 
@@ -42,15 +43,6 @@ LONGEST_POLL_SHARE: Final = 0.95
 """Of the interval: a poll that runs out of time ends before the next is due, and does not cost it its place."""
 
 
-class PollSink(Protocol):
-    """What takes polls: the feed."""
-
-    stream_id: str
-
-    def publish(self, poll: Poll) -> None: ...
-    def next_sequence(self) -> int: ...
-
-
 class Poller:
     """Polls one participant. ``run`` ends only by cancellation."""
 
@@ -60,7 +52,7 @@ class Poller:
         *,
         client: BridgeClient,
         settings: Settings,
-        sink: PollSink,
+        sink: Stream,
         metrics: Metrics,
         clock: Clock,
     ) -> None:

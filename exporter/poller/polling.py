@@ -36,7 +36,7 @@ class Polling:
         self._clock = clock or Clock()
         self._tasks: list[asyncio.Task[None]] = []
         self.pollers: dict[Ispb, Poller] = {}
-        self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def learn_category(self, participant: Ispb, category: Category) -> None:
         """Takes over what is known of a participant's category from before this process polled."""
@@ -67,7 +67,7 @@ class Polling:
             )
             self.pollers[participant] = poller
             task = asyncio.create_task(poller.run(), name=f"poller {participant}")
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._note_end)
             self._tasks.append(task)
         log.info(
             "polling started", extra={"participants": len(self.pollers), "interval": str(self._settings.poll.interval)}
@@ -82,6 +82,10 @@ class Polling:
             self._metrics.withdraw_gauges(participant)
         self.pollers = {}
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not self.died.done():
-            self.died.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))
+    async def ended(self) -> None:
+        """Waits until a poller ended, which none should. Raises its error."""
+        await self._died
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._died.done():
+            self._died.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))

@@ -121,7 +121,9 @@ class Reconciler:
     def follow_own(self) -> LocalFeed:
         """Returns the feed of this process's own exporter."""
         queue = self._settings.database.queue
-        self.feeds.local = LocalFeed(self.inbox, self.loop, capacity=queue, dropped=self.metrics.feed.dropped)
+        self.feeds.local = LocalFeed(
+            self.inbox, self.loop.last_polls, capacity=queue, dropped=self.metrics.feed.dropped
+        )
         return self.feeds.local
 
     def follow(self, client: FeedClient) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -25,7 +24,6 @@ from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.loop import ReconcileLoop
 from exporter.reconciler.rules_in_force import alert_series
 from exporter.rules.files import loading
-from exporter.service import ExporterReports
 from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.writer import Writer
@@ -96,15 +94,8 @@ class Following:
             metrics=self.metrics,
         )
 
-    def on_restored(self, last_polled_at: datetime | None) -> None: ...
     def on_transitions_committed(self) -> None: ...
     def on_database_unusable(self, error: Exception) -> None: ...
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    async def resume_after(self, stream_id: str, participants) -> int:
-        return await self.loop.resume_after(stream_id, participants)
 
     async def __aenter__(self) -> Self:
         await self.database.open()
@@ -141,25 +132,19 @@ async def simulation() -> Simulation:
     return simulated
 
 
-class NoPolling:
-    """Polling that has nothing to learn."""
-
-    def learn_category(self, *_: object) -> None: ...
-
-
 @asynccontextmanager
 async def serving(simulation: Simulation, settings: FeedSettings = INSECURE, keep_seconds: float = 36_000, **given):
     """Yields the backlog to fill and the server that sends it."""
     backlog = Backlog(keep_seconds)
     server = FeedServer(
         backlog,
-        ExporterReports(simulation.metrics, NoPolling()),
+        simulation.metrics,
+        lambda *_: None,
         stream_id=simulation.stream.stream_id,
         participants=[poller.participant for poller in simulation.pollers],
         poll_interval_seconds=given.pop("interval_seconds", 10),
-        settings=settings,
     )
-    await server.start()
+    await server.start(settings)
     try:
         yield backlog, server
     finally:
@@ -270,7 +255,7 @@ async def test_a_reconciler_that_takes_over_hears_only_what_was_not_reconciled_o
         for poll in simulation.polls:
             backlog.put(poll)
         heard = Heard(split.inbox)
-        async with following(client(server.port, heard, INSECURE, follower=split)):
+        async with following(client(server.port, heard, INSECURE, follower=split.loop)):
             await until(lambda: split.loop.views == seen)
 
     staleness = {poll.staleness_seconds for poll in simulation.polls}.pop()

@@ -34,7 +34,7 @@ class Fed:
     def __init__(self, *numbers: int, capacity: int = 100, known: LastPoll | None = None, room: int = ROOM) -> None:
         self.known = known
         self.inbox = Inbox(1000, room=room)
-        self.feed = LocalFeed(self.inbox, self, capacity=capacity)
+        self.feed = LocalFeed(self.inbox, self.last_polls, capacity=capacity)
         self.put(*numbers)
 
     @property
@@ -190,12 +190,8 @@ def test_what_waits_is_what_the_reconciler_did_not_have(polls: int) -> None:
 def test_what_the_database_knows_of_a_category_is_handed_on() -> None:
     learned: list[object] = []
 
-    class Polling:
-        def learn_category(self, *category: object) -> None:
-            learned.append(category)
-
     feed = Fed().feed
-    feed.polling = Polling()
+    feed.learn_category = lambda *category: learned.append(category)
 
     feed.report(Report(sequence=3, categories={PARTICIPANT: Category("A")}))
     feed.report(Report(sequence=4))
