@@ -6,7 +6,9 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from itertools import takewhile
 from uuid import uuid4
 
 from exporter.buckets.observation import Poll
@@ -57,11 +59,11 @@ class Backlog:
         self._keep_seconds = keep_seconds
         self._polls: deque[tuple[int, datetime, str, bytes]] = deque()
         self._dropped_to = 0
-        self._deflation = Deflation()
+        self.deflation = Deflation()
         self._arrived = asyncio.Event()
 
     def put(self, poll: Poll) -> None:
-        self._polls.append((poll.sequence, poll.polled_at, poll.participant, self._deflation.deflated(poll)))
+        self._polls.append((poll.sequence, poll.polled_at, poll.participant, self.deflation.deflated(poll)))
         while (poll.polled_at - self._polls[0][1]).total_seconds() > self._keep_seconds:
             self._dropped_to = self._polls.popleft()[0]
         arrived, self._arrived = self._arrived, asyncio.Event()
@@ -76,22 +78,12 @@ class Backlog:
 
         Searches from the newest backwards: a follower is usually close behind.
         """
-        polls: list[tuple[int, str, bytes]] = []
-        for polled, _, participant, deflated in reversed(self._polls):
-            if polled <= sequence:
-                break
-            polls.append((polled, participant, deflated))
-        return polls[::-1]
-
-    def inflated(self, deflated: bytes) -> bytes:
-        """Returns the FromExporter message of a poll."""
-        return self._deflation.inflated(deflated)
+        newer = takewhile(lambda kept: kept[0] > sequence, reversed(self._polls))
+        return [(polled, participant, deflated) for polled, _, participant, deflated in newer][::-1]
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Returns whether a poll arrived within the time."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                await self._arrived.wait()
-        except TimeoutError:
-            return False
-        return True
+                return await self._arrived.wait()
+        return False

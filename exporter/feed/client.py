@@ -171,28 +171,25 @@ class FeedClient:
                 await self._reports.changed()
             await call.write(feed_pb2.FromReconciler(report=report_message(self._reports.latest)))
             while True:
-                report = self._reports.first()
-                if report is None:
-                    await self._reports.changed()
-                    continue
+                report = await self._reports.first()
                 await call.write(feed_pb2.FromReconciler(report=report_message(report)))
                 self._reports.sent()
 
     def _receive(self, message: feed_pb2.FromExporter) -> None:
-        kind = message.WhichOneof("message")
-        if kind == "opened":
-            self._open(message.opened)
-        elif kind == "gap":
-            gap = message.gap
-            log.error(
-                "polls are no longer in the exporter's backlog: those that are not in the database are a gap",
-                extra={"target": self.target, "first_sequence": getattr(gap, "from"), "last_sequence": gap.to},
-            )
-            self._after_sequence = gap.to
-        elif kind == "poll":
-            self._after_sequence = message.poll.sequence
-            if self._ownership.acquire(message.poll.participant, self.target):
-                self._receive_poll(message.poll)
+        match message.WhichOneof("message"):
+            case "opened":
+                self._open(message.opened)
+            case "gap":
+                gap = message.gap
+                log.error(
+                    "polls are no longer in the exporter's backlog: those that are not in the database are a gap",
+                    extra={"target": self.target, "first_sequence": getattr(gap, "from"), "last_sequence": gap.to},
+                )
+                self._after_sequence = gap.to
+            case "poll":
+                self._after_sequence = message.poll.sequence
+                if self._ownership.acquire(message.poll.participant, self.target):
+                    self._receive_poll(message.poll)
 
     def _receive_poll(self, message: feed_pb2.Poll) -> None:
         try:

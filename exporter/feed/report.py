@@ -43,18 +43,17 @@ class ReportQueue:
         if report.series is not None:
             self.latest = replace(self.latest, series=report.series)
         if report.outbox_pending is not None:
-            self.latest = replace(
-                self.latest,
-                outbox_pending=report.outbox_pending,
-                outbox_oldest_age_seconds=report.outbox_oldest_age_seconds,
-            )
+            pending, age_seconds = report.outbox_pending, report.outbox_oldest_age_seconds
+            self.latest = replace(self.latest, outbox_pending=pending, outbox_oldest_age_seconds=age_seconds)
         if report.transitions or connected:
             self._reports.append(report)
             self.wake()
 
-    def first(self) -> Report | None:
-        """Returns the oldest report, which stays until `sent`."""
-        return self._reports[0] if self._reports else None
+    async def first(self) -> Report:
+        """Returns the oldest report, which stays until `sent`; waits for one."""
+        while not self._reports:
+            await self.changed()
+        return self._reports[0]
 
     def sent(self) -> None:
         self._reports.popleft()

@@ -76,9 +76,8 @@ class FeedServer:
             else:
                 self.port = server.add_secure_port(address, _credentials(settings.tls))
         except RuntimeError as error:
-            raise ConfigurationError(
-                f"feed.listen_address: cannot listen on {address}: {listen_failure(address)}"
-            ) from error
+            why = listen_failure(address)
+            raise ConfigurationError(f"feed.listen_address: cannot listen on {address}: {why}") from error
         await server.start()
         self._server = server
         log.info("feed listening", extra={"address": address, "port": self.port})
@@ -98,10 +97,8 @@ class FeedServer:
         requested = frozenset(first.open.participants) or self._participants
         unknown = requested - self._participants
         if unknown:
-            log.warning(
-                "a reconciler asks for participants that are not polled here",
-                extra={"participants": ", ".join(sorted(unknown))},
-            )
+            fields = {"participants": ", ".join(sorted(unknown))}
+            log.warning("a reconciler asks for participants that are not polled here", extra=fields)
         participants = requested & self._participants
         after = first.open.after_sequence if first.open.stream_id == self._stream_id else 0
         peer = context.peer()  # asked now: of a call that has ended, it crashes the interpreter
@@ -128,7 +125,7 @@ class FeedServer:
                 for sequence, participant, deflated in polls:
                     after = sequence
                     if participant in participants:
-                        yield self._backlog.inflated(deflated)
+                        yield self._backlog.deflation.inflated(deflated)
                         sent_at = loop.time()
                 quiet_seconds = loop.time() - sent_at
                 # Where some were sent, more may have come meanwhile.
@@ -157,9 +154,8 @@ class FeedServer:
                 try:
                     self._count(request.report)
                 except ValueError as error:
-                    log.warning(
-                        "report ignored: it is not valid, perhaps of another release", extra={"error": str(error)}
-                    )
+                    fields = {"error": str(error)}
+                    log.warning("report ignored: it is not valid, perhaps of another release", extra=fields)
 
     def _count(self, report: feed_pb2.Report) -> None:
         transitions = [

@@ -366,7 +366,7 @@ def test_the_backlog_keeps_a_poll_in_a_quarter_of_its_size(simulation) -> None:
 
     kept = [deflated for _, _, deflated in backlog.after(-1)]
 
-    assert [backlog.inflated(deflated) for deflated in kept] == plain
+    assert [backlog.deflation.inflated(deflated) for deflated in kept] == plain
     assert sum(map(len, kept)) < sum(map(len, plain)) / 4
 
 
