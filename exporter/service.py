@@ -7,11 +7,11 @@ exit: a supervisor restarts it, and nothing serves old numbers meanwhile.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.buckets.bucket import Ispb
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from exporter.bridge.client import BridgeClient
     from exporter.feed.client import FeedClient
     from exporter.reconciler.reconciler import Reconciler
-
-log = logging.getLogger(__name__)
 
 
 async def run_exporter(
@@ -77,15 +75,10 @@ async def run_reconciler(
 
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        reconciler = await Reconciler.build(settings, metrics, holder(), stack)
+        reconciler = await Reconciler.build(settings, metrics, _holder(), stack)
         for client in _feed_clients(settings, metrics, reconciler):
             reconciler.follow(client)
-        sources = _reconciler_sources(
-            reconciler,
-            views=lambda: reconciler.loop.views,
-            readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
-        )
-        running = await _serve(settings, sources, stack)
+        running = await _serve(settings, _sources(reconciler), stack)
         reload = reconciler.rules.reload_soon
         await run_until_stopped(stop, started, running, reconciler.run(None), on_hangup=reload)
 
@@ -98,26 +91,24 @@ async def run_both(
 
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        reconciler = await Reconciler.build(settings, metrics, holder(), stack)
+        reconciler = await Reconciler.build(settings, metrics, _holder(), stack)
         client = await _bridge(settings, stack)
         feed = reconciler.follow_own()
         polling = Polling(settings, metrics, client, feed.stream, reconciler.loop.clock)
         feed.learn_category = polling.learn_category
         stack.push_async_callback(polling.stop)
-        sources = _reconciler_sources(
-            reconciler,
-            views=lambda: polling.views,
-            readiness=lambda: Readiness(
-                polling.polled_once and reconciler.ready,
-                [_bridge_dependency(polling.views), *reconciler.dependencies],
-            ),
-        )
+
+        def readiness() -> Readiness:
+            dependencies = [_bridge_dependency(polling.views), *reconciler.dependencies]
+            return Readiness(polling.polled_once and reconciler.ready, dependencies)
+
+        sources = replace(_sources(reconciler), views=lambda: polling.views, readiness=readiness)
         running = await _serve(settings, sources, stack)
         reload = reconciler.rules.reload_soon
         await run_until_stopped(stop, started, running, reconciler.run(polling), polling.ended(), on_hangup=reload)
 
 
-def holder() -> str:
+def _holder() -> str:
     """Returns the name under which this process holds the lease."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
 
@@ -140,13 +131,11 @@ def _bridge_dependency(views: Mapping[Ispb, View]) -> Dependency:
     return Dependency("bridge", ok=not down, message=message)
 
 
-def _reconciler_sources(
-    reconciler: Reconciler, *, views: Callable[[], Mapping[Ispb, View]], readiness: Callable[[], Readiness]
-) -> Sources:
+def _sources(reconciler: Reconciler) -> Sources:
     return Sources(
         metrics=reconciler.metrics,
-        views=views,
-        readiness=readiness,
+        views=lambda: reconciler.loop.views,
+        readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
         open_alerts=lambda: reconciler.loop.open_alerts,
         rules=lambda: reconciler.rule_groups,
         reload=reconciler.rules.reload,

@@ -8,7 +8,6 @@ otherwise.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import time
@@ -28,6 +27,10 @@ log = logging.getLogger(__name__)
 
 _traceparent: Final[ContextVar[str | None]] = ContextVar("traceparent", default=None)
 _tracer: Tracer | None = None
+
+REMIND_SECONDS: Final = 60.0
+"""How often something that goes on is logged again."""
+
 _OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -130,8 +133,8 @@ def span(
 
     parent = _traceparent.get()
     context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
-    kinds = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER}
-    with _tracer.start_as_current_span(name, context=context, kind=kinds[kind], attributes=attributes) as started:
+    kind_of = SpanKind[kind.upper()]
+    with _tracer.start_as_current_span(name, context=context, kind=kind_of, attributes=attributes) as started:
         here = started.get_span_context()
         value = f"00-{format_trace_id(here.trace_id)}-{format_span_id(here.span_id)}-{here.trace_flags:02x}"
         with carrying(value):
@@ -169,10 +172,8 @@ def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
     else:
         from logfmter import Logfmter
 
-        formatter = Logfmter(
-            keys=["ts", "level", "logger"],
-            mapping={"ts": "asctime", "level": "levelname", "logger": "name"},
-        )
+        mapping = {"ts": "asctime", "level": "levelname", "logger": "name"}
+        formatter = Logfmter(keys=list(mapping), mapping=mapping)
     formatter.converter = time.gmtime
     formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
     formatter.default_msec_format = "%s.%03dZ"
@@ -182,7 +183,7 @@ def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
 class Reminder:
     """Decides which of repeated messages are worth a line in the log: new ones, and one now and then."""
 
-    def __init__(self, every_seconds: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, every_seconds: float = REMIND_SECONDS, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._every_seconds = every_seconds
         self._monotonic = monotonic
         self._message: str | None = None
@@ -209,15 +210,13 @@ class Outage:
         what: str,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
-        every_seconds: float = 60.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what = what
         self._fields = fields
-        self._every_seconds = every_seconds
         self._monotonic = monotonic
         self._since: float | None = None
-        self._logged_at = -math.inf
+        self._logged_at = 0.0
 
     def noticed(self, error: Exception) -> None:
         """Notes that it is away, and why; logs it where that is due."""
@@ -225,7 +224,7 @@ class Outage:
         if self._since is None:
             self._since = now
             log.error("%s unusable", self._what, extra={"error": str(error), **self._fields()})
-        elif now - self._logged_at >= self._every_seconds:
+        elif now - self._logged_at >= REMIND_SECONDS:
             fields = {"error": str(error), "for_seconds": round(now - self._since), **self._fields()}
             log.error("%s still unusable", self._what, extra=fields)
         else:

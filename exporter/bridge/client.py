@@ -150,10 +150,9 @@ class BridgeClient:
 
     async def _close_retired(self) -> None:
         idle = [connection for connection in self._retired if not connection.calls]
-        if idle:
-            self._retired = [connection for connection in self._retired if connection.calls]
-            for connection in idle:
-                await connection.channel.close()
+        self._retired = [connection for connection in self._retired if connection.calls]
+        for connection in idle:
+            await connection.channel.close()
 
     def _error(self, error: grpc.aio.AioRpcError, attempts: int) -> BridgeError:
         status = error.code()

@@ -29,10 +29,7 @@ def _per_minute(refill_tokens: int, capacity: int) -> Limit:
 
 
 ANTISCAN: Final = PolicyName("ENTRIES_READ_PARTICIPANT_ANTISCAN")
-USER_POLICIES: Final = (
-    PolicyName("ENTRIES_READ_USER_ANTISCAN"),
-    PolicyName("ENTRIES_READ_USER_ANTISCAN_V2"),
-)
+USER_POLICIES: Final = (PolicyName("ENTRIES_READ_USER_ANTISCAN"), PolicyName("ENTRIES_READ_USER_ANTISCAN_V2"))
 GIVEN_BACK: Final = frozenset({ANTISCAN, *USER_POLICIES})
 """Policies that payment orders give tokens back to."""
 

@@ -75,7 +75,11 @@ class Estimator:
             self._category = snapshot.category
         followed = [self._follow(bucket, at) for bucket in snapshot.buckets]
         if len(self._histories) > len(snapshot.buckets):
-            self._forget_old(at)
+            self._histories = {
+                policy: history
+                for policy, history in self._histories.items()
+                if at - history.seen[-1][0] <= 10 * history.window_seconds
+            }
         return Observation(
             participant=snapshot.participant,
             observed_at=snapshot.observed_at,
@@ -119,11 +123,6 @@ class Estimator:
             evidence=RefillEvidence(Phase(float(period_seconds))),
             window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
         )
-
-    def _forget_old(self, at: float) -> None:
-        for policy, history in list(self._histories.items()):
-            if at - history.seen[-1][0] > 10 * history.window_seconds:
-                del self._histories[policy]
 
     def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
         window = _window(history)

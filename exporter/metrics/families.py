@@ -65,7 +65,7 @@ class WatchedParticipant:
             yield labels, self.counts.get((state, policy, severity), 0)
 
 
-Buckets = list[tuple[Labels, "BucketObservation"]]
+Buckets = list[tuple[Labels, BucketObservation]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,10 +128,7 @@ class PollMetrics:
             "poll_errors", "Polls that failed, by gRPC status, or BAD_ANSWER.", "participant", "code"
         )
         self.answer_defects = add.counter(
-            "answer_defects",
-            "Defects in the Bridge's answers that were refused or repaired.",
-            "participant",
-            "reason",
+            "answer_defects", "Defects in the Bridge's answers that were refused or repaired.", "participant", "reason"
         )
 
 
@@ -239,9 +236,7 @@ class NotifierMetrics:
             "notifications", "Alerts that the Alertmanager took, each time that they were sent.", "target"
         )
         self.errors = add.counter(
-            "notification_errors",
-            "Alerts that the Alertmanager did not take, each time that they were sent.",
-            "target",
+            "notification_errors", "Alerts that the Alertmanager did not take, each time that they were sent.", "target"
         )
         self.duration = add.histogram(
             "notification_duration_seconds", "How long the Alertmanager took to answer, or not to.", "target"

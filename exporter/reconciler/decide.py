@@ -121,7 +121,7 @@ def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | 
     if poll.polled_at <= latest:
         return poll
     at = now if last is None else max(now, last + timedelta(microseconds=1))
-    result = poll.result
+    result, category = poll.result, poll.category
     if isinstance(result, Observation) and result.observed_at > latest:
         result = replace(result, observed_at=at)
     return replace(
@@ -129,10 +129,6 @@ def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | 
         polled_at=at,
         result=result,
         last_success_at=poll.last_success_at and min(poll.last_success_at, at),
-        category=poll.category and _not_after(poll.category, at),
+        category=category and replace(category, changed_at=category.changed_at and min(category.changed_at, at)),
         stream_began_at=poll.stream_began_at and min(poll.stream_began_at, at),
     )
-
-
-def _not_after(category: Category, at: datetime) -> Category:
-    return replace(category, changed_at=category.changed_at and min(category.changed_at, at))

@@ -34,14 +34,11 @@ class Feeds:
 
     def report_restored(self, last_polls: Mapping[Ispb, LastPoll]) -> None:
         """Reports the categories that the database knows."""
+        known = {participant: last.category for participant, last in last_polls.items() if last.category is not None}
         for feed in self.all:
-            categories = {
-                participant: last.category
-                for participant, last in last_polls.items()
-                if last.category is not None and feed.owns(participant)
-            }
-            if categories:
-                feed.report(Report(categories=categories))
+            own = {participant: category for participant, category in known.items() if feed.owns(participant)}
+            if own:
+                feed.report(Report(categories=own))
 
     def report_committed(
         self, reconciliations: Sequence[Reconciliation], categories: Mapping[Ispb, Category] | None = None

@@ -112,11 +112,7 @@ class Leadership:
         finally:
             # Where it cannot be released it expires.
             with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
-                await asyncio.shield(self._release())
-
-    async def _release(self) -> None:
-        async with asyncio.timeout(RELEASE_SECONDS):
-            await self._lease.release()
+                await asyncio.shield(asyncio.wait_for(self._lease.release(), RELEASE_SECONDS))
 
     async def _acquire(self) -> Fence | None:
         try:

@@ -110,11 +110,10 @@ class ReconcileLoop:
         What follows was not reconciled, or can still be seen: views are not in
         the database. Waits until the database was read.
         """
-        all_last_polls = await self.last_polls()
-        last_polls = [all_last_polls.get(Ispb(participant)) for participant in participants]
-        return min(
-            (last.stale_sequence if last and last.stream_id == stream_id else 0 for last in last_polls), default=0
-        )
+        known = await self.last_polls()
+        last_polls = [known.get(Ispb(participant)) for participant in participants]
+        stale = (last.stale_sequence if last and last.stream_id == stream_id else 0 for last in last_polls)
+        return min(stale, default=0)
 
     async def last_polls(self) -> Mapping[Ispb, LastPoll]:
         """Returns where the database stood when this process began to lead; waits for that."""

@@ -74,7 +74,6 @@ class Reconciler:
         self._database = database
         self._reader = Reader(database)
         self._writer = Writer(database, settings.database.heartbeat)
-        self._outbox = Outbox(database)
         self._outage = DatabaseOutage(fields=lambda: {"polls_waiting": len(self.inbox)})
         self._lease = Lease(database, holder)
         self.leadership = Leadership(
@@ -187,7 +186,7 @@ class Reconciler:
             if self._settings.pulsar.service_url is not None:
                 self._relay = Relay(
                     self._settings.pulsar,
-                    self._outbox,
+                    Outbox(self._database),
                     metrics=self.metrics.relay,
                     wake=self._relay_wake,
                     fence=fence,

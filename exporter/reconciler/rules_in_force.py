@@ -95,7 +95,7 @@ class RulesInForce:
         before, self.rule_set = self.rule_set, loaded
         self._announce()
         log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
-        kept = {(rule.group, rule.name) for rule in self.rule_set.rules}
+        kept = {(rule.group, rule.name) for rule in self.rules}
         removed = [key for key in dict.fromkeys((rule.group, rule.name) for rule in before.rules) if key not in kept]
         for group, name in removed[:MOST_LOGGED]:
             fields = {"group": group, "rule": name, "removed": len(removed)}
@@ -134,17 +134,9 @@ class RulesInForce:
         with _without_collections():
             warnings = await asyncio.to_thread(linter.warnings, attempt)
         for warning in warnings:
-            log.warning(
-                "rules check found a warning",
-                extra={
-                    "check": warning.check,
-                    "file": warning.file,
-                    "line": warning.line,
-                    "group": warning.group,
-                    "rule": warning.rule,
-                    "warning": warning.message,
-                },
-            )
+            fields = {"check": warning.check, "file": warning.file, "line": warning.line, "group": warning.group}
+            fields |= {"rule": warning.rule, "warning": warning.message}
+            log.warning("rules check found a warning", extra=fields)
 
     def _announce(self) -> None:
         self.rules = self.rule_set.rules
