@@ -115,7 +115,8 @@ def read(
     if response is None:
         raise _refused(participant, [Defect("undecodable", None, "")], "it cannot be decoded")
     defects: list[Defect] = []
-    response_time = _response_time(response)
+    time = response.response_time
+    response_time = (time.seconds, time.nanos) if response.HasField("response_time") else None
     is_news = last_observed_at is None or not seen or response_time != seen[-1]
     if last_observed_at is None or is_news:
         observed_at, clock_skew_seconds = _observed_at(response, received_at, max_clock_skew_seconds, defects)
@@ -147,12 +148,6 @@ def read(
 
 def _refused(participant: Ispb, defects: list[Defect], why: str) -> BadAnswer:
     return BadAnswer(f"the Bridge's answer for {participant} was refused: {why}", defects=tuple(defects))
-
-
-def _response_time(response: GetRateLimitPoliciesResponse) -> ResponseTime | None:
-    if not response.HasField("response_time"):
-        return None
-    return response.response_time.seconds, response.response_time.nanos
 
 
 def _stated_time(response: GetRateLimitPoliciesResponse) -> datetime | None:

@@ -99,7 +99,14 @@ class Estimator:
             or history.refill_tokens != bucket.refill_tokens
             or history.refill_period_seconds != bucket.refill_period_seconds
         ):
-            history = self._histories[bucket.policy] = self._begin(bucket)
+            period_seconds = bucket.refill_period_seconds
+            history = self._histories[bucket.policy] = _History(
+                capacity=bucket.capacity,
+                refill_tokens=bucket.refill_tokens,
+                refill_period_seconds=period_seconds,
+                evidence=RefillEvidence(Phase(float(period_seconds))),
+                window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
+            )
         seen = history.seen
         if seen:
             if seen[-1][0] >= at:
@@ -114,19 +121,9 @@ class Estimator:
             del seen[0]
         return history
 
-    def _begin(self, bucket: Bucket) -> _History:
-        period_seconds = bucket.refill_period_seconds
-        return _History(
-            capacity=bucket.capacity,
-            refill_tokens=bucket.refill_tokens,
-            refill_period_seconds=period_seconds,
-            evidence=RefillEvidence(Phase(float(period_seconds))),
-            window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
-        )
-
     def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
         window = _window(history)
-        share = None if window[-1][2] is None else _share_of_404(window)
+        share = _share_of_404(window)
         span_seconds = window[-1][0] - window[0][0]
         spans_one = span_seconds > history.window_seconds - self._interval_seconds / 2
         if len(window) < 2 or not (spans_one or self.mode is not None):
@@ -209,17 +206,19 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
 
 def _share_of_404(window: list[_Seen]) -> float | None:
     """Returns the share of 404s, 0 to 1; a count that falls, or another instance, starts the window anew."""
-    first = last = window[-1][2]
+    last = window[-1][2]
+    if last is None:
+        return None
+    first = last
     for _, _, counts in reversed(window[:-1]):
         if (
             counts is None
-            or first is None
             or counts.instance != first.instance
             or counts.total > first.total
             or counts.not_found > first.not_found
         ):
             break
         first = counts
-    if first is None or last is None or last.total == first.total:
+    if last.total == first.total:
         return None
     return (last.not_found - first.not_found) / (last.total - first.total)

@@ -1,4 +1,4 @@
-"""What an exporter keeps of its polls for reconcilers that follow it."""
+"""What each side of the feed keeps for the other: an exporter its polls, a reconciler its reports."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
 from uuid import uuid4
 
 from exporter.buckets.observation import Poll
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_message
+from exporter.feed.wire import Report, poll_message
 
 
 class Stream:
@@ -87,3 +88,49 @@ class Backlog:
             async with asyncio.timeout(timeout_seconds):
                 return await self._arrived.wait()
         return False
+
+
+class ReportQueue:
+    """Reports that wait to be sent to one exporter. ``latest`` is the last state of all that is no transition."""
+
+    def __init__(self) -> None:
+        self.latest = Report()
+        self._reports: deque[Report] = deque()
+        self._changed = asyncio.Event()
+
+    def put(self, report: Report, *, connected: bool) -> None:
+        """Queues a report. While the exporter is away only transitions are: of the rest the latest state is enough."""
+        if report.series is not None:
+            self.latest = replace(self.latest, series=report.series)
+        if report.outbox_pending is not None:
+            pending, age_seconds = report.outbox_pending, report.outbox_oldest_age_seconds
+            self.latest = replace(self.latest, outbox_pending=pending, outbox_oldest_age_seconds=age_seconds)
+        if report.transitions or connected:
+            self._reports.append(report)
+            self.wake()
+
+    async def first(self) -> Report:
+        """Returns the oldest report, which stays until `sent`; waits for one."""
+        while not self._reports:
+            await self.changed()
+        return self._reports[0]
+
+    def sent(self) -> None:
+        self._reports.popleft()
+
+    def reset(self) -> None:
+        """Drops everything but the rules' series: another reconciler has led meanwhile."""
+        self._reports.clear()
+        self.latest = Report(series=self.latest.series)
+
+    def reset_sequences(self) -> None:
+        """Drops the sequences: those of a stream that has ended would hide those of the new one."""
+        self._reports = deque(replace(report, sequence=0) for report in self._reports)
+
+    def wake(self) -> None:
+        """Lets `changed` return."""
+        self._changed.set()
+
+    async def changed(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -18,11 +18,11 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
 from exporter.config import Settings
 from exporter.errors import ConfigurationError
+from exporter.feed.backlog import ReportQueue
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
-from exporter.feed.report import Report, ReportQueue
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_of, report_message
+from exporter.feed.wire import Report, poll_of, report_message
 from exporter.grpc_tls import ChannelSource
 from exporter.metrics.own_metrics import FeedMetrics
 
@@ -241,16 +241,16 @@ class FeedClient:
             await asyncio.sleep(self._silence.interval_seconds)
 
 
+@dataclass(slots=True)
 class Silence:
     """How long one feed has been silent. ``interval_seconds`` is the exporter's poll interval, as far as is known."""
 
-    def __init__(self, target: str, interval_seconds: float, staleness_seconds: float) -> None:
-        self.interval_seconds = interval_seconds
-        self._target = target
-        self._staleness_seconds = staleness_seconds
-        self.last_polls: dict[str, Poll] = {}
-        """By participant: a failed one that stands in continues it."""
-        self._heard_at = 0.0
+    target: str
+    interval_seconds: float
+    staleness_seconds: float
+    last_polls: dict[str, Poll] = field(default_factory=dict)
+    """By participant: a failed one that stands in continues it."""
+    _heard_at: float = 0.0
 
     def heard(self) -> None:
         """Notes that the feed was heard just now."""
@@ -276,7 +276,7 @@ class Silence:
 
     def failed_poll(self, participant: str, stream_id: str, now: datetime) -> Poll:
         """Returns a failed poll in place of the one that the exporter may have made."""
-        message = f"the exporter at {self._target} has been silent for {SILENT_INTERVALS} intervals"
+        message = f"the exporter at {self.target} has been silent for {SILENT_INTERVALS} intervals"
         failure = Failure("FEED_LOST", message)
         last = self.last_polls.get(participant)
         if last is not None:
@@ -290,6 +290,6 @@ class Silence:
             participant=Ispb(participant),
             polled_at=now,
             interval_seconds=self.interval_seconds,
-            staleness_seconds=self._staleness_seconds,
+            staleness_seconds=self.staleness_seconds,
             result=failure,
         )

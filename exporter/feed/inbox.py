@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from dataclasses import dataclass
 
 from prometheus_client import Counter
 
@@ -16,21 +17,21 @@ ROOM = 256
 """Polls that may wait here before feeds are held up, which keep what follows in much less memory."""
 
 
+@dataclass(slots=True)
 class Overflow:
     """Counts polls that a full queue had to drop, also in ``counter`` by reason; logs once until there is room."""
 
-    def __init__(self, capacity: int, counter: Counter | None = None) -> None:
-        self.polls = 0
-        self._capacity = capacity
-        self._counter = counter
-        self._is_full = False
+    capacity: int
+    counter: Counter | None = None
+    polls: int = 0
+    _is_full: bool = False
 
     def drop(self) -> None:
         self.polls += 1
-        if self._counter is not None:
-            self._counter.labels("queue_full").inc()
+        if self.counter is not None:
+            self.counter.labels("queue_full").inc()
         if not self._is_full:
-            log.error("poll queue is full, dropping the oldest", extra={"capacity": self._capacity})
+            log.error("poll queue is full, dropping the oldest", extra={"capacity": self.capacity})
         self._is_full = True
 
     def end(self) -> None:

@@ -14,9 +14,8 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Poll
 from exporter.feed.backlog import Deflation, Stream
 from exporter.feed.inbox import ROOM, Inbox, Overflow
-from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_of
+from exporter.feed.wire import Report, poll_of
 from exporter.store.writer import LastPoll
 
 

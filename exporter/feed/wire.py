@@ -1,18 +1,38 @@
-"""Polls as protobuf messages, and back, without loss."""
+"""Polls and reports as protobuf messages, and back, without loss."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exporter.alerts.alert import Severity, Transition
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
-from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a reconciler reports to the exporters that it follows: what was committed, for the exporter's counters.
+
+    ``sequence`` is the last poll's (0: none of this stream). ``series`` are the
+    (severity, per policy) that loaded rules can produce; None: as reported before.
+    ``outbox_oldest_age_seconds`` is None where no event waits. ``categories`` are those of which the database
+    knows more than the exporter, which has started since.
+    """
+
+    sequence: int = 0
+    transitions: tuple[Transition, ...] = ()
+    series: Collection[tuple[Severity, bool]] | None = None
+    outbox_pending: int | None = None
+    outbox_oldest_age_seconds: float | None = None
+    categories: Mapping[Ispb, Category] = field(default_factory=dict)
 
 
 def poll_message(poll: Poll) -> feed_pb2.Poll:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from struct import pack
 from typing import Final
 
@@ -23,14 +25,12 @@ _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK: Final = b"\x03\x00"
 
 
+@dataclass(slots=True, eq=False)
 class Part:
     """Some lines of one family; ``deflated`` is None until `deflate` was called."""
 
-    __slots__ = ("deflated", "text")
-
-    def __init__(self, text: bytes) -> None:
-        self.text = text
-        self.deflated: bytes | None = None
+    text: bytes
+    deflated: bytes | None = None
 
     def deflate(self) -> None:
         """Makes the part ready for gzip pages, where it is long enough."""
@@ -70,17 +70,11 @@ def _slices(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 def _deflated_parts(parts: list[Part]) -> Iterator[bytes]:
-    loose: list[bytes] = []
-    for part in parts:
-        if part.deflated is None:
-            loose.append(part.text)
-            continue
+    for loose, some in groupby(parts, key=lambda part: part.deflated is None):
         if loose:
-            yield _deflated(b"".join(loose))
-            loose = []
-        yield part.deflated
-    if loose:
-        yield _deflated(b"".join(loose))
+            yield _deflated(b"".join([part.text for part in some]))
+        else:
+            yield from filter(None, (part.deflated for part in some))
 
 
 def _deflated(text: bytes) -> bytes:

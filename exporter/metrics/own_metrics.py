@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from prometheus_client import (
@@ -53,24 +54,24 @@ class LateGauge(Gauge):
         return super().collect() if self._is_set else []
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Guarded:
     """A collector whose failure is counted and costs no other collector its metrics."""
 
-    def __init__(self, collector: Collector, name: str, failures: Counter) -> None:
-        self._collector = collector
-        self._name = name
-        self._failures = failures
+    collector: Collector
+    name: str
+    failures: Counter
 
     def describe(self) -> Iterable[Metric]:
-        describe = getattr(self._collector, "describe", None)
+        describe = getattr(self.collector, "describe", None)
         return list(describe()) if describe is not None else []
 
     def collect(self) -> Iterable[Metric]:
         try:
-            return list(self._collector.collect())
+            return list(self.collector.collect())
         except Exception:
-            self._failures.labels(self._name).inc()
-            log.exception("metrics of one collector are missing from the scrape", extra={"collector": self._name})
+            self.failures.labels(self.name).inc()
+            log.exception("metrics of one collector are missing from the scrape", extra={"collector": self.name})
             return []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from exporter.buckets.bucket import Bucket
@@ -77,9 +78,5 @@ class Budget:
         Where tokens were left by then, it is not known any more how they refill.
         """
         is_explained = self.tokens is not None and self.tokens + since_seconds / self.seconds_per_token < 1
-        slowest = self if is_explained else max(self, Budget(), key=_slowness)
+        slowest = self if is_explained else max(self, Budget(), key=attrgetter("seconds_per_token"))
         return Budget(0, self.capacity or PUBLISHED_TOKENS, slowest.refill_tokens, slowest.refill_period_seconds)
-
-
-def _slowness(budget: Budget) -> float:
-    return budget.seconds_per_token

@@ -154,10 +154,8 @@ class Poller:
                 max_policies=self._max_policies,
             )
             self._refuse_stale_repeat(answer, received_at)
-        except BadAnswer as error:
-            error.attempts = max(error.attempts, attempts)
-            return self._failed(error)
         except BridgeError as error:
+            error.attempts = max(error.attempts, attempts)
             return self._failed(error)
         return self._answered(answer, received_at, attempts), received_at, 0.0
 

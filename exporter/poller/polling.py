@@ -57,7 +57,7 @@ class Polling:
             return
         stream = self._new_stream()
         for participant in map(Ispb, self._settings.participants):
-            poller = Poller(
+            poller = self.pollers[participant] = Poller(
                 participant,
                 client=self._client,
                 settings=self._settings,
@@ -65,13 +65,11 @@ class Polling:
                 metrics=self._metrics,
                 clock=self._clock,
             )
-            self.pollers[participant] = poller
             task = asyncio.create_task(poller.run(), name=f"poller {participant}")
             task.add_done_callback(self._note_end)
             self._tasks.append(task)
-        log.info(
-            "polling started", extra={"participants": len(self.pollers), "interval": str(self._settings.poll.interval)}
-        )
+        fields = {"participants": len(self.pollers), "interval": str(self._settings.poll.interval)}
+        log.info("polling started", extra=fields)
 
     async def stop(self) -> None:
         tasks, self._tasks = self._tasks, []

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from exporter.alerts.alert import Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
 from exporter.feed.client import FeedClient
 from exporter.feed.local import LocalFeed
-from exporter.feed.report import Report
+from exporter.feed.wire import Report
 from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import LastPoll
 
 
+@dataclass(slots=True)
 class Feeds:
     """Those of other processes (``clients``), and that of this one (``local``)."""
 
-    def __init__(self) -> None:
-        self.clients: list[FeedClient] = []
-        self.local: LocalFeed | None = None
+    clients: list[FeedClient] = field(default_factory=list)
+    local: LocalFeed | None = None
 
     @property
     def all(self) -> list[FeedClient | LocalFeed]:

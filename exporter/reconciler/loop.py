@@ -268,20 +268,16 @@ def _log_transition(transition: Transition, poll: Poll) -> None:
     level = logging.INFO
     if alert.state is AlertState.FIRING:
         level = logging.ERROR if alert.severity is Severity.CRITICAL else logging.WARNING
-    alerts_log.log(
-        level,
-        "alert %s",
-        alert.state,
-        extra={
-            "alertname": alert.name,
-            "severity": str(alert.severity),
-            "participant": alert.participant,
-            "policy": alert.policy,
-            "fingerprint": alert.fingerprint,
-            "reason": alert.reason,
-            "polled_at": poll.polled_at.isoformat(timespec="milliseconds"),
-        },
-    )
+    fields = {
+        "alertname": alert.name,
+        "severity": str(alert.severity),
+        "participant": alert.participant,
+        "policy": alert.policy,
+        "fingerprint": alert.fingerprint,
+        "reason": alert.reason,
+        "polled_at": poll.polled_at.isoformat(timespec="milliseconds"),
+    }
+    alerts_log.log(level, "alert %s", alert.state, extra=fields)
 
 
 async def _finish(work: Coroutine[None, None, None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.errors import DatabaseUnusable
@@ -21,26 +22,17 @@ OUTBOX_SECONDS: Final = 5.0
 """How often the outbox is counted."""
 
 
+@dataclass(slots=True)
 class PartitionJob:
     """Creates partitions ahead of the clock, and drops those past their retention."""
 
-    def __init__(
-        self,
-        database: Database,
-        retention_months: int,
-        metrics: ReconcilerMetrics,
-        outage: DatabaseOutage,
-        *,
-        interval_seconds: float = 600.0,
-        retry_seconds: float = 30.0,
-    ) -> None:
-        self._database = database
-        self._retention_months = retention_months
-        self._metrics = metrics
-        self._outage = outage
-        self._interval_seconds = interval_seconds
-        self._retry_seconds = retry_seconds
-        self._woken = asyncio.Event()
+    database: Database
+    retention_months: int
+    metrics: ReconcilerMetrics
+    outage: DatabaseOutage
+    interval_seconds: float = 600.0
+    retry_seconds: float = 30.0
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
         """Lets the job run at once: polls wait for a partition."""
@@ -51,27 +43,27 @@ class PartitionJob:
             self._woken.clear()
             complete = await self._run_once()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_seconds if complete else self._retry_seconds):
+                async with asyncio.timeout(self.interval_seconds if complete else self.retry_seconds):
                     await self._woken.wait()
 
     async def _run_once(self) -> bool:
         """Returns whether nothing is left for the next time."""
         complete = False
         try:
-            done = await maintain(self._database, self._retention_months)
+            done = await maintain(self.database, self.retention_months)
         except DatabaseUnusable as error:
-            self._outage.report(error, waiting="partitions")
+            self.outage.report(error, waiting="partitions")
         else:
             complete = done.complete
             if done.created or done.dropped:
                 fields = {"partitions_created": len(done.created), "partitions_dropped": len(done.dropped)}
                 log.info("partitions created and dropped", extra=fields)
         try:
-            ready = await readiness(self._database)
+            ready = await readiness(self.database)
         except DatabaseUnusable:
-            self._metrics.partitions_ready_months.withdraw()
+            self.metrics.partitions_ready_months.withdraw()
             return False
-        self._metrics.partitions_ready_months.set(ready.months)
+        self.metrics.partitions_ready_months.set(ready.months)
         for table in ready.detached:
             log.error(
                 "table with a partition's name is no partition: attach it, or rename it and another one is created",

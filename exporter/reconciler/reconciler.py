@@ -14,7 +14,7 @@ from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox
 from exporter.feed.local import LocalFeed
-from exporter.feed.report import Report
+from exporter.feed.wire import Report
 from exporter.health import Dependency
 from exporter.metrics import Metrics
 from exporter.poller.polling import Polling

@@ -15,10 +15,9 @@ from exporter.durations import Duration
 from exporter.feed.backlog import Backlog
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
-from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_message
+from exporter.feed.wire import Report, poll_message
 from exporter.metrics import Metrics
 from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.loop import ReconcileLoop

@@ -13,9 +13,9 @@ from exporter.config import FeedSettings, TlsSettings
 from exporter.feed.backlog import Backlog
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
-from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
+from exporter.feed.wire import Report
 from exporter.metrics import Metrics
 from tests.support.builders import alert, at, bucket, poll
 from tests.support.certificates import Authority

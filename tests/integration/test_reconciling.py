@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from exporter.buckets.observation import Poll
     from exporter.feed.local import LocalFeed
-    from exporter.feed.report import Report
+    from exporter.feed.wire import Report
 
 pytestmark = pytest.mark.postgres
 

@@ -11,7 +11,7 @@ import pytest
 from exporter.buckets.observation import Category
 from exporter.feed.inbox import ROOM, Inbox
 from exporter.feed.local import LocalFeed
-from exporter.feed.report import Report
+from exporter.feed.wire import Report
 from exporter.store.writer import LastPoll
 from tests.support.builders import PARTICIPANT, at, bucket, failed, poll
 from tests.support.conditions import until

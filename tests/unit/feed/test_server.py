@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from exporter.alerts.alert import AlertState, Severity, Transition
 from exporter.buckets.observation import Category
 from exporter.feed.backlog import Backlog
-from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import report_message
+from exporter.feed.wire import Report, report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, poll
 from tests.support.conditions import until
 from tests.support.logs import logged
