@@ -94,7 +94,7 @@ async def run_both(
         reconciler = await Reconciler.build(settings, metrics, _holder(), stack)
         client = await _bridge(settings, stack)
         feed = reconciler.follow_own()
-        polling = Polling(settings, metrics, client, feed.stream, reconciler.loop.clock)
+        polling = Polling(settings, metrics, client, lambda: Stream(feed.put), reconciler.loop.clock)
         feed.learn_category = polling.learn_category
         stack.push_async_callback(polling.stop)
 

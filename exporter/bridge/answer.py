@@ -83,9 +83,8 @@ ResponseTime = tuple[int, int]
 class Answer:
     """The usable part of an answer, and its defects.
 
-    ``clock_skew_seconds`` is DICT's clock less ours; None: unknown.
-    ``response_time`` is as it came, in seconds and nanoseconds; None: none came.
-    ``is_news`` is False where the answer is the last one again.
+    ``clock_skew_seconds`` is DICT's clock less ours; None: unknown. ``response_time`` is as it came, in seconds and
+    nanoseconds; None: none came. ``is_news`` is False where the answer is the last one again.
     """
 
     snapshot: Snapshot

@@ -1,7 +1,6 @@
 """DICT's published policies, for the simulator, for docs, and to notice that BACEN changed them.
 
-A snapshot of the page "Limitação de requisições" of the DICT API. What the
-Bridge answers is the truth.
+A snapshot of the page "Limitação de requisições" of the DICT API. What the Bridge answers is the truth.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """Consumption, exhaustion and the share of 404s, from successive snapshots.
 
-A window ends at the last observation and begins at the one nearest to W before
-it. W is the configured window, at least three poll intervals, rounded up to whole
-refill periods (where these are at most 15 minutes): over whole periods the refill
-is the same however it comes. Consumption is summed over consecutive observations
-as ``min(earlier + refilled, capacity) - later`` (nothing refills what holds more
-than its capacity); what overflowed at capacity is invisible, so the sum is a lower
-bound there.
+A window ends at the last observation and begins at the one nearest to W before it. W is the configured window, at least
+three poll intervals, rounded up to whole refill periods (where these are at most 15 minutes): over whole periods the
+refill is the same however it comes. Consumption is summed over consecutive observations as ``min(earlier + refilled,
+capacity) - later`` (nothing refills what holds more than its capacity); what overflowed at capacity is invisible, so
+the sum is a lower bound there.
 """
 
 from __future__ import annotations
@@ -63,8 +61,7 @@ class Estimator:
     def observe(self, snapshot: Snapshot) -> Observation:
         """Returns the snapshot with its derived figures.
 
-        A change of category starts every estimate again, a change of capacity or
-        refill that bucket's.
+        A change of category starts every estimate again, a change of capacity or refill that bucket's.
         """
         if self._began is None:
             self._began = snapshot.observed_at

@@ -44,7 +44,6 @@ class Follower(Protocol):
 
     async def resume_after(self, stream_id: str, participants: Collection[str]) -> int:
         """Returns the poll of a stream after which to follow it; 0: from its beginning. Waits for the database."""
-        ...
 
 
 class FeedClient:

@@ -21,10 +21,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Report:
     """What a reconciler reports to the exporters that it follows: what was committed, for the exporter's counters.
 
-    ``sequence`` is the last poll's (0: none of this stream). ``series`` are the
-    (severity, per policy) that loaded rules can produce; None: as reported before.
-    ``outbox_oldest_age_seconds`` is None where no event waits. ``categories`` are those of which the database
-    knows more than the exporter, which has started since.
+    ``sequence`` is the last poll's (0: none of this stream). ``series`` are the (severity, per policy) that loaded
+    rules can produce; None: as reported before. ``outbox_oldest_age_seconds`` is None where no event waits.
+    ``categories`` are those of which the database knows more than the exporter, which has started since.
     """
 
     sequence: int = 0

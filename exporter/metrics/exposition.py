@@ -1,8 +1,7 @@
 """Pages made of parts that are ready: as text, or as one gzip member.
 
-A part that was deflated with a full flush refers to nothing before it and ends
-at a byte's border, so such parts can be strung together into one deflate
-stream. What is left to do at the scrape is the checksum.
+A part that was deflated with a full flush refers to nothing before it and ends at a byte's border, so such parts can be
+strung together into one deflate stream. What is left to do at the scrape is the checksum.
 """
 
 from __future__ import annotations

@@ -11,16 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -34,7 +26,7 @@ T = TypeVar("T", bound="MetricWrapperBase")
 DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 # A series `..._created` beside each counter would double their number, and nothing reads it.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class LateGauge(Gauge):
@@ -249,6 +241,8 @@ class ProgramMetrics:
 
     def __init__(self) -> None:
         self.collectors = add = Collectors()
+        self.registry = add.registry
+        """The same metrics for prometheus_client, in this process."""
         durations = add.histogram(
             "monitoring_duration_seconds", "How long the program's own work took, by operation.", "operation"
         )

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -128,11 +127,6 @@ class Metrics(ProgramMetrics):
         for rendered in self._participants.values():
             rendered.series = self._series
             rendered.outdated = True
-
-    @property
-    def registry(self) -> CollectorRegistry:
-        """The same metrics for prometheus_client, in this process."""
-        return self.collectors.registry
 
     def exposition(self, *, openmetrics: bool = False, gzip: bool = False) -> bytes:
         """Returns the whole page."""

@@ -1,8 +1,7 @@
 """POLICIES_LIST's budget, which pays for polling. Pure.
 
-Each poll costs one token, and each answer tells how many are left. The interval
-stretches before the bucket is dry, and a retry happens only while a token beyond
-the next poll's is left.
+Each poll costs one token, and each answer tells how many are left. The interval stretches before the bucket is dry, and
+a retry happens only while a token beyond the next poll's is left.
 """
 
 from __future__ import annotations
@@ -44,10 +43,9 @@ class Budget:
     def interval_seconds(self, configured_seconds: float) -> float:
         """Returns the interval to poll at: ``configured_seconds``, or longer while tokens are short.
 
-        Half a bucket or more: as configured. Below, the interval grows towards one
-        that gives others (a second poller, people) room to refill: at the
-        reserve, two refill times a poll. A whole multiple of ``configured_seconds``,
-        so that an estimate's window stays a whole number of polls.
+        Half a bucket or more: as configured. Below, the interval grows towards one that gives others (a second poller,
+        people) room to refill: at the reserve, two refill times a poll. A whole multiple of ``configured_seconds``, so
+        that an estimate's window stays a whole number of polls.
         """
         if self.tokens is None or self.capacity is None:
             return configured_seconds

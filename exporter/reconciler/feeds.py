@@ -9,7 +9,7 @@ from exporter.alerts.alert import Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
 from exporter.feed.client import FeedClient
-from exporter.feed.local import LocalFeed
+from exporter.feed.inbox import LocalFeed
 from exporter.feed.wire import Report
 from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import LastPoll

@@ -1,8 +1,7 @@
 """Takes each poll through the rules and into the database, in order, once.
 
-Decided first, then done: `decide` is pure; what it decided counts only when it
-is committed. Memory is a cache: after any failure whose outcome is not known it
-is read again from the database, and what had been committed is skipped.
+Decided first, then done: `decide` is pure; what it decided counts only when it is committed. Memory is a cache: after
+any failure whose outcome is not known it is read again from the database, and what had been committed is skipped.
 """
 
 from __future__ import annotations
@@ -49,14 +48,12 @@ class LoopObserver(Protocol):
 
     def on_database_unusable(self, error: DatabaseUnusable) -> None:
         """Polls wait in the inbox."""
-        ...
 
 
 class ReconcileLoop:
     """Reconciles the inbox's polls while this process leads.
 
-    A poll further ahead of the database's clock than ``poll.max_clock_skew`` takes
-    that clock's time.
+    A poll further ahead of the database's clock than ``poll.max_clock_skew`` takes that clock's time.
     """
 
     def __init__(

@@ -12,8 +12,7 @@ from msgspec.structs import replace
 from exporter.config import Settings
 from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.client import FeedClient
-from exporter.feed.inbox import Inbox
-from exporter.feed.local import LocalFeed
+from exporter.feed.inbox import Inbox, LocalFeed
 from exporter.feed.wire import Report
 from exporter.health import Dependency
 from exporter.metrics import Metrics
@@ -54,16 +53,10 @@ class Reconciler:
     It is what its parts report to: `LoopObserver` of the loop, `Candidate` of leadership.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        metrics: Metrics,
-        database: Database,
-        pages: Database,
-        holder: str,
-        *,
-        renew_seconds: float = RENEW_SECONDS,
-    ) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, holder: str, *, renew_seconds: float) -> None:
+        self._database = database = Database(settings.database)
+        # Pages wait for each other, and never take a connection that a commit needs.
+        self._pages = Database(replace(settings.database, min_size=0, max_size=PAGE_CONNECTIONS), writes=False)
         self.metrics = metrics
         for reason in DROPPED:
             metrics.feed.dropped.labels(reason)
@@ -71,13 +64,16 @@ class Reconciler:
         self.feeds = Feeds()
         self.rules = RulesInForce(settings.rules, metrics, self.feeds.report_series)
         self._settings = settings
-        self._database = database
         self._reader = Reader(database)
         self._writer = Writer(database, settings.database.heartbeat)
         self._outage = DatabaseOutage(fields=lambda: {"polls_waiting": len(self.inbox)})
         self._lease = Lease(database, holder)
         self.leadership = Leadership(
-            self._lease, self, metrics=metrics.reconciler, outage=self._outage, renew_seconds=renew_seconds
+            lease=self._lease,
+            candidate=self,
+            metrics=metrics.reconciler,
+            outage=self._outage,
+            renew_seconds=renew_seconds,
         )
         self._relay_wake = asyncio.Event()
         self._notifier_wake = asyncio.Event()
@@ -95,7 +91,7 @@ class Reconciler:
         )
         self.explain = status.Explainer(self.rules)
         self.utilization = status.UtilizationHistory(self._reader, settings.database.heartbeat)
-        self.timeline = Timeline(pages, settings.database.heartbeat)
+        self.timeline = Timeline(self._pages, settings.database.heartbeat)
 
     @classmethod
     async def build(
@@ -108,21 +104,16 @@ class Reconciler:
         renew_seconds: float = RENEW_SECONDS,
     ) -> Reconciler:
         """Raises RuleFileInvalid, ConfigurationError."""
-        database = Database(settings.database)
-        # Pages wait for each other, and never take a connection that a commit needs.
-        pages = Database(replace(settings.database, min_size=0, max_size=PAGE_CONNECTIONS), writes=False)
-        built = cls(settings, metrics, database, pages, holder, renew_seconds=renew_seconds)
-        for opened in (database, pages):
-            await opened.open()
-            stack.push_async_callback(opened.close)
+        built = cls(settings, metrics, holder, renew_seconds=renew_seconds)
+        for database in (built._database, built._pages):
+            await database.open()
+            stack.push_async_callback(database.close)
         return built
 
     def follow_own(self) -> LocalFeed:
         """Returns the feed of this process's own exporter."""
-        queue = self._settings.database.queue
-        self.feeds.local = LocalFeed(
-            self.inbox, self.loop.last_polls, capacity=queue, dropped=self.metrics.feed.dropped
-        )
+        capacity, dropped = self._settings.database.queue, self.metrics.feed.dropped
+        self.feeds.local = LocalFeed(self.inbox, self.loop.last_polls, capacity=capacity, dropped=dropped)
         return self.feeds.local
 
     def follow(self, client: FeedClient) -> None:
@@ -207,8 +198,7 @@ class Reconciler:
 
     def reset(self) -> None:
         """Drops all that is known: the database says where to go on, and the exporters have the polls."""
-        self._relay = None
-        self._notifier = None
+        self._relay = self._notifier = None
         self.inbox.clear()
         self.loop.reset()
         self.feeds.reset()

@@ -32,8 +32,8 @@ def database(leadership: Leadership) -> Dependency:
     """Returns whether the database can be used, and what this process is among its peers."""
     reached = leadership.state in (LeadershipState.LEADING, LeadershipState.WAITING)
     message = leadership.state.value
-    if leadership.state is LeadershipState.WAITING and leadership.leader:
-        message += f": {leadership.leader} leads"
+    if leadership.state is LeadershipState.WAITING and leadership.lease.leader:
+        message += f": {leadership.lease.leader} leads"
     if leadership.error is not None:
         message += f": {leadership.error}"
     return Dependency("database", ok=reached, message=message)

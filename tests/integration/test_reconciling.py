@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from exporter.buckets.observation import Poll
-    from exporter.feed.local import LocalFeed
+    from exporter.feed.inbox import LocalFeed
     from exporter.feed.wire import Report
 
 pytestmark = pytest.mark.postgres
@@ -417,16 +417,6 @@ def of_category(name: str, stream_id: str) -> Poll:
     return replace(made, result=replace(made.result, category=name))
 
 
-class Learner:
-    """Polling that learns of categories."""
-
-    def __init__(self, learned: list[Category]) -> None:
-        self._learned = learned
-
-    def learn_category(self, _participant: str, category: Category) -> None:
-        self._learned.append(category)
-
-
 async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to_who_polls(database_dsn) -> None:
     learned: list[Category] = []
     async with leading(database_dsn) as (_, feed):
@@ -434,7 +424,7 @@ async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 1)
 
     async with leading(database_dsn) as (_, feed):
-        feed.polling = Learner(learned)
+        feed.learn_category = lambda _, category: learned.append(category)
         feed.put(of_category("F", "after"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1)
 
