@@ -14,10 +14,12 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from exporter.bridge.client import BridgeClient
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
 from exporter.config import Settings
 from exporter.feed.backlog import Backlog, Stream
+from exporter.feed.server import FeedServer
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.poller.polling import Polling
@@ -27,7 +29,6 @@ from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
 
 if TYPE_CHECKING:
-    from exporter.bridge.client import BridgeClient
     from exporter.feed.client import FeedClient
     from exporter.reconciler.reconciler import Reconciler
 
@@ -38,12 +39,11 @@ async def run_exporter(
     """Polls, serves metrics and the feed, until SIGTERM or SIGINT. Raises DictRateLimitError."""
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        client = await _bridge(settings, stack)
+        client = BridgeClient(settings.bridge)
+        stack.push_async_callback(client.close)
         stream = Stream()
         polling = Polling(settings, metrics, client, lambda: stream)
         if settings.feed.listen_address is not None:
-            from exporter.feed.server import FeedServer
-
             backlog = Backlog(settings.feed.backlog)
             stream = Stream(backlog.put)
             feed = FeedServer(
@@ -92,7 +92,8 @@ async def run_both(
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         reconciler = await Reconciler.build(settings, metrics, _holder(), stack)
-        client = await _bridge(settings, stack)
+        client = BridgeClient(settings.bridge)
+        stack.push_async_callback(client.close)
         feed = reconciler.follow_own()
         polling = Polling(settings, metrics, client, lambda: Stream(feed.put), reconciler.loop.clock)
         feed.learn_category = polling.learn_category
@@ -111,14 +112,6 @@ async def run_both(
 def _holder() -> str:
     """Returns the name under which this process holds the lease."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-
-
-async def _bridge(settings: Settings, stack: AsyncExitStack) -> BridgeClient:
-    from exporter.bridge.client import BridgeClient
-
-    client = BridgeClient(settings.bridge)
-    stack.push_async_callback(client.close)
-    return client
 
 
 def _bridge_dependency(views: Mapping[Ispb, View]) -> Dependency:

@@ -191,11 +191,9 @@ class BridgeClient:
         try:
             return GetRateLimitPoliciesResponse.FromString(payload)
         except DecodeError as error:
-            raise BadAnswer(
-                f"the answer of {self._target} cannot be decoded: {error}",
-                attempts=attempts,
-                defects=(Defect("undecodable", None, f"{len(payload)} bytes"),),
-            ) from error
+            message = f"the answer of {self._target} cannot be decoded: {error}"
+            defect = Defect("undecodable", None, f"{len(payload)} bytes")
+            raise BadAnswer(message, attempts=attempts, defects=(defect,)) from error
 
 
 class _Connection:

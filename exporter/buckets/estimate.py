@@ -1,10 +1,12 @@
 """Consumption, exhaustion and the share of 404s, from successive snapshots.
 
-A window ends at the last observation and begins at the one nearest to W before it. W is the configured window, at least
-three poll intervals, rounded up to whole refill periods (where these are at most 15 minutes): over whole periods the
-refill is the same however it comes. Consumption is summed over consecutive observations as ``min(earlier + refilled,
-capacity) - later`` (nothing refills what holds more than its capacity); what overflowed at capacity is invisible, so
-the sum is a lower bound there.
+A window ends at the last observation and begins at the one nearest to W before
+it. W is the configured window, at least three poll intervals, rounded up to whole
+refill periods (where these are at most 15 minutes): over whole periods the refill
+is the same however it comes. Consumption is summed over consecutive observations
+as ``min(earlier + refilled, capacity) - later`` (nothing refills what holds more
+than its capacity); what overflowed at capacity is invisible, so the sum is a lower
+bound there.
 """
 
 from __future__ import annotations
@@ -82,9 +84,7 @@ class Estimator:
             observed_at=snapshot.observed_at,
             category=snapshot.category,
             correlation_id=snapshot.correlation_id,
-            buckets=tuple(
-                self._figures(bucket, history) for bucket, history in zip(snapshot.buckets, followed, strict=True)
-            ),
+            buckets=tuple(map(self._figures, snapshot.buckets, followed)),
             refused=snapshot.refused,
         )
 

@@ -105,9 +105,7 @@ PARTICIPANT_GAUGES: Final = (
         minimum=0.0,
     ),
     ParticipantGauge(
-        "dict_rate_limit_clock_skew_seconds",
-        "DICT's clock less ours, in seconds.",
-        lambda v: v.poll.clock_skew_seconds,
+        "dict_rate_limit_clock_skew_seconds", "DICT's clock less ours, in seconds.", lambda v: v.poll.clock_skew_seconds
     ),
     ParticipantGauge(
         PARTICIPANT_INFO,

@@ -99,20 +99,17 @@ class FeedServer:
         if unknown:
             fields = {"participants": ", ".join(sorted(unknown))}
             log.warning("a reconciler asks for participants that are not polled here", extra=fields)
-        participants = requested & self._participants
+        participants, interval_seconds = requested & self._participants, self._poll_interval_seconds
         after = first.open.after_sequence if first.open.stream_id == self._stream_id else 0
         peer = context.peer()  # asked now: of a call that has ended, it crashes the interpreter
         log.info("reconciler connected", extra={"peer": peer, "after_sequence": after})
         receiving = asyncio.create_task(self._receive(requests))
         self._followers += 1
         try:
-            yield feed_pb2.FromExporter(
-                opened=feed_pb2.Opened(
-                    stream_id=self._stream_id,
-                    participants=sorted(participants),
-                    poll_interval_seconds=self._poll_interval_seconds,
-                )
-            ).SerializeToString()
+            opened = feed_pb2.Opened(
+                stream_id=self._stream_id, participants=sorted(participants), poll_interval_seconds=interval_seconds
+            )
+            yield feed_pb2.FromExporter(opened=opened).SerializeToString()
             loop = asyncio.get_running_loop()
             sent_at = loop.time()
             while True:
@@ -129,8 +126,8 @@ class FeedServer:
                         sent_at = loop.time()
                 quiet_seconds = loop.time() - sent_at
                 # Where some were sent, more may have come meanwhile.
-                if quiet_seconds < self._poll_interval_seconds and (
-                    polls or await self._backlog.wait(self._poll_interval_seconds - quiet_seconds)
+                if quiet_seconds < interval_seconds and (
+                    polls or await self._backlog.wait(interval_seconds - quiet_seconds)
                 ):
                     continue
                 sent_at = loop.time()

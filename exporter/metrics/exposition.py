@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from struct import pack
 from typing import Final
 
@@ -69,11 +68,17 @@ def _slices(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 def _deflated_parts(parts: list[Part]) -> Iterator[bytes]:
-    for loose, some in groupby(parts, key=lambda part: part.deflated is None):
+    loose: list[bytes] = []
+    for part in parts:
+        if part.deflated is None:
+            loose.append(part.text)
+            continue
         if loose:
-            yield _deflated(b"".join([part.text for part in some]))
-        else:
-            yield from filter(None, (part.deflated for part in some))
+            yield _deflated(b"".join(loose))
+            loose = []
+        yield part.deflated
+    if loose:
+        yield _deflated(b"".join(loose))
 
 
 def _deflated(text: bytes) -> bytes:

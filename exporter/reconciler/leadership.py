@@ -62,7 +62,7 @@ class Candidate(Protocol):
     def reset(self) -> None: ...
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Leadership:
     """Takes the lease, leads while it holds, and releases it."""
 

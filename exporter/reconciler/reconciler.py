@@ -69,11 +69,7 @@ class Reconciler:
         self._outage = DatabaseOutage(fields=lambda: {"polls_waiting": len(self.inbox)})
         self._lease = Lease(database, holder)
         self.leadership = Leadership(
-            lease=self._lease,
-            candidate=self,
-            metrics=metrics.reconciler,
-            outage=self._outage,
-            renew_seconds=renew_seconds,
+            self._lease, self, metrics=metrics.reconciler, outage=self._outage, renew_seconds=renew_seconds
         )
         self._relay_wake = asyncio.Event()
         self._notifier_wake = asyncio.Event()

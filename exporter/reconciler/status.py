@@ -74,10 +74,8 @@ def alertmanagers(notifier: Notifier | None) -> Dependency:
 def rule_groups(rule_set: RuleSet, health: RuleHealthTracker) -> list[RuleGroupStatus]:
     """Returns the rules in force with how each last went."""
     return [
-        RuleGroupStatus(
-            group.name, group.file, group.interval_seconds or 0.0, [_rule(rule, health) for rule in group.rules]
-        )
-        for group in rule_set.groups
+        RuleGroupStatus(g.name, g.file, g.interval_seconds or 0.0, [_rule(rule, health) for rule in g.rules])
+        for g in rule_set.groups
     ]
 
 

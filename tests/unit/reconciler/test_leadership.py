@@ -68,8 +68,8 @@ class Led:
         self._work = work
         self._stand_by = stand_by
         self.leadership = Leadership(
-            lease=lease,
-            candidate=self,
+            lease,
+            self,
             metrics=self.metrics.reconciler,
             renew_seconds=0.01,
             retry_seconds=0.01,
