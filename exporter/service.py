@@ -7,18 +7,19 @@ exit: a supervisor restarts it, and nothing serves old numbers meanwhile.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exporter.alerts.alert import AlertState, Severity
+from exporter.bridge.client import BridgeClient
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import Category, View
+from exporter.buckets.observation import View
 from exporter.config import Settings
 from exporter.feed.backlog import Backlog, Stream
+from exporter.feed.server import FeedServer
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.poller.polling import Polling
@@ -28,11 +29,8 @@ from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
 
 if TYPE_CHECKING:
-    from exporter.bridge.client import BridgeClient
     from exporter.feed.client import FeedClient
     from exporter.reconciler.reconciler import Reconciler
-
-log = logging.getLogger(__name__)
 
 
 async def run_exporter(
@@ -41,23 +39,22 @@ async def run_exporter(
     """Polls, serves metrics and the feed, until SIGTERM or SIGINT. Raises DictRateLimitError."""
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        client = await _bridge(settings, stack)
+        client = BridgeClient(settings.bridge)
+        stack.push_async_callback(client.close)
         stream = Stream()
         polling = Polling(settings, metrics, client, lambda: stream)
         if settings.feed.listen_address is not None:
-            from exporter.feed.server import FeedServer
-
             backlog = Backlog(settings.feed.backlog)
             stream = Stream(backlog.put)
             feed = FeedServer(
                 backlog,
-                ExporterReports(metrics, polling),
+                metrics,
+                polling.learn_category,
                 stream_id=stream.stream_id,
                 participants=settings.participants,
                 poll_interval_seconds=settings.poll.interval,
-                settings=settings.feed,
             )
-            await feed.start()
+            await feed.start(settings.feed)
             stack.push_async_callback(feed.stop)
         polling.start()
         stack.push_async_callback(polling.stop)
@@ -66,8 +63,8 @@ async def run_exporter(
             views=lambda: polling.views,
             readiness=lambda: Readiness(polling.polled_once, [_bridge_dependency(polling.views)]),
         )
-        addresses = await _serve(settings, sources, stack)
-        await run_until_stopped(stop, started, Running(addresses, sources.views), _await(polling.died))
+        running = await _serve(settings, sources, stack)
+        await run_until_stopped(stop, started, running, polling.ended())
 
 
 async def run_reconciler(
@@ -78,22 +75,12 @@ async def run_reconciler(
 
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        reconciler = await Reconciler.build(settings, metrics, holder(), stack)
+        reconciler = await Reconciler.build(settings, metrics, _holder(), stack)
         for client in _feed_clients(settings, metrics, reconciler):
             reconciler.follow(client)
-        sources = _reconciler_sources(
-            reconciler,
-            views=lambda: reconciler.views,
-            readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
-        )
-        addresses = await _serve(settings, sources, stack)
-        await run_until_stopped(
-            stop,
-            started,
-            Running(addresses, sources.views),
-            reconciler.run(None),
-            on_hangup=reconciler.rules.reload_soon,
-        )
+        running = await _serve(settings, _sources(reconciler), stack)
+        reload = reconciler.rules.reload_soon
+        await run_until_stopped(stop, started, running, reconciler.run(None), on_hangup=reload)
 
 
 async def run_both(
@@ -104,65 +91,27 @@ async def run_both(
 
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        reconciler = await Reconciler.build(settings, metrics, holder(), stack)
-        client = await _bridge(settings, stack)
+        reconciler = await Reconciler.build(settings, metrics, _holder(), stack)
+        client = BridgeClient(settings.bridge)
+        stack.push_async_callback(client.close)
         feed = reconciler.follow_own()
-        polling = Polling(settings, metrics, client, feed.stream, reconciler.clock)
-        feed.polling = polling
+        polling = Polling(settings, metrics, client, lambda: Stream(feed.put), reconciler.loop.clock)
+        feed.learn_category = polling.learn_category
         stack.push_async_callback(polling.stop)
-        sources = _reconciler_sources(
-            reconciler,
-            views=lambda: polling.views,
-            readiness=lambda: Readiness(
-                polling.polled_once and reconciler.ready,
-                [_bridge_dependency(polling.views), *reconciler.dependencies],
-            ),
-        )
-        addresses = await _serve(settings, sources, stack)
-        await run_until_stopped(
-            stop,
-            started,
-            Running(addresses, sources.views),
-            reconciler.run(polling),
-            _await(polling.died),
-            on_hangup=reconciler.rules.reload_soon,
-        )
+
+        def readiness() -> Readiness:
+            dependencies = [_bridge_dependency(polling.views), *reconciler.dependencies]
+            return Readiness(polling.polled_once and reconciler.ready, dependencies)
+
+        sources = replace(_sources(reconciler), views=lambda: polling.views, readiness=readiness)
+        running = await _serve(settings, sources, stack)
+        reload = reconciler.rules.reload_soon
+        await run_until_stopped(stop, started, running, reconciler.run(polling), polling.ended(), on_hangup=reload)
 
 
-class ExporterReports:
-    """What reconcilers report to an exporter (`exporter.feed.server.ReportSink`)."""
-
-    def __init__(self, metrics: Metrics, polling: Polling) -> None:
-        self._metrics = metrics
-        self._polling = polling
-
-    def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None:
-        self._metrics.count_transition(participant, policy, severity, state)
-
-    def declare_alert_counters(self, series: Collection[tuple[Severity, bool]]) -> None:
-        self._metrics.declare_alert_counters(series)
-
-    def set_outbox(self, pending: int, oldest_age_seconds: float | None) -> None:
-        self._metrics.outbox.set(pending, oldest_age_seconds)
-
-    def withdraw_outbox(self) -> None:
-        self._metrics.outbox.withdraw()
-
-    def learn_category(self, participant: Ispb, category: Category) -> None:
-        self._polling.learn_category(participant, category)
-
-
-def holder() -> str:
+def _holder() -> str:
     """Returns the name under which this process holds the lease."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-
-
-async def _bridge(settings: Settings, stack: AsyncExitStack) -> BridgeClient:
-    from exporter.bridge.client import BridgeClient
-
-    client = BridgeClient(settings.bridge)
-    stack.push_async_callback(client.close)
-    return client
 
 
 def _bridge_dependency(views: Mapping[Ispb, View]) -> Dependency:
@@ -175,14 +124,12 @@ def _bridge_dependency(views: Mapping[Ispb, View]) -> Dependency:
     return Dependency("bridge", ok=not down, message=message)
 
 
-def _reconciler_sources(
-    reconciler: Reconciler, *, views: Callable[[], Mapping[Ispb, View]], readiness: Callable[[], Readiness]
-) -> Sources:
+def _sources(reconciler: Reconciler) -> Sources:
     return Sources(
         metrics=reconciler.metrics,
-        views=views,
-        readiness=readiness,
-        open_alerts=lambda: reconciler.open_alerts,
+        views=lambda: reconciler.loop.views,
+        readiness=lambda: Readiness(reconciler.ready, reconciler.dependencies),
+        open_alerts=lambda: reconciler.loop.open_alerts,
         rules=lambda: reconciler.rule_groups,
         reload=reconciler.rules.reload,
         utilization=reconciler.utilization,
@@ -191,16 +138,11 @@ def _reconciler_sources(
     )
 
 
-async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> Sequence[str]:
-    """Returns the addresses that are listened on."""
+async def _serve(settings: Settings, sources: Sources, stack: AsyncExitStack) -> Running:
     server = WebServer(create_app(sources, settings.web), settings.web)
     await server.start()
     stack.push_async_callback(server.stop)
-    return server.addresses
-
-
-async def _await(future: asyncio.Future[None]) -> None:
-    await future
+    return Running(server.addresses, sources.views)
 
 
 def _feed_clients(settings: Settings, metrics: Metrics, reconciler: Reconciler) -> list[FeedClient]:
@@ -217,7 +159,7 @@ def _feed_clients(settings: Settings, metrics: Metrics, reconciler: Reconciler) 
             channels=ChannelSource(target, settings.feed.tls, insecure=settings.feed.insecure),
             inbox=reconciler.inbox,
             ownership=ownership,
-            follower=reconciler,
+            follower=reconciler.loop,
             settings=settings,
             metrics=metrics.feed,
         )

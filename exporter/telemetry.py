@@ -1,19 +1,18 @@
 """Logs and traces.
 
-A log line is one event: a message, and fields handed as ``extra``. Traces are
-made only where an OTLP endpoint is configured; OpenTelemetry is not imported
-otherwise.
+A log line is one event: a message, and fields handed as ``extra``. Traces are made only where an OTLP endpoint is
+configured; OpenTelemetry is not imported otherwise.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from exporter.errors import ConfigurationError
@@ -28,6 +27,10 @@ log = logging.getLogger(__name__)
 
 _traceparent: Final[ContextVar[str | None]] = ContextVar("traceparent", default=None)
 _tracer: Tracer | None = None
+
+REMIND_SECONDS: Final = 60.0
+"""How often something that goes on is logged again."""
+
 _OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -130,8 +133,8 @@ def span(
 
     parent = _traceparent.get()
     context = TraceContextTextMapPropagator().extract({"traceparent": parent}) if parent else None
-    kinds = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER}
-    with _tracer.start_as_current_span(name, context=context, kind=kinds[kind], attributes=attributes) as started:
+    kind_of = SpanKind[kind.upper()]
+    with _tracer.start_as_current_span(name, context=context, kind=kind_of, attributes=attributes) as started:
         here = started.get_span_context()
         value = f"00-{format_trace_id(here.trace_id)}-{format_span_id(here.span_id)}-{here.trace_flags:02x}"
         with carrying(value):
@@ -169,34 +172,33 @@ def _formatter(format_: Literal["logfmt", "json"]) -> logging.Formatter:
     else:
         from logfmter import Logfmter
 
-        formatter = Logfmter(
-            keys=["ts", "level", "logger"],
-            mapping={"ts": "asctime", "level": "levelname", "logger": "name"},
-        )
+        mapping = {"ts": "asctime", "level": "levelname", "logger": "name"}
+        formatter = Logfmter(keys=list(mapping), mapping=mapping)
     formatter.converter = time.gmtime
     formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
     formatter.default_msec_format = "%s.%03dZ"
     return formatter
 
 
+@dataclass
 class Reminder:
     """Decides which of repeated messages are worth a line in the log: new ones, and one now and then."""
 
-    def __init__(self, every_seconds: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._every_seconds = every_seconds
-        self._monotonic = monotonic
-        self._message: str | None = None
-        self._logged_at = 0.0
+    every_seconds: float = REMIND_SECONDS
+    monotonic: Callable[[], float] = time.monotonic
+    _message: str | None = None
+    _logged_at: float = 0.0
 
     def is_due(self, message: str) -> bool:
         """Returns whether ``message`` is another one than the last, or was not due for ``every_seconds``."""
-        now = self._monotonic()
-        due = message != self._message or now - self._logged_at >= self._every_seconds
+        now = self.monotonic()
+        due = message != self._message or now - self._logged_at >= self.every_seconds
         if due:
             self._message, self._logged_at = message, now
         return due
 
 
+@dataclass
 class Outage:
     """Logs that something is away: a line when it goes, one a minute, one when it is back.
 
@@ -204,30 +206,21 @@ class Outage:
     beside the error.
     """
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        fields: Callable[[], Mapping[str, object]] = dict,
-        every_seconds: float = 60.0,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._what = what
-        self._fields = fields
-        self._every_seconds = every_seconds
-        self._monotonic = monotonic
-        self._since: float | None = None
-        self._logged_at = -math.inf
+    what: str
+    fields: Callable[[], Mapping[str, object]] = dict
+    monotonic: Callable[[], float] = time.monotonic
+    _since: float | None = None
+    _logged_at: float = 0.0
 
     def noticed(self, error: Exception) -> None:
         """Notes that it is away, and why; logs it where that is due."""
-        now = self._monotonic()
+        now = self.monotonic()
         if self._since is None:
             self._since = now
-            log.error("%s unusable", self._what, extra={"error": str(error), **self._fields()})
-        elif now - self._logged_at >= self._every_seconds:
-            fields = {"error": str(error), "for_seconds": round(now - self._since), **self._fields()}
-            log.error("%s still unusable", self._what, extra=fields)
+            log.error("%s unusable", self.what, extra={"error": str(error), **self.fields()})
+        elif now - self._logged_at >= REMIND_SECONDS:
+            fields = {"error": str(error), "for_seconds": round(now - self._since), **self.fields()}
+            log.error("%s still unusable", self.what, extra=fields)
         else:
             return
         self._logged_at = now
@@ -236,6 +229,6 @@ class Outage:
         """Notes that it is back, and logs it where it was away; returns whether it was."""
         if self._since is None:
             return False
-        away_seconds, self._since = self._monotonic() - self._since, None
-        log.info("%s usable again", self._what, extra={"after_seconds": round(away_seconds), **self._fields()})
+        away_seconds, self._since = self.monotonic() - self._since, None
+        log.info("%s usable again", self.what, extra={"after_seconds": round(away_seconds), **self.fields()})
         return True

@@ -83,9 +83,8 @@ ResponseTime = tuple[int, int]
 class Answer:
     """The usable part of an answer, and its defects.
 
-    ``clock_skew_seconds`` is DICT's clock less ours; None: unknown.
-    ``response_time`` is as it came, in seconds and nanoseconds; None: none came.
-    ``is_news`` is False where the answer is the last one again.
+    ``clock_skew_seconds`` is DICT's clock less ours; None: unknown. ``response_time`` is as it came, in seconds and
+    nanoseconds; None: none came. ``is_news`` is False where the answer is the last one again.
     """
 
     snapshot: Snapshot
@@ -115,7 +114,8 @@ def read(
     if response is None:
         raise _refused(participant, [Defect("undecodable", None, "")], "it cannot be decoded")
     defects: list[Defect] = []
-    response_time = _response_time(response)
+    time = response.response_time
+    response_time = (time.seconds, time.nanos) if response.HasField("response_time") else None
     is_news = last_observed_at is None or not seen or response_time != seen[-1]
     if last_observed_at is None or is_news:
         observed_at, clock_skew_seconds = _observed_at(response, received_at, max_clock_skew_seconds, defects)
@@ -123,7 +123,7 @@ def read(
         # However long ago that was: what looks like a wrong clock is the time since then.
         observed_at, clock_skew_seconds = last_observed_at, None
     if last_observed_at is not None and (observed_at < last_observed_at or response_time in seen[:-1]):
-        stated = min(observed_at, _stated_time(response, observed_at)).isoformat()
+        stated = min(observed_at, _stated_time(response) or observed_at).isoformat()
         defects.append(Defect("time_going_back", None, stated))
         why = f"its time {stated} is before that of the last one, {last_observed_at.isoformat()}"
         raise _refused(participant, defects, why)
@@ -149,39 +149,27 @@ def _refused(participant: Ispb, defects: list[Defect], why: str) -> BadAnswer:
     return BadAnswer(f"the Bridge's answer for {participant} was refused: {why}", defects=tuple(defects))
 
 
-def _response_time(response: GetRateLimitPoliciesResponse) -> ResponseTime | None:
-    if not response.HasField("response_time"):
+def _stated_time(response: GetRateLimitPoliciesResponse) -> datetime | None:
+    """Returns the answer's own time, whatever the skew; None: none, or one that no calendar has."""
+    try:
+        return response.response_time.ToDatetime(UTC) if response.HasField("response_time") else None
+    except (ValueError, OverflowError):
         return None
-    return response.response_time.seconds, response.response_time.nanos
 
 
 def _observed_at(
-    response: GetRateLimitPoliciesResponse,
-    received_at: datetime,
-    max_clock_skew_seconds: float,
-    defects: list[Defect],
+    response: GetRateLimitPoliciesResponse, received_at: datetime, max_clock_skew_seconds: float, defects: list[Defect]
 ) -> tuple[datetime, float | None]:
-    if not response.HasField("response_time"):
-        defects.append(Defect("no_response_time", None, ""))
+    stated = _stated_time(response)
+    if stated is None:
+        value = _quoted(response.response_time.seconds) if response.HasField("response_time") else ""
+        defects.append(Defect("no_response_time", None, value))
         return received_at, None
-    try:
-        response_time = response.response_time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        defects.append(Defect("no_response_time", None, _quoted(response.response_time.seconds)))
-        return received_at, None
-    skew_seconds = (response_time - received_at).total_seconds()
+    skew_seconds = (stated - received_at).total_seconds()
     if abs(skew_seconds) > max_clock_skew_seconds:
-        defects.append(Defect("clock_skew", None, response_time.isoformat()))
+        defects.append(Defect("clock_skew", None, stated.isoformat()))
         return received_at, skew_seconds
-    return response_time, skew_seconds
-
-
-def _stated_time(response: GetRateLimitPoliciesResponse, otherwise: datetime) -> datetime:
-    """Returns the answer's own time, whatever the skew."""
-    try:
-        return response.response_time.ToDatetime(UTC) if response.HasField("response_time") else otherwise
-    except (ValueError, OverflowError):
-        return otherwise
+    return stated, skew_seconds
 
 
 def _category(category: str, defects: list[Defect]) -> str | None:
@@ -227,10 +215,7 @@ def _buckets(
             buckets[name] = _bucket(name, policy, defects)
     if nameless:
         refused |= set(known_policies) - buckets.keys()
-    return (
-        tuple(buckets[name] for name in sorted(buckets)),
-        tuple(PolicyName(name) for name in sorted(refused)),
-    )
+    return tuple(buckets[name] for name in sorted(buckets)), tuple(PolicyName(name) for name in sorted(refused))
 
 
 def _within_limit(

@@ -156,37 +156,31 @@ class BridgeClient:
 
     async def _close_retired(self) -> None:
         idle = [connection for connection in self._retired if not connection.calls]
-        if idle:
-            self._retired = [connection for connection in self._retired if connection.calls]
-            for connection in idle:
-                await connection.channel.close()
+        self._retired = [connection for connection in self._retired if connection.calls]
+        for connection in idle:
+            await connection.channel.close()
 
     def _error(self, error: grpc.aio.AioRpcError, attempts: int) -> BridgeError:
         status = error.code()
         code, details = status.name, _details(error)
+        kind: type[BridgeError]
         if status in RETRIED:
             # UNAVAILABLE comes at once (nothing listens there), long before the timeout.
             within = f" within {self._timeout_seconds:g}s" if status is grpc.StatusCode.DEADLINE_EXCEEDED else ""
             tries = counted(attempts, "attempt")
-            return BridgeUnavailable(
-                f"{self._target} did not answer{within} ({tries}); last error: {code}: {details}{self._hint(details)}",
-                code=code,
-                attempts=attempts,
-            )
-        if status in REFUSALS:
-            return BridgeRefused(f"{self._target} refused the call: {code}: {details}", code=code, attempts=attempts)
-        if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            kind, what = BridgeUnavailable, f"did not answer{within} ({tries}); last error"
+            details += self._hint(details)
+        elif status in REFUSALS:
+            kind, what = BridgeRefused, "refused the call"
+        elif status is grpc.StatusCode.RESOURCE_EXHAUSTED:
             # gRPC gives the same code to an answer that is too long to receive.
             if "larger than max" in details:
-                return BadAnswer(
-                    f"the answer of {self._target} is too long: {details}",
-                    attempts=attempts,
-                    defects=(Defect("too_long", None, details),),
-                )
-            return BridgeBudgetExhausted(
-                f"{self._target} says that POLICIES_LIST is dry: {code}: {details}", code=code, attempts=attempts
-            )
-        return BridgeError(f"{self._target} failed: {code}: {details}", code=code, attempts=attempts)
+                message = f"the answer of {self._target} is too long: {details}"
+                return BadAnswer(message, attempts=attempts, defects=(Defect("too_long", None, details),))
+            kind, what = BridgeBudgetExhausted, "says that POLICIES_LIST is dry"
+        else:
+            kind, what = BridgeError, "failed"
+        return kind(f"{self._target} {what}: {code}: {details}", code=code, attempts=attempts)
 
     def _hint(self, details: str) -> str:
         """Returns the likely cause where the Bridge ends the connection in the middle of the TLS handshake.
@@ -203,11 +197,9 @@ class BridgeClient:
         try:
             return GetRateLimitPoliciesResponse.FromString(payload)
         except DecodeError as error:
-            raise BadAnswer(
-                f"the answer of {self._target} cannot be decoded: {error}",
-                attempts=attempts,
-                defects=(Defect("undecodable", None, f"{len(payload)} bytes"),),
-            ) from error
+            message = f"the answer of {self._target} cannot be decoded: {error}"
+            defect = Defect("undecodable", None, f"{len(payload)} bytes")
+            raise BadAnswer(message, attempts=attempts, defects=(defect,)) from error
 
 
 class _Connection:

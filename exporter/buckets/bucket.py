@@ -17,8 +17,7 @@ PolicyName = NewType("PolicyName", str)
 class ResponseCounts:
     """Answers that one Bridge instance has counted since it started.
 
-    ``total`` includes ``not_found`` (404) and ``rate_limited`` (429). Counts of
-    two instances are never subtracted.
+    ``total`` includes ``not_found`` (404) and ``rate_limited`` (429). Counts of two instances are never subtracted.
     """
 
     total: int
@@ -85,9 +84,8 @@ class Bucket:
 class Snapshot:
     """All buckets of one participant from one answer, sorted by policy.
 
-    ``observed_at`` is DICT's response time (UTC), or ours where DICT's clock was
-    too far off. ``category`` is None where the answer held no known one.
-    ``refused`` are policies that the answer held with impossible figures.
+    ``observed_at`` is DICT's response time (UTC), or ours where DICT's clock was too far off. ``category`` is None
+    where the answer held no known one. ``refused`` are policies that the answer held with impossible figures.
     """
 
     participant: Ispb

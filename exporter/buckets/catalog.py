@@ -1,7 +1,6 @@
 """DICT's published policies, for the simulator, for docs, and to notice that BACEN changed them.
 
-A snapshot of the page "Limitação de requisições" of the DICT API. What the
-Bridge answers is the truth.
+A snapshot of the page "Limitação de requisições" of the DICT API. What the Bridge answers is the truth.
 """
 
 from __future__ import annotations
@@ -29,10 +28,7 @@ def _per_minute(refill_tokens: int, capacity: int) -> Limit:
 
 
 ANTISCAN: Final = PolicyName("ENTRIES_READ_PARTICIPANT_ANTISCAN")
-USER_POLICIES: Final = (
-    PolicyName("ENTRIES_READ_USER_ANTISCAN"),
-    PolicyName("ENTRIES_READ_USER_ANTISCAN_V2"),
-)
+USER_POLICIES: Final = (PolicyName("ENTRIES_READ_USER_ANTISCAN"), PolicyName("ENTRIES_READ_USER_ANTISCAN_V2"))
 GIVEN_BACK: Final = frozenset({ANTISCAN, *USER_POLICIES})
 """Policies that payment orders give tokens back to."""
 

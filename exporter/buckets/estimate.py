@@ -63,8 +63,7 @@ class Estimator:
     def observe(self, snapshot: Snapshot) -> Observation:
         """Returns the snapshot with its derived figures.
 
-        A change of category starts every estimate again, a change of capacity or
-        refill that bucket's.
+        A change of category starts every estimate again, a change of capacity or refill that bucket's.
         """
         if self._began is None:
             self._began = snapshot.observed_at
@@ -75,15 +74,17 @@ class Estimator:
             self._category = snapshot.category
         followed = [self._follow(bucket, at) for bucket in snapshot.buckets]
         if len(self._histories) > len(snapshot.buckets):
-            self._forget_old(at)
+            self._histories = {
+                policy: history
+                for policy, history in self._histories.items()
+                if at - history.seen[-1][0] <= 10 * history.window_seconds
+            }
         return Observation(
             participant=snapshot.participant,
             observed_at=snapshot.observed_at,
             category=snapshot.category,
             correlation_id=snapshot.correlation_id,
-            buckets=tuple(
-                self._figures(bucket, history) for bucket, history in zip(snapshot.buckets, followed, strict=True)
-            ),
+            buckets=tuple(map(self._figures, snapshot.buckets, followed)),
             refused=snapshot.refused,
         )
 
@@ -95,7 +96,14 @@ class Estimator:
             or history.refill_tokens != bucket.refill_tokens
             or history.refill_period_seconds != bucket.refill_period_seconds
         ):
-            history = self._histories[bucket.policy] = self._begin(bucket)
+            period_seconds = bucket.refill_period_seconds
+            history = self._histories[bucket.policy] = _History(
+                capacity=bucket.capacity,
+                refill_tokens=bucket.refill_tokens,
+                refill_period_seconds=period_seconds,
+                evidence=RefillEvidence(Phase(float(period_seconds))),
+                window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
+            )
         seen = history.seen
         if seen:
             if seen[-1][0] >= at:
@@ -110,24 +118,9 @@ class Estimator:
             del seen[0]
         return history
 
-    def _begin(self, bucket: Bucket) -> _History:
-        period_seconds = bucket.refill_period_seconds
-        return _History(
-            capacity=bucket.capacity,
-            refill_tokens=bucket.refill_tokens,
-            refill_period_seconds=period_seconds,
-            evidence=RefillEvidence(Phase(float(period_seconds))),
-            window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
-        )
-
-    def _forget_old(self, at: float) -> None:
-        for policy, history in list(self._histories.items()):
-            if at - history.seen[-1][0] > 10 * history.window_seconds:
-                del self._histories[policy]
-
     def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
         window = _window(history)
-        share = None if window[-1][2] is None else _share_of_404(window)
+        share = _share_of_404(window)
         span_seconds = window[-1][0] - window[0][0]
         spans_one = span_seconds > history.window_seconds - self._interval_seconds / 2
         if len(window) < 2 or not (spans_one or self.mode is not None):
@@ -210,17 +203,19 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
 
 def _share_of_404(window: list[_Seen]) -> float | None:
     """Returns the share of 404s, 0 to 1; a count that falls, or another instance, starts the window anew."""
-    first = last = window[-1][2]
+    last = window[-1][2]
+    if last is None:
+        return None
+    first = last
     for _, _, counts in reversed(window[:-1]):
         if (
             counts is None
-            or first is None
             or counts.instance != first.instance
             or counts.total > first.total
             or counts.not_found > first.not_found
         ):
             break
         first = counts
-    if first is None or last is None or last.total == first.total:
+    if last.total == first.total:
         return None
     return (last.not_found - first.not_found) / (last.total - first.total)

@@ -47,11 +47,7 @@ BUCKET_GAUGES: Final = (
         lambda o: o.bucket.available_tokens,
         minimum=float("-inf"),
     ),
-    BucketGauge(
-        "dict_rate_limit_capacity",
-        "Capacity of the bucket, in tokens.",
-        lambda o: o.bucket.capacity,
-    ),
+    BucketGauge("dict_rate_limit_capacity", "Capacity of the bucket, in tokens.", lambda o: o.bucket.capacity),
     BucketGauge(
         "dict_rate_limit_utilization_percent",
         "Share of the bucket's capacity that is used up, 0 to 100.",
@@ -109,9 +105,7 @@ PARTICIPANT_GAUGES: Final = (
         minimum=0.0,
     ),
     ParticipantGauge(
-        "dict_rate_limit_clock_skew_seconds",
-        "DICT's clock less ours, in seconds.",
-        lambda v: v.poll.clock_skew_seconds,
+        "dict_rate_limit_clock_skew_seconds", "DICT's clock less ours, in seconds.", lambda v: v.poll.clock_skew_seconds
     ),
     ParticipantGauge(
         PARTICIPANT_INFO,

@@ -152,27 +152,21 @@ def view_after(earlier: View | None, poll: Poll) -> View:
     shown. An observation that is answered again confirms nothing. An exporter that
     has just started (another ``stream_id``) shows nothing of what its predecessor knew.
     """
-    if earlier is not None and poll.sequence and earlier.poll.stream_id != poll.stream_id:
-        earlier = None
+    if earlier is None or (poll.sequence and earlier.poll.stream_id != poll.stream_id):
+        earlier = View(poll)
 
     def fresh(confirmed_at: datetime) -> bool:
         # What lies further ahead was confirmed by a clock that was wrong.
         return abs((poll.polled_at - confirmed_at).total_seconds()) < poll.staleness_seconds
 
-    kept = {} if earlier is None else {p: b for p, b in earlier.buckets.items() if fresh(b.confirmed_at)}
-    category: str | None = None
-    category_confirmed_at: datetime | None = None
-    refused: tuple[PolicyName, ...] = ()
-    observed_at: datetime | None = None
-    news_at: datetime | None = None
-    if earlier is not None:
-        refused, observed_at, news_at = earlier.refused, earlier.observed_at, earlier.news_at
-        if earlier.category_confirmed_at is not None and fresh(earlier.category_confirmed_at):
-            category, category_confirmed_at = earlier.category, earlier.category_confirmed_at
+    kept = {p: b for p, b in earlier.buckets.items() if fresh(b.confirmed_at)}
+    category, category_confirmed_at = earlier.category, earlier.category_confirmed_at
+    if category_confirmed_at is None or not fresh(category_confirmed_at):
+        category = category_confirmed_at = None
 
-    result = poll.result
+    result, observed_at, news_at = poll.result, earlier.observed_at, earlier.news_at
     if isinstance(result, Failure):
-        return View(poll, kept, category, category_confirmed_at, refused, observed_at, news_at)
+        return View(poll, kept, category, category_confirmed_at, earlier.refused, observed_at, news_at)
 
     if news_at is None or observed_at != result.observed_at:
         news_at = poll.polled_at
@@ -181,8 +175,6 @@ def view_after(earlier: View | None, poll: Poll) -> View:
     if result.category is not None:
         category, category_confirmed_at = result.category, news_at
     confirmed = {b.bucket.policy: VisibleBucket(b, result.observed_at, news_at) for b in result.buckets}
-    missing = kept.keys() - confirmed.keys()
-    if missing:
-        confirmed |= {p: kept[p] for p in missing}
-        confirmed = dict(sorted(confirmed.items()))
+    if kept.keys() - confirmed.keys():
+        confirmed = dict(sorted((kept | confirmed).items()))
     return View(poll, confirmed, category, category_confirmed_at, result.refused, result.observed_at, news_at)

@@ -74,14 +74,11 @@ class RefillEvidence:
 
     phase: Phase
     rise_after: float = -math.inf
-    rates: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=STEADY_PAIRS))
+    rates: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=STEADY_PAIRS))
 
 
 def proof(
-    evidence: RefillEvidence,
-    bucket: Bucket,
-    earlier: tuple[float, int],
-    later: tuple[float, int],
+    evidence: RefillEvidence, bucket: Bucket, earlier: tuple[float, int], later: tuple[float, int]
 ) -> RefillMode | None:
     """Returns what two consecutive observations ``(seconds, tokens)`` of a bucket prove; None: nothing new."""
     (began, before), (ended, after) = earlier, later
@@ -115,10 +112,7 @@ def _narrow(phase: Phase, rise: int, refill_tokens: int, began: float, ended: fl
 
 
 def _by_steadiness(
-    evidence: RefillEvidence,
-    bucket: Bucket,
-    earlier: tuple[float, int],
-    later: tuple[float, int],
+    evidence: RefillEvidence, bucket: Bucket, earlier: tuple[float, int], later: tuple[float, int]
 ) -> RefillMode | None:
     """Compares consumption under both assumptions where observations are about whole periods apart."""
     (began, before), (ended, after) = earlier, later
@@ -132,18 +126,12 @@ def _by_steadiness(
         evidence.rates.clear()
         return None
     drop = before - after
-    evidence.rates.append(
-        (
-            (drop + refill_tokens * elapsed_seconds / period_seconds) / elapsed_seconds,
-            (drop + refill_tokens * steps) / elapsed_seconds,
-            elapsed_seconds,
-        )
-    )
+    if_continuous = (drop + refill_tokens * elapsed_seconds / period_seconds) / elapsed_seconds
+    if_stepwise = (drop + refill_tokens * steps) / elapsed_seconds
+    evidence.rates.append((if_continuous, if_stepwise))
     if len(evidence.rates) < STEADY_PAIRS:
         return None
-    continuous, stepwise = (
-        (max(r[i] for r in evidence.rates) - min(r[i] for r in evidence.rates)) * elapsed_seconds for i in (0, 1)
-    )
+    continuous, stepwise = ((max(rates) - min(rates)) * elapsed_seconds for rates in zip(*evidence.rates, strict=True))
     if stepwise > max(STEADY_TOKENS, STEADY_RATIO * continuous):
         return RefillMode.CONTINUOUS
     if continuous > max(STEADY_TOKENS, STEADY_RATIO * stepwise):

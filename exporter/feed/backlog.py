@@ -1,4 +1,4 @@
-"""What an exporter keeps of its polls for reconcilers that follow it."""
+"""What each side of the feed keeps for the other: an exporter its polls, a reconciler its reports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 from uuid import uuid4
 
 from exporter.buckets.observation import Poll
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_message
+from exporter.feed.wire import Report, poll_message
 
 
 class Stream:
@@ -57,11 +60,11 @@ class Backlog:
         self._keep_seconds = keep_seconds
         self._polls: deque[tuple[int, datetime, str, bytes]] = deque()
         self._dropped_to = 0
-        self._deflation = Deflation()
+        self.deflation = Deflation()
         self._arrived = asyncio.Event()
 
     def put(self, poll: Poll) -> None:
-        self._polls.append((poll.sequence, poll.polled_at, poll.participant, self._deflation.deflated(poll)))
+        self._polls.append((poll.sequence, poll.polled_at, poll.participant, self.deflation.deflated(poll)))
         while (poll.polled_at - self._polls[0][1]).total_seconds() > self._keep_seconds:
             self._dropped_to = self._polls.popleft()[0]
         arrived, self._arrived = self._arrived, asyncio.Event()
@@ -76,22 +79,58 @@ class Backlog:
 
         Searches from the newest backwards: a follower is usually close behind.
         """
-        polls: list[tuple[int, str, bytes]] = []
-        for polled, _, participant, deflated in reversed(self._polls):
-            if polled <= sequence:
-                break
-            polls.append((polled, participant, deflated))
-        return polls[::-1]
-
-    def inflated(self, deflated: bytes) -> bytes:
-        """Returns the FromExporter message of a poll."""
-        return self._deflation.inflated(deflated)
+        newer = takewhile(lambda kept: kept[0] > sequence, reversed(self._polls))
+        return [(polled, participant, deflated) for polled, _, participant, deflated in newer][::-1]
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Returns whether a poll arrived within the time."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                await self._arrived.wait()
-        except TimeoutError:
-            return False
-        return True
+                return await self._arrived.wait()
+        return False
+
+
+class ReportQueue:
+    """Reports that wait to be sent to one exporter. ``latest`` is the last state of all that is no transition."""
+
+    def __init__(self) -> None:
+        self.latest = Report()
+        self._reports: deque[Report] = deque()
+        self._changed = asyncio.Event()
+
+    def put(self, report: Report, *, connected: bool) -> None:
+        """Queues a report. While the exporter is away only transitions are: of the rest the latest state is enough."""
+        if report.series is not None:
+            self.latest = replace(self.latest, series=report.series)
+        if report.outbox_pending is not None:
+            pending, age_seconds = report.outbox_pending, report.outbox_oldest_age_seconds
+            self.latest = replace(self.latest, outbox_pending=pending, outbox_oldest_age_seconds=age_seconds)
+        if report.transitions or connected:
+            self._reports.append(report)
+            self.wake()
+
+    async def first(self) -> Report:
+        """Returns the oldest report, which stays until `sent`; waits for one."""
+        while not self._reports:
+            await self.changed()
+        return self._reports[0]
+
+    def sent(self) -> None:
+        self._reports.popleft()
+
+    def reset(self) -> None:
+        """Drops everything but the rules' series: another reconciler has led meanwhile."""
+        self._reports.clear()
+        self.latest = Report(series=self.latest.series)
+
+    def reset_sequences(self) -> None:
+        """Drops the sequences: those of a stream that has ended would hide those of the new one."""
+        self._reports = deque(replace(report, sequence=0) for report in self._reports)
+
+    def wake(self) -> None:
+        """Lets `changed` return."""
+        self._changed.set()
+
+    async def changed(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

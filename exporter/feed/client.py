@@ -7,33 +7,34 @@ import logging
 import random
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 import grpc
+from google.protobuf.message import Message
 
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Failure, Poll
 from exporter.config import Settings
 from exporter.errors import ConfigurationError
+from exporter.feed.backlog import ReportQueue
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
-from exporter.feed.report import Report, ReportQueue
-from exporter.feed.silence import Silence
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_of, report_message
+from exporter.feed.wire import Report, poll_of, report_message
+from exporter.grpc_tls import ChannelSource
 from exporter.metrics.own_metrics import FeedMetrics
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
-    Call = grpc.aio.StreamStreamCall[Message, feed_pb2.FromExporter]
 
 log = logging.getLogger(__name__)
 
+Call = grpc.aio.StreamStreamCall[Message, feed_pb2.FromExporter]
 
-class Channels(Protocol):
-    """Makes a channel with the certificates as they are now."""
+SILENT_INTERVALS: Final = 3
+"""A feed that is silent for this many poll intervals is lost."""
 
-    def channel(self) -> grpc.aio.Channel: ...
+CONNECT_SECONDS: Final = 10.0
+"""A connection may take this long to open, where intervals are short."""
 
 
 class Follower(Protocol):
@@ -43,7 +44,6 @@ class Follower(Protocol):
 
     async def resume_after(self, stream_id: str, participants: Collection[str]) -> int:
         """Returns the poll of a stream after which to follow it; 0: from its beginning. Waits for the database."""
-        ...
 
 
 class FeedClient:
@@ -53,7 +53,7 @@ class FeedClient:
         self,
         target: str,
         *,
-        channels: Channels,
+        channels: ChannelSource,
         inbox: Inbox,
         ownership: Ownership,
         follower: Follower,
@@ -70,7 +70,8 @@ class FeedClient:
         self._follower = follower
         self._metrics = metrics
         self._requested = settings.participants
-        self._participants = set(settings.participants)
+        self.participants = set(settings.participants)
+        """Those that the feed carries, or carried when it was lost; before: those asked for."""
         self._after_sequence = 0
         self._reports = ReportQueue()
         self._silence = Silence(target, settings.poll.interval, settings.poll.staleness)
@@ -84,16 +85,11 @@ class FeedClient:
         """Drops what is known of the stream: another reconciler led meanwhile, the database knows where to go on."""
         self.stream_id, self._after_sequence = "", 0
         self._reports.reset()
-        self._silence.reset()
-
-    @property
-    def participants(self) -> Collection[str]:
-        """Those that the feed carries, or carried when it was lost; before: those asked for."""
-        return self._participants
+        self._silence.last_polls.clear()
 
     def owns(self, participant: str) -> bool:
         """Returns whether the feed carries the participant, and no other exporter owns it."""
-        return participant in self._participants and self._ownership.may_own(participant, self.target)
+        return participant in self.participants and self._ownership.may_own(participant, self.target)
 
     async def run(self) -> None:
         self._silence.heard()
@@ -112,23 +108,21 @@ class FeedClient:
         channel = self._channel()
         if channel is None:
             return False
-        sending: asyncio.Task[None] | None = None
+        watch = channel.stream_stream(
+            "/dict_rate_limit.v1.PollFeed/Watch",
+            request_serializer=feed_pb2.FromReconciler.SerializeToString,
+            response_deserializer=feed_pb2.FromExporter.FromString,
+        )
+        call = watch()
+        sending = asyncio.create_task(self._send(call))
         try:
-            watch = channel.stream_stream(
-                "/dict_rate_limit.v1.PollFeed/Watch",
-                request_serializer=feed_pb2.FromReconciler.SerializeToString,
-                response_deserializer=feed_pb2.FromExporter.FromString,
-            )
-            call = watch()
-            sending = asyncio.create_task(self._send(call))
             return await self._receive_all(call)
         except TimeoutError:
             self._log_end("feed timed out, reconnecting")
         except grpc.aio.AioRpcError as error:
             self._log_end("feed broke off, reconnecting", error=error.details(), code=error.code().name)
         finally:
-            if sending is not None:
-                sending.cancel()
+            sending.cancel()
             self._silence.unpause()
             self._set_connected(connected=False)
             await channel.close()
@@ -176,28 +170,25 @@ class FeedClient:
                 await self._reports.changed()
             await call.write(feed_pb2.FromReconciler(report=report_message(self._reports.latest)))
             while True:
-                report = self._reports.first()
-                if report is None:
-                    await self._reports.changed()
-                    continue
+                report = await self._reports.first()
                 await call.write(feed_pb2.FromReconciler(report=report_message(report)))
                 self._reports.sent()
 
     def _receive(self, message: feed_pb2.FromExporter) -> None:
-        kind = message.WhichOneof("message")
-        if kind == "opened":
-            self._open(message.opened)
-        elif kind == "gap":
-            gap = message.gap
-            log.error(
-                "polls are no longer in the exporter's backlog: those that are not in the database are a gap",
-                extra={"target": self.target, "first_sequence": getattr(gap, "from"), "last_sequence": gap.to},
-            )
-            self._after_sequence = gap.to
-        elif kind == "poll":
-            self._after_sequence = message.poll.sequence
-            if self._ownership.acquire(message.poll.participant, self.target):
-                self._receive_poll(message.poll)
+        match message.WhichOneof("message"):
+            case "opened":
+                self._open(message.opened)
+            case "gap":
+                gap = message.gap
+                log.error(
+                    "polls are no longer in the exporter's backlog: those that are not in the database are a gap",
+                    extra={"target": self.target, "first_sequence": getattr(gap, "from"), "last_sequence": gap.to},
+                )
+                self._after_sequence = gap.to
+            case "poll":
+                self._after_sequence = message.poll.sequence
+                if self._ownership.acquire(message.poll.participant, self.target):
+                    self._receive_poll(message.poll)
 
     def _receive_poll(self, message: feed_pb2.Poll) -> None:
         try:
@@ -205,18 +196,12 @@ class FeedClient:
         except (ValueError, OverflowError) as error:
             # Of another release, perhaps. After a restart it would come again: no reason to end.
             self._metrics.dropped.labels("unreadable").inc()
-            log.error(  # noqa: TRY400 - the sentence is enough
-                "poll skipped: it is not valid",
-                extra={
-                    "target": self.target,
-                    "participant": message.participant,
-                    "sequence": message.sequence,
-                    "error": str(error),
-                },
-            )
+            fields = {"target": self.target, "participant": message.participant, "sequence": message.sequence}
+            fields |= {"error": str(error)}
+            log.error("poll skipped: it is not valid", extra=fields)  # noqa: TRY400 - the sentence is enough
             return
-        self._participants.add(poll.participant)
-        self._silence.note(poll)
+        self.participants.add(poll.participant)
+        self._silence.last_polls[poll.participant] = poll
         self._inbox.put(poll)
 
     async def _resumes(self, opened: feed_pb2.Opened) -> bool:
@@ -232,7 +217,7 @@ class FeedClient:
     def _open(self, opened: feed_pb2.Opened) -> None:
         self._silence.interval_seconds = opened.poll_interval_seconds or self._silence.interval_seconds
         self._ownership.release(self.target, keep=opened.participants)
-        self._participants = {p for p in opened.participants if self._ownership.acquire(p, self.target)}
+        self.participants = {p for p in opened.participants if self._ownership.acquire(p, self.target)}
         self._set_connected(connected=True)
         log.info("following an exporter", extra={"target": self.target, "participants": len(opened.participants)})
 
@@ -250,6 +235,60 @@ class FeedClient:
                 continue
             # Another exporter that polls them may carry them from now on.
             self._ownership.release(self.target)
-            for participant in filter(self.owns, sorted(self._participants)):
+            for participant in filter(self.owns, sorted(self.participants)):
                 self._inbox.put(self._silence.failed_poll(participant, self.stream_id, self._follower.now()))
             await asyncio.sleep(self._silence.interval_seconds)
+
+
+@dataclass(slots=True)
+class Silence:
+    """How long one feed has been silent. ``interval_seconds`` is the exporter's poll interval, as far as is known."""
+
+    target: str
+    interval_seconds: float
+    staleness_seconds: float
+    last_polls: dict[str, Poll] = field(default_factory=dict)
+    """By participant: a failed one that stands in continues it."""
+    _heard_at: float = 0.0
+
+    def heard(self) -> None:
+        """Notes that the feed was heard just now."""
+        self._heard_at = asyncio.get_running_loop().time()
+
+    def pause(self) -> None:
+        """Counts no silence until `heard`: the reconciler is held up, and the exporter keeps what it does not send."""
+        self._heard_at = float("inf")
+
+    def unpause(self) -> None:
+        """Counts silence from now on where it was paused."""
+        self._heard_at = min(self._heard_at, asyncio.get_running_loop().time())
+
+    @property
+    def left_seconds(self) -> float:
+        """How long until the feed is lost; 0 or less: it is."""
+        return self._heard_at + SILENT_INTERVALS * self.interval_seconds - asyncio.get_running_loop().time()
+
+    def timeout_seconds(self, *, connected: bool) -> float:
+        """Returns how long to wait for the next message."""
+        silent_seconds = SILENT_INTERVALS * self.interval_seconds
+        return silent_seconds if connected else max(silent_seconds, CONNECT_SECONDS)
+
+    def failed_poll(self, participant: str, stream_id: str, now: datetime) -> Poll:
+        """Returns a failed poll in place of the one that the exporter may have made."""
+        message = f"the exporter at {self.target} has been silent for {SILENT_INTERVALS} intervals"
+        failure = Failure("FEED_LOST", message)
+        last = self.last_polls.get(participant)
+        if last is not None:
+            # The exporter's clock may be ahead of ours, and what lies before an evaluated poll would not be evaluated.
+            silent = timedelta(seconds=asyncio.get_running_loop().time() - self._heard_at)
+            at = max(now, last.polled_at + silent)
+            return replace(last, sequence=0, polled_at=at, result=failure, duration_seconds=0.0, traceparent=None)
+        return Poll(
+            stream_id=stream_id,
+            sequence=0,
+            participant=Ispb(participant),
+            polled_at=now,
+            interval_seconds=self.interval_seconds,
+            staleness_seconds=self.staleness_seconds,
+            result=failure,
+        )

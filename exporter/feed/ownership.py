@@ -25,14 +25,20 @@ class Ownership:
 
     def acquire(self, participant: str, target: str) -> bool:
         """Returns whether ``target`` owns the participant from now on, or did already."""
-        if participant not in self._owner and len(self._owner) >= self._most:
-            self._refuse_beyond_limit(participant, target)
-            return False
-        owner = self._owner.setdefault(participant, target)
+        owner = self._owner.get(participant)
+        if owner is None and len(self._owner) < self._most:
+            owner = self._owner[participant] = target
         if owner == target:
             return True
-        self._count(target)
-        if (participant, target) not in self._logged:
+        if self._refused is not None:
+            self._refused.labels(target).inc()
+        if owner is None and target not in self._logged_full:
+            self._logged_full.add(target)
+            log.error(
+                "feeds carry more participants than limits.participants allows: those beyond are refused",
+                extra={"allowed": self._most, "refused": participant, "target": target},
+            )
+        if owner is not None and (participant, target) not in self._logged:
             self._logged.add((participant, target))
             log.error(
                 "two exporters poll one participant, the second is refused: let one of them poll it",
@@ -46,19 +52,5 @@ class Ownership:
 
     def release(self, target: str, keep: Collection[str] = ()) -> None:
         """Lets others own what ``target`` owns, but for ``keep``."""
-        for participant in [p for p, owner in self._owner.items() if owner == target and p not in keep]:
-            del self._owner[participant]
+        self._owner = {p: owner for p, owner in self._owner.items() if owner != target or p in keep}
         self._logged = {(participant, refused) for participant, refused in self._logged if participant in self._owner}
-
-    def _refuse_beyond_limit(self, participant: str, target: str) -> None:
-        self._count(target)
-        if target not in self._logged_full:
-            self._logged_full.add(target)
-            log.error(
-                "feeds carry more participants than limits.participants allows: those beyond are refused",
-                extra={"allowed": self._most, "refused": participant, "target": target},
-            )
-
-    def _count(self, target: str) -> None:
-        if self._refused is not None:
-            self._refused.labels(target).inc()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Collection
 
 import grpc
 
@@ -13,12 +12,13 @@ from exporter.addresses import grpc_listen_address, listen_failure
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
-from exporter.config import FeedSettings
+from exporter.config import FeedSettings, TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.feed.backlog import Backlog
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import categories_of
 from exporter.grpc_tls import server_credentials
+from exporter.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -26,36 +26,29 @@ OUTBOX_STALE_SECONDS = 20.0
 """A reconciler reports its outbox every five seconds; what is older is no longer known."""
 
 
-class ReportSink(Protocol):
-    """What a reconciler's reports go to: the metrics, and polling."""
-
-    def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None: ...
-    def declare_alert_counters(self, series: Collection[tuple[Severity, bool]]) -> None: ...
-    def set_outbox(self, pending: int, oldest_age_seconds: float | None) -> None: ...
-    def withdraw_outbox(self) -> None: ...
-    def learn_category(self, participant: Ispb, category: Category) -> None: ...
-
-
 class FeedServer:
-    """Serves ``PollFeed.Watch`` of one stream to any number of reconcilers."""
+    """Serves ``PollFeed.Watch`` of one stream to any number of reconcilers.
+
+    What these report goes to ``metrics``; categories that only the database knows, to ``learn_category``.
+    """
 
     def __init__(
         self,
         backlog: Backlog,
-        reports: ReportSink,
+        metrics: Metrics,
+        learn_category: Callable[[Ispb, Category], None],
         *,
         stream_id: str,
         participants: Collection[str],
         poll_interval_seconds: float,
-        settings: FeedSettings,
         outbox_stale_seconds: float = OUTBOX_STALE_SECONDS,
     ) -> None:
         self._backlog = backlog
-        self._reports = reports
+        self._metrics = metrics
+        self._learn_category = learn_category
         self._stream_id = stream_id
         self._participants = frozenset(participants)
         self._poll_interval_seconds = poll_interval_seconds
-        self._settings = settings
         self._counted_sequence = 0
         self._outbox_reported_at: float | None = None
         self._outbox_stale_seconds = outbox_stale_seconds
@@ -63,9 +56,9 @@ class FeedServer:
         self._server: grpc.aio.Server | None = None
         self.port = 0
 
-    async def start(self) -> None:
+    async def start(self, settings: FeedSettings) -> None:
         """Listens. Raises ConfigurationError where it cannot."""
-        address = self._settings.listen_address
+        address = settings.listen_address
         if address is None:
             raise ConfigurationError("feed.listen_address: not set; write it as 0.0.0.0:9863")
         address = grpc_listen_address("feed.listen_address", address)
@@ -77,23 +70,16 @@ class FeedServer:
             (grpc.method_handlers_generic_handler("dict_rate_limit.v1.PollFeed", {"Watch": handler}),)
         )
         try:
-            if self._settings.insecure:
+            if settings.insecure:
                 self.port = server.add_insecure_port(address)
             else:
-                self.port = server.add_secure_port(address, self._credentials())
+                self.port = server.add_secure_port(address, _credentials(settings.tls))
         except RuntimeError as error:
-            raise ConfigurationError(
-                f"feed.listen_address: cannot listen on {address}: {listen_failure(address)}"
-            ) from error
+            why = listen_failure(address)
+            raise ConfigurationError(f"feed.listen_address: cannot listen on {address}: {why}") from error
         await server.start()
         self._server = server
         log.info("feed listening", extra={"address": address, "port": self.port})
-
-    def _credentials(self) -> grpc.ServerCredentials:
-        try:
-            return server_credentials(self._settings.tls)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"feed.{error}") from error
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -110,24 +96,19 @@ class FeedServer:
         requested = frozenset(first.open.participants) or self._participants
         unknown = requested - self._participants
         if unknown:
-            log.warning(
-                "a reconciler asks for participants that are not polled here",
-                extra={"participants": ", ".join(sorted(unknown))},
-            )
-        participants = requested & self._participants
+            fields = {"participants": ", ".join(sorted(unknown))}
+            log.warning("a reconciler asks for participants that are not polled here", extra=fields)
+        participants, interval_seconds = requested & self._participants, self._poll_interval_seconds
         after = first.open.after_sequence if first.open.stream_id == self._stream_id else 0
         peer = context.peer()  # asked now: of a call that has ended, it crashes the interpreter
         log.info("reconciler connected", extra={"peer": peer, "after_sequence": after})
         receiving = asyncio.create_task(self._receive(requests))
         self._followers += 1
         try:
-            yield feed_pb2.FromExporter(
-                opened=feed_pb2.Opened(
-                    stream_id=self._stream_id,
-                    participants=sorted(participants),
-                    poll_interval_seconds=self._poll_interval_seconds,
-                )
-            ).SerializeToString()
+            opened = feed_pb2.Opened(
+                stream_id=self._stream_id, participants=sorted(participants), poll_interval_seconds=interval_seconds
+            )
+            yield feed_pb2.FromExporter(opened=opened).SerializeToString()
             loop = asyncio.get_running_loop()
             sent_at = loop.time()
             while True:
@@ -140,12 +121,12 @@ class FeedServer:
                 for sequence, participant, deflated in polls:
                     after = sequence
                     if participant in participants:
-                        yield self._backlog.inflated(deflated)
+                        yield self._backlog.deflation.inflated(deflated)
                         sent_at = loop.time()
                 quiet_seconds = loop.time() - sent_at
                 # Where some were sent, more may have come meanwhile.
-                if quiet_seconds < self._poll_interval_seconds and (
-                    polls or await self._backlog.wait(self._poll_interval_seconds - quiet_seconds)
+                if quiet_seconds < interval_seconds and (
+                    polls or await self._backlog.wait(interval_seconds - quiet_seconds)
                 ):
                     continue
                 sent_at = loop.time()
@@ -154,13 +135,13 @@ class FeedServer:
             receiving.cancel()
             self._followers -= 1
             if not self._followers:
-                self._reports.withdraw_outbox()  # what the last one reported grows old
+                self._metrics.outbox.withdraw()  # what the last one reported grows old
             log.info("reconciler disconnected", extra={"peer": peer})
 
     def _withdraw_stale_outbox(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._outbox_reported_at is not None and now - self._outbox_reported_at > self._outbox_stale_seconds:
-            self._reports.withdraw_outbox()
+            self._metrics.outbox.withdraw()
             self._outbox_reported_at = None
 
     async def _receive(self, requests: AsyncIterator[feed_pb2.FromReconciler]) -> None:
@@ -169,9 +150,8 @@ class FeedServer:
                 try:
                     self._count(request.report)
                 except ValueError as error:
-                    log.warning(
-                        "report ignored: it is not valid, perhaps of another release", extra={"error": str(error)}
-                    )
+                    fields = {"error": str(error)}
+                    log.warning("report ignored: it is not valid, perhaps of another release", extra=fields)
 
     def _count(self, report: feed_pb2.Report) -> None:
         transitions = [
@@ -184,13 +164,20 @@ class FeedServer:
         # A report sent again after a broken connection is counted once.
         if not report.sequence or report.sequence > self._counted_sequence:
             for transition in transitions:
-                self._reports.count_transition(*transition)
+                self._metrics.count_transition(*transition)
         self._counted_sequence = max(self._counted_sequence, report.sequence)
         if series:
-            self._reports.declare_alert_counters(series)
+            self._metrics.declare_alert_counters(series)
         for participant, category in categories.items():
-            self._reports.learn_category(participant, category)
+            self._learn_category(participant, category)
         if report.HasField("outbox_pending"):
             age = report.outbox_oldest_age_seconds if report.HasField("outbox_oldest_age_seconds") else None
-            self._reports.set_outbox(report.outbox_pending, age)
+            self._metrics.outbox.set(report.outbox_pending, age)
             self._outbox_reported_at = asyncio.get_running_loop().time()
+
+
+def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
+    try:
+        return server_credentials(tls)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"feed.{error}") from error

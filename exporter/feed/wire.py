@@ -1,18 +1,37 @@
-"""Polls as protobuf messages, and back, without loss."""
+"""Polls and reports as protobuf messages, and back, without loss."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from exporter.alerts.alert import Severity, Transition
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
-from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a reconciler reports to the exporters that it follows: what was committed, for the exporter's counters.
+
+    ``sequence`` is the last poll's (0: none of this stream). ``series`` are the (severity, per policy) that loaded
+    rules can produce; None: as reported before. ``outbox_oldest_age_seconds`` is None where no event waits.
+    ``categories`` are those of which the database knows more than the exporter, which has started since.
+    """
+
+    sequence: int = 0
+    transitions: tuple[Transition, ...] = ()
+    series: Collection[tuple[Severity, bool]] | None = None
+    outbox_pending: int | None = None
+    outbox_oldest_age_seconds: float | None = None
+    categories: Mapping[Ispb, Category] = field(default_factory=dict)
 
 
 def poll_message(poll: Poll) -> feed_pb2.Poll:
@@ -26,15 +45,11 @@ def poll_message(poll: Poll) -> feed_pb2.Poll:
         clock_skew_seconds=poll.clock_skew_seconds,
         traceparent=poll.traceparent or "",
         duration_seconds=poll.duration_seconds,
+        last_success_at=_timestamp(poll.last_success_at),
+        known_category=_category_message(poll.category) if poll.category else None,
+        category_changed_at=_timestamp(poll.category.changed_at) if poll.category else None,  # for the release before
+        stream_began_at=_timestamp(poll.stream_began_at),
     )
-    if poll.last_success_at is not None:
-        message.last_success_at.CopyFrom(_timestamp(poll.last_success_at))
-    if poll.category is not None:
-        message.known_category.CopyFrom(_category_message(poll.category))
-        if poll.category.changed_at is not None:  # for a reconciler of the release before
-            message.category_changed_at.CopyFrom(_timestamp(poll.category.changed_at))
-    if poll.stream_began_at is not None:
-        message.stream_began_at.CopyFrom(_timestamp(poll.stream_began_at))
     if isinstance(poll.result, Failure):
         message.failed.CopyFrom(feed_pb2.Failure(code=poll.result.code, message=poll.result.message))
     else:
@@ -67,7 +82,7 @@ def poll_of(message: feed_pb2.Poll, stream_id: str) -> Poll:
 
 
 def report_message(report: Report) -> feed_pb2.Report:
-    message = feed_pb2.Report(
+    return feed_pb2.Report(
         sequence=report.sequence,
         transitions=[
             feed_pb2.Transition(
@@ -80,12 +95,9 @@ def report_message(report: Report) -> feed_pb2.Report:
         ],
         outbox_pending=report.outbox_pending,
         outbox_oldest_age_seconds=report.outbox_oldest_age_seconds,
+        categories={participant: _category_message(category) for participant, category in report.categories.items()},
+        series=[feed_pb2.AlertSeries(severity=severity, per_policy=each) for severity, each in report.series or ()],
     )
-    for participant, category in report.categories.items():
-        message.categories[participant].CopyFrom(_category_message(category))
-    for severity, per_policy in report.series or ():
-        message.series.append(feed_pb2.AlertSeries(severity=severity, per_policy=per_policy))
-    return message
 
 
 def categories_of(message: feed_pb2.Report) -> dict[Ispb, Category]:
@@ -94,7 +106,7 @@ def categories_of(message: feed_pb2.Report) -> dict[Ispb, Category]:
 
 
 def _category_message(category: Category) -> feed_pb2.Category:
-    changed_at = None if category.changed_at is None else _timestamp(category.changed_at)
+    changed_at = _timestamp(category.changed_at)
     return feed_pb2.Category(name=category.name, changed_at=changed_at, previous=category.previous or "")
 
 
@@ -115,20 +127,18 @@ def _observation_message(observation: Observation) -> feed_pb2.Observation:
 
 def _bucket_message(observed: BucketObservation) -> feed_pb2.BucketObservation:
     bucket, counts = observed.bucket, observed.bucket.response_counts
+    counts_message = None
+    if counts is not None:
+        counts_message = feed_pb2.ResponseCounts(
+            total=counts.total, not_found=counts.not_found, rate_limited=counts.rate_limited, instance=counts.instance
+        )
     return feed_pb2.BucketObservation(
         policy=bucket.policy,
         available_tokens=bucket.available_tokens,
         capacity=bucket.capacity,
         refill_tokens=bucket.refill_tokens,
         refill_period_seconds=bucket.refill_period_seconds,
-        response_counts=None
-        if counts is None
-        else feed_pb2.ResponseCounts(
-            total=counts.total,
-            not_found=counts.not_found,
-            rate_limited=counts.rate_limited,
-            instance=counts.instance,
-        ),
+        response_counts=counts_message,
         consumption_rate_per_minute=observed.consumption_rate_per_minute,
         recovery_eta_seconds=bucket.recovery_eta_seconds,
         exhaustion_projection_seconds=observed.exhaustion_projection_seconds,
@@ -171,7 +181,9 @@ def _optional(message: feed_pb2.BucketObservation, name: str) -> float | None:
     return getattr(message, name) if message.HasField(name) else None
 
 
-def _timestamp(at: datetime) -> Timestamp:
+def _timestamp(at: datetime | None) -> Timestamp | None:
+    if at is None:
+        return None
     # In integers: a float of seconds since 1970 does not hold microseconds exactly.
     since = at - _EPOCH
     return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)

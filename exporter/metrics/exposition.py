@@ -1,14 +1,14 @@
 """Pages made of parts that are ready: as text, or as one gzip member.
 
-A part that was deflated with a full flush refers to nothing before it and ends
-at a byte's border, so such parts can be strung together into one deflate
-stream. What is left to do at the scrape is the checksum.
+A part that was deflated with a full flush refers to nothing before it and ends at a byte's border, so such parts can be
+strung together into one deflate stream. What is left to do at the scrape is the checksum.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from struct import pack
 from typing import Final
 
@@ -23,14 +23,12 @@ _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK: Final = b"\x03\x00"
 
 
+@dataclass(slots=True, eq=False)
 class Part:
     """Some lines of one family; ``deflated`` is None until `deflate` was called."""
 
-    __slots__ = ("deflated", "text")
-
-    def __init__(self, text: bytes) -> None:
-        self.text = text
-        self.deflated: bytes | None = None
+    text: bytes
+    deflated: bytes | None = None
 
     def deflate(self) -> None:
         """Makes the part ready for gzip pages, where it is long enough."""

@@ -65,7 +65,7 @@ class WatchedParticipant:
             yield labels, self.counts.get((state, policy, severity), 0)
 
 
-Buckets = list[tuple[Labels, "BucketObservation"]]
+Buckets = list[tuple[Labels, BucketObservation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +100,13 @@ def _participant_family(gauge: ParticipantGauge) -> Family:
         own = dict(zip(gauge.label_names, gauge.labels(view), strict=True))
         yield Labels(participant=watched.participant, **own), number
 
-    return Family(
-        gauge.name,
-        "gauge",
-        gauge.help,
-        ("participant", *gauge.label_names),
-        samples,
-        outlives_polling=gauge.name.endswith("_timestamp_seconds"),
-    )
+    labels, outlives_polling = ("participant", *gauge.label_names), gauge.name.endswith("_timestamp_seconds")
+    return Family(gauge.name, "gauge", gauge.help, labels, samples, outlives_polling)
 
 
 def _counter_family(name: str, help_: str, state: AlertState) -> Family:
-    return Family(
-        name,
-        "counter",
-        help_,
-        ("participant", "policy", "severity"),
-        lambda watched, _buckets: watched.counters(state),
-        outlives_polling=True,
-    )
+    labels = ("participant", "policy", "severity")
+    return Family(name, "counter", help_, labels, lambda watched, _: watched.counters(state), outlives_polling=True)
 
 
 GAUGE_FAMILIES: Final = (

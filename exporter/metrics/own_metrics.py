@@ -1,13 +1,115 @@
-"""The program's own metrics: one class per package; a package sees only its own."""
+"""The program's own metrics: one class per package; a package sees only its own.
+
+A collector that fails costs no other, and what is unknown is absent.
+"""
 
 from __future__ import annotations
 
+import logging
 import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
-from prometheus_client import Histogram, Info, PlatformCollector, ProcessCollector
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from exporter import __version__
-from exporter.metrics.collectors import Collectors
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound="MetricWrapperBase")
+
+DURATION_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+# A series `..._created` beside each counter would double their number, and nothing reads it.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class LateGauge(Gauge):
+    """A gauge without labels that is absent until it is set: a role that does not know it must not claim 0."""
+
+    _is_set = False
+
+    def set(self, value: float) -> None:
+        self._is_set = True
+        super().set(value)
+
+    def withdraw(self) -> None:
+        """Makes the gauge absent: its value is no longer known."""
+        self._is_set = False
+
+    def collect(self) -> Iterable[Metric]:
+        return super().collect() if self._is_set else []
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guarded:
+    """A collector whose failure is counted and costs no other collector its metrics."""
+
+    collector: Collector
+    name: str
+    failures: Counter
+
+    def describe(self) -> Iterable[Metric]:
+        describe = getattr(self.collector, "describe", None)
+        return list(describe()) if describe is not None else []
+
+    def collect(self) -> Iterable[Metric]:
+        try:
+            return list(self.collector.collect())
+        except Exception:
+            self.failures.labels(self.name).inc()
+            log.exception("metrics of one collector are missing from the scrape", extra={"collector": self.name})
+            return []
+
+
+class Collectors:
+    """Makes the program's metrics and registers them. ``declared`` are all of them, for the registry and for docs."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.guarded: list[Guarded] = []
+        self.declared: list[MetricWrapperBase] = []
+        self.errors = Counter(
+            "dict_rate_limit_collector_errors",
+            "Collectors that failed at a scrape, or families that could not be rendered.",
+            ["collector"],
+            registry=None,
+        )
+
+    def counter(self, name: str, help_: str, *labels: str) -> Counter:
+        return self._declare(Counter(f"dict_rate_limit_{name}", help_, labels, registry=None), name)
+
+    def gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+        return self._declare(Gauge(f"dict_rate_limit_{name}", help_, labels, registry=None), name)
+
+    def late_gauge(self, name: str, help_: str) -> LateGauge:
+        return self._declare(LateGauge(f"dict_rate_limit_{name}", help_, registry=None), name)
+
+    def histogram(self, name: str, help_: str, *labels: str) -> Histogram:
+        histogram = Histogram(f"dict_rate_limit_{name}", help_, labels, buckets=DURATION_BUCKETS, registry=None)
+        return self._declare(histogram, name)
+
+    def add(self, collector: Collector, name: str) -> None:
+        """Registers a collector that is another's, or is to come later in the page."""
+        guarded = Guarded(collector, name, self.errors)
+        self.guarded.append(guarded)
+        self.registry.register(guarded)
+
+    def remove_participant(self, participant: str) -> None:
+        """Removes the series of one participant."""
+        for metric in self.declared:
+            if "participant" in metric._labelnames:  # noqa: SLF001 - has no public name
+                metric.remove_by_labels({"participant": participant})
+
+    def _declare(self, metric: T, name: str) -> T:
+        self.declared.append(metric)
+        self.add(metric, f"dict_rate_limit_{name}")
+        return metric
 
 
 class PollMetrics:
@@ -19,10 +121,7 @@ class PollMetrics:
             "poll_errors", "Polls that failed, by gRPC status, or BAD_ANSWER.", "participant", "code"
         )
         self.answer_defects = add.counter(
-            "answer_defects",
-            "Defects in the Bridge's answers that were refused or repaired.",
-            "participant",
-            "reason",
+            "answer_defects", "Defects in the Bridge's answers that were refused or repaired.", "participant", "reason"
         )
 
 
@@ -130,9 +229,7 @@ class NotifierMetrics:
             "notifications", "Alerts that the Alertmanager took, each time that they were sent.", "target"
         )
         self.errors = add.counter(
-            "notification_errors",
-            "Alerts that the Alertmanager did not take, each time that they were sent.",
-            "target",
+            "notification_errors", "Alerts that the Alertmanager did not take, each time that they were sent.", "target"
         )
         self.duration = add.histogram(
             "notification_duration_seconds", "How long the Alertmanager took to answer, or not to.", "target"
@@ -144,6 +241,8 @@ class ProgramMetrics:
 
     def __init__(self) -> None:
         self.collectors = add = Collectors()
+        self.registry = add.registry
+        """The same metrics for prometheus_client, in this process."""
         durations = add.histogram(
             "monitoring_duration_seconds", "How long the program's own work took, by operation.", "operation"
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -17,10 +17,9 @@ from prometheus_client.utils import floatToGoString
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
-from exporter.metrics.collectors import Guarded
 from exporter.metrics.exposition import Part, gzip_page, text_page
 from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES, Buckets, Family, WatchedParticipant
-from exporter.metrics.own_metrics import ProgramMetrics
+from exporter.metrics.own_metrics import Guarded, ProgramMetrics
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +39,15 @@ _EOF: Final = b"# EOF\n"
 _NO_LINES: Final = Part(b"")
 
 
+@dataclass(slots=True)
 class _Rendered(WatchedParticipant):
     """A participant with its ready lines, one part per family."""
 
-    __slots__ = ("counter_parts", "gauge_parts", "outdated", "served_until", "touched_at")
-
-    def __init__(self, participant: Ispb) -> None:
-        super().__init__(participant)
-        self.gauge_parts: list[Part] = [_NO_LINES] * len(GAUGE_FAMILIES)
-        self.counter_parts: list[Part] = [_NO_LINES] * len(COUNTER_FAMILIES)
-        self.outdated = True
-        self.served_until = 0.0
-        self.touched_at = 0.0
+    gauge_parts: list[Part] = field(default_factory=lambda: [_NO_LINES] * len(GAUGE_FAMILIES))
+    counter_parts: list[Part] = field(default_factory=lambda: [_NO_LINES] * len(COUNTER_FAMILIES))
+    outdated: bool = True
+    served_until: float = 0.0
+    touched_at: float = 0.0
 
 
 class Metrics(ProgramMetrics):
@@ -67,8 +63,8 @@ class Metrics(ProgramMetrics):
         self._series: frozenset[tuple[Severity, bool]] = frozenset()
         self._gzip_requested = False
         self._swept_at = monotonic()
-        participants = Guarded(_ParticipantCollector(self._everyone), "participants", self.collectors.errors)
-        self.registry.register(participants)
+        # The same families for prometheus_client's registry: see `describe` and `collect`.
+        self.registry.register(Guarded(self, "participants", self.collectors.errors))
 
     def publish(self, view: View) -> None:
         """Renders what is known of a participant after a poll, for the scrapes to come."""
@@ -132,11 +128,6 @@ class Metrics(ProgramMetrics):
             rendered.series = self._series
             rendered.outdated = True
 
-    @property
-    def registry(self) -> CollectorRegistry:
-        """The same metrics for prometheus_client, in this process."""
-        return self.collectors.registry
-
     def exposition(self, *, openmetrics: bool = False, gzip: bool = False) -> bytes:
         """Returns the whole page."""
         return b"".join(self.page(openmetrics=openmetrics, gzip=gzip))
@@ -150,11 +141,26 @@ class Metrics(ProgramMetrics):
         parts = self._parts(openmetrics=openmetrics)
         return gzip_page(parts) if gzip else text_page(parts)
 
+    def describe(self) -> Iterable[Metric]:
+        """Returns the participants' families without samples, for prometheus_client's registry."""
+        return [_metric(family) for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES)]
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields the participants' families, for prometheus_client's registry."""
+        everyone = [(rendered, rendered.buckets(), polled) for rendered, polled in self._everyone()]
+        for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES):
+            metric = _metric(family)
+            for rendered, buckets, polled in everyone:
+                if polled or family.outlives_polling:
+                    for labels, value in family.samples(rendered, buckets):
+                        pairs = dict(zip(family.label_names, labels.values, strict=True))
+                        metric.add_sample(family.name, pairs, value)
+            yield metric
+
     def _of(self, participant: str) -> _Rendered:
         rendered = self._participants.get(participant)
         if rendered is None:
-            rendered = self._participants[participant] = _Rendered(participant)  # type: ignore[arg-type]
-            rendered.series = self._series
+            rendered = self._participants[participant] = _Rendered(Ispb(participant), series=self._series)
         return rendered
 
     def _everyone(self) -> list[tuple[_Rendered, bool]]:
@@ -204,33 +210,12 @@ class Metrics(ProgramMetrics):
             yield Part(_EOF)
 
 
-class _ParticipantCollector:
-    """The same families for prometheus_client's registry."""
-
-    def __init__(self, everyone: Callable[[], list[tuple[_Rendered, bool]]]) -> None:
-        self._everyone = everyone
-
-    def describe(self) -> Iterable[Metric]:
-        return [_metric(family) for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES)]
-
-    def collect(self) -> Iterable[Metric]:
-        everyone = [(rendered, rendered.buckets(), polled) for rendered, polled in self._everyone()]
-        for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES):
-            metric = _metric(family)
-            for rendered, buckets, polled in everyone:
-                if polled or family.outlives_polling:
-                    for labels, value in family.samples(rendered, buckets):
-                        pairs = dict(zip(family.label_names, labels.values, strict=True))
-                        metric.add_sample(family.name, pairs, value)
-            yield metric
-
-
+@dataclass(frozen=True, slots=True)
 class _One:
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
+    metric: Metric
 
     def collect(self) -> Iterable[Metric]:
-        return [self._metric]
+        return [self.metric]
 
 
 def _metric(family: Family) -> Metric:

@@ -1,14 +1,14 @@
 """POLICIES_LIST's budget, which pays for polling. Pure.
 
-Each poll costs one token, and each answer tells how many are left. The interval
-stretches before the bucket is dry, and a retry happens only while a token beyond
-the next poll's is left.
+Each poll costs one token, and each answer tells how many are left. The interval stretches before the bucket is dry, and
+a retry happens only while a token beyond the next poll's is left.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from exporter.buckets.bucket import Bucket
@@ -43,10 +43,9 @@ class Budget:
     def interval_seconds(self, configured_seconds: float) -> float:
         """Returns the interval to poll at: ``configured_seconds``, or longer while tokens are short.
 
-        Half a bucket or more: as configured. Below, the interval grows towards one
-        that gives others (a second poller, people) room to refill: at the
-        reserve, two refill times a poll. A whole multiple of ``configured_seconds``,
-        so that an estimate's window stays a whole number of polls.
+        Half a bucket or more: as configured. Below, the interval grows towards one that gives others (a second poller,
+        people) room to refill: at the reserve, two refill times a poll. A whole multiple of ``configured_seconds``, so
+        that an estimate's window stays a whole number of polls.
         """
         if self.tokens is None or self.capacity is None:
             return configured_seconds
@@ -77,9 +76,5 @@ class Budget:
         Where tokens were left by then, it is not known any more how they refill.
         """
         is_explained = self.tokens is not None and self.tokens + since_seconds / self.seconds_per_token < 1
-        slowest = self if is_explained else max(self, Budget(), key=_slowness)
+        slowest = self if is_explained else max(self, Budget(), key=attrgetter("seconds_per_token"))
         return Budget(0, self.capacity or PUBLISHED_TOKENS, slowest.refill_tokens, slowest.refill_period_seconds)
-
-
-def _slowness(budget: Budget) -> float:
-    return budget.seconds_per_token

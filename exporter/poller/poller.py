@@ -1,9 +1,4 @@
-"""The timer: one task per participant, exact cadence, within POLICIES_LIST's own budget.
-
-Each poll costs one token of POLICIES_LIST, and each answer tells how many are
-left. The interval stretches before the bucket is dry, and a retry happens only
-while a token beyond the next poll's is left.
-"""
+"""The timer: one task per participant, exact cadence, within POLICIES_LIST's own budget (`budget`)."""
 
 from __future__ import annotations
 
@@ -14,19 +9,20 @@ import time
 from collections import deque
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 from zlib import crc32
 
 from exporter import telemetry
 from exporter.bridge.answer import Answer, Defect, ResponseTime, read
 from exporter.bridge.client import BridgeClient
-from exporter.buckets.bucket import Bucket, Ispb, PolicyName, Snapshot
+from exporter.buckets.bucket import Ispb, PolicyName, Snapshot
 from exporter.buckets.catalog import POLICIES_LIST, difference
 from exporter.buckets.estimate import Estimator
 from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
 from exporter.clock import Clock
 from exporter.config import Settings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
+from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
 
@@ -42,15 +38,6 @@ LONGEST_POLL_SHARE: Final = 0.95
 """Of the interval: a poll that runs out of time ends before the next is due, and does not cost it its place."""
 
 
-class PollSink(Protocol):
-    """What takes polls: the feed."""
-
-    stream_id: str
-
-    def publish(self, poll: Poll) -> None: ...
-    def next_sequence(self) -> int: ...
-
-
 class Poller:
     """Polls one participant. ``run`` ends only by cancellation."""
 
@@ -60,7 +47,7 @@ class Poller:
         *,
         client: BridgeClient,
         settings: Settings,
-        sink: PollSink,
+        sink: Stream,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -83,9 +70,9 @@ class Poller:
         self._began_at = clock.now()
         self._last_success_at: datetime | None = None
         self._clock_skew_seconds: float | None = None
-        self._logged_differences: dict[PolicyName, str] = {}
+        self._logged_differences: dict[PolicyName, str | None] = {}
         self._defects: frozenset[tuple[str, str | None]] = frozenset()
-        self._was_up: bool | None = None
+        self._is_down = False
 
     async def run(self) -> None:
         """Polls at a phase of the participant's own and then at exact intervals: no jitter, no overlap, no drift."""
@@ -151,11 +138,8 @@ class Poller:
     async def _observe(self, time_limit_seconds: float) -> tuple[Observation | Failure, datetime, float]:
         attempts = 1
         try:
-            fetched = await self._client.fetch(
-                self.participant,
-                retries=self._budget.retries(self._retries),
-                time_limit_seconds=time_limit_seconds,
-            )
+            retries = self._budget.retries(self._retries)
+            fetched = await self._client.fetch(self.participant, retries=retries, time_limit_seconds=time_limit_seconds)
             attempts = fetched.attempts
             received_at = self._clock.now()
             self._drop_future(received_at)
@@ -170,10 +154,8 @@ class Poller:
                 max_policies=self._max_policies,
             )
             self._refuse_stale_repeat(answer, received_at)
-        except BadAnswer as error:
-            error.attempts = max(error.attempts, attempts)
-            return self._failed(error)
         except BridgeError as error:
+            error.attempts = max(error.attempts, attempts)
             return self._failed(error)
         return self._answered(answer, received_at, attempts), received_at, 0.0
 
@@ -194,12 +176,9 @@ class Poller:
         self._metrics.polls.errors.labels(self.participant, error.code).inc()
         if isinstance(error, BadAnswer):
             self._count_defects(error.defects)
-        fields = {"participant": self.participant, "code": error.code, "error": str(error)}
-        if self._was_up is False:
-            log.info("poll failed again", extra=fields)
-        else:
-            log.warning("poll failed", extra=fields)
-        self._was_up = False
+        level, event = (logging.INFO, "poll failed again") if self._is_down else (logging.WARNING, "poll failed")
+        log.log(level, event, extra={"participant": self.participant, "code": error.code, "error": str(error)})
+        self._is_down = True
         retry_after_seconds = 0.0
         if isinstance(error, BridgeBudgetExhausted):
             now = time.monotonic()
@@ -213,9 +192,9 @@ class Poller:
     def _answered(self, answer: Answer, received_at: datetime, attempts: int) -> Observation:
         snapshot = answer.snapshot
         self._count_defects(answer.defects)
-        if self._was_up is False:
+        if self._is_down:
             log.info("poll answered again", extra={"participant": self.participant})
-        self._was_up = True
+        self._is_down = False
         self._last_success_at = received_at
         if not answer.is_news:
             # It may have cost a token, and does not say how many are left.
@@ -227,16 +206,11 @@ class Poller:
             self._response_times.append(answer.response_time)
         self._clock_skew_seconds = answer.clock_skew_seconds
         self._note_category(snapshot)
-        self._logged_differences = {
-            b.policy: self._logged_differences[b.policy]
-            for b in snapshot.buckets
-            if b.policy in self._logged_differences
-        }
+        self._log_differences(snapshot)
         for bucket in snapshot.buckets:
             if bucket.policy == POLICIES_LIST:
                 self._budget = Budget.of(bucket)
                 self._budget_known_at = time.monotonic()
-            self._log_difference(bucket, snapshot.category)
         return self._estimator.observe(snapshot)
 
     def _drop_future(self, now: datetime) -> None:
@@ -260,38 +234,28 @@ class Poller:
         if self._category is None:
             self._category = Category(snapshot.category)
         elif snapshot.category != self._category.name:
-            log.warning(
-                "category changed",
-                extra={
-                    "participant": self.participant,
-                    "previous": self._category.name,
-                    "category": snapshot.category,
-                },
-            )
+            fields = {"participant": self.participant, "previous": self._category.name, "category": snapshot.category}
+            log.warning("category changed", extra=fields)
             self._category = Category(snapshot.category, snapshot.observed_at, self._category.name)
 
-    def _log_difference(self, bucket: Bucket, category: str | None) -> None:
-        differs = difference(bucket, category)
-        if differs is not None and self._logged_differences.get(bucket.policy) != differs:
-            self._logged_differences[bucket.policy] = differs
-            log.info(
-                "policy differs from DICT's published table, the Bridge's answer is used",
-                extra={"participant": self.participant, "policy": bucket.policy, "difference": differs},
-            )
+    def _log_differences(self, snapshot: Snapshot) -> None:
+        """Logs how policies differ from the published ones, each difference once."""
+        logged = self._logged_differences
+        self._logged_differences = {
+            b.policy: difference(b, snapshot.category) or logged.get(b.policy) for b in snapshot.buckets
+        }
+        for policy, differs in self._logged_differences.items():
+            if differs != logged.get(policy):
+                log.info(
+                    "policy differs from DICT's published table, the Bridge's answer is used",
+                    extra={"participant": self.participant, "policy": policy, "difference": differs},
+                )
 
     def _count_defects(self, defects: tuple[Defect, ...]) -> None:
         """Counts defects, and logs those that the answer before did not have."""
         logged, self._defects = self._defects, frozenset((defect.reason, defect.policy) for defect in defects)
         for defect in defects:
             self._metrics.polls.answer_defects.labels(self.participant, defect.reason).inc()
-            if (defect.reason, defect.policy) in logged:
-                continue
-            log.warning(
-                "defect in the Bridge's answer",
-                extra={
-                    "participant": self.participant,
-                    "policy": defect.policy,
-                    "reason": defect.reason,
-                    "value": defect.value,
-                },
-            )
+            if (defect.reason, defect.policy) not in logged:
+                fields = {"participant": self.participant, "policy": defect.policy, "reason": defect.reason}
+                log.warning("defect in the Bridge's answer", extra={**fields, "value": defect.value})

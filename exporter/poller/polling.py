@@ -36,7 +36,7 @@ class Polling:
         self._clock = clock or Clock()
         self._tasks: list[asyncio.Task[None]] = []
         self.pollers: dict[Ispb, Poller] = {}
-        self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def learn_category(self, participant: Ispb, category: Category) -> None:
         """Takes over what is known of a participant's category from before this process polled."""
@@ -57,7 +57,7 @@ class Polling:
             return
         stream = self._new_stream()
         for participant in map(Ispb, self._settings.participants):
-            poller = Poller(
+            poller = self.pollers[participant] = Poller(
                 participant,
                 client=self._client,
                 settings=self._settings,
@@ -65,13 +65,11 @@ class Polling:
                 metrics=self._metrics,
                 clock=self._clock,
             )
-            self.pollers[participant] = poller
             task = asyncio.create_task(poller.run(), name=f"poller {participant}")
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._note_end)
             self._tasks.append(task)
-        log.info(
-            "polling started", extra={"participants": len(self.pollers), "interval": str(self._settings.poll.interval)}
-        )
+        fields = {"participants": len(self.pollers), "interval": str(self._settings.poll.interval)}
+        log.info("polling started", extra=fields)
 
     async def stop(self) -> None:
         tasks, self._tasks = self._tasks, []
@@ -82,6 +80,10 @@ class Polling:
             self._metrics.withdraw_gauges(participant)
         self.pollers = {}
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not self.died.done():
-            self.died.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))
+    async def ended(self) -> None:
+        """Waits until a poller ended, which none should. Raises its error."""
+        await self._died
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._died.done():
+            self._died.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))

@@ -17,9 +17,8 @@ from exporter.store.reconciliation import Reconciliation
 class ParticipantState:
     """What is known of one participant after its last reconciled poll.
 
-    ``polled_at`` is that poll's; ``stream_id`` and ``sequence`` the last that an
-    exporter made; ``category`` what is known of it, also from before the exporter started;
-    ``rules`` those of the last evaluation.
+    ``polled_at`` is that poll's; ``stream_id`` and ``sequence`` the last that an exporter made; ``category`` what is
+    known of it, also from before the exporter started; ``rules`` those of the last evaluation.
     """
 
     view: View | None = None
@@ -54,9 +53,8 @@ def decide(
 ) -> tuple[ParticipantState, Reconciliation | None]:
     """Returns what is known after ``poll``, and what to commit (None: it was reconciled before).
 
-    A poll that comes out of order, behind one that was already evaluated (the feed
-    was lost meanwhile), is kept as history and not evaluated: alerts never go back
-    in time.
+    A poll that comes out of order, behind one that was already evaluated (the feed was lost meanwhile), is kept as
+    history and not evaluated: alerts never go back in time.
     """
     made_by_exporter = poll.sequence > 0
     out_of_order = state.polled_at is not None and poll.polled_at <= state.polled_at
@@ -113,15 +111,14 @@ def removal(participant: Ispb, state: ParticipantState, now: datetime) -> Reconc
 def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | None) -> Poll:
     """Returns ``poll`` as if its clock were right where it is further than ``tolerated`` ahead of ``now``.
 
-    Then it takes that time (or the next after ``last``, the participant's last
-    poll), and so do its other times that lie as far ahead: else it would hide
-    every poll that comes until then.
+    Then it takes that time (or the next after ``last``, the participant's last poll), and so do its other times that
+    lie as far ahead: else it would hide every poll that comes until then.
     """
     latest = now + tolerated
     if poll.polled_at <= latest:
         return poll
     at = now if last is None else max(now, last + timedelta(microseconds=1))
-    result = poll.result
+    result, category = poll.result, poll.category
     if isinstance(result, Observation) and result.observed_at > latest:
         result = replace(result, observed_at=at)
     return replace(
@@ -129,10 +126,6 @@ def not_ahead(poll: Poll, now: datetime, tolerated: timedelta, last: datetime | 
         polled_at=at,
         result=result,
         last_success_at=poll.last_success_at and min(poll.last_success_at, at),
-        category=poll.category and _not_after(poll.category, at),
+        category=category and replace(category, changed_at=category.changed_at and min(category.changed_at, at)),
         stream_began_at=poll.stream_began_at and min(poll.stream_began_at, at),
     )
-
-
-def _not_after(category: Category, at: datetime) -> Category:
-    return replace(category, changed_at=category.changed_at and min(category.changed_at, at))

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
 
 from exporter.alerts.alert import Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
 from exporter.feed.client import FeedClient
-from exporter.feed.local import LocalFeed
-from exporter.feed.report import Report
+from exporter.feed.inbox import LocalFeed
+from exporter.feed.wire import Report
 from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import LastPoll
 
 
-class Feed(Protocol):
-    """Where polls come from and reports go to. Sequences are reported of the stream ``stream_id`` only."""
-
-    @property
-    def stream_id(self) -> str: ...
-    def report(self, report: Report) -> None: ...
-    def owns(self, participant: str) -> bool: ...
-    async def run(self) -> None: ...
-
-
+@dataclass(slots=True)
 class Feeds:
     """Those of other processes (``clients``), and that of this one (``local``)."""
 
-    def __init__(self) -> None:
-        self.clients: list[FeedClient] = []
-        self.local: LocalFeed | None = None
+    clients: list[FeedClient] = field(default_factory=list)
+    local: LocalFeed | None = None
 
     @property
-    def all(self) -> list[Feed]:
-        return [*self.clients, *([] if self.local is None else [self.local])]
+    def all(self) -> list[FeedClient | LocalFeed]:
+        return [*self.clients] if self.local is None else [*self.clients, self.local]
 
     @property
     def participants(self) -> Collection[str]:
@@ -45,14 +35,11 @@ class Feeds:
 
     def report_restored(self, last_polls: Mapping[Ispb, LastPoll]) -> None:
         """Reports the categories that the database knows."""
+        known = {participant: last.category for participant, last in last_polls.items() if last.category is not None}
         for feed in self.all:
-            categories = {
-                participant: last.category
-                for participant, last in last_polls.items()
-                if last.category is not None and feed.owns(participant)
-            }
-            if categories:
-                feed.report(Report(categories=categories))
+            own = {participant: category for participant, category in known.items() if feed.owns(participant)}
+            if own:
+                feed.report(Report(categories=own))
 
     def report_committed(
         self, reconciliations: Sequence[Reconciliation], categories: Mapping[Ispb, Category] | None = None

@@ -18,11 +18,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
 from exporter.errors import AccessDenied, DatabaseUnusable, LeaseLost, SchemaMismatch, first_of
 from exporter.metrics.own_metrics import ReconcilerMetrics
+from exporter.poller.polling import Polling
 from exporter.store.database import DatabaseOutage
 from exporter.store.lease import Fence, Lease
 
@@ -46,65 +48,40 @@ class LeadershipState(StrEnum):
     ACCESS_DENIED = "access denied"
 
 
-class Polling(Protocol):
-    """Polling that can be started and stopped; both may be called again."""
-
-    def start(self) -> None: ...
-    async def stop(self) -> None: ...
-
-
 class Candidate(Protocol):
-    """The reconciler that wants to lead."""
+    """The reconciler that wants to lead.
 
-    async def check_schema(self) -> None:
-        """Is called before the lease is taken. Raises DatabaseUnusable."""
-        ...
+    ``check_schema`` is called before the lease is taken, ``stand_by`` again and again while another leads; both raise
+    DatabaseUnusable. ``lead`` does everything that a leader does, until cancelled, and raises LeaseLost. ``reset`` is
+    called when the lease was lost: nothing that the leader knew counts any more.
+    """
 
-    async def lead(self, fence: Fence) -> None:
-        """Does everything that a leader does, until cancelled. Raises LeaseLost."""
-        ...
-
-    async def stand_by(self) -> None:
-        """Is called again and again while another leads. Raises DatabaseUnusable."""
-        ...
-
-    def reset(self) -> None:
-        """Is called when the lease was lost: nothing that the leader knew counts any more."""
-        ...
+    async def check_schema(self) -> None: ...
+    async def lead(self, fence: Fence) -> None: ...
+    async def stand_by(self) -> None: ...
+    def reset(self) -> None: ...
 
 
+@dataclass(slots=True)
 class Leadership:
     """Takes the lease, leads while it holds, and releases it."""
 
-    def __init__(
-        self,
-        lease: Lease,
-        candidate: Candidate,
-        *,
-        metrics: ReconcilerMetrics,
-        outage: DatabaseOutage | None = None,
-        renew_seconds: float = RENEW_SECONDS,
-        retry_seconds: float = 1.0,
-    ) -> None:
-        self.state = LeadershipState.STARTING
-        self.error: str | None = None
-        """Why the database cannot be used; None: it can, or that is not known yet."""
-        self.schema_checked = False
-        """Whether the schema was ever found to be the one that this version needs."""
-        self._lease = lease
-        self._candidate = candidate
-        self._polling: Polling | None = None
-        self._metrics = metrics
-        self._outage = outage or DatabaseOutage()
-        self._renew_seconds = renew_seconds
-        self._retry_seconds = retry_seconds
-        self._logged: dict[str, object] = {}
-        metrics.lease_held.set(0)
+    lease: Lease
+    candidate: Candidate
+    metrics: ReconcilerMetrics
+    outage: DatabaseOutage = field(default_factory=DatabaseOutage)
+    renew_seconds: float = RENEW_SECONDS
+    retry_seconds: float = 1.0
+    state: LeadershipState = LeadershipState.STARTING
+    error: str | None = None
+    """Why the database cannot be used; None: it can, or that is not known yet."""
+    schema_checked: bool = False
+    """Whether the schema was ever found to be the one that this version needs."""
+    _polling: Polling | None = None
+    _logged: dict[str, object] = field(default_factory=dict)
 
-    @property
-    def leader(self) -> str | None:
-        """Who leads, as far as is known."""
-        return self._lease.leader
+    def __post_init__(self) -> None:
+        self.metrics.lease_held.set(0)
 
     async def run(self, polling: Polling | None = None) -> None:
         """Leads or waits until cancelled, then releases the lease. ``polling`` is that of this process, if it polls."""
@@ -114,66 +91,62 @@ class Leadership:
                 fence = await self._acquire()
                 if fence is not None:
                     await self._lead(fence)
-                await asyncio.sleep(self._retry_seconds)
+                await asyncio.sleep(self.retry_seconds)
         finally:
             # Where it cannot be released it expires.
             with suppress(DatabaseUnusable, LeaseLost, TimeoutError):
-                await asyncio.shield(self._release())
-
-    async def _release(self) -> None:
-        async with asyncio.timeout(RELEASE_SECONDS):
-            await self._lease.release()
+                await asyncio.shield(asyncio.wait_for(self.lease.release(), RELEASE_SECONDS))
 
     async def _acquire(self) -> Fence | None:
         try:
-            await self._candidate.check_schema()
+            await self.candidate.check_schema()
             self.schema_checked = True
-            fence = await self._lease.acquire()
+            fence = await self.lease.acquire()
             if fence is None:
-                self._set_state(LeadershipState.WAITING, leader=self._lease.leader or "another process")
+                self._set_state(LeadershipState.WAITING, leader=self.lease.leader or "another process")
                 if self._polling is not None:
                     await self._polling.stop()
-                await self._candidate.stand_by()
+                await self.candidate.stand_by()
         except DatabaseUnusable as error:
-            self._metrics.database_up.set(0)
+            self.metrics.database_up.set(0)
             self._set_unusable(error)
             self._poll()
             return None
-        self._metrics.database_up.set(1)
+        self.metrics.database_up.set(1)
         return fence
 
     async def _lead(self, fence: Fence) -> None:
         self._set_state(LeadershipState.LEADING, epoch=fence.epoch)
-        self._metrics.lease_held.set(1)
+        self.metrics.lease_held.set(1)
         self._poll()
         try:
             async with asyncio.TaskGroup() as group:
-                work = group.create_task(self._candidate.lead(fence))
+                work = group.create_task(self.candidate.lead(fence))
                 group.create_task(self._renew(work, fence.epoch))
         except* LeaseLost as lost:
             log.error("lease lost", extra={"error": str(first_of(lost))})  # noqa: TRY400 - the sentence is enough
-            self._candidate.reset()
+            self.candidate.reset()
         finally:
-            self._metrics.lease_held.set(0)
+            self.metrics.lease_held.set(0)
 
     async def _renew(self, work: asyncio.Task[None], epoch: int) -> None:
         loop = asyncio.get_running_loop()
-        held_until = loop.time() + self._lease.ttl_seconds
+        held_until = loop.time() + self.lease.ttl_seconds
         while not work.done():
-            await asyncio.sleep(self._renew_seconds)
+            await asyncio.sleep(self.renew_seconds)
             began_at = loop.time()
             try:
-                await self._lease.renew()
+                await self.lease.renew()
             except DatabaseUnusable as error:
                 # No other can lead either; the epoch fences what was missed.
-                self._metrics.database_up.set(0)
+                self.metrics.database_up.set(0)
                 self._set_unusable(error)
                 if loop.time() >= held_until:
-                    self._metrics.lease_held.set(0)
+                    self.metrics.lease_held.set(0)
             else:
-                held_until = began_at + self._lease.ttl_seconds
-                self._metrics.database_up.set(1)
-                self._metrics.lease_held.set(1)
+                held_until = began_at + self.lease.ttl_seconds
+                self.metrics.database_up.set(1)
+                self.metrics.lease_held.set(1)
                 self._set_state(LeadershipState.LEADING, epoch=epoch)
 
     def _poll(self) -> None:
@@ -183,7 +156,7 @@ class Leadership:
     def _set_state(self, state: LeadershipState, **fields: object) -> None:
         """The database can be used."""
         self.error = None
-        was_away = self._outage.over()
+        was_away = self.outage.over()
         if state is not self.state and not (was_away and fields == self._logged):
             log.info(state.value, extra=fields)
         self.state, self._logged = state, fields
@@ -198,5 +171,5 @@ class Leadership:
                 log.error(state.value, extra={"error": str(error)})
         else:
             state = LeadershipState.UNREACHABLE
-            self._outage.noticed(error)
+            self.outage.noticed(error)
         self.state = state

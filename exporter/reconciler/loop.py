@@ -1,8 +1,7 @@
 """Takes each poll through the rules and into the database, in order, once.
 
-Decided first, then done: `decide` is pure; what it decided counts only when it
-is committed. Memory is a cache: after any failure whose outcome is not known it
-is read again from the database, and what had been committed is skipped.
+Decided first, then done: `decide` is pure; what it decided counts only when it is committed. Memory is a cache: after
+any failure whose outcome is not known it is read again from the database, and what had been committed is skipped.
 """
 
 from __future__ import annotations
@@ -11,27 +10,30 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Coroutine, Mapping, Sequence
-from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from exporter import telemetry
-from exporter.alerts.alert import Alert, Rule
+from exporter.alerts.alert import Alert, AlertState, Severity, Transition
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Poll, View
+from exporter.clock import Clock
 from exporter.config import Settings
 from exporter.errors import DatabaseUnusable
 from exporter.feed.inbox import Inbox
 from exporter.metrics import Metrics
-from exporter.reconciler.alert_log import log_transition
 from exporter.reconciler.decide import ParticipantState, decide, not_ahead, removal
 from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.rule_health import RuleHealthTracker
+from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.store.lease import Fence
 from exporter.store.reconciliation import Reconciliation
-from exporter.store.writer import LastPoll, Restored, Writer
+from exporter.store.writer import LastPoll, Writer
 
 log = logging.getLogger(__name__)
+alerts_log = logging.getLogger("exporter.alerts")
+"""A logger of its own: the demo shows alerts otherwise, and silences it."""
+
 BATCH_POLLS = 32
 """At most this many polls share a commit."""
 
@@ -42,29 +44,16 @@ FINISH_SECONDS = 2.0
 class LoopObserver(Protocol):
     """Hears what the loop did, after it happened."""
 
-    def on_restored(self, last_polled_at: datetime | None) -> None:
-        """The state was read from the database; ``last_polled_at`` is the latest poll in it (None: none)."""
-        ...
-
     def on_transitions_committed(self) -> None: ...
 
     def on_database_unusable(self, error: DatabaseUnusable) -> None:
         """Polls wait in the inbox."""
-        ...
-
-
-class RulesSource(Protocol):
-    """The rules in force now."""
-
-    @property
-    def rules(self) -> Sequence[Rule]: ...
 
 
 class ReconcileLoop:
     """Reconciles the inbox's polls while this process leads.
 
-    A poll further ahead of the database's clock than ``poll.max_clock_skew`` takes
-    that clock's time.
+    A poll further ahead of the database's clock than ``poll.max_clock_skew`` takes that clock's time.
     """
 
     def __init__(
@@ -73,12 +62,14 @@ class ReconcileLoop:
         writer: Writer,
         *,
         feeds: Feeds,
-        rules: RulesSource,
+        rules: RulesInForce,
         observer: LoopObserver,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self.health = RuleHealthTracker(metrics.rules)
+        self.clock = Clock()
+        """Never behind the last poll in the database."""
         self._inbox = inbox
         self._writer = writer
         self._feeds = feeds
@@ -91,7 +82,6 @@ class ReconcileLoop:
         self._participants: dict[Ispb, ParticipantState] = {}
         self._last_polls: Mapping[Ispb, LastPoll] = {}
         self._last_polls_read = asyncio.Event()
-        self._restored = False
 
     @property
     def views(self) -> dict[Ispb, View]:
@@ -100,6 +90,9 @@ class ReconcileLoop:
     @property
     def open_alerts(self) -> list[Alert]:
         return [alert for state in self._participants.values() for alert in state.alerts.values()]
+
+    def now(self) -> datetime:
+        return self.clock.now()
 
     def reset(self) -> None:
         """Drops what is known: another reconciler goes on with it."""
@@ -114,11 +107,10 @@ class ReconcileLoop:
         What follows was not reconciled, or can still be seen: views are not in
         the database. Waits until the database was read.
         """
-        all_last_polls = await self.last_polls()
-        last_polls = [all_last_polls.get(Ispb(participant)) for participant in participants]
-        return min(
-            (last.stale_sequence if last and last.stream_id == stream_id else 0 for last in last_polls), default=0
-        )
+        known = await self.last_polls()
+        last_polls = [known.get(Ispb(participant)) for participant in participants]
+        stale = (last.stale_sequence if last and last.stream_id == stream_id else 0 for last in last_polls)
+        return min(stale, default=0)
 
     async def last_polls(self) -> Mapping[Ispb, LastPoll]:
         """Returns where the database stood when this process began to lead; waits for that."""
@@ -128,12 +120,12 @@ class ReconcileLoop:
     async def run(self, fence: Fence) -> None:
         """Reconciles until cancelled. Raises LeaseLost."""
         self._last_polls_read.clear()
-        self._restored = False
+        is_restored = False
         while True:
             try:
-                if not self._restored:
-                    self._restored = True
+                if not is_restored:
                     await self._restore(fence)
+                    is_restored = True
                 if not len(self._inbox):  # what is there may be of the time before
                     await self._remove_participants(fence)
                 polls = await self._inbox.take(BATCH_POLLS)
@@ -141,21 +133,19 @@ class ReconcileLoop:
                 self._inbox.done(polls)
             except DatabaseUnusable as error:
                 # Whether the last commit took place is not known: the database is asked.
-                self._restored = False
+                is_restored = False
                 self._observer.on_database_unusable(error)
                 await asyncio.sleep(1)
 
     async def _restore(self, fence: Fence) -> None:
-        restored: Restored = await self._writer.restore()
+        restored = await self._writer.restore()
         latest = fence.now() + self._tolerated
         polled_at = {p: last.polled_at for p, last in restored.last_polls.items() if last.polled_at <= latest}
         for participant in restored.last_polls.keys() - polled_at.keys():
+            ahead = restored.last_polls[participant].polled_at
             log.warning(
                 "last poll in the database is ahead of the database's clock, rules are evaluated all the same",
-                extra={
-                    "participant": participant,
-                    "polled_at": restored.last_polls[participant].polled_at.isoformat(),
-                },
+                extra={"participant": participant, "polled_at": ahead.isoformat()},
             )
         views = self.views
         self._participants = {}
@@ -172,7 +162,8 @@ class ReconcileLoop:
         self._last_polls = restored.last_polls
         is_first = not self._last_polls_read.is_set()
         self._last_polls_read.set()
-        self._observer.on_restored(max(polled_at.values(), default=None))
+        if polled_at:
+            self.clock.advance_to(max(polled_at.values()))
         self._feeds.report_restored(restored.last_polls)
         fields = {"participants": len(self._participants), "open_alerts": len(self.open_alerts)}
         log.log(logging.INFO if is_first else logging.DEBUG, "state restored", extra=fields)
@@ -208,7 +199,9 @@ class ReconcileLoop:
                 if category is not None and category != poll.category:
                     # The exporter has started since, and does not know all of it.
                     categories[poll.participant] = category
-                    _log_change(poll.participant, state.category, category)
+                    if state.category is not None and category.name != state.category.name:
+                        fields = {"participant": poll.participant, "previous": category.previous}
+                        log.warning("category changed", extra={**fields, "category": category.name})
         refused: set[int] = set()
         if decided:
             seconds = (time.monotonic() - began_at) / len(decided)
@@ -225,9 +218,8 @@ class ReconcileLoop:
     async def _commit(self, decided: Sequence[Reconciliation], fence: Fence) -> set[int]:
         """Returns the ids of reconciliations that the database refused."""
         began_at = time.monotonic()
-        with ExitStack() as spans:
-            spans.enter_context(telemetry.carrying(decided[0].poll.traceparent))
-            spans.enter_context(telemetry.span("persist", "client", polls=len(decided)))
+        trace = telemetry.carrying(decided[0].poll.traceparent)
+        with trace, telemetry.span("persist", "client", polls=len(decided)):
             refused = await self._writer.commit(decided, fence)
         self._metrics.reconciler.persist_duration.observe(time.monotonic() - began_at)
         for _, error in refused:
@@ -248,15 +240,14 @@ class ReconcileLoop:
 
     def _publish(self, committed: Sequence[Reconciliation], categories: Mapping[Ispb, Category] | None = None) -> None:
         """Counts, logs and reports what was committed."""
-        for reconciliation in committed:
-            with telemetry.carrying(reconciliation.poll.traceparent):
-                for transition in reconciliation.transitions:
-                    alert = transition.alert
-                    self._metrics.count_transition(alert.participant, alert.policy, alert.severity, alert.state)
-                    log_transition(transition, reconciliation.poll)
         metrics = self._metrics.reconciler
         for reconciliation in committed:
             poll = reconciliation.poll
+            with telemetry.carrying(poll.traceparent):
+                for transition in reconciliation.transitions:
+                    alert = transition.alert
+                    self._metrics.count_transition(alert.participant, alert.policy, alert.severity, alert.state)
+                    _log_transition(transition, poll)
             for failure in reconciliation.failures:
                 self._metrics.rules.evaluation_failures.labels(failure.group).inc()
             if reconciliation.evaluated:
@@ -268,10 +259,22 @@ class ReconcileLoop:
         self._feeds.report_committed(committed, categories)
 
 
-def _log_change(participant: Ispb, before: Category | None, category: Category) -> None:
-    if before is not None and category.name != before.name:
-        fields = {"participant": participant, "previous": category.previous, "category": category.name}
-        log.warning("category changed", extra=fields)
+def _log_transition(transition: Transition, poll: Poll) -> None:
+    """Logs ``alert firing``, ``alert resolved`` or ``alert pending``, decided at ``poll``."""
+    alert = transition.alert
+    level = logging.INFO
+    if alert.state is AlertState.FIRING:
+        level = logging.ERROR if alert.severity is Severity.CRITICAL else logging.WARNING
+    fields = {
+        "alertname": alert.name,
+        "severity": str(alert.severity),
+        "participant": alert.participant,
+        "policy": alert.policy,
+        "fingerprint": alert.fingerprint,
+        "reason": alert.reason,
+        "polled_at": poll.polled_at.isoformat(timespec="milliseconds"),
+    }
+    alerts_log.log(level, "alert %s", alert.state, extra=fields)
 
 
 async def _finish(work: Coroutine[None, None, None]) -> None:

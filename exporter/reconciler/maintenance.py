@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import OutboxMetrics, ReconcilerMetrics
@@ -15,27 +17,21 @@ from exporter.store.reader import Reader
 
 log = logging.getLogger(__name__)
 
+OUTBOX_SECONDS: Final = 5.0
+"""How often the outbox is counted."""
 
+
+@dataclass(slots=True)
 class PartitionJob:
     """Creates partitions ahead of the clock, and drops those past their retention."""
 
-    def __init__(
-        self,
-        database: Database,
-        retention_months: int,
-        metrics: ReconcilerMetrics,
-        outage: DatabaseOutage,
-        *,
-        interval_seconds: float = 600.0,
-        retry_seconds: float = 30.0,
-    ) -> None:
-        self._database = database
-        self._retention_months = retention_months
-        self._metrics = metrics
-        self._outage = outage
-        self._interval_seconds = interval_seconds
-        self._retry_seconds = retry_seconds
-        self._woken = asyncio.Event()
+    database: Database
+    retention_months: int
+    metrics: ReconcilerMetrics
+    outage: DatabaseOutage
+    interval_seconds: float = 600.0
+    retry_seconds: float = 30.0
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
         """Lets the job run at once: polls wait for a partition."""
@@ -46,27 +42,27 @@ class PartitionJob:
             self._woken.clear()
             complete = await self._run_once()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_seconds if complete else self._retry_seconds):
+                async with asyncio.timeout(self.interval_seconds if complete else self.retry_seconds):
                     await self._woken.wait()
 
     async def _run_once(self) -> bool:
         """Returns whether nothing is left for the next time."""
         complete = False
         try:
-            done = await maintain(self._database, self._retention_months)
+            done = await maintain(self.database, self.retention_months)
         except DatabaseUnusable as error:
-            self._outage.report(error, waiting="partitions")
+            self.outage.report(error, waiting="partitions")
         else:
             complete = done.complete
             if done.created or done.dropped:
                 fields = {"partitions_created": len(done.created), "partitions_dropped": len(done.dropped)}
                 log.info("partitions created and dropped", extra=fields)
         try:
-            ready = await readiness(self._database)
+            ready = await readiness(self.database)
         except DatabaseUnusable:
-            self._metrics.partitions_ready_months.withdraw()
+            self.metrics.partitions_ready_months.withdraw()
             return False
-        self._metrics.partitions_ready_months.set(ready.months)
+        self.metrics.partitions_ready_months.set(ready.months)
         for table in ready.detached:
             log.error(
                 "table with a partition's name is no partition: attach it, or rename it and another one is created",
@@ -75,22 +71,14 @@ class PartitionJob:
         return complete and not ready.detached
 
 
-class OutboxStatsJob:
-    """Counts what waits in the outbox, for this process's metrics and those of its exporters."""
-
-    def __init__(self, reader: Reader, metrics: OutboxMetrics, feeds: Feeds, *, interval_seconds: float = 5.0) -> None:
-        self._reader = reader
-        self._metrics = metrics
-        self._feeds = feeds
-        self._interval_seconds = interval_seconds
-
-    async def run(self) -> None:
-        while True:
-            try:
-                stats = await self._reader.outbox_stats()
-            except DatabaseUnusable:
-                self._metrics.withdraw()
-            else:
-                self._metrics.set(stats.pending, stats.oldest_age_seconds)
-                self._feeds.report_outbox(stats.pending, stats.oldest_age_seconds)
-            await asyncio.sleep(self._interval_seconds)
+async def report_outbox(reader: Reader, metrics: OutboxMetrics, feeds: Feeds) -> None:
+    """Shows what waits in the outbox, in this process's metrics and in those of its exporters."""
+    while True:
+        try:
+            stats = await reader.outbox_stats()
+        except DatabaseUnusable:
+            metrics.withdraw()
+        else:
+            metrics.set(stats.pending, stats.oldest_age_seconds)
+            feeds.report_outbox(stats.pending, stats.oldest_age_seconds)
+        await asyncio.sleep(OUTBOX_SECONDS)

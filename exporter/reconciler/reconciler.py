@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from exporter.alerts.alert import Alert, Severity
-from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import View
-from exporter.clock import Clock
 from exporter.config import Settings
 from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.client import FeedClient
-from exporter.feed.inbox import Inbox
-from exporter.feed.local import LocalFeed
+from exporter.feed.inbox import Inbox, LocalFeed
+from exporter.feed.wire import Report
 from exporter.health import Dependency
 from exporter.metrics import Metrics
+from exporter.poller.polling import Polling
 from exporter.reconciler import status
 from exporter.reconciler.feeds import Feeds
-from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState, Polling
+from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState
 from exporter.reconciler.loop import ReconcileLoop
-from exporter.reconciler.maintenance import OutboxStatsJob, PartitionJob
+from exporter.reconciler.maintenance import PartitionJob, report_outbox
 from exporter.reconciler.rules_in_force import RulesInForce, alert_series
 from exporter.relay.relay import Relay
 from exporter.store.database import Database, DatabaseOutage
@@ -36,7 +32,7 @@ from exporter.store.migrations import check
 from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
 from exporter.store.timeline import Timeline
-from exporter.store.writer import LastPoll, Writer
+from exporter.store.writer import Writer
 from exporter.web.server.server import own_url
 from exporter.web.sources import RuleGroupStatus
 
@@ -55,32 +51,22 @@ DROPPED: Final = ("queue_full", "refused", "unreadable")
 class Reconciler:
     """Reconciles the polls of the feeds that it follows. ``build`` makes one; ``run`` works until cancelled.
 
-    It is what its parts report to: `LoopObserver` of the loop, `Candidate` of
-    leadership, `RulesObserver` of the rules in force, `Follower` and `CommittedPolls` of the feeds.
+    It is what its parts report to: `LoopObserver` of the loop, `Candidate` of leadership.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        metrics: Metrics,
-        database: Database,
-        pages: Database,
-        holder: str,
-        *,
-        renew_seconds: float = RENEW_SECONDS,
-    ) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, holder: str, *, renew_seconds: float) -> None:
+        self._database = database = Database(settings.database)
+        # Pages wait for each other, and never take a connection that a commit needs.
+        self._pages = Database(replace(settings.database, min_size=0, max_size=PAGE_CONNECTIONS), writes=False)
         self.metrics = metrics
         for reason in DROPPED:
             metrics.feed.dropped.labels(reason)
-        self.clock = Clock()
         self.inbox = Inbox(settings.database.queue, metrics.feed.dropped)
         self.feeds = Feeds()
-        self.rules = RulesInForce(settings.rules, metrics, self)
+        self.rules = RulesInForce(settings.rules, metrics, self.feeds.report_series)
         self._settings = settings
-        self._database = database
         self._reader = Reader(database)
         self._writer = Writer(database, settings.database.heartbeat)
-        self._outbox = Outbox(database)
         self._outage = DatabaseOutage(fields=lambda: {"polls_waiting": len(self.inbox)})
         self._lease = Lease(database, holder)
         self.leadership = Leadership(
@@ -91,7 +77,7 @@ class Reconciler:
         self._partitions = PartitionJob(database, settings.database.retention_months, metrics.reconciler, self._outage)
         self._relay: Relay | None = None
         self._notifier: Notifier | None = None
-        self._loop = ReconcileLoop(
+        self.loop = ReconcileLoop(
             self.inbox,
             self._writer,
             feeds=self.feeds,
@@ -103,7 +89,7 @@ class Reconciler:
         self.explain = status.explainer(self.rules)
         heartbeat = timedelta(seconds=settings.database.heartbeat)
         self.utilization = partial(self._reader.utilization, heartbeat=heartbeat)
-        self.timeline = Timeline(pages, settings.database.heartbeat)
+        self.timeline = Timeline(self._pages, settings.database.heartbeat)
 
     @classmethod
     async def build(
@@ -116,24 +102,21 @@ class Reconciler:
         renew_seconds: float = RENEW_SECONDS,
     ) -> Reconciler:
         """Raises RuleFileInvalid, ConfigurationError."""
-        database = Database(settings.database)
-        # Pages wait for each other, and never take a connection that a commit needs.
-        pages = Database(replace(settings.database, min_size=0, max_size=PAGE_CONNECTIONS), writes=False)
-        built = cls(settings, metrics, database, pages, holder, renew_seconds=renew_seconds)
-        for opened in (database, pages):
-            await opened.open()
-            stack.push_async_callback(opened.close)
+        built = cls(settings, metrics, holder, renew_seconds=renew_seconds)
+        for database in (built._database, built._pages):
+            await database.open()
+            stack.push_async_callback(database.close)
         return built
 
     def follow_own(self) -> LocalFeed:
         """Returns the feed of this process's own exporter."""
-        queue = self._settings.database.queue
-        self.feeds.local = LocalFeed(self.inbox, self, capacity=queue, dropped=self.metrics.feed.dropped)
+        capacity, dropped = self._settings.database.queue, self.metrics.feed.dropped
+        self.feeds.local = LocalFeed(self.inbox, self.loop.last_polls, capacity=capacity, dropped=dropped)
         return self.feeds.local
 
     def follow(self, client: FeedClient) -> None:
         self.feeds.clients.append(client)
-        self.feeds.report_series(alert_series(self.rules.rules))
+        client.report(Report(series=alert_series(self.rules.rules)))
 
     async def run(self, polling: Polling | None) -> None:
         """Leads or waits until cancelled."""
@@ -144,16 +127,8 @@ class Reconciler:
     # For pages and probes.
 
     @property
-    def views(self) -> Mapping[Ispb, View]:
-        return self._loop.views
-
-    @property
-    def open_alerts(self) -> list[Alert]:
-        return self._loop.open_alerts
-
-    @property
     def rule_groups(self) -> list[RuleGroupStatus]:
-        return status.rule_groups(self.rules.rule_set, self._loop.health)
+        return status.rule_groups(self.rules.rule_set, self.loop.health)
 
     @property
     def ready(self) -> bool:
@@ -176,13 +151,6 @@ class Reconciler:
 
     # What the parts report.
 
-    def on_rules_changed(self, series: Collection[tuple[Severity, bool]]) -> None:
-        self.feeds.report_series(series)
-
-    def on_restored(self, last_polled_at: datetime | None) -> None:
-        if last_polled_at is not None:
-            self.clock.advance_to(last_polled_at)
-
     def on_transitions_committed(self) -> None:
         """Wakes what hands on transitions: the relay and the notifier."""
         self._relay_wake.set()
@@ -193,17 +161,6 @@ class Reconciler:
         if isinstance(error, PartitionMissing):
             self._partitions.wake()
 
-    # For the feeds.
-
-    def now(self) -> datetime:
-        return self.clock.now()
-
-    async def resume_after(self, stream_id: str, participants: Collection[str]) -> int:
-        return await self._loop.resume_after(stream_id, participants)
-
-    async def last_polls(self) -> Mapping[Ispb, LastPoll]:
-        return await self._loop.last_polls()
-
     # For leadership.
 
     async def check_schema(self) -> None:
@@ -211,24 +168,23 @@ class Reconciler:
 
     async def lead(self, fence: Fence) -> None:
         """Runs everything that only the leader does."""
-        relay = Relay(
-            self._settings.pulsar,
-            self._outbox,
-            metrics=self.metrics.relay,
-            wake=self._relay_wake,
-            fence=fence,
-            outage=self._outage,
-        )
         async with asyncio.TaskGroup() as group:
             if self._settings.alertmanager.targets:
                 self._notifier = self._new_notifier(fence)
                 group.create_task(self._notifier.run())
-            group.create_task(self._loop.run(fence))
-            group.create_task(self._partitions.run())
-            group.create_task(OutboxStatsJob(self._reader, self.metrics.outbox, self.feeds).run())
             if self._settings.pulsar.service_url is not None:
-                self._relay = relay
-                group.create_task(relay.run())
+                self._relay = Relay(
+                    self._settings.pulsar,
+                    Outbox(self._database),
+                    metrics=self.metrics.relay,
+                    wake=self._relay_wake,
+                    fence=fence,
+                    outage=self._outage,
+                )
+                group.create_task(self._relay.run())
+            group.create_task(self.loop.run(fence))
+            group.create_task(self._partitions.run())
+            group.create_task(report_outbox(self._reader, self.metrics.outbox, self.feeds))
             for feed in self.feeds.all:
                 group.create_task(feed.run())
 
@@ -240,10 +196,9 @@ class Reconciler:
 
     def reset(self) -> None:
         """Drops all that is known: the database says where to go on, and the exporters have the polls."""
-        self._relay = None
-        self._notifier = None
+        self._relay = self._notifier = None
         self.inbox.clear()
-        self._loop.reset()
+        self.loop.reset()
         self.feeds.reset()
         self.metrics.outbox.withdraw()
         self.metrics.reconciler.partitions_ready_months.withdraw()

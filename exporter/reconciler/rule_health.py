@@ -90,15 +90,9 @@ class RuleHealthTracker:
         for key, failure in failed.items():
             errors = self._errors.setdefault(key, {})
             if errors.get(participant) != failure.message:
-                log.error(
-                    "rule evaluation failed, its alerts stay as they are",
-                    extra={
-                        "group": failure.group,
-                        "rule": failure.name,
-                        "participant": participant,
-                        "error": failure.message,
-                    },
-                )
+                fields = {"group": failure.group, "rule": failure.name, "participant": participant}
+                fields |= {"error": failure.message}
+                log.error("rule evaluation failed, its alerts stay as they are", extra=fields)
             errors[participant] = failure.message
         for key in self._errors.keys() - failed.keys():
             self._errors[key].pop(participant, None)

@@ -6,9 +6,9 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, Protocol
+from typing import Final
 
 from exporter.alerts.alert import Rule, Severity
 from exporter.config import RulesSettings
@@ -25,17 +25,10 @@ MOST_LOGGED: Final = 20
 """How many removed rules, or errors, are logged one by one."""
 
 
-class RulesObserver(Protocol):
-    """Hears when other rules are in force."""
-
-    def on_rules_changed(self, series: Collection[tuple[Severity, bool]]) -> None:
-        """``series`` are the (severity, per policy) label sets that the alert counters can have."""
-        ...
-
-
 class RulesInForce:
     """Holds one rule set at a time.
 
+    ``report_series`` is called with the (severity, per policy) label sets that the alert counters can have.
     ``restless_seconds`` is how soon files that are still being written are looked at again.
     Raises RuleFileInvalid when made with files that do not load.
     """
@@ -44,14 +37,14 @@ class RulesInForce:
         self,
         settings: RulesSettings,
         metrics: Metrics,
-        observer: RulesObserver | None = None,
+        report_series: Callable[[Collection[tuple[Severity, bool]]], None] = lambda _: None,
         *,
         restless_seconds: float = 1.0,
         stable_seconds: float = STABLE_SECONDS,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._observer = observer
+        self._report_series = report_series
         self._restless_seconds = restless_seconds
         self._watched = WatchedFiles(stable_seconds)
         self._note_files()
@@ -103,7 +96,7 @@ class RulesInForce:
         before, self.rule_set = self.rule_set, loaded
         self._announce()
         log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
-        kept = {(rule.group, rule.name) for rule in self.rule_set.rules}
+        kept = {(rule.group, rule.name) for rule in self.rules}
         removed = [key for key in dict.fromkeys((rule.group, rule.name) for rule in before.rules) if key not in kept]
         for group, name in removed[:MOST_LOGGED]:
             fields = {"group": group, "rule": name, "removed": len(removed)}
@@ -142,17 +135,9 @@ class RulesInForce:
         with _without_collections():
             warnings = await asyncio.to_thread(linter.warnings, attempt)
         for warning in warnings:
-            log.warning(
-                "rules check found a warning",
-                extra={
-                    "check": warning.check,
-                    "file": warning.file,
-                    "line": warning.line,
-                    "group": warning.group,
-                    "rule": warning.rule,
-                    "warning": warning.message,
-                },
-            )
+            fields = {"check": warning.check, "file": warning.file, "line": warning.line, "group": warning.group}
+            fields |= {"rule": warning.rule, "warning": warning.message}
+            log.warning("rules check found a warning", extra=fields)
 
     def _announce(self) -> None:
         self.rules = self.rule_set.rules
@@ -160,8 +145,7 @@ class RulesInForce:
         self._metrics.rules.last_reload_success_timestamp_seconds.set(time.time())
         series = alert_series(self.rules)
         self._metrics.declare_alert_counters(series)
-        if self._observer is not None:
-            self._observer.on_rules_changed(series)
+        self._report_series(series)
 
 
 def alert_series(rules: Sequence[Rule]) -> frozenset[tuple[Severity, bool]]:

@@ -30,8 +30,8 @@ def database(leadership: Leadership) -> Dependency:
     """Returns whether the database can be used, and what this process is among its peers."""
     reached = leadership.state in (LeadershipState.LEADING, LeadershipState.WAITING)
     message = leadership.state.value
-    if leadership.state is LeadershipState.WAITING and leadership.leader:
-        message += f": {leadership.leader} leads"
+    if leadership.state is LeadershipState.WAITING and leadership.lease.leader:
+        message += f": {leadership.lease.leader} leads"
     if leadership.error is not None:
         message += f": {leadership.error}"
     return Dependency("database", ok=reached, message=message)
@@ -72,10 +72,8 @@ def alertmanagers(notifier: Notifier | None) -> Dependency:
 def rule_groups(rule_set: RuleSet, health: RuleHealthTracker) -> list[RuleGroupStatus]:
     """Returns the rules in force with how each last went."""
     return [
-        RuleGroupStatus(
-            group.name, group.file, group.interval_seconds or 0.0, [_rule(rule, health) for rule in group.rules]
-        )
-        for group in rule_set.groups
+        RuleGroupStatus(g.name, g.file, g.interval_seconds or 0.0, [_rule(rule, health) for rule in g.rules])
+        for g in rule_set.groups
     ]
 
 

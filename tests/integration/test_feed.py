@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -17,16 +16,14 @@ from exporter.durations import Duration
 from exporter.feed.backlog import Backlog
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
-from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_message
+from exporter.feed.wire import Report, poll_message
 from exporter.metrics import Metrics
 from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.loop import ReconcileLoop
 from exporter.reconciler.rules_in_force import alert_series
 from exporter.rules.files import loading
-from exporter.service import ExporterReports
 from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.writer import Writer
@@ -97,15 +94,8 @@ class Following:
             metrics=self.metrics,
         )
 
-    def on_restored(self, last_polled_at: datetime | None) -> None: ...
     def on_transitions_committed(self) -> None: ...
     def on_database_unusable(self, error: Exception) -> None: ...
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    async def resume_after(self, stream_id: str, participants) -> int:
-        return await self.loop.resume_after(stream_id, participants)
 
     async def __aenter__(self) -> Self:
         await self.database.open()
@@ -142,25 +132,19 @@ async def simulation() -> Simulation:
     return simulated
 
 
-class NoPolling:
-    """Polling that has nothing to learn."""
-
-    def learn_category(self, *_: object) -> None: ...
-
-
 @asynccontextmanager
 async def serving(simulation: Simulation, settings: FeedSettings = INSECURE, keep_seconds: float = 36_000, **given):
     """Yields the backlog to fill and the server that sends it."""
     backlog = Backlog(keep_seconds)
     server = FeedServer(
         backlog,
-        ExporterReports(simulation.metrics, NoPolling()),
+        simulation.metrics,
+        lambda *_: None,
         stream_id=simulation.stream.stream_id,
         participants=[poller.participant for poller in simulation.pollers],
         poll_interval_seconds=given.pop("interval_seconds", 10),
-        settings=settings,
     )
-    await server.start()
+    await server.start(settings)
     try:
         yield backlog, server
     finally:
@@ -271,7 +255,7 @@ async def test_a_reconciler_that_takes_over_hears_only_what_was_not_reconciled_o
         for poll in simulation.polls:
             backlog.put(poll)
         heard = Heard(split.inbox)
-        async with following(client(server.port, heard, INSECURE, follower=split)):
+        async with following(client(server.port, heard, INSECURE, follower=split.loop)):
             await until(lambda: split.loop.views == seen)
 
     staleness = {poll.staleness_seconds for poll in simulation.polls}.pop()
@@ -382,7 +366,7 @@ def test_the_backlog_keeps_a_poll_in_a_quarter_of_its_size(simulation) -> None:
 
     kept = [deflated for _, _, deflated in backlog.after(-1)]
 
-    assert [backlog.inflated(deflated) for deflated in kept] == plain
+    assert [backlog.deflation.inflated(deflated) for deflated in kept] == plain
     assert sum(map(len, kept)) < sum(map(len, plain)) / 4
 
 

@@ -13,9 +13,9 @@ from exporter.config import FeedSettings, TlsSettings
 from exporter.feed.backlog import Backlog
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
-from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
+from exporter.feed.wire import Report
 from exporter.metrics import Metrics
 from tests.support.builders import alert, at, bucket, poll
 from tests.support.certificates import Authority
@@ -38,6 +38,7 @@ class Reported:
         self.pending: list[int] = []
         self.series: list[set] = []
         self.transitions: list[str] = []
+        self.outbox = self
 
     def count_transition(self, participant, _policy, _severity, _state) -> None:
         self.transitions.append(participant)
@@ -45,10 +46,10 @@ class Reported:
     def declare_alert_counters(self, series) -> None:
         self.series.append(set(series))
 
-    def set_outbox(self, pending, _oldest_age_seconds) -> None:
+    def set(self, pending, _oldest_age_seconds) -> None:
         self.pending.append(pending)
 
-    def withdraw_outbox(self) -> None:
+    def withdraw(self) -> None:
         self.pending.clear()
 
 
@@ -59,12 +60,12 @@ async def exporting(*participants: str, port: int = 0, stream_id: str = "s", int
     server = FeedServer(
         backlog,
         told,
+        lambda *_: None,
         stream_id=stream_id,
         participants=participants,
         poll_interval_seconds=interval_seconds,
-        settings=FeedSettings(listen_address=f"localhost:{port}", insecure=True),
     )
-    await server.start()
+    await server.start(FeedSettings(listen_address=f"localhost:{port}", insecure=True))
     try:
         yield backlog, server, told
     finally:

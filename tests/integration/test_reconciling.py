@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from exporter.buckets.observation import Poll
-    from exporter.feed.local import LocalFeed
-    from exporter.feed.report import Report
+    from exporter.feed.inbox import LocalFeed
+    from exporter.feed.wire import Report
 
 pytestmark = pytest.mark.postgres
 
@@ -50,7 +50,7 @@ async def test_who_no_longer_leads_shows_nothing_of_what_was(database_dsn, super
         reconciling = await Reconciler.build(settings, metrics, "this", stack, renew_seconds=0.05)
         task = asyncio.create_task(reconciling.run(None))
         reconciling.inbox.put(low_now())
-        await until(lambda: reconciling.open_alerts)
+        await until(lambda: reconciling.loop.open_alerts)
         await until(lambda: b"\ndict_rate_limit_outbox_pending " in metrics.exposition())
         await until(lambda: b"\ndict_rate_limit_partitions_ready_months " in metrics.exposition())
         metrics.feed.connected.labels("exporter:9863").set(0)
@@ -63,8 +63,8 @@ async def test_who_no_longer_leads_shows_nothing_of_what_was(database_dsn, super
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    assert not reconciling.open_alerts
-    assert not reconciling.views
+    assert not reconciling.loop.open_alerts
+    assert not reconciling.loop.views
     assert {rule.health for group in reconciling.rule_groups for rule in group.rules} == {"unknown"}
     assert b"\ndict_rate_limit_outbox_" not in metrics.exposition()
     assert b"\ndict_rate_limit_partitions_" not in metrics.exposition()
@@ -174,7 +174,7 @@ async def test_a_leader_that_cannot_make_partitions_says_why_and_works_all_the_s
         async with leading(database_dsn) as (reconciling, feed):
             await until(lambda: "waiting=partitions" in caplog.text)
             feed.put(low_now())
-            await until(lambda: reconciling.open_alerts)
+            await until(lambda: reconciling.loop.open_alerts)
 
     assert "lock timeout" in caplog.text
 
@@ -292,7 +292,7 @@ async def test_the_sequences_of_a_stream_that_ended_are_not_told_to_the_next(dat
         reconciling.follow(listener)  # type: ignore[arg-type]
         reconciling.inbox.put(replace(low_now(), stream_id="old", sequence=5000))
         task = asyncio.create_task(reconciling.run(None))
-        await until(lambda: reconciling.open_alerts)
+        await until(lambda: reconciling.loop.open_alerts)
         reconciling.inbox.put(replace(low_now(), stream_id="new", sequence=7))
         await until(lambda: any(report.sequence for report in listener.reports))
         task.cancel()
@@ -363,9 +363,9 @@ async def test_a_clock_that_is_behind_the_last_poll_does_not_keep_rules_from_bei
             if firing:
                 reconciling.inbox.put(low_now(ahead_seconds=60))
             else:
-                await until(lambda made=reconciling: made.open_alerts)
+                await until(lambda made=reconciling: made.loop.open_alerts)
                 full = replace(low_now(tokens=36_000), stream_id="another")
-                reconciling.inbox.put(replace(full, polled_at=reconciling.clock.now()))
+                reconciling.inbox.put(replace(full, polled_at=reconciling.loop.clock.now()))
             try:
                 await until(
                     lambda wanted=firing: (
@@ -418,16 +418,6 @@ def of_category(name: str, stream_id: str) -> Poll:
     return replace(made, result=replace(made.result, category=name))
 
 
-class Learner:
-    """Polling that learns of categories."""
-
-    def __init__(self, learned: list[Category]) -> None:
-        self._learned = learned
-
-    def learn_category(self, _participant: str, category: Category) -> None:
-        self._learned.append(category)
-
-
 async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to_who_polls(database_dsn) -> None:
     learned: list[Category] = []
     async with leading(database_dsn) as (_, feed):
@@ -435,7 +425,7 @@ async def test_a_category_that_changed_while_nobody_polled_is_told_and_handed_to
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 1)
 
     async with leading(database_dsn) as (_, feed):
-        feed.polling = Learner(learned)
+        feed.learn_category = lambda _, category: learned.append(category)
         feed.put(of_category("F", "after"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1)
 
@@ -464,8 +454,8 @@ async def test_an_open_alert_about_a_change_of_category_outlives_a_restart(datab
     async with leading(database_dsn) as (reconciling, feed):
         feed.put(of_category("F", "after"))
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_reconciliations") == 2)
-        await until(lambda: reconciling.views)  # after the commit
-        (view,) = reconciling.views.values()
+        await until(lambda: reconciling.loop.views)  # after the commit
+        (view,) = reconciling.loop.views.values()
 
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 1
     assert view.poll.category == Category("F", changed, "E")

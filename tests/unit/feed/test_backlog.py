@@ -35,7 +35,9 @@ def sequences(backlog: Backlog, after: int = 0) -> list[int]:
 
 
 def received(backlog: Backlog) -> list[Poll]:
-    messages = [feed_pb2.FromExporter.FromString(backlog.inflated(deflated)) for _, _, deflated in backlog.after(-1)]
+    messages = [
+        feed_pb2.FromExporter.FromString(backlog.deflation.inflated(deflated)) for _, _, deflated in backlog.after(-1)
+    ]
     return [poll_of(message.poll, "stream") for message in messages]
 
 
@@ -114,7 +116,7 @@ def test_a_poll_like_the_first_answer_is_kept_in_half_of_what_it_takes_alone() -
 
     *_, (_, _, kept) = backlog.after(0)
 
-    assert len(kept) < len(zlib.compress(backlog.inflated(kept), 1)) / 2
+    assert len(kept) < len(zlib.compress(backlog.deflation.inflated(kept), 1)) / 2
 
 
 async def test_every_follower_that_waits_hears_of_a_poll() -> None:

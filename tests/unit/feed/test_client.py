@@ -14,9 +14,8 @@ from exporter.durations import Duration
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
-from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_message
+from exporter.feed.wire import Report, poll_message
 from exporter.metrics import Metrics
 from tests.support.builders import PARTICIPANT, alert, at, bucket, poll
 from tests.support.conditions import until

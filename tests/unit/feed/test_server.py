@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from exporter.alerts.alert import AlertState, Severity, Transition
 from exporter.buckets.observation import Category
-from exporter.config import FeedSettings
 from exporter.feed.backlog import Backlog
-from exporter.feed.report import Report
 from exporter.feed.server import FeedServer
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import report_message
+from exporter.feed.wire import Report, report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, poll
 from tests.support.conditions import until
 from tests.support.logs import logged
@@ -38,6 +36,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.outbox = self
 
     def count_transition(self, *transition) -> None:
         self.calls.append(("transition", *transition))
@@ -45,10 +44,10 @@ class Counted:
     def declare_alert_counters(self, series) -> None:
         self.calls.append(("series", list(series)))
 
-    def set_outbox(self, pending, oldest_age_seconds) -> None:
+    def set(self, pending, oldest_age_seconds) -> None:
         self.calls.append(("outbox", pending, oldest_age_seconds))
 
-    def withdraw_outbox(self) -> None:
+    def withdraw(self) -> None:
         self.calls.append(("outbox withdrawn",))
 
     def learn_category(self, participant, category) -> None:
@@ -74,10 +73,10 @@ class Exporter:
         self.server = FeedServer(
             self.backlog,
             self.counted,
+            self.counted.learn_category,
             stream_id="s",
             participants=[OTHER, PARTICIPANT],
             poll_interval_seconds=interval_seconds,
-            settings=FeedSettings(),
             outbox_stale_seconds=0.01,
         )
         self.put(*polls)

@@ -10,9 +10,8 @@ from hypothesis import given
 
 from exporter.alerts.alert import AlertState, Severity, Transition
 from exporter.buckets.observation import Failure
-from exporter.feed.report import Report
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import poll_message, poll_of, report_message
+from exporter.feed.wire import Report, poll_message, poll_of, report_message
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, observed, poll
 from tests.support.stored import resolved
 from tests.support.strategies import polls

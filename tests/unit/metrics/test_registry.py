@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.alerts.alert import AlertState, Severity
 from exporter.metrics import Metrics
-from exporter.metrics.collectors import Guarded
 from exporter.metrics.exposition import DEFLATED_ALONE_BYTES, SLICE_BYTES
+from exporter.metrics.own_metrics import Guarded
 from exporter.metrics.registry import KEEP_REMOVED_SECONDS
 from tests.support.builders import PARTICIPANT, POLICY, bucket, counts, failed, observed, poll, view
 from tests.support.metrics import THE_TEN
