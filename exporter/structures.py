@@ -41,10 +41,6 @@ class Mistake:
     path: Path
     message: str
 
-    @property
-    def key(self) -> str:
-        return key_of(self.path)
-
 
 def key_of(path: Iterable[str | int]) -> str:
     """Returns a path as people write it: ``feed.targets[0]``."""

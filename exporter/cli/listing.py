@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
@@ -19,11 +19,8 @@ from exporter.history.replay import Period
 from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached
-from exporter.store.reader import Reader
+from exporter.store.reader import Activity, Reader
 from exporter.web.evaluation import is_current
-
-if TYPE_CHECKING:
-    from exporter.store.reader import Activity
 
 
 async def list_alerts(

@@ -196,11 +196,9 @@ for _command in (alerts.alerts, alerts.audit, history.explain, rules.rules):
 
 def main() -> None:
     """Runs the command line; an error is one clear line on stderr."""
-
-    def command() -> object:
-        return cli.main(prog_name="dict-rate-limit", standalone_mode=False, obj=environment.prepare())
-
-    sys.exit(run_command(command))
+    sys.exit(
+        run_command(lambda: cli.main(prog_name="dict-rate-limit", standalone_mode=False, obj=environment.prepare()))
+    )
 
 
 def _serve(role: Role, configuration: Configuration, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:

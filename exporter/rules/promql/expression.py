@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from exporter.errors import RuleError
+from exporter.errors import DictRateLimitError
 from exporter.rules.promql.compiler import PARTICIPANT, POLICY, Compiler, Problem, expression_text
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Data, Instant, Node, Scalar
@@ -29,7 +29,7 @@ __all__ = [
 _MOST_QUOTED: Final = 10_000
 
 
-class ExpressionRefused(RuleError):
+class ExpressionRefused(DictRateLimitError):
     """An expression cannot be parsed, or is not in the subset."""
 
     def __init__(self, *problems: Problem) -> None:

@@ -9,14 +9,14 @@ import yaml
 
 from exporter import files
 from exporter.durations import Duration, parse_duration
-from exporter.errors import RuleError, YamlInvalid
+from exporter.errors import DictRateLimitError, YamlInvalid
 from exporter.rules.files.documents import MOST_NODES
 from exporter.rules.promtool.input_series import InputSeries, input_series
 from exporter.yaml_text import Texts, compose, construct
 from exporter.yaml_text.nodes import Mapping, all_repeated, is_merge, line_of, mappings
 
 
-class TestFileInvalid(RuleError):
+class TestFileInvalid(DictRateLimitError):
     """A test file cannot be used."""
 
     __test__ = False
