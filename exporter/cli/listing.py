@@ -134,8 +134,7 @@ def _csv(alerts: Sequence[Alert]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, CSV_COLUMNS)
     writer.writeheader()
-    for alert in alerts:
-        writer.writerow({name: _cell(value) for name, value in _fields(alert).items()})
+    writer.writerows({name: _cell(value) for name, value in _fields(alert).items()} for alert in alerts)
     return text.getvalue()
 
 

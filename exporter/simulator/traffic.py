@@ -30,7 +30,6 @@ class TokenBucket:
         refill_period_seconds: int,
         *,
         mode: Refill = Refill.CONTINUOUS,
-        at: float = 0.0,
         phase_seconds: float = 0.0,
         tokens: int | None = None,
     ) -> None:
@@ -39,7 +38,7 @@ class TokenBucket:
         self.refill_us = refill_period_seconds * 1_000_000
         self.mode = mode
         self.phase_us = round(phase_seconds * 1e6)
-        self._at = round(at * 1e6)
+        self._at = 0
         self._level = (capacity if tokens is None else tokens) * self.refill_us
 
     def available(self, at: float) -> int:
@@ -189,11 +188,9 @@ class Stream:
         self._carried = rate - requests
         if not requests:
             return
-        misses = 0
-        if self._not_found:
-            self._carried_misses += requests * self._not_found
-            misses = int(self._carried_misses)
-            self._carried_misses -= misses
+        self._carried_misses += requests * self._not_found
+        misses = int(self._carried_misses)
+        self._carried_misses -= misses
         served = self._account.serve(requests - misses, misses, at)
         if self._paid and served:
             self._carried_orders += served * self._paid

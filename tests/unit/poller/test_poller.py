@@ -423,7 +423,7 @@ async def test_an_answer_found_bad_only_when_read_costs_every_call_too() -> None
 
 @pytest.mark.parametrize("calls", [1, 4])
 async def test_a_bad_answer_costs_every_call_that_it_took(calls) -> None:
-    made, _, _, _ = poller(lambda: answer(11), failing(BadAnswer, "BAD_ANSWER", calls))
+    made, _, _, _ = poller(lambda: answer(11), BadAnswer("no", attempts=calls))
 
     await made.poll(15)
     await made.poll(15)
