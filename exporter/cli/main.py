@@ -16,7 +16,7 @@ from exporter import __version__, environment, telemetry
 from exporter.cli import alerts, history, rules
 from exporter.cli.exit_codes import print_error, run_command
 from exporter.cli.options import configured, duration, log_level, output, service_flags, start_logging
-from exporter.config import Settings, json_schema
+from exporter.config import Settings, TlsSettings, json_schema
 from exporter.config.configuration import Configuration
 from exporter.config.secrets import masked
 from exporter.errors import ConfigurationError, RuleFileInvalid
@@ -101,7 +101,6 @@ def bridge_simulator(
 ) -> None:
     """Serve a gRPC Bridge with real token buckets and scripted traffic."""
     telemetry.configure_logging(log_level, "logfmt")
-    from exporter.config import TlsSettings
     from exporter.simulator.server import run as run_simulator
 
     if (cert_file is None) != (key_file is None):

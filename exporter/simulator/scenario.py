@@ -55,7 +55,6 @@ KINDS: Final[dict[str, Callable[[Response], bytes | None]]] = {
 }
 """Bad answers: each kind changes a good one into one with exactly that fault, named as the exporter counts it."""
 
-
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Category = Literal["A", "B", "C", "D", "E", "F", "G", "H"]

@@ -188,9 +188,11 @@ class Stream:
         self._carried = rate - requests
         if not requests:
             return
-        self._carried_misses += requests * self._not_found
-        misses = int(self._carried_misses)
-        self._carried_misses -= misses
+        misses = 0
+        if self._not_found:
+            self._carried_misses += requests * self._not_found
+            misses = int(self._carried_misses)
+            self._carried_misses -= misses
         served = self._account.serve(requests - misses, misses, at)
         if self._paid and served:
             self._carried_orders += served * self._paid
