@@ -1,15 +1,21 @@
-"""Durations: as Prometheus writes them, and as people read them."""
+"""Durations: as Prometheus writes them, as people read them, and as one waits before trying again."""
 
 from __future__ import annotations
 
 import math
+import random
 import re
+from dataclasses import dataclass
 from typing import Final
 
 _UNITS: Final = {"y": 31536000, "w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _DURATION: Final = re.compile("".join(rf"(?:(\d+){unit})?" for unit in _UNITS), re.ASCII)
 _LONGEST_SECONDS: Final = 2**63 / 10**9
 """What Go counts in 64 bits of nanoseconds: 292 years."""
+
+
+_MOST_DOUBLINGS: Final = 30
+"""By then a wait has long reached its limit."""
 
 
 class DurationOutOfRange(ValueError):
@@ -42,14 +48,14 @@ class Duration(float):
         return text or "0s"
 
 
-def short(seconds: float) -> str:
+def short(seconds: float, separator: str = "") -> str:
     """Returns whole seconds in their two largest units: ``3d2h``, ``12m30s``, ``33s``, and ``never`` for infinity."""
-    return "".join(f"{count}{unit}" for count, unit in _largest_units(seconds)) or "never"
+    return separator.join(f"{count}{unit}" for count, unit in _largest_units(seconds)) or "never"
 
 
 def spaced(seconds: float) -> str:
     """Returns the same with a space between: ``3d 2h``."""
-    return " ".join(f"{count}{unit}" for count, unit in _largest_units(seconds)) or "never"
+    return short(seconds, " ")
 
 
 def in_words(seconds: float) -> str:
@@ -65,3 +71,20 @@ def _largest_units(seconds: float) -> list[tuple[int, str]]:
     counts = [(left // 86_400, "d"), (left // 3_600 % 24, "h"), (left // 60 % 60, "m"), (left % 60, "s")]
     largest = next((index for index, (count, _) in enumerate(counts) if count), len(counts) - 1)
     return [counts[largest], *(unit for unit in counts[largest + 1 : largest + 2] if unit[0])]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """``first_seconds`` is the longest wait before anything failed; each failure doubles it, up to a limit."""
+
+    first_seconds: float
+    longest_seconds: float
+
+    def seconds(self, failures: int, jitter: float | None = None) -> float:
+        """Returns the seconds to wait after that many failures in a row: between half and all of the longest.
+
+        ``jitter`` is between 0 and 1, by default random: those that failed together come back spread out.
+        """
+        jitter = random.random() if jitter is None else jitter  # noqa: S311 - not a secret
+        longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures, _MOST_DOUBLINGS))
+        return longest * (0.5 + 0.5 * jitter)

@@ -4,19 +4,17 @@
 
     DictRateLimitError
     ├── ConfigurationError          exit code 2
-    │   └── SimulatorError
     ├── YamlInvalid                 its callers add the file
     ├── BridgeError
     │   ├── BridgeUnavailable       retried
     │   ├── BridgeRefused           not retried
     │   ├── BridgeBudgetExhausted   retried when the bucket has refilled
     │   └── BadAnswer               not retried
-    ├── RuleError
-    │   ├── RuleFileInvalid
-    │   ├── RuleEvaluationFailed
-    │   ├── ExpressionRefused       rules.promql
-    │   ├── TemplateRefused         rules.templates
-    │   └── TestFileInvalid         rules.promtool
+    ├── RuleFileInvalid             exit code 2
+    ├── RuleEvaluationFailed
+    ├── ExpressionRefused           rules.promql
+    ├── TemplateRefused             rules.templates
+    ├── TestFileInvalid             rules.promtool
     ├── StoreError
     │   ├── DatabaseUnusable        retried
     │   │   ├── DatabaseUnavailable
@@ -134,11 +132,7 @@ class BadAnswer(BridgeError):
         self.defects = defects
 
 
-class RuleError(DictRateLimitError):
-    """A rule is wrong."""
-
-
-class RuleFileInvalid(RuleError):
+class RuleFileInvalid(DictRateLimitError):
     """A rule file was refused.
 
     ``findings`` are all that was found wrong; each one's text is a line with file, line, group and rule.
@@ -149,7 +143,7 @@ class RuleFileInvalid(RuleError):
         self.findings = tuple(findings)
 
 
-class RuleEvaluationFailed(RuleError):
+class RuleEvaluationFailed(DictRateLimitError):
     """A rule could not be evaluated."""
 
 
@@ -218,10 +212,6 @@ class AlertmanagerUnavailable(DictRateLimitError):
 
 class AlertsRefused(DictRateLimitError):
     """Alertmanager will never accept what was sent, as it is."""
-
-
-class SimulatorError(ConfigurationError):
-    """The Bridge simulator cannot play the scenario."""
 
 
 def first_of(group: ExceptionGroup) -> Exception:

@@ -44,10 +44,6 @@ class Mistake:
     path: Path
     message: str
 
-    @property
-    def key(self) -> str:
-        return key_of(self.path)
-
 
 def key_of(path: Iterable[str | int]) -> str:
     """Returns a path as people write it: ``feed.targets[0]``."""
@@ -108,8 +104,8 @@ class Reader:
 
     def value(self, kind: Any, raw: Any, path: Path) -> Any:
         """Returns the value, None where it is wrong."""
-        section = _section_of(kind)
-        if section is not None:
+        section, _ = _unwrapped(kind)
+        if isinstance(section, type) and issubclass(section, msgspec.Struct):
             return self.struct(section, raw, path)
         if get_origin(kind) is tuple and isinstance(raw, (list, tuple)):
             (item_kind, _) = get_args(kind)
@@ -158,11 +154,6 @@ def _not_among(choices: list[Any], raw: Any) -> str:
     if not isinstance(raw, str):
         return wrong_type(raw, "one of " + ", ".join(choices))
     return f"{_quoted(raw)} is none of {', '.join(choices)}{did_you_mean(raw, choices)}"
-
-
-def _section_of(kind: Any) -> type[msgspec.Struct] | None:
-    alternatives = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    return next((one for one in alternatives if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
 
 
 def _unwrapped(kind: Any) -> tuple[Any, msgspec.Meta | None]:

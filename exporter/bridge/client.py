@@ -12,11 +12,11 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from exporter import telemetry
-from exporter.backoff import Backoff
 from exporter.bridge.answer import Defect
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPoliciesResponse
 from exporter.buckets.bucket import Ispb
 from exporter.config import BridgeSettings
+from exporter.durations import Backoff
 from exporter.errors import (
     BadAnswer,
     BridgeBudgetExhausted,

@@ -55,12 +55,9 @@ def _report(error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, OSError) and error.filename is None and error.errno in _WRITE_ERRORS:
         files.discard_stdout()
         return [f"standard output cannot be written to: {error.strerror}"], FAILED
-    message = " ".join(str(error).split())
-    line = (
-        f"this should not have happened: {type(error).__name__}: {message}; "
-        "--log.level debug shows where: please report it as a defect"
-    )
-    return [line], FAILED
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    how = "--log.level debug shows where: please report it as a defect"
+    return [f"this should not have happened: {what}; {how}"], FAILED
 
 
 def _usage(error: click.ClickException) -> str:

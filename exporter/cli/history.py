@@ -137,11 +137,8 @@ def capture(
     test, earlier = asyncio.run(read_history(settings.database, (participant,), work))
     for alert in earlier:
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
-        click.echo(
-            f"note: {alert.name}{bucket} had been firing since {utc(alert.firing_since or alert.active_since)}; "
-            "in the test it begins again",
-            err=True,
-        )
+        began = utc(alert.firing_since or alert.active_since)
+        click.echo(f"note: {alert.name}{bucket} had been firing since {began}; in the test it begins again", err=True)
     if output_file is None:
         click.echo(test, nl=False)
         return

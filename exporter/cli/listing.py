@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
@@ -19,11 +19,8 @@ from exporter.history.replay import Period
 from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached
-from exporter.store.reader import Reader
+from exporter.store.reader import Activity, Reader
 from exporter.web.sources import is_current
-
-if TYPE_CHECKING:
-    from exporter.store.reader import Activity
 
 
 async def list_alerts(
@@ -137,8 +134,7 @@ def _csv(alerts: Sequence[Alert]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, CSV_COLUMNS)
     writer.writeheader()
-    for alert in alerts:
-        writer.writerow({name: _cell(value) for name, value in _fields(alert).items()})
+    writer.writerows({name: _cell(value) for name, value in _fields(alert).items()} for alert in alerts)
     return text.getvalue()
 
 

@@ -16,7 +16,7 @@ from exporter import __version__, environment, telemetry
 from exporter.cli import alerts, history, rules
 from exporter.cli.exit_codes import print_error, run_command
 from exporter.cli.options import configured, duration, log_level, output, service_flags, start_logging
-from exporter.config import Settings, json_schema
+from exporter.config import Settings, TlsSettings, json_schema
 from exporter.config.configuration import Configuration
 from exporter.config.secrets import masked
 from exporter.errors import ConfigurationError, RuleFileInvalid
@@ -101,7 +101,6 @@ def bridge_simulator(
 ) -> None:
     """Serve a gRPC Bridge with real token buckets and scripted traffic."""
     telemetry.configure_logging(log_level, "logfmt")
-    from exporter.config import TlsSettings
     from exporter.simulator.server import run as run_simulator
 
     if (cert_file is None) != (key_file is None):
@@ -196,11 +195,9 @@ for _command in (alerts.alerts, alerts.audit, history.explain, rules.rules):
 
 def main() -> None:
     """Runs the command line; an error is one clear line on stderr."""
-
-    def command() -> object:
-        return cli.main(prog_name="dict-rate-limit", standalone_mode=False, obj=environment.prepare())
-
-    sys.exit(run_command(command))
+    sys.exit(
+        run_command(lambda: cli.main(prog_name="dict-rate-limit", standalone_mode=False, obj=environment.prepare()))
+    )
 
 
 def _serve(role: Role, configuration: Configuration, service: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:

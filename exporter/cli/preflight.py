@@ -34,11 +34,10 @@ def check_start(configuration: Configuration, role: Role | None) -> list[str]:
     if settings.database.dsn is not None and role != "exporter":
         configuration.add(_dsn_problems(settings))
     if role in ("run", "exporter") or (role is None and configuration.is_set("bridge")):
-        configuration.add(_tls_problems("bridge", settings.bridge.tls, insecure=settings.bridge.insecure))
+        configuration.add(_tls_problems(settings, "bridge"))
     serves_feed = role in ("exporter", None) and settings.feed.listen_address is not None
     if serves_feed or role == "reconciler" or (role is None and configuration.is_set("feed")):
-        feed = settings.feed
-        configuration.add(_tls_problems("feed", feed.tls, insecure=feed.insecure, server=serves_feed))
+        configuration.add(_tls_problems(settings, "feed", server=serves_feed))
     remarks = []
     if role != "exporter":
         configuration.add(_file_problems("pulsar.tls", settings.pulsar.tls))
@@ -82,8 +81,9 @@ def _dsn_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem("database.dsn", str(error).removeprefix("database.dsn: "))
 
 
-def _tls_problems(section: str, tls: TlsSettings, *, insecure: bool, server: bool = False) -> Iterator[Problem]:
-    if insecure:
+def _tls_problems(settings: Settings, section: str, *, server: bool = False) -> Iterator[Problem]:
+    tls: TlsSettings = value_of(settings, f"{section}.tls")
+    if value_of(settings, f"{section}.insecure"):
         keys = tuple(f"{section}.tls.{key}" for key in tls.__struct_fields__ if getattr(tls, key))
         if keys:
             yield Problem(f"{section}.insecure", "true is plaintext, and tls is configured; keep one of them", keys)

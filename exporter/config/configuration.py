@@ -15,7 +15,7 @@ from exporter.config.secrets import Secret, SecretFile
 from exporter.config.validation import Problem, problems
 from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError, YamlInvalid
-from exporter.structures import Reader, nearest, wrong_type
+from exporter.structures import Reader, key_of, nearest, wrong_type
 from exporter.yaml_text import Document
 
 ENVIRONMENT_PREFIX: Final = "DICT_RATE_LIMIT_"
@@ -91,7 +91,7 @@ class Configuration:
         for mistake in reader.mistakes:
             self._wrong.add(".".join(name for name in mistake.path if isinstance(name, str)))
             line = self._document.line_of(mistake.path) or 1
-            self._add(variable or f"{self._file}:{line}", mistake.key, mistake.message)
+            self._add(variable or f"{self._file}:{line}", key_of(mistake.path), mistake.message)
 
     def _override(self, environment: Mapping[str, str]) -> None:
         overridden, unusable = _overrides(environment)

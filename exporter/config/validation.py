@@ -97,9 +97,7 @@ def _length_problems(settings: Settings) -> Iterator[Problem]:
     for path, _, _ in keys():
         key = ".".join(path)
         value = value_of(settings, key)
-        texts = (
-            (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
-        )
+        texts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
         for text in texts:
             if isinstance(text, str) and len(text) > MAX_CHARACTERS:
                 message = f"has {len(text):,} characters; no value needs more than {MAX_CHARACTERS:,}"

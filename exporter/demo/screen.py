@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -46,8 +46,7 @@ class Screen:
 
     def __init__(self, on_reader_left: Callable[[], None] = lambda: None) -> None:
         self.live = sys.stdout.isatty()
-        self.firing = 0
-        self.resolved = 0
+        self._arrived: Counter[str] = Counter()
         self._console: Console = _Output(on_reader_left)
         self._addresses = Text()
         self._events: deque[str] = deque(maxlen=MOST_EVENTS)
@@ -79,16 +78,14 @@ class Screen:
 
     def event(self, body: Mapping[str, Any]) -> None:
         """Prints an event of the broker."""
-        firing = body["state"] == "firing"
-        self.firing += firing
-        self.resolved += not firing
+        self._arrived[body["state"]] += 1
         line = (
             f"{datetime.now(UTC):%H:%M:%S}  event {body['state']:<8}  {body['severity']:<8}  {body['alertname']}  "
             f"{body['participant']}  {body['policy'] or '-'}"
         )
         if body["utilization_percent"] is not None:
             line += f"  {body['utilization_percent']:.0f}% used"
-        if not firing:
+        if body["state"] != "firing":
             line += f"  ({body['reason']})"
         self._events.append(line)
         if not self.live:
@@ -114,7 +111,9 @@ class Screen:
     def close(self) -> None:
         if self._live is not None:
             self._live.stop()
-        self.say(f"{self.firing} firing and {self.resolved} resolved events arrived from the broker")
+        self.say(
+            f"{self._arrived['firing']} firing and {self._arrived['resolved']} resolved events arrived from the broker"
+        )
 
     def _fitting(self, rows: list[tuple[View, VisibleBucket]]) -> Group:
         """Returns as much as fits on the terminal: all addresses, the last events, the first of the rows."""

@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import Final
 
 from exporter.alerts.alert import Fingerprint
-from exporter.backoff import Backoff
 from exporter.config import AlertmanagerSettings
+from exporter.durations import Backoff
 from exporter.errors import AlertmanagerUnavailable, AlertsRefused
 from exporter.metrics.own_metrics import NotifierMetrics
 from exporter.notifier.client import Client

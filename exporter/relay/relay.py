@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter import telemetry
-from exporter.backoff import Backoff
 from exporter.config import PulsarSettings
 from exporter.config.secrets import without_secrets
+from exporter.durations import Backoff
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnusable, EventRefused, LeaseLost
 from exporter.metrics.own_metrics import RelayMetrics
 from exporter.relay.producer import NoReceipt, Producer, Receipt, connected

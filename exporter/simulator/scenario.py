@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -12,8 +13,7 @@ from exporter import files, yaml_text
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse as Response
 from exporter.buckets.catalog import CATEGORIES, POLICIES, POLICIES_LIST, POLICIES_READ
 from exporter.durations import Duration, parse_duration
-from exporter.errors import SimulatorError, YamlInvalid
-from exporter.simulator.token_bucket import Refill
+from exporter.errors import ConfigurationError, YamlInvalid
 
 SHIPPED: Final = Path(__file__).parent / "scenarios"
 
@@ -55,12 +55,18 @@ KINDS: Final[dict[str, Callable[[Response], bytes | None]]] = {
 }
 """Bad answers: each kind changes a good one into one with exactly that fault, named as the exporter counts it."""
 
-
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Category = Literal["A", "B", "C", "D", "E", "F", "G", "H"]
 Selection = Literal["all", "first"] | Positive
 """Of the participants: all, the first, or the first N."""
+
+
+class Refill(StrEnum):
+    """How tokens come back: DICT does not publish which it is."""
+
+    CONTINUOUS = "continuous"
+    STEPWISE = "stepwise"
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,31 +179,32 @@ def shipped() -> tuple[str, ...]:
 
 
 def load(name_or_file: str | Path) -> Scenario:
-    """Returns a shipped scenario, or that of a file. Raises SimulatorError naming file, key, and what is wrong."""
+    """Returns a shipped scenario, or that of a file. Raises ConfigurationError naming file, key, and what is wrong."""
     file = SHIPPED / f"{name_or_file}.yml" if str(name_or_file) in shipped() else Path(name_or_file)
     if not file.is_file():
-        raise SimulatorError(f"{name_or_file}: no such scenario file; the shipped scenarios are {', '.join(shipped())}")
+        names = ", ".join(shipped())
+        raise ConfigurationError(f"{name_or_file}: no such scenario file; the shipped scenarios are {names}")
     try:
         content = files.read(file)
     except OSError as error:
-        raise SimulatorError(f"{file}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
     return parse(content, str(file))
 
 
 def parse(text: str | bytes, source: str) -> Scenario:
-    """Returns the scenario that ``text`` describes. Raises SimulatorError."""
+    """Returns the scenario that ``text`` describes. Raises ConfigurationError."""
     try:
         raw = yaml_text.read(text)
     except YamlInvalid as error:
-        raise SimulatorError(f"{source}: {error}") from None
+        raise ConfigurationError(f"{source}: {error}") from None
     try:
         scenario = msgspec.convert(raw, Scenario, dec_hook=_decode)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         key = where.strip("`.")
-        raise SimulatorError(f"{source}: {key + ': ' if key else ''}{message}") from error
+        raise ConfigurationError(f"{source}: {key + ': ' if key else ''}{message}") from error
     for key, problem in _problems(scenario):
-        raise SimulatorError(f"{source}: {key}: {problem}")
+        raise ConfigurationError(f"{source}: {key}: {problem}")
     return scenario
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 async def run(scenario: str | Path, *, address: str, participants: int, seed: int, tls: TlsSettings | None) -> None:
-    """Serves until SIGINT or SIGTERM. Raises ConfigurationError or SimulatorError."""
+    """Serves until SIGINT or SIGTERM. Raises ConfigurationError."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -48,7 +48,7 @@ async def start(
     tls: TlsSettings | None = None,
     clock: Callable[[], datetime] | None = None,
 ) -> Simulator:
-    """Listens on ``address`` (port 0: any). Raises ConfigurationError or SimulatorError.
+    """Listens on ``address`` (port 0: any). Raises ConfigurationError.
 
     ``scenario`` is a shipped one's name, or a file. ``clock`` returns UTC time; it is read at each call.
     """

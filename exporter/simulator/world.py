@@ -17,8 +17,7 @@ from exporter.bridge.stubs import rate_limit_pb2 as pb2
 from exporter.buckets import catalog
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.simulator.scenario import WATCHING, Garbage, Outage, Scenario, Slow, corrupt
-from exporter.simulator.token_bucket import TokenBucket
-from exporter.simulator.traffic import Account, Stream, prices
+from exporter.simulator.traffic import Account, Stream, TokenBucket, prices
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -149,7 +148,6 @@ class Participant:
         self._answers = 0
         self._seed = seed
         self._restarts = 0
-        self._instance = f"simulator-{seed}-1"
         self._random = Random(f"{seed}/{ispb}")  # noqa: S311
         self._step_us = round(scenario.step * 1e6)
         self._played = 0
@@ -204,7 +202,7 @@ class Participant:
                 total=account.total,
                 not_found=account.not_found,
                 rate_limited=account.rate_limited,
-                instance=self._instance,
+                instance=f"simulator-{self._seed}-{self._restarts + 1}",
             )
         return pb2.RateLimitPolicy(
             name=account.policy,
@@ -246,7 +244,6 @@ class Participant:
 
     def _restart(self) -> None:
         self._restarts += 1
-        self._instance = f"simulator-{self._seed}-{self._restarts + 1}"
         for account in self.accounts.values():
             account.reset_counts()
 

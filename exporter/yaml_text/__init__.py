@@ -49,11 +49,8 @@ class Document:
         return line
 
     def repeated(self) -> list[str]:
-        """Returns line, key and what to do, to follow a file's name and a colon, of each repeated key.
-
-        Once, however often it is merged.
-        """
-        paths: dict[Repeated, tuple[str, ...]] = {}
+        """Returns line, key and what to do of each repeated key, to follow a file's name and a colon."""
+        paths: dict[Repeated, tuple[str, ...]] = {}  # once, however often it is merged
         for path, repeated in _repeated_within(self.root, ()):
             paths.setdefault(repeated, path)
         return [

@@ -82,13 +82,11 @@ def repeated_keys(pairs: Pairs, lines: Sequence[int]) -> list[Repeated]:
     first: dict[str, int] = {}
     repeated: list[Repeated] = []
     for (key, _), line in zip(pairs, lines, strict=True):
-        if not isinstance(key, yaml.ScalarNode):
-            continue
-        if key.value in first:
+        if isinstance(key, yaml.ScalarNode) and key.value in first:
             name = " ".join(key.value.split())
             name = name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}..."
             repeated.append(Repeated(name, line, first[key.value]))
-        else:
+        elif isinstance(key, yaml.ScalarNode):
             first[key.value] = line
     return repeated
 

@@ -12,8 +12,7 @@ import psycopg
 import pytest
 
 from exporter import telemetry
-from exporter.backoff import Backoff
-from exporter.durations import Duration
+from exporter.durations import Backoff, Duration
 from exporter.errors import ConfigurationError, LeaseLost
 from exporter.relay.relay import Timing
 from exporter.store.lease import Lease

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.backoff import Backoff
 from exporter.config import PulsarTlsSettings
 from exporter.config.secrets import Secret, SecretFile
-from exporter.durations import Duration
+from exporter.durations import Backoff, Duration
 from exporter.relay.relay import Timing
 from tests.support.conditions import until
 from tests.support.guarded import Guarded, guarded_pulsar, signed_token

@@ -24,7 +24,6 @@ from exporter.errors import (
     BridgeRefused,
     BridgeUnavailable,
     ConfigurationError,
-    SimulatorError,
 )
 from exporter.simulator.scenario import KINDS
 from exporter.simulator.server import start
@@ -211,7 +210,7 @@ async def test_an_address_in_use_is_told():
 
 
 async def test_an_unknown_scenario_is_told():
-    with pytest.raises(SimulatorError, match="no such scenario file"):
+    with pytest.raises(ConfigurationError, match="no such scenario file"):
         await start("nope", address="127.0.0.1:0", participants=1, seed=1)
 
 

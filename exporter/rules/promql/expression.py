@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import promql_parser as promql
 
-from exporter.errors import RuleError
+from exporter.errors import DictRateLimitError
 from exporter.rules.promql import functions, nodes, unsupported
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Instant, Node, Scalar
@@ -55,7 +55,7 @@ class Problem:
     reason: str = ""
 
 
-class ExpressionRefused(RuleError):
+class ExpressionRefused(DictRateLimitError):
     """An expression cannot be parsed, or is not in the subset."""
 
     def __init__(self, *problems: Problem) -> None:

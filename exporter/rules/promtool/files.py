@@ -15,7 +15,7 @@ import yaml
 
 from exporter import files
 from exporter.durations import Duration, parse_duration
-from exporter.errors import RuleError, YamlInvalid
+from exporter.errors import DictRateLimitError, YamlInvalid
 from exporter.rules.files.documents import MOST_NODES
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
@@ -37,7 +37,7 @@ _LONGEST: Final = 1_000_000
 """More samples than any test needs: a typo must not exhaust memory."""
 
 
-class TestFileInvalid(RuleError):
+class TestFileInvalid(DictRateLimitError):
     """A test file cannot be used."""
 
     __test__ = False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.errors import RuleError
+from exporter.errors import DictRateLimitError
 
 _ACTION: Final = re.compile(
     r"""\{\{(?P<trim>-[ \t\r\n])?+
@@ -34,7 +34,7 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"'}
 _SPACE: Final = " \t\r\n"
 
 
-class TemplateRefused(RuleError):
+class TemplateRefused(DictRateLimitError):
     """A template is not Go's, or uses what rules may not."""
 
 

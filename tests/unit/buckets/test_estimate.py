@@ -15,7 +15,8 @@ from exporter.buckets.bucket import Bucket, PolicyName
 from exporter.buckets.catalog import POLICIES, Limit
 from exporter.buckets.estimate import Estimator, window_seconds
 from exporter.buckets.refill import RefillMode
-from exporter.simulator.token_bucket import Refill, TokenBucket
+from exporter.simulator.scenario import Refill
+from exporter.simulator.traffic import TokenBucket
 from tests.support.builders import bucket, counts, snapshot
 
 LIST = PolicyName("POLICIES_LIST")

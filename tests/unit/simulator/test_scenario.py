@@ -9,12 +9,13 @@ import msgspec
 import pytest
 
 from exporter.buckets.catalog import CATEGORIES
-from exporter.errors import SimulatorError
+from exporter.errors import ConfigurationError
 from exporter.simulator.scenario import (
     CategoryChange,
     Flow,
     Garbage,
     Outage,
+    Refill,
     Scenario,
     Size,
     Slow,
@@ -22,7 +23,6 @@ from exporter.simulator.scenario import (
     parse,
     shipped,
 )
-from exporter.simulator.token_bucket import Refill
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "simulator.md"
 SHIPPED = shipped()
@@ -204,7 +204,7 @@ def test_all_the_first_or_the_first_so_many_are_concerned(whom: str, concerned: 
     ],
 )
 def test_a_mistake_is_told_with_file_and_key(text: str, message: str):
-    with pytest.raises(SimulatorError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         parse(text, "mine.yml")
 
     assert str(caught.value).startswith("mine.yml: ")
@@ -214,7 +214,7 @@ def test_a_mistake_is_told_with_file_and_key(text: str, message: str):
 
 def test_an_unknown_scenario_is_told_with_the_shipped_ones():
     with pytest.raises(
-        SimulatorError, match=r"nope: no such scenario file; the shipped scenarios are blackout, .*steady"
+        ConfigurationError, match=r"nope: no such scenario file; the shipped scenarios are blackout, .*steady"
     ):
         load("nope")
 
@@ -223,5 +223,5 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path):
     file = tmp_path / "bad.yml"
     file.write_bytes(b"\xff\xfe\x00")
 
-    with pytest.raises(SimulatorError, match=r"bad\.yml: is not YAML: line 1: it holds what is not text in UTF-8"):
+    with pytest.raises(ConfigurationError, match=r"bad\.yml: is not YAML: line 1: it holds what is not text in UTF-8"):
         load(file)
