@@ -52,7 +52,8 @@ def alerts(
 
     Only reads, so a standby can answer. An unknown name is an error that names the nearest one.
     """
-    from exporter.cli.listing import AlertFilter, list_alerts, render
+    from exporter.cli.listing import list_alerts, render
+    from exporter.store.reader import AlertFilter
 
     if since is not None and until is not None:
         period_between(since, until, "--since", "--until")

@@ -6,12 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.alerts.alert import Alert
-from exporter.buckets.bucket import Ispb
 from exporter.config import Settings
 from exporter.durations import short
 from exporter.history.participants import find_participants, require_alert, require_policy
@@ -19,25 +17,11 @@ from exporter.history.replay import Period, utc
 from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached
-from exporter.store.reader import Reader
+from exporter.store.reader import AlertFilter, Reader
 from exporter.web.evaluation import is_current
 
 if TYPE_CHECKING:
     from exporter.store.reader import Activity
-
-
-@dataclass(frozen=True, slots=True)
-class AlertFilter:
-    """Which alerts to list; None: any. ``since`` and ``until`` are UTC."""
-
-    include_resolved: bool = False
-    participant: Ispb | None = None
-    policy: str | None = None
-    alertname: str | None = None
-    severity: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int | None = None
 
 
 async def list_alerts(settings: Settings, alert_filter: AlertFilter) -> tuple[Sequence[Alert], str]:
@@ -47,7 +31,7 @@ async def list_alerts(settings: Settings, alert_filter: AlertFilter) -> tuple[Se
     """
     async with reached(settings.database) as database:
         reader = Reader(database)
-        alerts = await reader.alerts(**asdict(alert_filter))
+        alerts = await reader.alerts(alert_filter)
         activity = await reader.activity()
     if not alerts:
         await _require_known_names(settings, alert_filter)

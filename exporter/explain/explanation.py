@@ -20,7 +20,7 @@ from exporter.rules.promql.expression import POLICY
 from exporter.rules.promql.sources import Moment, ViewSource
 from exporter.rules.promql.unsupported import nearest
 from exporter.rules.rule import CompiledRule
-from exporter.store.reader import Reader
+from exporter.store.reader import AlertFilter, Reader
 
 _INSTANT: Final = timedelta(microseconds=1)
 """The resolution of times in the database: a poll at the very time asked for is included."""
@@ -105,7 +105,7 @@ async def explain(
     needed = with_dependencies([rule], rules)
     since = at - warm_up([needed])
     names = {(r.name, r.severity) for r in needed}
-    stored = await reader.alerts(include_resolved=True, participant=participant, since=since)
+    stored = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=since))
     alerts = [alert for alert in stored if (alert.name, alert.severity) in names]
     replay = _RuleReplay(rule, needed, list(firing_at(alerts, since)), since)
     async for poll in reader.polls(participant, since, at + _INSTANT, evaluated_only=True):
