@@ -24,18 +24,13 @@ log = logging.getLogger(__name__)
 
 BATCH_ALERTS: Final = 64
 """Alerts in one request at most, as Prometheus has them."""
-
 VALID_INTERVALS: Final = 4
 """For this many intervals an alert fires without being sent again, as with Prometheus: three may fail."""
-
 EXTENDED_SECONDS: Final = 86_400.0
 """How long an alert fires, without being sent again, that was last sent while the database was away."""
-
 BACKOFF: Final = Backoff(first_seconds=0.25, longest_seconds=5.0)
-
 NO_LEASE_SECONDS: Final = 0.2
 """How often a process that may not send checks whether it may."""
-
 _WITHOUT_LEASE: Final = "nothing is sent: the database is away, and the lease has ended"
 
 
