@@ -169,10 +169,8 @@ class Reader:
     ) -> AsyncIterator[Poll]:
         """Yields every reconciled poll of ``since <= polled_at < until``, in order, exactly as it was.
 
-        ``evaluated_only`` leaves out those that came too late for the rules.
-
-        Reads a page at a time and holds no transaction between pages. A poll
-        whose states are past their retention is left out.
+        ``evaluated_only`` leaves out those that came too late for the rules; a poll whose states are past their
+        retention is always left out. Reads a page at a time and holds no transaction between pages.
         """
         chains: dict[str, Chain] = {}
         window = {"participant": participant, "since": since or _EARLIEST, "until": until, "limit": self._page_polls}
