@@ -149,12 +149,17 @@ class Target:
         try:
             taken = await self._send(batch)
         except AlertmanagerUnavailable as error:
-            self._in_trouble(str(error))
+            if str(error) != self.message:
+                log.error("Alertmanager unusable, alerts wait", extra={"target": self.url, "error": str(error)})  # noqa: TRY400
+            self.message = str(error)
             self._failures += 1
         else:
-            self._out_of_trouble()
+            if self.message is not None:
+                log.info("Alertmanager usable", extra={"target": self.url})
+            self.message = None
             # One that refuses everything is not asked without a pause.
             self._failures = 0 if taken or not batch else self._failures + 1
+        self._metrics.alertmanager_up.labels(self.url).set(self.message is None)
         if self._failures:
             await asyncio.sleep(min(BACKOFF.seconds(self._failures), self._resend_seconds))
 
@@ -217,15 +222,3 @@ class Target:
 
     def _withdraw(self) -> None:
         self._metrics.alertmanager_up.remove_by_labels({"target": self.url})
-
-    def _in_trouble(self, message: str) -> None:
-        if message != self.message:
-            log.error("Alertmanager unusable, alerts wait", extra={"target": self.url, "error": message})
-        self.message = message
-        self._metrics.alertmanager_up.labels(self.url).set(0)
-
-    def _out_of_trouble(self) -> None:
-        if self.message is not None:
-            log.info("Alertmanager usable", extra={"target": self.url})
-        self.message = None
-        self._metrics.alertmanager_up.labels(self.url).set(1)
