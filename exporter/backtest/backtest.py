@@ -12,7 +12,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Observation, Poll, View, view_after
 from exporter.history.episodes import Episode, episodes_within, firing_at
 from exporter.history.replay import Gap, Gaps, Period, Replay, warm_up
-from exporter.store.reader import Reader
+from exporter.store.reader import AlertFilter, Reader
 
 Progress: TypeAlias = "Callable[[int, float], None]"
 """Is called with the polls replayed since the last call, and with the seconds that they cover."""
@@ -97,7 +97,7 @@ async def replay_chunk(
     DatabaseUnavailable.
     """
     begins_at = chunk.since if initial_state is not None else chunk.since - warm_up(rule_sets)
-    alerts = await reader.alerts(include_resolved=True, participant=participant, since=begins_at)
+    alerts = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=begins_at))
     firing = list(firing_at(alerts, begins_at))
     replays = [
         _RuleSetReplay(rules, firing if initial_state is None else initial_state.alerts[index].values(), chunk.since)

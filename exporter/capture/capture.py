@@ -30,7 +30,7 @@ from exporter.rules.promql.traversal import selectors
 from exporter.rules.promtool.files import LOOKBACK_MS, input_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.rule import CompiledRule
-from exporter.store.reader import Reader
+from exporter.store.reader import AlertFilter, Reader
 from exporter.structures import did_you_mean
 
 _LOOKBACK: Final = timedelta(hours=1)
@@ -85,7 +85,7 @@ async def capture_test(
 async def fired_before(reader: Reader, request: CaptureRequest) -> list[Alert]:
     """Returns the alerts that were firing when the period began, by name. Raises DatabaseUnavailable."""
     since = request.period.since
-    stored = await reader.alerts(include_resolved=True, participant=request.participant, since=since)
+    stored = await reader.alerts(AlertFilter(include_resolved=True, participant=request.participant, since=since))
     selected = (
         alert
         for alert in firing_at(stored, since)

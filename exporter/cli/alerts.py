@@ -48,12 +48,13 @@ def alerts(
     Only reads, so a standby can answer. An unknown name is an error that names the nearest one.
     """
     from exporter.cli.listing import list_alerts, render
+    from exporter.store.reader import AlertFilter
 
     if since is not None and until is not None:
         period_between(since, until, "--since", "--until")
     history = all_ or since is not None or until is not None
-    selected = list_alerts(settings, include_resolved=history, since=since, until=until, limit=limit + 1, **selection)
-    newest, as_of = asyncio.run(selected)
+    alert_filter = AlertFilter(history, since=since, until=until, limit=limit + 1, **selection)
+    newest, as_of = asyncio.run(list_alerts(settings, alert_filter))
     click.echo(render(newest[:limit], output), nl=False)
     if len(newest) > limit:
         click.echo(f"Only the newest {limit:,} are shown: --limit shows more.", err=True)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.alerts.alert import Alert
-from exporter.buckets.bucket import Ispb
 from exporter.clock import utc
 from exporter.config import Settings
 from exporter.durations import short
@@ -19,30 +18,28 @@ from exporter.history.replay import Period
 from exporter.numbers import counted
 from exporter.rules.files.loading import attempt
 from exporter.store.database import reached
-from exporter.store.reader import Activity, Reader
+from exporter.store.reader import Activity, AlertFilter, Reader
 from exporter.web.sources import is_current
 
 
-async def list_alerts(
-    settings: Settings, *, participant: Ispb | None, policy: str | None, alertname: str | None, **others: Any
-) -> tuple[Sequence[Alert], str]:
-    """Returns the alerts that `Reader.alerts` selects, the newest first, and a sentence on how old the list is.
+async def list_alerts(settings: Settings, alert_filter: AlertFilter) -> tuple[Sequence[Alert], str]:
+    """Returns the alerts of the database, the newest first, and a sentence on how old the list is.
 
     Raises DictRateLimitError where there are none because a name is unknown, with the nearest one; DatabaseUnavailable.
     """
     async with reached(settings.database) as database:
         reader = Reader(database)
-        alerts = await reader.alerts(participant=participant, policy=policy, alertname=alertname, **others)
+        alerts = await reader.alerts(alert_filter)
         activity = await reader.activity()
     if not alerts:
         # A misspelled name would otherwise look as if there were no alerts.
-        if participant is not None:
-            await find_participants(settings.database, (participant,))
-        if policy is not None:
-            await require_policy(settings.database, policy)
-        if alertname is not None:
+        if alert_filter.participant is not None:
+            await find_participants(settings.database, (alert_filter.participant,))
+        if alert_filter.policy is not None:
+            await require_policy(settings.database, alert_filter.policy)
+        if alert_filter.alertname is not None:
             rules = attempt(settings.rules.files).rule_set.rules
-            await require_alert(settings.database, alertname, {rule.name for rule in rules})
+            await require_alert(settings.database, alert_filter.alertname, {rule.name for rule in rules})
     return alerts, as_of(activity)
 
 

@@ -20,7 +20,7 @@ from exporter.rules.promql.series import POLICY
 from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, Moment, ViewSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.rule import CompiledRule
-from exporter.store.reader import Reader
+from exporter.store.reader import AlertFilter, Reader
 from exporter.structures import did_you_mean
 
 _INSTANT: Final = timedelta(microseconds=1)
@@ -111,7 +111,7 @@ async def explain(
     needed = with_dependencies([rule], rules)
     since = at - warm_up([needed])
     names = {(r.name, r.severity) for r in needed}
-    stored = await reader.alerts(include_resolved=True, participant=participant, since=since)
+    stored = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=since))
     alerts = [alert for alert in stored if (alert.name, alert.severity) in names]
     replay = _RuleReplay(rule, needed, list(firing_at(alerts, since)), since)
     async for poll in reader.polls(participant, since, at + _INSTANT, evaluated_only=True):

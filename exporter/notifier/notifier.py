@@ -24,13 +24,10 @@ log = logging.getLogger(__name__)
 
 RESOLVED_SECONDS: Final = 900.0
 """How long a resolved alert is sent again and again, as by Prometheus."""
-
 RETRY_SECONDS: Final = 1.0
 """How soon a database that did not answer is asked again."""
-
 LEASE_ENDING_SECONDS: Final = 3.0
 """Where the lease expires sooner than this, its renewal has failed: the `endsAt` of firing alerts is pushed out."""
-
 LEASE_CHECK_SECONDS: Final = 0.25
 LOWEST_SECONDS: Final = 1.0
 """Time per refresh for finding lowest levels; the rest wait for the next one."""

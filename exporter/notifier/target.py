@@ -24,18 +24,13 @@ log = logging.getLogger(__name__)
 
 BATCH_ALERTS: Final = 64
 """Alerts in one request at most, as Prometheus has them."""
-
 VALID_INTERVALS: Final = 4
 """For this many intervals an alert fires without being sent again, as with Prometheus: three may fail."""
-
 EXTENDED_SECONDS: Final = 86_400.0
 """How long an alert fires, without being sent again, that was last sent while the database was away."""
-
 BACKOFF: Final = Backoff(first_seconds=0.25, longest_seconds=5.0)
-
 NO_LEASE_SECONDS: Final = 0.2
 """How often a process that may not send checks whether it may."""
-
 _WITHOUT_LEASE: Final = "nothing is sent: the database is away, and the lease has ended"
 
 
@@ -154,12 +149,17 @@ class Target:
         try:
             taken = await self._send(batch)
         except AlertmanagerUnavailable as error:
-            self._in_trouble(str(error))
+            if str(error) != self.message:
+                log.error("Alertmanager unusable, alerts wait", extra={"target": self.url, "error": str(error)})  # noqa: TRY400
+            self.message = str(error)
             self._failures += 1
         else:
-            self._out_of_trouble()
+            if self.message is not None:
+                log.info("Alertmanager usable", extra={"target": self.url})
+            self.message = None
             # One that refuses everything is not asked without a pause.
             self._failures = 0 if taken or not batch else self._failures + 1
+        self._metrics.alertmanager_up.labels(self.url).set(self.message is None)
         if self._failures:
             await asyncio.sleep(min(BACKOFF.seconds(self._failures), self._resend_seconds))
 
@@ -222,15 +222,3 @@ class Target:
 
     def _withdraw(self) -> None:
         self._metrics.alertmanager_up.remove_by_labels({"target": self.url})
-
-    def _in_trouble(self, message: str) -> None:
-        if message != self.message:
-            log.error("Alertmanager unusable, alerts wait", extra={"target": self.url, "error": message})
-        self.message = message
-        self._metrics.alertmanager_up.labels(self.url).set(0)
-
-    def _out_of_trouble(self) -> None:
-        if self.message is not None:
-            log.info("Alertmanager usable", extra={"target": self.url})
-        self.message = None
-        self._metrics.alertmanager_up.labels(self.url).set(1)

@@ -25,10 +25,8 @@ log = logging.getLogger(__name__)
 
 BATCH_ROWS: Final = 50
 """Rows that are taken, and whose receipts are committed, in one transaction."""
-
 REFUSALS: Final = 3
 """How often the broker may refuse an event while it takes others, before it is never sent again."""
-
 BACKOFF: Final = Backoff(first_seconds=0.5, longest_seconds=10.0)
 
 

@@ -71,8 +71,7 @@ async def refuses_writes(connection: psycopg.AsyncConnection[Any]) -> str | None
     """Returns why the server takes no writes; None where it does."""
     cursor = await connection.execute(_ACCEPTS_WRITES)
     cursor.nextset()
-    row = await cursor.fetchone()
-    in_recovery, fence = row or (False, None)
+    in_recovery, fence = await cursor.fetchone() or (False, None)
     if in_recovery:
         return f"{TAKES_NO_WRITES}: it is a standby"
     if fence is not None:

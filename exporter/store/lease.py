@@ -122,10 +122,9 @@ class Fence:
 
     @asynccontextmanager
     async def transaction(self, component: Component) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lends a connection inside a transaction.
+        """Lends a connection inside a transaction. Raises as `Database.transaction` does.
 
-        Raises LeaseLost where another has taken the lease, DatabaseReverted
-        (nothing is committed); and as `Database.connection` does.
+        Also LeaseLost where another has taken the lease, and DatabaseReverted: nothing is committed.
         """
         async with self._database.transaction() as connection:
             # Not in a pipeline: PostgreSQL would forget the idle timeout where the driver asks it to flush.

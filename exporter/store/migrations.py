@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from exporter.errors import MigrationFailed, SchemaMismatch
 from exporter.store.database import PATIENCE_SECONDS, Database
@@ -88,8 +87,7 @@ def migrations() -> tuple[Migration, ...]:
     """Returns every step, in order. Raises MigrationFailed where a number or a way back is missing."""
     steps = []
     for file in sorted(directory().glob("[0-9]*.sql")):
-        match = _FILE.fullmatch(file.name)
-        if match is None:
+        if (match := _FILE.fullmatch(file.name)) is None:
             continue
         back = file.with_suffix(".down.sql")
         if not back.exists():
@@ -196,10 +194,7 @@ async def create_roles(dsn: str) -> None:
 
 
 async def check(database: Database, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Raises SchemaMismatch, saying what to do, unless the schema is the one this version needs.
-
-    Also DatabaseUnusable, as `Database.connection` does.
-    """
+    """Raises SchemaMismatch, saying what to do, unless the schema is the one this version needs; DatabaseUnusable."""
     steps = migrations()
     async with database.transaction(patience_seconds=patience_seconds) as connection:
         applied = await _applied(connection)
@@ -220,8 +215,7 @@ async def _applied(connection: Connection) -> list[_Applied]:
     cursor = await connection.execute("SELECT to_regclass('public.dict_rate_limit_migrations') IS NOT NULL")
     if await cursor.fetchone() != (True,):
         return []
-    async with connection.cursor(row_factory=class_row(_Applied)) as rows:
-        return await (await rows.execute(_APPLIED)).fetchall()
+    return [_Applied(*row) async for row in await connection.execute(_APPLIED)]
 
 
 async def _last_applied(connection: Connection, steps: tuple[Migration, ...]) -> int:

@@ -24,8 +24,7 @@ PRUNE_ROWS: Final = 5_000
 class OutboxRow:
     """An event to send. ``body`` is JSON, ``sequence`` in it; ``event_time`` is UTC.
 
-    ``sent_before``: it may have been sent with this ``sequence_id`` already.
-    ``attempts`` is how often the broker refused it.
+    ``sent_before``: it may have been sent with this ``sequence_id`` already. ``attempts``: so often it was refused.
     """
 
     id: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -24,6 +24,23 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 States: TypeAlias = defaultdict[tuple[datetime, datetime], list[BucketObservation]]
 """States by the ``observed_at`` and ``polled_at`` that they were written at."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts: pending and firing ones, or all (``include_resolved``); None: any.
+
+    With ``since`` (UTC), those that were open at or after it; with ``until``, those that were opened before it.
+    """
+
+    include_resolved: bool = False
+    participant: str | None = None
+    policy: str | None = None
+    alertname: str | None = None
+    severity: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,34 +119,9 @@ class Reader:
         self._database = database
         self._page_polls = page_polls
 
-    async def alerts(
-        self,
-        *,
-        include_resolved: bool = False,
-        participant: str | None = None,
-        policy: str | None = None,
-        alertname: str | None = None,
-        severity: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = None,
-    ) -> list[Alert]:
-        """Returns alerts, the newest first: pending and firing ones, and with ``include_resolved`` all.
-
-        With ``since``, those that were open at or after it; with ``until``, those that were opened before it.
-        """
-        records = await self._fetch(
-            "alerts",
-            include_resolved=include_resolved,
-            participant=participant,
-            policy=policy,
-            alertname=alertname,
-            severity=severity,
-            since=since,
-            until=until,
-            limit=limit,
-        )
-        return [rows.alert(record) for record in records]
+    async def alerts(self, alert_filter: AlertFilter) -> list[Alert]:
+        """Returns alerts, the newest first."""
+        return [rows.alert(record) for record in await self._fetch("alerts", **asdict(alert_filter))]
 
     async def alert_names(self) -> list[str]:
         """Returns the names of all alerts ever raised."""
@@ -177,10 +169,8 @@ class Reader:
     ) -> AsyncIterator[Poll]:
         """Yields every reconciled poll of ``since <= polled_at < until``, in order, exactly as it was.
 
-        ``evaluated_only`` leaves out those that came too late for the rules.
-
-        Reads a page at a time and holds no transaction between pages. A poll
-        whose states are past their retention is left out.
+        ``evaluated_only`` leaves out those that came too late for the rules; a poll whose states are past their
+        retention is always left out. Reads a page at a time and holds no transaction between pages.
         """
         chains: dict[str, Chain] = {}
         window = {"participant": participant, "since": since or _EARLIEST, "until": until, "limit": self._page_polls}

@@ -101,7 +101,10 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
     else:
         complete_at, buckets, policies = poll.polled_at, answer.buckets, tuple(present)
 
-    now = {p: _figures(o) for p, o in present.items()}
+    now = {
+        bucket.policy: Figures(bucket.capacity, bucket.refill_tokens, bucket.refill_period_seconds)
+        for bucket in (o.bucket for o in answer.buckets)
+    }
     figures = {p: f for p, f in now.items() if before.policies.get(p) != f}
     removed = tuple(sorted(before.policies.keys() - now.keys() - set(answer.refused)))
     policies_after = before.policies
@@ -162,7 +165,9 @@ def alerts_to_write(batch: Iterable[Reconciliation]) -> AlertsToWrite:
         for fingerprint, alert in before.items():
             now = after.get(fingerprint)
             still = now is not None and now.active_since == alert.active_since
-            if alert.state is AlertState.PENDING and not still and _never_fired(last.get(_instance(alert))):
+            left = last.get(_instance(alert))
+            never_fired = alert.state is AlertState.PENDING and (left is None or left.state is AlertState.PENDING)
+            if never_fired and not still:
                 last[_instance(alert)] = None
                 ended[_instance(alert)] = alert
     kept = [alert for alert in last.values() if alert is not None]
@@ -176,12 +181,3 @@ def alerts_to_write(batch: Iterable[Reconciliation]) -> AlertsToWrite:
 
 def _instance(alert: Alert) -> tuple[Fingerprint, datetime]:
     return alert.fingerprint, alert.active_since
-
-
-def _never_fired(alert: Alert | None) -> bool:
-    return alert is None or alert.state is AlertState.PENDING
-
-
-def _figures(observation: BucketObservation) -> Figures:
-    bucket = observation.bucket
-    return Figures(bucket.capacity, bucket.refill_tokens, bucket.refill_period_seconds)

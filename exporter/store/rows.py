@@ -61,13 +61,10 @@ def policies(decided: Decided, before: Mapping[Ispb, Written]) -> Parameters | N
     last: dict[tuple[Ispb, PolicyName], tuple[datetime, datetime | None]] = {}
     for reconciliation, written in decided:
         participant, at = reconciliation.poll.participant, reconciliation.poll.polled_at
-        for policy, changed in written.figures.items():
-            figures[participant, policy] = changed
+        figures |= {(participant, policy): changed for policy, changed in written.figures.items()}
+        for policy in (*written.figures, *written.removed):
             first.setdefault((participant, policy), at)
-            last[participant, policy] = (at, None)
-        for policy in written.removed:
-            first.setdefault((participant, policy), at)
-            last[participant, policy] = (at, at)
+            last[participant, policy] = (at, at if policy in written.removed else None)
     if not last:
         return None
     layouts = [figures[key] for key in last]

@@ -14,6 +14,7 @@ from exporter.alerts.alert import AlertState, Reason, Severity
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import DatabaseUnavailable, LeaseLost, ReconciliationRefused, SchemaMismatch, StoreError
 from exporter.store.lease import Fence
+from exporter.store.reader import AlertFilter
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
 from tests.support.stored import HEARTBEAT_SECONDS, Store, pending, reconciled, resolved, stored, until_available
 
@@ -485,12 +486,12 @@ async def test_reader_tells_open_alerts_and_history(store: Store) -> None:
     old, new = alert("Old"), alert("New", seconds=60)
     await store.commit(reconciled(0, after=(old,)), reconciled(30, before=(old,)), reconciled(60, after=(new,)))
 
-    assert [a.name for a in await store.reader.alerts()] == ["New"]
-    assert [a.name for a in await store.reader.alerts(include_resolved=True)] == ["New", "Old"]
-    assert [a.name for a in await store.reader.alerts(include_resolved=True, since=at(31))] == ["New"]
-    assert [a.name for a in await store.reader.alerts(include_resolved=True, limit=1)] == ["New"]
-    assert await store.reader.alerts(participant=OTHER) == []
-    (resolved_one,) = [a for a in await store.reader.alerts(include_resolved=True) if a.name == "Old"]
+    assert [a.name for a in await store.reader.alerts(AlertFilter())] == ["New"]
+    assert [a.name for a in await store.reader.alerts(AlertFilter(include_resolved=True))] == ["New", "Old"]
+    assert [a.name for a in await store.reader.alerts(AlertFilter(include_resolved=True, since=at(31)))] == ["New"]
+    assert [a.name for a in await store.reader.alerts(AlertFilter(include_resolved=True, limit=1))] == ["New"]
+    assert await store.reader.alerts(AlertFilter(participant=OTHER)) == []
+    (resolved_one,) = [a for a in await store.reader.alerts(AlertFilter(include_resolved=True)) if a.name == "Old"]
     assert (resolved_one.state, resolved_one.reason) == (AlertState.RESOLVED, Reason.RECOVERED)
 
 
