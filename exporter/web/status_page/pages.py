@@ -16,7 +16,7 @@ from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.health import Readiness
 from exporter.structures import nearest
 from exporter.web.sources import CurrentState, Sources
-from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
+from exporter.web.status_page.bucket_charts import MOST_BANDS, BucketCharts
 from exporter.web.status_page.history import HOURS, STEPS, History, HistoryUnavailable, RecentUtilization
 from exporter.web.status_page.queries import (
     PAGES,
@@ -186,7 +186,7 @@ class PastPages:
             later=None if query.at is None or until >= now else until,
             charts=None
             if history.steps is None
-            else bucket_charts(history.steps, history.bands, query.range, since, now=now, mark=query.at),
+            else BucketCharts(history.steps.steps, history.bands, query.range, since, now, query.at),
             explanations=why(view, own, policy, failing, now) if why is not None and view is not None else [],
             describe_change=describe_change,
         )
