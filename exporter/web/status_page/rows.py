@@ -54,10 +54,6 @@ class BucketRow:
         return self.visible.observation.bucket
 
     @property
-    def policy(self) -> PolicyName:
-        return self.bucket.policy
-
-    @property
     def level(self) -> Level:
         return level_of(self.bucket)
 

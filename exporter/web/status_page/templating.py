@@ -54,15 +54,6 @@ def share(percent: float) -> str:
     return f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.1f}"
 
 
-def clock(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def instant(at: datetime) -> str:
-    """Returns a time as ``<time>`` elements have it: ``2026-03-10T12:00:00Z``."""
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
-
-
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -76,11 +67,11 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "breakable": _breakable,
-        "clock": clock,
+        "clock": "{:%Y-%m-%d %H:%M:%S}".format,
         "code": _code,
         "duration": spaced,
         "figure": figure,
-        "instant": instant,
+        "instant": "{:%Y-%m-%dT%H:%M:%SZ}".format,
         "number": number,
         "share": share,
         "shorter": shorter,
