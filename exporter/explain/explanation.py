@@ -156,7 +156,6 @@ class _RuleReplay(Replay):
         self.policies: set[str] = set()
         self._rule, self._recording = rule, _RecordingRule(rule)
         super().__init__([self._recording if r is rule else r for r in rules], open_alerts, since)
-        self._since = since
         self._polls = 0
         self._true_at: dict[str | None, datetime] = {}
         self._error: str | None = None
@@ -190,7 +189,7 @@ class _RuleReplay(Replay):
             is_true=alert is not None and alert.fingerprint in {fingerprint(s.labels) for s in recording.samples},
             last_true_at=max((at for name, at in self._true_at.items() if policy in {None, name}), default=None),
             last_episode=max(ended, key=lambda e: e.began_at, default=None),
-            since=self._since,
+            since=self.episodes.since,
             polls=self._polls,
             error=self._error,
             recorded=next(filter(concerns, recorded), None),

@@ -59,11 +59,10 @@ def create_app(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    hosts = settings.allowed_hosts or ["*"]
     app = Starlette(
         lifespan=lifespan,
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts or ["*"], www_redirect=False)
-        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
         routes=[
             Route("/", status),
             Route("/buckets/{participant}/{policy:path}", pages.bucket),

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import Scale, Span, TimeTick, area_between, gaps, scale_of, span, stairs, time_ticks
-from exporter.web.status_page.formatting import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
-from exporter.web.status_page.queries import Range
+from exporter.web.status_page.queries import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, Range
 
 if TYPE_CHECKING:
     from exporter.store.timeline import Band, Step

@@ -124,9 +124,7 @@ class Pages:
             async with self._history.reading() as record:
                 if not exists and (problem := await _unknown(participant, policy, state, record)):
                     return message(404, "There is no such bucket", problem, root)
-                history = (
-                    BucketHistory() if record is None else await _read_bucket(record, participant, policy, query, now)
-                )
+                history = BucketHistory() if record is None else await _read(record, participant, policy, query, now)
         except HistoryUnavailable as error:
             if not exists:
                 text = f"No answer of the Bridge holds {policy} of {participant} now. {error}"
@@ -224,9 +222,7 @@ class Pages:
         )
 
 
-async def _read_bucket(
-    record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime
-) -> BucketHistory:
+async def _read(record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime) -> BucketHistory:
     since, until = query.window(now)
     return BucketHistory(
         steps=await record.steps(participant, policy, since, query.range.step, query.range.steps),
