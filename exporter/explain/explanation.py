@@ -214,9 +214,8 @@ def explain_current(
     for rule in rules:
         in_group = [alert for alert in alerts if alert.group == rule.group]
         subject = policy if rule.per_policy else None
-        own: list[Alert | None] = [
-            a for a in in_group if (a.name, a.severity, a.policy) == (rule.name, rule.severity, subject)
-        ]
+        identity = rule.name, rule.severity, subject
+        own: list[Alert | None] = [a for a in in_group if (a.name, a.severity, a.policy) == identity]
         moment = Moment(source, in_group, view.at.timestamp(), rule.unexpanded)
         explanations += (
             Explanation(
