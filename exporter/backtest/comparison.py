@@ -108,14 +108,9 @@ def total(pairs: Sequence[Pair], period: Period, names: tuple[str, str, str] = (
 
 def side_total(episodes: Iterable[Episode | None], period: Period) -> SideTotal:
     """Returns totals within the period: of an alert that began before it, only the time from its beginning counts."""
-    seconds = [seconds_within(e, period) for e in episodes if e is not None]
+    times = [(max(e.began_at, period.since), e.resolved_at or period.until) for e in episodes if e is not None]
+    seconds = [max(0.0, (end - begin).total_seconds()) for begin, end in times]
     return SideTotal(len(seconds), sum(seconds), max(seconds, default=0.0))
-
-
-def seconds_within(episode: Episode, period: Period) -> float:
-    """Returns how long it fired within the period."""
-    begin = max(episode.began_at, period.since)
-    return max(0.0, ((episode.resolved_at or period.until) - begin).total_seconds())
 
 
 def _pair_overlapping(mine: Sequence[Episode], other: Sequence[Episode], until: datetime) -> list[Pair]:

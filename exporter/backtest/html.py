@@ -13,7 +13,6 @@ from exporter.backtest.comparison import Pair
 from exporter.backtest.report import CHANGE_WORDS, MOST_FAILURES, Report
 from exporter.clock import utc
 from exporter.durations import short
-from exporter.history.episodes import Episode
 from exporter.history.replay import Period
 from exporter.numbers import counted
 
@@ -100,16 +99,12 @@ def _rows(report: Report) -> list[Row]:
 
 def _alert_bars(pairs: Iterable[Pair], period: Period) -> Iterator[Bar]:
     for pair in pairs:
-        if pair.mine is not None:
-            yield _alert_bar(pair.change, pair.mine, period, 1)
-        if pair.other is not None:
-            yield _alert_bar("gone" if pair.mine is None else "other", pair.other, period, 14)
-
-
-def _alert_bar(kind: str, episode: Episode, period: Period, y: int) -> Bar:
-    began = utc(episode.began_at)
-    title = f"{began}: {short(episode.seconds(period.until))}, {episode.reason or 'still fires'}"
-    return Bar(kind, *_extent(episode.began_at, episode.resolved_at or period.until, period), y, 11, title, began)
+        other = "gone" if pair.mine is None else "other"
+        for kind, episode, y in ((pair.change, pair.mine, 1), (other, pair.other, 14)):
+            if episode is not None:
+                began, end = utc(episode.began_at), episode.resolved_at or period.until
+                title = f"{began}: {short(episode.seconds(end))}, {episode.reason or 'still fires'}"
+                yield Bar(kind, *_extent(episode.began_at, end, period), y, 11, title, began)
 
 
 def _extent(begin: datetime, end: datetime, period: Period) -> tuple[float, float]:

@@ -77,9 +77,7 @@ def run(
     chunks = split(job.period, -(-count // len(participants)), job.min_warm_ups * warm_up(job.rule_sets()))
     count = min(count, len(participants) * len(chunks))
     if count == 1:
-        return [
-            asyncio.run(_replay(job, participant, job.period, None, progress)).result for participant in participants
-        ]
+        return [asyncio.run(_replay(job, ispb, job.period, None, progress)).result for ispb in participants]
     context = multiprocessing.get_context("spawn")
     queue: Any = context.SimpleQueue()
 

@@ -56,6 +56,7 @@ def break_down(tree: Any, moment: Moment, policy: str | None, *, lowest_first: b
     if operator in _COMPARISONS:
         lowest_first = operator in {"<", "<="}
     as_bool = bool(operator and tree.modifier is not None and tree.modifier.return_bool)
+    operands = [child for child in sub_expressions(tree) if not _is_literal(child)]
     series: Vector = []
     scalar = error = None
     node = Compiler(None).compile(tree)
@@ -72,11 +73,7 @@ def break_down(tree: Any, moment: Moment, policy: str | None, *, lowest_first: b
         scalar,
         is_condition=operator in _SETS or (operator in _COMPARISONS and not as_bool),
         lowest_first=lowest_first,
-        children=tuple(
-            break_down(child, moment, policy, lowest_first=lowest_first)
-            for child in sub_expressions(tree)
-            if not _is_literal(child)
-        ),
+        children=tuple(break_down(operand, moment, policy, lowest_first=lowest_first) for operand in operands),
         error=error,
     )
 

@@ -157,7 +157,6 @@ class _RuleReplay(Replay):
         self.policies: set[str] = set()
         self._rule, self._recording = rule, _RecordingRule(rule)
         super().__init__([self._recording if r is rule else r for r in rules], open_alerts, since)
-        self._since = since
         self._polls = 0
         self._true_at: dict[str | None, datetime] = {}
         self._error: str | None = None
@@ -191,7 +190,7 @@ class _RuleReplay(Replay):
             is_true=alert is not None and alert.fingerprint in {fingerprint(s.labels) for s in recording.samples},
             last_true_at=max((at for name, at in self._true_at.items() if policy in {None, name}), default=None),
             last_episode=max(ended, key=lambda e: e.began_at, default=None),
-            since=self._since,
+            since=self.episodes.since,
             polls=self._polls,
             error=self._error,
             recorded=next(filter(concerns, recorded), None),
@@ -216,9 +215,8 @@ def explain_current(
     for rule in rules:
         in_group = [alert for alert in alerts if alert.group == rule.group]
         subject = policy if rule.per_policy else None
-        own: list[Alert | None] = [
-            a for a in in_group if (a.name, a.severity, a.policy) == (rule.name, rule.severity, subject)
-        ]
+        identity = rule.name, rule.severity, subject
+        own: list[Alert | None] = [a for a in in_group if (a.name, a.severity, a.policy) == identity]
         moment = Moment(source, in_group, view.at.timestamp(), rule.unexpanded)
         explanations += (
             Explanation(

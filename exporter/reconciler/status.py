@@ -63,10 +63,8 @@ def alertmanagers(notifier: Notifier | None) -> Dependency:
         return Dependency("alertmanager", ok=True, message="another process sends, or none does yet")
     targets = notifier.targets
     away = [f"{without_secrets(target.url)}: {target.message}" for target in targets if target.message is not None]
-    if not away:
-        return Dependency("alertmanager", ok=True, message="ok")
-    message = f"{len(targets) - len(away)} of {len(targets)} take alerts; {'; '.join(away)}"
-    return Dependency("alertmanager", ok=False, message=message)
+    message = f"{len(targets) - len(away)} of {len(targets)} take alerts; {'; '.join(away)}" if away else "ok"
+    return Dependency("alertmanager", ok=not away, message=message)
 
 
 def rule_groups(rule_set: RuleSet, health: RuleHealthTracker) -> list[RuleGroupStatus]:

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -28,8 +28,7 @@ from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openme
 from exporter.web.server.guard import SecurityHeaders
 from exporter.web.sources import Sources
 from exporter.web.status_page.history import RecentUtilization
-from exporter.web.status_page.pages import PastPages, StatusPage
-from exporter.web.status_page.queries import StatusQuery
+from exporter.web.status_page.pages import Pages
 
 _JSON: Final = "application/json"
 
@@ -42,14 +41,13 @@ def create_app(
     The status page is loaded again every ``refresh_seconds``; pages wait for the database ``history_seconds`` at most.
     """
     recent = RecentUtilization()
-    status_page = StatusPage(sources, recent, refresh_seconds)
-    past_pages = PastPages(sources, history_seconds)
+    pages = Pages(sources, recent, refresh_seconds=refresh_seconds, patience_seconds=history_seconds)
     endpoints = _Endpoints(sources, settings)
 
     async def status(request: Request) -> Response:
         if request.method == "HEAD":
             return _streamed(request, tuple, "text/html")
-        return HTMLResponse(await status_page.render(StatusQuery.parse(request.query_params)))
+        return await pages.status(request)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -61,15 +59,14 @@ def create_app(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    hosts = settings.allowed_hosts or ["*"]
     app = Starlette(
         lifespan=lifespan,
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts or ["*"], www_redirect=False)
-        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
         routes=[
             Route("/", status),
-            Route("/buckets/{participant}/{policy:path}", past_pages.bucket),
-            Route("/alerts", past_pages.alerts),
+            Route("/buckets/{participant}/{policy:path}", pages.bucket),
+            Route("/alerts", pages.alerts),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "status_page" / "static")),
             Route("/metrics", endpoints.metrics),
             Route("/-/healthy", endpoints.healthy),

@@ -147,9 +147,6 @@ class Sources:
 
     def current(self, now: datetime) -> CurrentState:
         """Reads the state, in the loop's thread."""
-        return CurrentState(
-            now,
-            self.views(),
-            self.open_alerts() if self.open_alerts is not None else (),
-            self.rules() if self.rules is not None else (),
-        )
+        alerts = self.open_alerts() if self.open_alerts is not None else ()
+        groups = self.rules() if self.rules is not None else ()
+        return CurrentState(now, self.views(), alerts, groups)

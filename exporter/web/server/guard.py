@@ -10,13 +10,12 @@ import re
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.web.server.config_file import RateLimit, WebConfig
@@ -89,7 +88,7 @@ class Guard:
         config = self.config
         request = validate(scope)
         # A client that expects 100 Continue may send its body or not once it is answered.
-        closing = isinstance(request, Refusal) or Headers(scope=scope).get("expect", "").lower() == "100-continue"
+        closing = isinstance(request, Response) or Headers(scope=scope).get("expect", "").lower() == "100-continue"
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -100,8 +99,8 @@ class Guard:
                     headers["Connection"] = "close"
             await send(message)
 
-        if isinstance(request, Refusal):
-            await _answer(request.status, request.reason)(scope, receive, send_with_headers)
+        if isinstance(request, Response):
+            await request(scope, receive, send_with_headers)
             return
         app = await self._refusal(config, request) or (_METHODS if request["path"] == "*" else self._app)
         await app(request, receive, send_with_headers)
@@ -119,7 +118,7 @@ class Guard:
         return None
 
 
-def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> ASGIApp:
+def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     return PlainTextResponse(f"{text}\n", status, {**SECURITY_HEADERS, "Cache-Control": "no-store", **(headers or {})})
 
 
@@ -174,44 +173,36 @@ def _credentials(authorization: str) -> tuple[str, str]:
     return user, password
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is refused, and with which status."""
-
-    status: int
-    reason: str
-
-
-def validate(scope: Scope) -> Scope | Refusal:
-    """Returns the request with its target as a path, or why it is refused.
+def validate(scope: Scope) -> Scope | Response:
+    """Returns the request with its target as a path, or the answer that refuses it.
 
     The authority of a target in absolute form, as clients send it to proxies,
     takes the place of the Host header (RFC 9112, 3.2.2).
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     if not scope["http_version"].startswith("1."):
-        return Refusal(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
+        return _answer(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
     if b"transfer-encoding" in headers:
         # A proxy may see another request than we do (RFC 9112, 6.1).
         if b"content-length" in headers:
-            return Refusal(400, "Both Content-Length and Transfer-Encoding")
+            return _answer(400, "Both Content-Length and Transfer-Encoding")
         if scope["http_version"] == "1.0":
-            return Refusal(400, "Transfer-Encoding is not known to HTTP/1.0")
+            return _answer(400, "Transfer-Encoding is not known to HTTP/1.0")
     line_bytes = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
     if line_bytes + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > HEAD_BYTES:
-        return Refusal(431, f"The request's head has more than {HEAD_BYTES} bytes")
+        return _answer(431, f"The request's head has more than {HEAD_BYTES} bytes")
     if not _AUTHORITY.fullmatch(headers.get(b"host", b"").decode("latin-1")):
-        return Refusal(400, "The Host header is no host and port")
+        return _answer(400, "The Host header is no host and port")
     return _with_a_path(scope)
 
 
-def _with_a_path(scope: Scope) -> Scope | Refusal:
+def _with_a_path(scope: Scope) -> Scope | Response:
     target = scope["raw_path"].decode("ascii")
     if target.startswith("/") or (target == "*" and scope["method"] == "OPTIONS"):
         return scope
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or scope["method"] == "CONNECT":
-        return Refusal(400, "The request's target is no path and no http:// URL; this is no proxy")
+        return _answer(400, "The request's target is no path and no http:// URL; this is no proxy")
     path = absolute["path"] or "/"
     others = [(name, value) for name, value in scope["headers"] if name != b"host"]
     return dict(scope) | {

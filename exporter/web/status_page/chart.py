@@ -78,10 +78,8 @@ def round_step(least: float) -> float:
 
 def stairs(values: Sequence[float | None], scale: Scale) -> str:
     """Returns the path of a line that keeps each value for its step, broken at gaps."""
-    return "".join(
-        f"M{begin} {scale.y(run[0]):g}{_stairs(begin, [scale.y(value) for value in run])}"
-        for begin, run in _runs(values)
-    )
+    lines = ((begin, [scale.y(value) for value in run]) for begin, run in _runs(values))
+    return "".join(f"M{begin} {heights[0]:g}{_stairs(begin, heights)}" for begin, heights in lines)
 
 
 def area_between(lowest: Sequence[float | None], highest: Sequence[float | None], scale: Scale) -> str:

@@ -16,7 +16,7 @@ from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.health import Readiness
 from exporter.structures import nearest
 from exporter.web.sources import CurrentState, Sources
-from exporter.web.status_page.bucket_charts import MOST_BANDS, bucket_charts
+from exporter.web.status_page.bucket_charts import MOST_BANDS, BucketCharts
 from exporter.web.status_page.history import HOURS, STEPS, History, HistoryUnavailable, RecentUtilization
 from exporter.web.status_page.queries import (
     PAGES,
@@ -41,26 +41,50 @@ if TYPE_CHECKING:
 MOST_ALERTS: Final = {"some": 10, "all": 500}
 """The most open alerts that the page shows, by `StatusQuery.alerts`."""
 
+MOST_CHANGES: Final = 20
+"""The most changes of alerts that the page shows."""
 
-class StatusPage:
-    """Renders in a thread, one page at a time: 31,000 buckets take a while to sort.
+REFRESH_SECONDS: Final = (10, 60)
+"""How often the page is loaded again: every step of the chart, within these."""
 
-    Where there is JavaScript, the page is loaded again every ``refresh_seconds``.
+_MOST_COMPARED: Final = 2_000
+"""Among more names the nearest one would take long to find."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketHistory:
+    """What the database holds about a bucket, or why it did not answer."""
+
+    trouble: str | None = None
+    steps: Steps | None = None
+    bands: Sequence[Band] = ()
+    changes: Sequence[Change] = ()
+
+
+class Pages:
+    """Renders in a thread, the status one page at a time: 31,000 buckets take a while to sort.
+
+    Where there is JavaScript, the status is loaded again every ``refresh_seconds``; the other pages wait for the
+    database ``patience_seconds`` at most.
     """
 
-    def __init__(self, sources: Sources, recent: RecentUtilization, refresh_seconds: float) -> None:
+    def __init__(
+        self, sources: Sources, recent: RecentUtilization, *, refresh_seconds: float, patience_seconds: float
+    ) -> None:
         self._sources = sources
         self._recent = recent
         self._refresh_seconds = refresh_seconds
+        self._history = History(sources.record, patience_seconds)
         self._turn = asyncio.Lock()
 
-    async def render(self, query: StatusQuery) -> str:
-        """Returns the page as HTML."""
+    async def status(self, request: Request) -> HTMLResponse:
+        query = StatusQuery.parse(request.query_params)
         async with self._turn:
             state = self._sources.current(datetime.now(UTC))
-            return await asyncio.to_thread(self._render, query, state, self._sources.readiness())
+            html = await asyncio.to_thread(self._render_status, query, state, self._sources.readiness())
+        return HTMLResponse(html)
 
-    def _render(self, query: StatusQuery, state: CurrentState, readiness: Readiness) -> str:
+    def _render_status(self, query: StatusQuery, state: CurrentState, readiness: Readiness) -> str:
         rows = alert_rows(state, query)
         most = MOST_ALERTS[query.alerts]
         matching = [view for participant, view in state.views.items() if participant.startswith(query.participant)]
@@ -86,34 +110,6 @@ class StatusPage:
             has_database=self._sources.utilization is not None,
         )
 
-
-MOST_CHANGES: Final = 20
-"""The most changes of alerts that the page shows."""
-
-REFRESH_SECONDS: Final = (10, 60)
-"""How often the page is loaded again: every step of the chart, within these."""
-
-_MOST_COMPARED: Final = 2_000
-"""Among more names the nearest one would take long to find."""
-
-
-@dataclass(frozen=True, slots=True)
-class BucketHistory:
-    """What the database holds about a bucket, or why it did not answer."""
-
-    trouble: str | None = None
-    steps: Steps | None = None
-    bands: Sequence[Band] = ()
-    changes: Sequence[Change] = ()
-
-
-class PastPages:
-    """A page waits ``patience_seconds`` for the database at most."""
-
-    def __init__(self, sources: Sources, patience_seconds: float) -> None:
-        self._sources = sources
-        self._history = History(sources.record, patience_seconds)
-
     async def bucket(self, request: Request) -> HTMLResponse:
         participant, policy = Ispb(request.path_params["participant"]), PolicyName(request.path_params["policy"])
         root, now = root_of(request), datetime.now(UTC)
@@ -128,9 +124,7 @@ class PastPages:
             async with self._history.reading() as record:
                 if not exists and (problem := await _unknown(participant, policy, state, record)):
                     return message(404, "There is no such bucket", problem, root)
-                history = (
-                    BucketHistory() if record is None else await _read_bucket(record, participant, policy, query, now)
-                )
+                history = BucketHistory() if record is None else await _read(record, participant, policy, query, now)
         except HistoryUnavailable as error:
             if not exists:
                 text = f"No answer of the Bridge holds {policy} of {participant} now. {error}"
@@ -186,7 +180,7 @@ class PastPages:
             later=None if query.at is None or until >= now else until,
             charts=None
             if history.steps is None
-            else bucket_charts(history.steps, history.bands, query.range, since, now=now, mark=query.at),
+            else BucketCharts(history.steps.steps, history.bands, query.range, since, now, query.at),
             explanations=why(view, own, policy, failing, now) if why is not None and view is not None else [],
             describe_change=describe_change,
         )
@@ -228,9 +222,7 @@ class PastPages:
         )
 
 
-async def _read_bucket(
-    record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime
-) -> BucketHistory:
+async def _read(record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime) -> BucketHistory:
     since, until = query.window(now)
     return BucketHistory(
         steps=await record.steps(participant, policy, since, query.range.step, query.range.steps),

@@ -1,15 +1,22 @@
-"""Queries of the pages, as their addresses have them. Pure."""
+"""Queries of the pages, as their addresses have them, and the levels of tokens that they name. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
+from exporter.buckets.bucket import Bucket
 from exporter.clock import utc
-from exporter.web.status_page.formatting import LEVELS, Level
+
+WARNING_LEFT_PERCENT: Final = 20
+CRITICAL_LEFT_PERCENT: Final = 10
+"""Tokens left at which the shipped rules warn. A test holds them against the rule file."""
+
+Level = Literal["ok", "warning", "critical", "empty"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 PER_PAGE: Final = 50
 PAGES: Final = 200
@@ -23,6 +30,14 @@ SORTS: Final = ("began", "duration", "severity", "alert", "participant", "policy
 _ISPB_DIGITS: Final = 8
 _FILTERS: Final = ("participant", "policy", "alert", "severity", "state")
 _ISO: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def level_of(bucket: Bucket) -> Level:
+    if bucket.is_empty:
+        return "empty"
+    if bucket.left_percent <= CRITICAL_LEFT_PERCENT:
+        return "critical"
+    return "warning" if bucket.left_percent <= WARNING_LEFT_PERCENT else "ok"
 
 
 class InvalidQuery(ValueError):

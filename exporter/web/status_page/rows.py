@@ -15,8 +15,8 @@ from exporter.buckets.bucket import Bucket, Ispb, PolicyName
 from exporter.buckets.observation import View, VisibleBucket
 from exporter.durations import spaced
 from exporter.web.sources import CurrentState, RuleGroupStatus, RuleStatus
-from exporter.web.status_page.formatting import LEVELS, Level, figure, level_of, short_paths, unit_of
-from exporter.web.status_page.queries import StatusQuery
+from exporter.web.status_page.queries import LEVELS, Level, StatusQuery, level_of
+from exporter.web.status_page.templating import figure, short_paths, unit_of
 
 if TYPE_CHECKING:
     from exporter.store.timeline import Change
@@ -52,10 +52,6 @@ class BucketRow:
     @property
     def bucket(self) -> Bucket:
         return self.visible.observation.bucket
-
-    @property
-    def policy(self) -> PolicyName:
-        return self.bucket.policy
 
     @property
     def level(self) -> Level:

@@ -1,10 +1,14 @@
-"""The pages' templates. jinja2 is imported when a page is first rendered."""
+"""The pages' templates, and how they write figures, units and names. jinja2 is imported when a page is rendered."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
@@ -16,10 +20,30 @@ from exporter.clock import utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import sparkline, sparkline_area
-from exporter.web.status_page.formatting import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, breakable, figure, shorter
+from exporter.web.status_page.queries import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+_PLAIN: Final = re.compile(r"\(*\s*(?:(?:max|min|avg)\s*(?:by|without)?\s*(?:\([\w\s,]*\))?\s*\(\s*)*(\w+)")
+"""What an expression begins with: a metric, perhaps the greatest or least of it."""
+
+_AGE: Final = re.compile(r"\s*time\(\)\s*-\s*")
+_ARITHMETIC: Final = re.compile(r"[*/^%+]|\s-\s")
+_WORD: Final = re.compile(r"[A-Z]+[a-z0-9]*|[^A-Z]+")
+_BREAKS: Final = re.compile(r"(?<=_)(?=.)|(?<=[a-z0-9])(?=[A-Z])")
+
+UNITS: Final = {
+    "_percent": "%",
+    "_tokens": "tokens",
+    "_capacity": "tokens",
+    "_seconds": "s",
+    "_per_minute": "tokens / min",
+    "_404_rate": "share",
+    "_policies": "policies",
+}
+"""The unit of a metric's values, by the end of its name; ``share`` is 0 to 1."""
 
 
 def render(template: str, *, refresh_seconds: float | None = None, **context: Any) -> str:
@@ -55,11 +79,6 @@ def share(percent: float) -> str:
     return f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.1f}"
 
 
-def instant(at: datetime) -> str:
-    """Returns a time as ``<time>`` elements have it: ``2026-03-10T12:00:00Z``."""
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
-
-
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -77,7 +96,7 @@ def _environment() -> Environment:
         "code": _code,
         "duration": spaced,
         "figure": figure,
-        "instant": instant,
+        "instant": "{:%Y-%m-%dT%H:%M:%SZ}".format,
         "number": number,
         "share": share,
         "shorter": shorter,
@@ -102,3 +121,61 @@ def _code(sentence: str) -> Markup:
 
 def _breakable(name: str) -> Markup:
     return Markup("<wbr>").join(breakable(name))  # join escapes each part
+
+
+def figure(value: float) -> str:
+    """Returns an alert's value, which may be of any size: ``0.3563``, ``36,000``."""
+    return f"{value:,.0f}" if math.isfinite(value) and abs(value) >= 1_000 else f"{value:.4g}"
+
+
+def unit_of(expr: str) -> str | None:
+    """Returns a unit of `UNITS` where an expression's values are those of a gauge; None: the unit is not known."""
+    first = _without_filters(re.split(r"\bor\b", expr, maxsplit=1)[0])
+    age = _AGE.match(first)
+    rest = first[age.end() :] if age else first
+    plain = _PLAIN.match(rest)
+    if plain is None or _ARITHMETIC.search(rest):
+        return None
+    name = plain[1]
+    if name.endswith("_timestamp_seconds"):
+        return "s" if age else None
+    return None if age else next((unit for end, unit in UNITS.items() if name.endswith(end)), None)
+
+
+def _without_filters(expr: str) -> str:
+    """Returns an expression without the right sides of ``and`` and ``unless``, which change no value."""
+    kept, depth, filtered_at = [], 0, None
+    for part in re.split(r"([()]|\band\b|\bunless\b)", expr):
+        depth += (part == "(") - (part == ")")
+        if filtered_at is not None and depth < filtered_at:
+            filtered_at = None
+        if filtered_at is None and part in ("and", "unless"):
+            filtered_at = depth
+        if filtered_at is None:
+            kept.append(part)
+    return "".join(kept)
+
+
+def breakable(name: str) -> list[str]:
+    """Returns the parts between which a long name may be broken: after underscores, before capitals."""
+    return _BREAKS.split(name)
+
+
+def shorter(name: str, beside: str) -> str:
+    """Returns how a name differs from the one beside it: ``Low`` of ``TokensLow`` beside ``TokensCritical``."""
+    words, others = _WORD.findall(name), _WORD.findall(beside)
+    same = 0
+    while same < min(len(words), len(others)) - 1 and words[same] == others[same]:
+        same += 1
+    return "".join(words[same:]) or name
+
+
+def short_paths(paths: Iterable[str]) -> dict[str, str]:
+    """Returns the shortest end of each path that no other has: mostly the file's name."""
+    distinct = sorted(set(paths))
+    short: dict[str, str] = {}
+    for path in distinct:
+        parts = PurePath(path).parts
+        ends = ("/".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        short[path] = next((e for e in ends if sum(f"/{other}".endswith(f"/{e}") for other in distinct) == 1), path)
+    return short

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.backtest.comparison import Change, pair_episodes, seconds_within, side_total, totals
+from exporter.backtest.comparison import Change, pair_episodes, side_total, totals
 from exporter.history.replay import Period
 from tests.support.builders import at
 from tests.support.reports import episode
@@ -68,7 +68,7 @@ def test_the_most_frequent_alert_comes_first():
 
 
 def test_time_counts_within_the_period_only():
-    assert seconds_within(episode(-100, 50), PERIOD) == 50
-    assert seconds_within(episode(900, None), PERIOD) == 100
+    assert side_total([episode(-100, 50)], PERIOD).firing_seconds == 50
+    assert side_total([episode(900, None)], PERIOD).firing_seconds == 100
     total = side_total([episode(-100, 50), None, episode(900, None)], PERIOD)
     assert (total.alerts, total.firing_seconds, total.longest_seconds) == (2, 150, 100)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
-from exporter.store.timeline import Band, Step, Steps
-from exporter.web.status_page.bucket_charts import BucketCharts, bucket_charts
+from exporter.store.timeline import Band, Step
+from exporter.web.status_page.bucket_charts import BucketCharts
 from exporter.web.status_page.queries import Range
 from tests.support.builders import START, at
 
@@ -24,9 +25,9 @@ def step(tokens: int, lowest: int | None = None, highest: int | None = None, use
     )
 
 
-def chart(*steps: Step, bands: tuple[Band, ...] = (), **options: object) -> BucketCharts:
+def chart(*steps: Step, bands: tuple[Band, ...] = (), mark: datetime | None = None) -> BucketCharts:
     filled = [*steps, *(Step() for _ in range(4 - len(steps)))]
-    return bucket_charts(Steps(filled, with_extremes=True), bands, FOUR, START, now=at(240), **options)  # type: ignore[arg-type]
+    return BucketCharts(filled, bands, FOUR, START, at(240), mark)
 
 
 def band(name: str = "Low", severity: str = "warning", since: float = 60, until: float | None = 120) -> Band:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 
-from exporter.web.status_page.queries import RANGES, AlertsQuery, HistoryQuery, InvalidQuery, StatusQuery, range_around
+from exporter.web.status_page.queries import (
+    CRITICAL_LEFT_PERCENT,
+    RANGES,
+    WARNING_LEFT_PERCENT,
+    AlertsQuery,
+    HistoryQuery,
+    InvalidQuery,
+    StatusQuery,
+    range_around,
+)
 
+RULES = Path(__file__).parents[4] / "rules" / "dict-rate-limit.yml"
 NOW = datetime(2026, 3, 10, 12, 0, 7, tzinfo=UTC)
 
 
@@ -163,3 +175,11 @@ def test_a_link_keeps_the_filter_and_goes_back_to_the_first_page():
 
     assert query.link() == "?participant=1234&policy=A+B&level=warning"
     assert query.link(page=4, policy="") == "?participant=1234&level=warning&page=4"
+
+
+def test_the_marks_are_where_the_shipped_rules_warn():
+    thresholds = set(
+        re.findall(r"\(dict_rate_limit_utilization_percent and .*== 1\) >= (\d+)", RULES.read_text(encoding="utf-8"))
+    )
+
+    assert {f"{100 - WARNING_LEFT_PERCENT}", f"{100 - CRITICAL_LEFT_PERCENT}"} <= thresholds

@@ -34,7 +34,7 @@ def seen(participant: str = PARTICIPANT, **left: int) -> dict[Ispb, View]:
 
 
 def order(views: dict[Ispb, View], *alerts: Any, **query: Any) -> list[str]:
-    return [row.policy for row in list_buckets(CurrentState(at(0), views, alerts), StatusQuery(**query)).rows]
+    return [row.bucket.policy for row in list_buckets(CurrentState(at(0), views, alerts), StatusQuery(**query)).rows]
 
 
 def test_the_emptiest_bucket_is_first():
@@ -76,7 +76,7 @@ def test_filters_leave_what_was_asked_for():
 
     def found(**query: Any) -> list[tuple[str, str]]:
         return [
-            (row.participant, row.policy)
+            (row.participant, row.bucket.policy)
             for row in list_buckets(CurrentState(at(0), views, []), StatusQuery(**query)).rows
         ]
 
@@ -99,7 +99,7 @@ def test_many_buckets_come_in_pages():
 
     assert [len(page.rows) for page in pages] == [BUCKETS_PER_PAGE, BUCKETS_PER_PAGE, 20, 20]
     assert [page.first for page in pages] == [0, 50, 100, 100]
-    assert len({row.policy for page in pages[:3] for row in page.rows}) == 120
+    assert len({row.bucket.policy for page in pages[:3] for row in page.rows}) == 120
 
 
 def test_no_buckets_are_one_empty_page():

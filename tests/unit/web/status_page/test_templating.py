@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,7 @@ import pytest
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.rules.files.loading import load
-from exporter.web.status_page.formatting import (
-    CRITICAL_LEFT_PERCENT,
-    UNITS,
-    WARNING_LEFT_PERCENT,
-    breakable,
-    figure,
-    short_paths,
-    shorter,
-    unit_of,
-)
+from exporter.web.status_page.templating import UNITS, breakable, figure, short_paths, shorter, unit_of
 
 RULES = Path(__file__).parents[4] / "rules" / "dict-rate-limit.yml"
 
@@ -116,11 +106,3 @@ def test_durations_are_said_in_two_units(seconds: float, text: str):
 )
 def test_an_alerts_value_is_written_without_an_exponent(value: float, text: str):
     assert figure(value) == text
-
-
-def test_the_marks_are_where_the_shipped_rules_warn():
-    thresholds = set(
-        re.findall(r"\(dict_rate_limit_utilization_percent and .*== 1\) >= (\d+)", RULES.read_text(encoding="utf-8"))
-    )
-
-    assert {f"{100 - WARNING_LEFT_PERCENT}", f"{100 - CRITICAL_LEFT_PERCENT}"} <= thresholds
