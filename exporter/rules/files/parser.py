@@ -144,10 +144,7 @@ class _Parser:
 
     def _parse_rules(self, entries: list[Entry]) -> tuple[ParsedRule, ...]:
         """An alias of a rule is that rule again, and parsed once."""
-        rules: dict[int, ParsedRule | None] = {}
-        for entry in entries:
-            if id(entry.node) not in rules:
-                rules[id(entry.node)] = self._parse_rule(entry)
+        rules = {key: self._parse_rule(entry) for key, entry in {id(entry.node): entry for entry in entries}.items()}
         return tuple(rule for entry in entries if (rule := rules[id(entry.node)]) is not None)
 
     def _parse_rule(self, entry: Entry) -> ParsedRule | None:
