@@ -62,14 +62,17 @@ class Entry:
             raise ValueError(f"expected text, found {_KINDS[node.id]}{self._in_quotes()}")  # noqa: TRY004 - of the file
         if node.tag == NULL and node.value in _NULLS:
             return ""
+        text = str(node.value)
         if node.tag == _BINARY:
             try:
-                return b64decode(node.value, validate=True).decode()
+                text = b64decode(text, validate=True).decode()
             except ValueError:
                 raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
-        if node.tag.startswith(_STANDARD) and node.tag != _TEXT:
+        elif node.tag.startswith(_STANDARD) and node.tag != _TEXT:
             raise ValueError(f"expected text, found what is tagged !!{node.tag.removeprefix(_STANDARD)}")
-        return str(node.value)
+        if "\0" in text:
+            raise ValueError("a NUL character is not supported: the database does not take it")
+        return text
 
     def _in_quotes(self) -> str:
         """Returns how a list or a mapping in brackets is written where text was meant: most often a template."""

@@ -184,14 +184,11 @@ class _Parser:
 
     def _text(self, key: Entry) -> Text:
         """What is no text is reported, and empty."""
+        text = ""
         try:
             text = key.text()
         except ValueError as error:
             self.report(key.line, str(error))
-            return Text(key.line, "", key)
-        if "\0" in text:
-            self.report(key.line, "a NUL character is not supported: the database does not take it")
-            return Text(key.line, "", key)
         return Text(key.line, text, key)
 
     def _duration(self, key: Entry) -> float:
