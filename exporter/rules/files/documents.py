@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from exporter.rules.promql.lexer import line_and_column
 from exporter.structures import did_you_mean
 from exporter.yaml_text import NULL, Mapping, Texts, compose, line_of
 
@@ -52,8 +53,8 @@ class Entry:
             if in_source != character:
                 return None
             if position >= offset:
-                return _line_and_column(self.source, last)
-        return _line_and_column(self.source, last + 1)
+                return line_and_column(self.source, last)
+        return line_and_column(self.source, last + 1)
 
     def text(self) -> str:
         """Returns a scalar as written; null is empty. Raises ValueError."""
@@ -129,10 +130,6 @@ def _characters(source: str, begin: int, style: str | None) -> Iterator[tuple[in
         if not character.isspace():
             yield position, character
         position += 2 if style == "'" and character + after == "''" else 1
-
-
-def _line_and_column(source: str, position: int) -> tuple[int, int]:
-    return source.count("\n", 0, position) + 1, position - source.rfind("\n", 0, position)
 
 
 def parse(text: str) -> Entry | None:

@@ -80,7 +80,7 @@ def _warnings(attempt: Attempt) -> Iterator[Finding]:
                     yield Finding(file, comment.line, "", "", message, "warning", UNKNOWN_CHECK)
     for context in contexts(attempt):
         group, rule = context.group, context.parsed
-        scopes = (0, group.line, rule.first_line)
+        scopes = (_WHOLE_FILE, group.line, rule.first_line)
         silent = frozenset[str]().union(*(disabled[group.file].get(line, frozenset()) for line in scopes))
         for name, check in CHECKS.items():
             if name not in silent:
