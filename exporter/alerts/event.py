@@ -39,6 +39,7 @@ def event_of(transition: Transition) -> Event:
     alert, observed = transition.alert, transition.observation
     event_id = uuid5(_NAMESPACE, f"{alert.fingerprint}/{alert.state}/{transition.at.isoformat()}")
     bucket = observed.bucket if observed is not None else None
+    exhaustion = observed.exhaustion_projection_seconds if observed is not None else None
     body = {
         "schema_version": SCHEMA_VERSION,
         "event_id": str(event_id),
@@ -56,7 +57,7 @@ def event_of(transition: Transition) -> Event:
         "utilization_percent": bucket.utilization_percent if bucket else None,
         "consumption_rate_per_minute": observed.consumption_rate_per_minute if observed else None,
         "recovery_eta_seconds": bucket.recovery_eta_seconds if bucket else None,
-        "exhaustion_projection_seconds": _finite(observed.exhaustion_projection_seconds) if observed else None,
+        "exhaustion_projection_seconds": exhaustion if exhaustion is not None and math.isfinite(exhaustion) else None,
         "starts_at": _when(alert.firing_since),
         "ends_at": _when(alert.resolved_at),
         "observed_at": _when(transition.observed_at),
@@ -71,10 +72,6 @@ def event_of(transition: Transition) -> Event:
         fingerprint=alert.fingerprint,
         body=body,
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _when(at: datetime | None) -> str | None:

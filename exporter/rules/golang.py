@@ -75,9 +75,4 @@ def full_match(pattern: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a whole value matches. Raises ValueError as `compile_pattern`."""
     compile_pattern(pattern)  # alone: `a)|(b` is only wrong without the anchors
     search = compile_pattern(f"^(?:{pattern})$").search
-
-    @lru_cache(maxsize=4096)
-    def matches(value: str) -> bool:
-        return search(value) is not None
-
-    return matches
+    return lru_cache(maxsize=4096)(lambda value: search(value) is not None)

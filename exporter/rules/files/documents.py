@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from exporter.rules.promql.lexer import line_and_column
 from exporter.structures import did_you_mean
 from exporter.yaml_text import Texts, compose
 from exporter.yaml_text.nodes import NULL, Mapping, line_of
@@ -53,8 +54,8 @@ class Entry:
             if in_source != character:
                 return None
             if position >= offset:
-                return _line_and_column(self.source, last)
-        return _line_and_column(self.source, last + 1)
+                return line_and_column(self.source, last)
+        return line_and_column(self.source, last + 1)
 
     def text(self) -> str:
         """Returns a scalar as written; null is empty. Raises ValueError."""
@@ -63,14 +64,17 @@ class Entry:
             raise ValueError(f"expected text, found {_KINDS[node.id]}{self._in_quotes()}")  # noqa: TRY004 - of the file
         if node.tag == NULL and node.value in _NULLS:
             return ""
+        text = str(node.value)
         if node.tag == _BINARY:
             try:
-                return b64decode(node.value, validate=True).decode()
+                text = b64decode(text, validate=True).decode()
             except ValueError:
                 raise ValueError("expected text, found what is tagged !!binary and is no text in base64") from None
-        if node.tag.startswith(_STANDARD) and node.tag != _TEXT:
+        elif node.tag.startswith(_STANDARD) and node.tag != _TEXT:
             raise ValueError(f"expected text, found what is tagged !!{node.tag.removeprefix(_STANDARD)}")
-        return str(node.value)
+        if "\0" in text:
+            raise ValueError("a NUL character is not supported: the database does not take it")
+        return text
 
     def _in_quotes(self) -> str:
         """Returns how a list or a mapping in brackets is written where text was meant: most often a template."""
@@ -127,10 +131,6 @@ def _characters(source: str, begin: int, style: str | None) -> Iterator[tuple[in
         if not character.isspace():
             yield position, character
         position += 2 if style == "'" and character + after == "''" else 1
-
-
-def _line_and_column(source: str, position: int) -> tuple[int, int]:
-    return source.count("\n", 0, position) + 1, position - source.rfind("\n", 0, position)
 
 
 def parse(text: str) -> Entry | None:

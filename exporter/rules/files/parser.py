@@ -144,10 +144,7 @@ class _Parser:
 
     def _parse_rules(self, entries: list[Entry]) -> tuple[ParsedRule, ...]:
         """An alias of a rule is that rule again, and parsed once."""
-        rules: dict[int, ParsedRule | None] = {}
-        for entry in entries:
-            if id(entry.node) not in rules:
-                rules[id(entry.node)] = self._parse_rule(entry)
+        rules = {key: self._parse_rule(entry) for key, entry in {id(entry.node): entry for entry in entries}.items()}
         return tuple(rule for entry in entries if (rule := rules[id(entry.node)]) is not None)
 
     def _parse_rule(self, entry: Entry) -> ParsedRule | None:
@@ -187,14 +184,11 @@ class _Parser:
 
     def _text(self, key: Entry) -> Text:
         """What is no text is reported, and empty."""
+        text = ""
         try:
             text = key.text()
         except ValueError as error:
             self.report(key.line, str(error))
-            return Text(key.line, "", key)
-        if "\0" in text:
-            self.report(key.line, "a NUL character is not supported: the database does not take it")
-            return Text(key.line, "", key)
         return Text(key.line, text, key)
 
     def _duration(self, key: Entry) -> float:

@@ -63,9 +63,10 @@ class Context:
         gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
         return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
 
-    def line_of(self, tree: Any) -> int:
-        """Returns the line where a part of the expression is written."""
-        return self.parsed.expr.line_of(expression_text(tree))
+    def about(self, tree: Any, rest: str) -> tuple[int, str]:
+        """Returns the line of a part of the expression, and the sentence that begins with it."""
+        text = expression_text(tree)
+        return self.parsed.expr.line_of(text), f"`{text}`{rest}"
 
 
 def contexts(attempt: Attempt) -> Iterator[Context]:

@@ -176,9 +176,9 @@ def _never_match(operation: Any, left: Labels, right: Labels) -> bool:
 
 def gauge_comparison(tree: Any) -> Comparison | None:
     """Returns an expression as the comparison of a gauge, on its left, with a number; None where it is none."""
-    if not is_comparison(tree):
+    operator = str(tree.op) if isinstance(tree, promql.BinaryExpr) else ""
+    if operator not in COMPARISONS:
         return None
-    operator = str(tree.op)
     sides = ((tree.lhs, operator, tree.rhs), (tree.rhs, MIRRORED[operator], tree.lhs))
     for vector, operator, scalar in sides:
         gauge = _gauge(vector)
@@ -188,13 +188,10 @@ def gauge_comparison(tree: Any) -> Comparison | None:
     return None
 
 
-def is_comparison(tree: Any) -> bool:
-    return isinstance(tree, promql.BinaryExpr) and str(tree.op) in COMPARISONS
-
-
 def is_filter(tree: Any) -> bool:
     """Returns whether an expression is a comparison that keeps the series of which it is true."""
-    return is_comparison(tree) and not getattr(tree.modifier, "return_bool", False)
+    compares = isinstance(tree, promql.BinaryExpr) and str(tree.op) in COMPARISONS
+    return compares and not getattr(tree.modifier, "return_bool", False)
 
 
 def _constant(tree: Any) -> float | None:

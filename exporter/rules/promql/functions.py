@@ -85,16 +85,12 @@ def lesser(one: float, other: float) -> float:
     return -greater(-one, -other)
 
 
-def _utc(read: Callable[[datetime], float]) -> Callable[[float], float]:
-    """Returns a function of Unix seconds; NaN outside the years 1 to 9999."""
-
-    def run(seconds: float) -> float:
-        try:
-            return float(read(EPOCH + timedelta(seconds=math.trunc(seconds))))
-        except (OverflowError, ValueError):
-            return math.nan
-
-    return run
+def _utc(read: Callable[[datetime], float], seconds: float) -> float:
+    """Returns what is read from a time in Unix seconds; NaN outside the years 1 to 9999."""
+    try:
+        return float(read(EPOCH + timedelta(seconds=math.trunc(seconds))))
+    except (OverflowError, ValueError):
+        return math.nan
 
 
 def _numbers(values: Sequence[float]) -> Sequence[float]:
@@ -139,13 +135,13 @@ ROUNDING: Final[Mapping[str, Callable[[float], float]]] = {
 }
 
 CLOCK: Final[Mapping[str, Callable[[float], float]]] = {
-    "minute": _utc(lambda at: at.minute),
-    "hour": _utc(lambda at: at.hour),
-    "day_of_week": _utc(lambda at: at.isoweekday() % 7),
-    "day_of_month": _utc(lambda at: at.day),
-    "days_in_month": _utc(lambda at: calendar.monthrange(at.year, at.month)[1]),
-    "month": _utc(lambda at: at.month),
-    "year": _utc(lambda at: at.year),
+    "minute": partial(_utc, lambda at: at.minute),
+    "hour": partial(_utc, lambda at: at.hour),
+    "day_of_week": partial(_utc, lambda at: at.isoweekday() % 7),
+    "day_of_month": partial(_utc, lambda at: at.day),
+    "days_in_month": partial(_utc, lambda at: calendar.monthrange(at.year, at.month)[1]),
+    "month": partial(_utc, lambda at: at.month),
+    "year": partial(_utc, lambda at: at.year),
 }
 """Of a time in seconds since 1970, in UTC; Sunday is 0."""
 

@@ -39,7 +39,8 @@ class ParseError(ValueError):
     """What is wrong with an expression: ``reason`` at ``position``."""
 
     def __init__(self, reason: str, expression: str, position: int) -> None:
-        super().__init__(f"{_line_and_column(expression, position)}: {reason}")
+        line, column = line_and_column(expression, position)
+        super().__init__(f"{line}:{column}: {reason}")
         self.reason = reason
         self.position = position
 
@@ -100,10 +101,9 @@ def _plain(token: re.Match[str]) -> str:
     return token[0][1:-1] if token[0][0] in "\"'`" else token[0].lower()
 
 
-def _line_and_column(expression: str, position: int) -> str:
-    """Returns ``line:column`` within the expression, both from 1."""
-    before = expression[:position]
-    return f"{before.count(chr(10)) + 1}:{position - (before.rfind(chr(10)) + 1) + 1}"
+def line_and_column(text: str, position: int) -> tuple[int, int]:
+    """Returns where a character of a text is, both from 1."""
+    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
 
 
 def _requote_token(match: re.Match[str]) -> str:
@@ -131,7 +131,8 @@ class _Checker:
         elif kind == "identifier" and bracket == "{" and before in _MATCH_OPERATORS:
             raise ValueError(f'`{text}` is a text: write it in quotes, {self._previous[-2]}{before}"{text}"')
         elif kind in {"duration", "number"} or text.lower() in {"inf", "nan"}:
-            _check_number(kind, text, is_duration=bracket == "[" or self._after_offset())
+            words = [word.lower() for word in self._previous[-2:] if word not in "+-"]
+            _check_number(kind, text, is_duration=bracket == "[" or words[-1:] == ["offset"])
         elif text == "@":
             raise ValueError("`@` is not supported: rules see the present only")
         elif text in _CLOSING:
@@ -139,9 +140,6 @@ class _Checker:
         elif text in _CLOSING.values() and (not self.open_brackets or _CLOSING[self.open_brackets.pop()[0]] != text):
             raise ValueError(f"unexpected `{text}`")
         self._previous.append(text)
-
-    def _after_offset(self) -> bool:
-        return [text.lower() for text in self._previous[-2:] if text not in "+-"][-1:] == ["offset"]
 
 
 def _check_number(kind: str, text: str, *, is_duration: bool) -> None:

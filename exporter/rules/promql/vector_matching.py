@@ -10,17 +10,7 @@ from typing import Final, Literal, TypeVar
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.functions import COMPARISONS, number_operation
 from exporter.rules.promql.nodes import NO_NAME, Instant, combine
-from exporter.rules.promql.series import (
-    METRIC_NAME,
-    PARTICIPANT,
-    POLICY,
-    Grouping,
-    Labels,
-    Pairs,
-    Sample,
-    Vector,
-    format_series,
-)
+from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY, Grouping, Sample, Vector, format_series
 from exporter.rules.promql.sources import Moment
 
 SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
@@ -165,7 +155,7 @@ class _Pairing:
                 raise RuleEvaluationFailed(self._many_to_many(sample, ones[key]))
             ones[key] = sample
         result: Vector = []
-        matched: dict[object, set[tuple[str, Pairs]]] = defaultdict(set)
+        matched: dict[object, set[object]] = defaultdict(set)
         for sample in many:
             key = signature(sample)
             other = ones.get(key)
@@ -174,25 +164,25 @@ class _Pairing:
             value = self._value(other[2], sample[2]) if self._swapped else self._value(sample[2], other[2])
             if value is None:
                 continue
-            name, labels = self._series(sample, other)
-            self._check_unique(matched[key], (name, labels.pairs))
-            result.append((name, labels, value))
+            joined = self._joined(sample, other, value)
+            self._check_unique(matched[key], (joined[0], joined[1].pairs))
+            result.append(joined)
         if self._matches_name and len({(name, labels.pairs) for name, labels, _ in result}) < len(result):
             # Only the metric name distinguished them, and the operation has dropped it.
             raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
         return result
 
-    def _series(self, many: Sample, one: Sample) -> tuple[str, Labels]:
+    def _joined(self, many: Sample, one: Sample, value: float) -> Sample:
         labels = many[1]
         if self._one_to_one:
             labels = labels.projected(self._match.on)
         elif self._match.include:
             labels = labels.replaced((label, one[1].get(label)) for label in self._match.include)
         if self.includes_name:
-            return one[0], labels
-        return many[0] if self.keeps_name else "", labels
+            return one[0], labels, value
+        return many[0] if self.keeps_name else "", labels, value
 
-    def _check_unique(self, matched: set[tuple[str, Pairs]], series: tuple[str, Pairs]) -> None:
+    def _check_unique(self, matched: set[object], series: object) -> None:
         if matched and self._one_to_one:
             raise RuleEvaluationFailed(
                 "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"

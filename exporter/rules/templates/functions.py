@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from exporter.durations import parse_duration
@@ -49,17 +50,13 @@ class Function:
         return self.run(*values)
 
 
-def _until(*, decisive: bool) -> Callable[[Iterator[Value]], Value]:
+def _first(arguments: Iterator[Value], *, decisive: bool) -> Value:
     """Returns the first argument that decides, or the last."""
-
-    def run(arguments: Iterator[Value]) -> Value:
-        value: Value = ""
-        for value in arguments:
-            if bool(value) is decisive:
-                break
-        return value
-
-    return run
+    value: Value = ""
+    for value in arguments:
+        if bool(value) is decisive:
+            break
+    return value
 
 
 def _equal(first: Value, *others: Value) -> bool:
@@ -68,13 +65,10 @@ def _equal(first: Value, *others: Value) -> bool:
     return any(first == other for other in others)
 
 
-def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Value, Value], bool]:
-    def run(left: Value, right: Value) -> bool:
-        if isinstance(left, bool | dict) or type(left) is not type(right):
-            raise _not_comparable(left, right)
-        return compare(left, right)
-
-    return run
+def _ordered(compare: Callable[[Any, Any], bool], left: Value, right: Value) -> bool:
+    if isinstance(left, bool | dict) or type(left) is not type(right):
+        raise _not_comparable(left, right)
+    return compare(left, right)
 
 
 def _not_comparable(*values: Value) -> FunctionFailed:
@@ -224,16 +218,16 @@ _HOST_PORT: Final = re.compile(r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^:\[\
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = {
-    "and": Function(_until(decisive=False), 1, variadic=True, lazy=True),
-    "or": Function(_until(decisive=True), 1, variadic=True, lazy=True),
+    "and": Function(partial(_first, decisive=False), 1, variadic=True, lazy=True),
+    "or": Function(partial(_first, decisive=True), 1, variadic=True, lazy=True),
     "not": Function(operator.not_, 1),
     "eq": Function(_equal, 2, variadic=True),
     "ne": Function(lambda left, right: not _equal(left, right), 2),
-    "lt": Function(_ordered(operator.lt), 2),
-    "le": Function(_ordered(operator.le), 2),
+    "lt": Function(partial(_ordered, operator.lt), 2),
+    "le": Function(partial(_ordered, operator.le), 2),
     # Go asks for less, or less or equal, and turns the answer round: of NaN both are true.
-    "gt": Function(_ordered(lambda left, right: not left <= right), 2),
-    "ge": Function(_ordered(lambda left, right: not left < right), 2),
+    "gt": Function(partial(_ordered, lambda left, right: not left <= right), 2),
+    "ge": Function(partial(_ordered, lambda left, right: not left < right), 2),
     "len": Function(_length, 1),
     "index": Function(_index, 2),
     "print": Function(sprint, 0, variadic=True),

@@ -58,7 +58,9 @@ class Template:
     def __init__(self, text: str) -> None:
         parser = _Parser(text)
         self.text = text
-        self._expand = parser.template()
+        self._expand, keyword = parser.block()
+        if keyword:
+            raise TemplateRefused(f"unexpected {{{{{keyword}}}}}")
         self.is_constant = "{{" not in text
         self.uses_value = parser.uses_value
         self.labels = frozenset(parser.labels)
@@ -83,13 +85,7 @@ class _Parser:
         self._tokens: deque[Token] = deque()
         self._commands = 0
 
-    def template(self) -> Expand:
-        expand, keyword = self._block()
-        if keyword:
-            raise TemplateRefused(f"unexpected {{{{{keyword}}}}}")
-        return expand
-
-    def _block(self, depth: int = 0) -> tuple[Expand, str]:
+    def block(self, depth: int = 0) -> tuple[Expand, str]:
         """Returns what stands before ``end`` or ``else``, and which."""
         parts: list[Expand] = []
 
@@ -118,7 +114,7 @@ class _Parser:
         if depth > MOST_NESTED:
             raise TemplateRefused(f"more than {MOST_NESTED} {{{{if}}}} within one another are not supported")
         condition = self._to_end("if")
-        then, keyword = self._block(depth)
+        then, keyword = self.block(depth)
         otherwise = _text("")
         if keyword == "else":
             self._tokens.popleft()
@@ -126,7 +122,7 @@ class _Parser:
                 self._tokens.popleft()
                 return _choice(condition, then, self._if(depth + 1))
             self._expect_end("else")
-            otherwise, keyword = self._block(depth)
+            otherwise, keyword = self.block(depth)
             if keyword == "else":
                 raise TemplateRefused("expected end; found {{else}}")
         if keyword != "end":
@@ -259,9 +255,7 @@ def _check_arguments(name: str, function: Function, arguments: Sequence[Expressi
     for argument in arguments[: function.texts]:
         if argument.literal is not None and not isinstance(argument.literal, str):
             raise TemplateRefused(f"{name} takes text, not {argument.source}")
-    if name != "printf":
-        return
-    if arguments[0].literal is None:
+    if name == "printf" and arguments[0].literal is None:
         raise TemplateRefused("the format of printf must be written out")
-    if directive := unsupported_directive(str(arguments[0].literal)):
+    if name == "printf" and (directive := unsupported_directive(str(arguments[0].literal))):
         raise TemplateRefused(f"`{directive}` is not supported in a format")

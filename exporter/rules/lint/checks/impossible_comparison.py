@@ -7,7 +7,6 @@ import math
 from exporter.rules.golang import shortest
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import gauge_comparison
-from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.traversal import walk
 
 
@@ -22,4 +21,4 @@ def check(context: Context) -> Problems:
         else:
             bounds = f"{shortest(comparison.minimum)} to {shortest(comparison.maximum)}"
             why = f"is {'always' if verdict else 'never'} true: {comparison.gauge} is {bounds}"
-        yield context.line_of(tree), f"`{expression_text(tree)}` {why}"
+        yield context.about(tree, f" {why}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from exporter.rules.lint.context import Context, Problems
-from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.traversal import listed_labels
 from exporter.structures import did_you_mean
 
@@ -13,9 +12,9 @@ def check(context: Context) -> Problems:
         labels = context.labels_of(selected.metric)
         for matcher in selected.matchers:
             if matcher.label not in labels:
-                why = f"{selected.metric} has no label {matcher.label}{did_you_mean(matcher.label, labels)}"
-                yield context.line_of(selected.tree), f"`{expression_text(selected.tree)}`: {why}"
+                why = f": {selected.metric} has no label {matcher.label}{did_you_mean(matcher.label, labels)}"
+                yield context.about(selected.tree, why)
     for tree, label in listed_labels(context.rule.expression.tree):
         if label not in context.labels:
-            why = f"no series here has a label {label}{did_you_mean(label, context.labels)}"
-            yield context.line_of(tree), f"`{expression_text(tree)}`: {why}"
+            why = f": no series here has a label {label}{did_you_mean(label, context.labels)}"
+            yield context.about(tree, why)
