@@ -63,7 +63,7 @@ class FeedClient:
         self.target = target
         self.connected = False
         self.stream_id = ""
-        """The stream that is followed, or was last; empty: none yet."""
+        """The stream that is followed, or was last, and whose sequences are reported; empty: none yet."""
         self._channels = channels
         self._inbox = inbox
         self._ownership = ownership

@@ -1,4 +1,4 @@
-"""Polls that wait to be reconciled, bounded, the oldest dropped first; this process's own wait before them, too."""
+"""Polls that wait to be reconciled, bounded, the oldest dropped first: the inbox, and the feed within one process."""
 
 from __future__ import annotations
 
