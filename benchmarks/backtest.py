@@ -20,8 +20,8 @@ from benchmarks.processes import RULES, server
 from benchmarks.recording import BEGAN, record
 from exporter.backtest import workers
 from exporter.backtest.backtest import Coverage
-from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings
 from exporter.demo.servers import start_postgres
 from exporter.history.participants import find_participants
 from exporter.history.replay import Period

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmarks.figure import Figure
-from exporter.config import RulesSettings
+from exporter.config.settings import RulesSettings
 from exporter.metrics import Metrics
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.rules.files.loading import attempt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.bridge.client import Fetched
 from exporter.clock import Clock
-from exporter.config import BridgeSettings, Settings
+from exporter.config.settings import BridgeSettings, Settings
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporter.alerts.alert import Rule
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll
-    from exporter.config import DatabaseSettings
+    from exporter.config.settings import DatabaseSettings
 
 BEGAN = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 """Yesterday: a fresh database has partitions from the month before to three months ahead."""

@@ -19,9 +19,9 @@ import msgspec
 from docs import manual
 from docs.manual import context_of, walked
 from exporter.cli.main import cli
-from exporter.config import keys
 from exporter.config.configuration import ENVIRONMENT_PREFIX
 from exporter.config.secrets import Secret
+from exporter.config.settings import keys
 from exporter.durations import Duration
 from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES
 from exporter.metrics.own_metrics import ProgramMetrics

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NoReturn
 
-from exporter.config import PulsarTlsSettings, Settings, value_of
 from exporter.config.secrets import MASK, without_secrets
+from exporter.config.settings import PulsarTlsSettings, Settings, value_of
 from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from exporter import files
-from exporter.config import PulsarTlsSettings, TlsSettings
+from exporter.config.settings import PulsarTlsSettings, TlsSettings
 
 CERTIFICATE: Final = b"CERTIFICATE-----"
 KEY: Final = b"PRIVATE KEY-----"

@@ -10,7 +10,7 @@ import grpc
 
 from exporter import files
 from exporter.certificates import tls_problems
-from exporter.config import TlsSettings
+from exporter.config.settings import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 

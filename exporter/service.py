@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from exporter.bridge.client import BridgeClient
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.feed.backlog import Backlog, Stream
 from exporter.feed.server import FeedServer
 from exporter.health import Dependency, Readiness

@@ -35,7 +35,7 @@ from exporter.backtest.backtest import (
     replay_chunk,
 )
 from exporter.buckets.bucket import Ispb
-from exporter.config import DatabaseSettings
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import ordered
 from exporter.history.replay import Period, longest_of, warm_up

@@ -15,7 +15,7 @@ from exporter import telemetry
 from exporter.bridge.answer import Defect
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPoliciesResponse
 from exporter.buckets.bucket import Ispb
-from exporter.config import BridgeSettings
+from exporter.config.settings import BridgeSettings
 from exporter.durations import Backoff
 from exporter.errors import (
     BadAnswer,

@@ -13,7 +13,7 @@ import click
 from exporter.alerts.alert import Severity
 from exporter.cli.exit_codes import FAILED, print_error
 from exporter.cli.options import configured, ispb, output, period_between, time
-from exporter.config import Settings
+from exporter.config.settings import Settings
 
 
 @click.command()

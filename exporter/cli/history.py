@@ -22,7 +22,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.cli.options import FILE, configured, duration, ispb, output, period_between, time
 from exporter.cli.rules import rules
 from exporter.clock import utc
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:

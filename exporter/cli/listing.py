@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from exporter.alerts.alert import Alert
 from exporter.clock import utc
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.durations import short
 from exporter.history.participants import find_participants, require_alert, require_policy
 from exporter.history.replay import Period

@@ -16,9 +16,9 @@ from exporter import __version__, environment, telemetry
 from exporter.cli import alerts, history, rules
 from exporter.cli.exit_codes import print_error, run_command
 from exporter.cli.options import configured, duration, log_level, output, service_flags, start_logging
-from exporter.config import Settings, TlsSettings, json_schema
 from exporter.config.configuration import Configuration
 from exporter.config.secrets import masked
+from exporter.config.settings import Settings, TlsSettings, json_schema
 from exporter.errors import ConfigurationError, RuleFileInvalid
 
 if TYPE_CHECKING:

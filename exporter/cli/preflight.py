@@ -9,8 +9,8 @@ from typing import Final, Literal
 from exporter import files
 from exporter.addresses import address_problems
 from exporter.certificates import tls_problems
-from exporter.config import AlertmanagerSettings, PulsarTlsSettings, Settings, TlsSettings, value_of
 from exporter.config.configuration import Configuration, variable_of
+from exporter.config.settings import AlertmanagerSettings, PulsarTlsSettings, Settings, TlsSettings, value_of
 from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError, RuleFileInvalid
 

@@ -10,8 +10,8 @@ from typing import Any, Final, get_args
 import msgspec
 
 from exporter import files, yaml_text
-from exporter.config import Settings, keys
 from exporter.config.secrets import Secret, SecretFile
+from exporter.config.settings import Settings, keys
 from exporter.config.validation import Problem, problems
 from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError, YamlInvalid

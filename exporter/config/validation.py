@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.config import AlertmanagerSettings, Settings, keys, value_of
+from exporter.config.settings import AlertmanagerSettings, Settings, keys, value_of
 
 MAX_CHARACTERS: Final = 10_000
 """A longer text is a mistake, and is not examined any further."""

@@ -12,10 +12,18 @@ from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from exporter import config
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
 from exporter.config.secrets import Secret
+from exporter.config.settings import (
+    BridgeSettings,
+    DatabaseSettings,
+    PollSettings,
+    PulsarSettings,
+    RulesSettings,
+    Settings,
+    WebSettings,
+)
 from exporter.demo.screen import Screen
 from exporter.demo.servers import require_wheels, start_broker, start_postgres
 from exporter.durations import Duration
@@ -83,7 +91,7 @@ def _check(scenario: str, listen_address: str) -> None:
 
 async def _set_up(
     scenario: str, participants: int, listen_address: str, screen: Screen, stack: AsyncExitStack
-) -> config.Settings:
+) -> Settings:
     """Starts the servers that the service needs, which end with ``stack``; returns the service's settings."""
     from exporter.simulator.server import start as start_simulator
     from exporter.store import migrations
@@ -97,14 +105,14 @@ async def _set_up(
     await migrations.up(dsn)
     simulator = await start_simulator(scenario, address="127.0.0.1:0", participants=participants, seed=1)
     stack.push_async_callback(simulator.stop)
-    return config.Settings(
+    return Settings(
         participants=tuple(simulator.participants),
-        bridge=config.BridgeSettings(target=f"127.0.0.1:{simulator.port}", insecure=True, timeout=Duration(2)),
-        poll=config.PollSettings(interval=Duration(POLL_INTERVAL_SECONDS)),
-        rules=config.RulesSettings(files=(str(_rules_files()),)),
-        database=config.DatabaseSettings(dsn=Secret(dsn)),
-        pulsar=config.PulsarSettings(service_url=service_url, topic=TOPIC),
-        web=config.WebSettings(listen_address=listen_address, enable_lifecycle=True),
+        bridge=BridgeSettings(target=f"127.0.0.1:{simulator.port}", insecure=True, timeout=Duration(2)),
+        poll=PollSettings(interval=Duration(POLL_INTERVAL_SECONDS)),
+        rules=RulesSettings(files=(str(_rules_files()),)),
+        database=DatabaseSettings(dsn=Secret(dsn)),
+        pulsar=PulsarSettings(service_url=service_url, topic=TOPIC),
+        web=WebSettings(listen_address=listen_address, enable_lifecycle=True),
     )
 
 
@@ -125,7 +133,7 @@ def _rules_files() -> Path:
     raise ConfigurationError("the shipped rules are not installed: reinstall dict-rate-limit-exporter")
 
 
-async def _print_events(settings: config.Settings, screen: Screen) -> None:
+async def _print_events(settings: Settings, screen: Screen) -> None:
     """Consumes the relay's events, as any other consumer would."""
     import pulsar
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from exporter import files
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View, VisibleBucket
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.durations import short
 
 MOST_BUCKETS: Final = 12

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.errors import ConfigurationError
 from exporter.feed.backlog import ReportQueue
 from exporter.feed.inbox import Inbox

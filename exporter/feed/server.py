@@ -12,7 +12,7 @@ from exporter.addresses import grpc_listen_address, listen_failure
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category
-from exporter.config import FeedSettings, TlsSettings
+from exporter.config.settings import FeedSettings, TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.feed.backlog import Backlog
 from exporter.feed.stubs import feed_pb2

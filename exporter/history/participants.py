@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from exporter.buckets.bucket import Ispb
-from exporter.config import DatabaseSettings
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.store.database import Database, reached
 from exporter.store.reader import Reader

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpcore
 import msgspec
 
-from exporter.config import AlertmanagerSettings, TlsSettings
+from exporter.config.settings import AlertmanagerSettings, TlsSettings
 from exporter.errors import AlertmanagerUnavailable, AlertsRefused, ConfigurationError
 from exporter.watched_files import WatchedFiles
 

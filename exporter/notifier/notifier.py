@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from exporter import telemetry
 from exporter.alerts.alert import Alert, AlertState, Fingerprint
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import NotifierMetrics
 from exporter.notifier.notice import Notice, figures, notice_of

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from exporter.alerts.alert import Fingerprint
-from exporter.config import AlertmanagerSettings
+from exporter.config.settings import AlertmanagerSettings
 from exporter.durations import Backoff
 from exporter.errors import AlertmanagerUnavailable, AlertsRefused
 from exporter.metrics.own_metrics import NotifierMetrics

@@ -20,7 +20,7 @@ from exporter.buckets.catalog import POLICIES_LIST, difference
 from exporter.buckets.estimate import Estimator
 from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
 from exporter.clock import Clock
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics

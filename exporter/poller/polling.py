@@ -10,7 +10,7 @@ from exporter.bridge.client import BridgeClient
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, View
 from exporter.clock import Clock
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller

@@ -18,7 +18,7 @@ from exporter.alerts.alert import Alert, AlertState, Severity, Transition
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Poll, View
 from exporter.clock import Clock
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.errors import DatabaseUnusable
 from exporter.feed.inbox import Inbox
 from exporter.metrics import Metrics

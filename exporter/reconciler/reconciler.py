@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from exporter.config import Settings
+from exporter.config.settings import Settings
 from exporter.errors import DatabaseUnusable, PartitionMissing
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox, LocalFeed

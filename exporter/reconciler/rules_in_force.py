@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from exporter.alerts.alert import Rule, Severity
-from exporter.config import RulesSettings
+from exporter.config.settings import RulesSettings
 from exporter.errors import RuleFileInvalid
 from exporter.metrics import Metrics
 from exporter.rules.files import loading

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pulsar
 import pulsar.asyncio
 
-from exporter.config import PulsarSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import PulsarSettings
 from exporter.errors import BrokerUnavailable, EventRefused
 from exporter.store.outbox import OutboxRow
 

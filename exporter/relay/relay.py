@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter import telemetry
-from exporter.config import PulsarSettings
 from exporter.config.secrets import without_secrets
+from exporter.config.settings import PulsarSettings
 from exporter.durations import Backoff
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnusable, EventRefused, LeaseLost
 from exporter.metrics.own_metrics import RelayMetrics

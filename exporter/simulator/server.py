@@ -16,7 +16,7 @@ import grpc
 from exporter.addresses import grpc_listen_address, listen_failure
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.buckets.bucket import Ispb
-from exporter.config import TlsSettings
+from exporter.config.settings import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.grpc_tls import server_credentials
 from exporter.simulator.scenario import load

@@ -19,7 +19,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format, PGconn
 
-from exporter.config import DatabaseSettings
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import ConfigurationError
 from exporter.store.driver_errors import TAKES_NO_WRITES
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from exporter.config import DatabaseSettings
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import ConfigurationError, DatabaseUnavailable, DatabaseUnusable
 from exporter.store.connections import SESSION_OPTIONS, Connection, begin, configure, configured_dsn, refuses_writes
 from exporter.store.driver_errors import no_connection, text_of, translated

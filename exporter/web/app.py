@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.errors import DictRateLimitError
 from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics

@@ -17,7 +17,7 @@ from exporter.bridge.client import BridgeClient
 from exporter.bridge.stubs.rate_limit_pb2 import (
     GetRateLimitPoliciesRequest,
 )
-from exporter.config import BridgeSettings, TlsSettings
+from exporter.config.settings import BridgeSettings, TlsSettings
 from exporter.errors import (
     BadAnswer,
     BridgeBudgetExhausted,

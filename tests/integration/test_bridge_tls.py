@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from exporter.config import TlsSettings
+from exporter.config.settings import TlsSettings
 from exporter.errors import BridgeUnavailable
 from exporter.grpc_tls import server_credentials
 from tests.support.bridge import GOOD, bridge, client, good

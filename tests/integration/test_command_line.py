@@ -68,7 +68,7 @@ def test_a_reader_that_has_left_is_no_news(command, arguments) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("imported", ["click.core", "exporter.config", "exporter.cli.history"])
+@pytest.mark.parametrize("imported", ["click.core", "exporter.config.settings", "exporter.cli.history"])
 @pytest.mark.parametrize("arguments", [("run",), ("alerts",), ("config", "check"), ("demo",)], ids=" ".join)
 def test_ctrl_c_while_it_is_being_loaded_ends_it_at_once_and_quietly(command, arguments, imported) -> None:
     with subprocess.Popen(

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret, SecretFile
+from exporter.config.settings import DatabaseSettings
 from exporter.durations import Duration
 from exporter.errors import DatabaseUnavailable
 from exporter.store.database import Database

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from exporter.buckets.observation import Failure, view_after
-from exporter.config import DatabaseSettings, FeedSettings, Settings, TlsSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings, FeedSettings, Settings, TlsSettings
 from exporter.durations import Duration
 from exporter.feed.backlog import Backlog
 from exporter.feed.inbox import Inbox

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.alerts.alert import Severity, Transition
-from exporter.config import FeedSettings, TlsSettings
+from exporter.config.settings import FeedSettings, TlsSettings
 from exporter.feed.backlog import Backlog
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership

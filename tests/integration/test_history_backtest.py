@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from exporter.backtest import workers
 from exporter.backtest.backtest import replay_chunk
 from exporter.cli.main import cli
-from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.participants import find_participants
 from exporter.history.replay import Period

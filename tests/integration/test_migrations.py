@@ -13,8 +13,8 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
 from exporter.store import migrations
 from exporter.store.database import DIRECTORY, Database, queries

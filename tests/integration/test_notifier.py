@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.config import AlertmanagerSettings, BasicAuthSettings, Settings, TlsSettings
 from exporter.config.configuration import load_settings
 from exporter.config.secrets import Secret
+from exporter.config.settings import AlertmanagerSettings, BasicAuthSettings, Settings, TlsSettings
 from exporter.durations import Duration
 from exporter.errors import DatabaseUnavailable
 from exporter.metrics import Metrics

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from exporter.buckets.observation import Category, Observation
-from exporter.config import DatabaseSettings, RulesSettings, Settings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings, RulesSettings, Settings
 from exporter.durations import Duration
 from exporter.metrics import Metrics
 from exporter.reconciler.leadership import RENEW_SECONDS, LeadershipState

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import PulsarTlsSettings
 from exporter.config.secrets import Secret, SecretFile
+from exporter.config.settings import PulsarTlsSettings
 from exporter.durations import Backoff, Duration
 from exporter.relay.relay import Timing
 from tests.support.conditions import until

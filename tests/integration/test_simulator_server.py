@@ -16,7 +16,7 @@ import pytest
 from exporter.bridge.answer import read
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.bridge.stubs.rate_limit_pb2_grpc import RateLimitServiceStub
-from exporter.config import TlsSettings
+from exporter.config.settings import TlsSettings
 from exporter.errors import (
     BadAnswer,
     BridgeBudgetExhausted,

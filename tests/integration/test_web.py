@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvloop
 
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.errors import ConfigurationError
 from exporter.health import Readiness
 from exporter.metrics import Metrics

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from exporter.alerts.alert import Severity
-from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings
 from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.store.database import Database

@@ -17,7 +17,7 @@ import uvloop
 import yaml
 from starlette.responses import PlainTextResponse
 
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.errors import ConfigurationError
 from exporter.health import Readiness
 from exporter.metrics import Metrics

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.config import TlsSettings
+    from exporter.config.settings import TlsSettings
 
 
 class StandInAlertmanager:

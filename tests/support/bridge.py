@@ -15,7 +15,7 @@ from exporter.bridge.stubs.rate_limit_pb2 import (
     GetRateLimitPoliciesResponse,
     RateLimitPolicy,
 )
-from exporter.config import BridgeSettings, TlsSettings
+from exporter.config.settings import BridgeSettings, TlsSettings
 from exporter.durations import Duration
 
 if TYPE_CHECKING:

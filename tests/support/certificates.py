@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from exporter.config import TlsSettings
+from exporter.config.settings import TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

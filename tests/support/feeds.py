@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from exporter.config import FeedSettings, PollSettings, Settings
+from exporter.config.settings import FeedSettings, PollSettings, Settings
 from exporter.durations import Duration
 from exporter.feed.client import FeedClient
 from exporter.feed.ownership import Ownership

@@ -7,7 +7,7 @@ import ssl
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.web.server.connection import Limits
 from exporter.web.server.server import WebServer
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.store.timeline import AlertQuery, Band, Change, PastAlert, Step, Steps

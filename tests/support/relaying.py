@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from exporter.config import PulsarSettings
+from exporter.config.settings import PulsarSettings
 from exporter.metrics import Metrics
 from exporter.relay.relay import TIMING, Relay, Timing
 from exporter.store.lease import Lease

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from exporter.bridge.client import Fetched
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
 from exporter.clock import Clock
-from exporter.config import BridgeSettings, PollSettings, Settings
+from exporter.config.settings import BridgeSettings, PollSettings, Settings
 from exporter.durations import Duration
 from exporter.errors import BridgeBudgetExhausted, BridgeError, BridgeUnavailable
 from exporter.feed.backlog import Stream

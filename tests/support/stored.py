@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.alerts.alert import AlertState, Reason, Transition, by_fingerprint
 from exporter.buckets.observation import Observation
-from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import DatabaseUnavailable
 from exporter.store.database import Database
 from exporter.store.lease import Lease

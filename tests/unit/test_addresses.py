@@ -20,7 +20,7 @@ from exporter.addresses import (
     grpc_listen_address,
     listen_addresses,
 )
-from exporter.config import PulsarSettings, PulsarTlsSettings, Settings
+from exporter.config.settings import PulsarSettings, PulsarTlsSettings, Settings
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:

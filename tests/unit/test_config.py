@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import PulsarSettings, Settings, json_schema, keys
 from exporter.config.configuration import load_settings
 from exporter.config.secrets import Secret, SecretFile, masked, without_secrets
+from exporter.config.settings import PulsarSettings, Settings, json_schema, keys
 from exporter.durations import Duration, parse_duration
 from exporter.errors import ConfigurationError
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from exporter.config import TlsSettings
+from exporter.config.settings import TlsSettings
 from exporter.errors import ConfigurationError
 from exporter.grpc_tls import ChannelSource, read_pem, server_credentials
 from tests.support.certificates import Authority

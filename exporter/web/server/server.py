@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from exporter import files
 from exporter.addresses import listen_addresses, socket_reason
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.errors import ConfigurationError
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 from exporter.web.server.config_file import WebConfig, load_web_config

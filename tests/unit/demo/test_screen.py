@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from exporter.config import BridgeSettings, DatabaseSettings, PulsarSettings, Settings
 from exporter.config.secrets import Secret
+from exporter.config.settings import BridgeSettings, DatabaseSettings, PulsarSettings, Settings
 from exporter.demo.screen import Screen
 from tests.support.builders import bucket, observed, poll, view
 

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.alerts.alert import Severity, Transition
 from exporter.buckets.observation import Failure
-from exporter.config import PollSettings, Settings
+from exporter.config.settings import PollSettings, Settings
 from exporter.durations import Duration
 from exporter.feed.client import FeedClient
 from exporter.feed.inbox import Inbox

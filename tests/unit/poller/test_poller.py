@@ -15,7 +15,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.catalog import ANTISCAN
 from exporter.buckets.observation import Category, Failure, Observation
 from exporter.clock import Clock
-from exporter.config import BridgeSettings, PollSettings, Settings
+from exporter.config.settings import BridgeSettings, PollSettings, Settings
 from exporter.durations import Duration
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeUnavailable
 from exporter.feed.backlog import Stream

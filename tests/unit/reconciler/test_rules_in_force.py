@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import RulesSettings
+from exporter.config.settings import RulesSettings
 from exporter.durations import Duration
 from exporter.errors import RuleFileInvalid
 from exporter.metrics import Metrics

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import PulsarSettings
+from exporter.config.settings import PulsarSettings
 from exporter.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EventRefused, LeaseLost
 from exporter.metrics import Metrics
 from exporter.relay import relay

@@ -14,8 +14,8 @@ import yaml
 
 from alertmanager.generate import ALERTS, META_ALERTS
 from exporter import __version__
-from exporter.config import keys
 from exporter.config.configuration import load_settings
+from exporter.config.settings import keys
 from tests.support.deployed import KUBERNETES, manifests, settings_of, understood
 from tests.support.program import ROOT, RULES
 

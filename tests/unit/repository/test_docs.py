@@ -22,9 +22,9 @@ from exporter.alerts.alert import Reason
 from exporter.bridge.answer import REASONS
 from exporter.bridge.client import REFUSALS, RETRIED
 from exporter.buckets.catalog import CATEGORIES, MINUTE_SECONDS, POLICIES, Limit
-from exporter.config import Settings, WebSettings, keys
 from exporter.config.configuration import ENVIRONMENT_PREFIX, load_settings
 from exporter.config.secrets import Secret
+from exporter.config.settings import Settings, WebSettings, keys
 from exporter.durations import parse_duration
 from exporter.health import Readiness
 from exporter.metrics import Metrics

@@ -11,9 +11,9 @@ from typing import get_args
 
 import yaml
 
-from exporter.config import Settings, keys
 from exporter.config.configuration import ENVIRONMENT_PREFIX, Configuration, load_settings
 from exporter.config.secrets import Secret, masked
+from exporter.config.settings import Settings, keys
 from tests.support.deployed import PROGRAM, SERVICES, unit_lines
 
 ROOT = Path(__file__).parents[3]

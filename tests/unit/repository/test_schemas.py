@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from exporter.config import json_schema
+from exporter.config.settings import json_schema
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files import loading
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from psycopg import errors as pg
 from psycopg_pool import PoolTimeout
 
-from exporter.config import DatabaseSettings
 from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings
 from exporter.errors import (
     AccessDenied,
     ConfigurationError,

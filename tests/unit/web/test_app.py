@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.errors import RuleFileInvalid
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics

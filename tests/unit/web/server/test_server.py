@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.errors import ConfigurationError
 from exporter.web.server.server import WebConfigFile, address_of, open_listeners, own_url
 from tests.support.certificates import Authority

@@ -14,7 +14,7 @@ import pytest
 
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import PolicyName
-from exporter.config import WebSettings
+from exporter.config.settings import WebSettings
 from exporter.errors import DatabaseUnavailable, QueryTooSlow, StoreError
 from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
