@@ -96,17 +96,13 @@ class Connection(psycopg.AsyncConnection[Any]):
             raise
 
 
-class _UtcLoader(Loader):
+class UtcLoader(Loader):
     """Loads timestamptz in UTC, whatever the session's time zone."""
 
     format = Format.BINARY
 
     def load(self, data: Buffer) -> datetime:
         return _EPOCH + timedelta(microseconds=_MICROSECONDS.unpack(data)[0])
-
-
-async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    connection.adapters.register_loader("timestamptz", _UtcLoader)
 
 
 def configured_dsn(settings: DatabaseSettings) -> str:

@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from exporter.config.settings import DatabaseSettings
 from exporter.errors import ConfigurationError, DatabaseUnavailable, DatabaseUnusable
-from exporter.store.connections import SESSION_OPTIONS, Connection, begin, configure, configured_dsn, refuses_writes
+from exporter.store.connections import SESSION_OPTIONS, Connection, UtcLoader, begin, configured_dsn, refuses_writes
 from exporter.store.driver_errors import no_connection, text_of, translated
 from exporter.telemetry import Outage, Reminder
 
@@ -67,7 +67,6 @@ class Database:
             self._current_dsn,
             kwargs=self._options,
             connection_class=self._recording(),
-            configure=configure,
             check=self._check,
             min_size=settings.min_size,
             max_size=max(settings.min_size, settings.max_size),
@@ -108,7 +107,7 @@ class Database:
         return why if self._writes or demanded else None
 
     def _recording(self) -> type[Connection]:
-        """Returns a class of connections that records here why the last attempt failed."""
+        """Returns a class of connections that records here why the last attempt failed, and loads times in UTC."""
         database = self
 
         class RecordingConnection(Connection):
@@ -120,6 +119,7 @@ class Database:
                     database._refusal = text_of(error)
                     raise
                 connection.dsn = conninfo
+                connection.adapters.register_loader("timestamptz", UtcLoader)
                 return connection
 
         return RecordingConnection
