@@ -154,7 +154,7 @@ def test_an_installed_wheel_starts(installed) -> None:
             "True",
         ),
         ("from exporter.demo.run import _rules_files; print(len(list(_rules_files().parent.glob('*.yml'))))", "1"),
-        ("from exporter.web.status_page import page; from exporter.backtest import html; print('read')", "read"),
+        ("from exporter.web.status_page import pages; from exporter.backtest import html; print('read')", "read"),
     ],
     ids=["package", "migrations", "scenarios", "rules", "templates"],
 )
