@@ -35,7 +35,7 @@ from exporter.web.status_page.rows import REASONS, alert_rows, describe_change, 
 from exporter.web.status_page.templating import bucket_path, message, render, root_of
 
 if TYPE_CHECKING:
-    from exporter.store.timeline import Band, Change, PastAlert, Steps, Timeline
+    from exporter.store.timeline import Change, PastAlert, Steps, Timeline
 
 
 MOST_ALERTS: Final = {"some": 10, "all": 500}
@@ -57,7 +57,7 @@ class BucketHistory:
 
     trouble: str | None = None
     steps: Steps | None = None
-    bands: Sequence[Band] = ()
+    charts: BucketCharts | None = None
     changes: Sequence[Change] = ()
 
 
@@ -130,9 +130,7 @@ class Pages:
                 text = f"No answer of the Bridge holds {policy} of {participant} now. {error}"
                 return message(503, "It is not known whether this bucket exists", text, root)
             history = BucketHistory(trouble=str(error))
-        html = await asyncio.to_thread(
-            self._render_bucket, query, state, history, participant=participant, policy=policy, root=root
-        )
+        html = await asyncio.to_thread(self._render_bucket, query, state, history, (participant, policy), root)
         return HTMLResponse(html)
 
     def _render_bucket(
@@ -140,12 +138,10 @@ class Pages:
         query: HistoryQuery,
         state: CurrentState,
         history: BucketHistory,
-        *,
-        participant: Ispb,
-        policy: PolicyName,
+        bucket: tuple[Ispb, PolicyName],
         root: str,
     ) -> str:
-        now = state.now
+        now, (participant, policy) = state.now, bucket
         view = state.views.get(participant)
         own = [alert for alert in state.alerts if alert.participant == participant]
         local = replace(
@@ -178,9 +174,7 @@ class Pages:
             earlier=since,
             until=until,
             later=None if query.at is None or until >= now else until,
-            charts=None
-            if history.steps is None
-            else BucketCharts(history.steps.steps, history.bands, query.range, since, now, query.at),
+            charts=history.charts,
             explanations=why(view, own, policy, failing, now) if why is not None and view is not None else [],
             describe_change=describe_change,
         )
@@ -224,11 +218,11 @@ class Pages:
 
 async def _read(record: Timeline, participant: str, policy: str, query: HistoryQuery, now: datetime) -> BucketHistory:
     since, until = query.window(now)
-    return BucketHistory(
-        steps=await record.steps(participant, policy, since, query.range.step, query.range.steps),
-        bands=await record.bands(participant, policy, since, until, MOST_BANDS),
-        changes=await record.changes(participant, policy, until, MOST_CHANGES),
-    )
+    steps = await record.steps(participant, policy, since, query.range.step, query.range.steps)
+    bands = await record.bands(participant, policy, since, until, MOST_BANDS)
+    changes = await record.changes(participant, policy, until, MOST_CHANGES)
+    charts = BucketCharts(steps.steps, bands, query.range, since, now, query.at)
+    return BucketHistory(steps=steps, charts=charts, changes=changes)
 
 
 async def _unknown(participant: str, policy: str, state: CurrentState, record: Timeline | None) -> str | None:
