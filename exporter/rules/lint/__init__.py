@@ -1,1 +1,1 @@
-"""Checks of rule files that load: `rules check`. `registry` lists them all."""
+"""Checks of rule files that load: `rules check`. `linter` lists them all."""

@@ -93,9 +93,10 @@ def _utc(read: Callable[[datetime], float], seconds: float) -> float:
         return math.nan
 
 
-def _numbers(values: Sequence[float]) -> Sequence[float]:
-    """NaN is among them only where there is nothing else."""
-    return [value for value in values if not math.isnan(value)] or values
+def _extreme(pick: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
+    """NaN only where there is nothing else; the builtins give it only where it comes first."""
+    extreme = pick(values)
+    return pick([value for value in values if not math.isnan(value)] or values) if math.isnan(extreme) else extreme
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -154,8 +155,8 @@ LIMITED: Final[Mapping[str, Callable[..., float]]] = {
 
 AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
     "sum": partial(reduce, operator.add),  # one by one: Python's own `sum` compensates for lost digits
-    "min": lambda values: min(_numbers(values)),
-    "max": lambda values: max(_numbers(values)),
+    "min": partial(_extreme, min),
+    "max": partial(_extreme, max),
     "avg": _mean,
     "count": lambda values: float(len(values)),
     "group": lambda _: 1.0,

@@ -113,7 +113,7 @@ def _predicate(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
 
 
 def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    matches_rest = _predicate(m for m in matchers if m.label not in {"alertname", "alertstate"})
+    conditions = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
     names = [m.predicate() for m in matchers if m.label == "alertname"]
     states = [m.predicate() for m in matchers if m.label == "alertstate"]
 
@@ -127,7 +127,11 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
         if len(series) > 1:
             # Alerts that differ in nothing but a label `alertstate` of their own are one series.
             series = list({labels.pairs: labels for labels in series}.values())
-        return [(ALERTS, labels, 1.0) for labels in series if matches_rest(labels)]
+        return [
+            (ALERTS, labels, 1.0)
+            for labels in series
+            if all(matches(labels.get(label)) for label, matches in conditions)
+        ]
 
     return run
 

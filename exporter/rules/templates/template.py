@@ -87,14 +87,14 @@ class _Parser:
 
     def block(self, depth: int = 0) -> tuple[Expand, str]:
         """Returns what stands before ``end`` or ``else``, and which."""
-        parts: list[Expand] = []
+        parts: list[str | Expand] = []
 
         def expand(sample: Sample) -> str:
-            return "".join([part(sample) for part in parts])
+            return "".join([part if isinstance(part, str) else part(sample) for part in parts])
 
         for chunk in self._chunks:
             if isinstance(chunk, str):
-                parts.append(_text(chunk))
+                parts.append(chunk)
                 continue
             self._tokens, self._commands = deque(chunk), 0
             keyword = self._tokens[0].text
@@ -115,7 +115,7 @@ class _Parser:
             raise TemplateRefused(f"more than {MOST_NESTED} {{{{if}}}} within one another are not supported")
         condition = self._to_end("if")
         then, keyword = self.block(depth)
-        otherwise = _text("")
+        otherwise: Expand = _nothing
         if keyword == "else":
             self._tokens.popleft()
             if self._tokens[0].text == "if":
@@ -210,12 +210,13 @@ class _Parser:
         return Expression(text, lambda sample: sample.labels.get(label, ""))
 
 
-def _text(text: str) -> Expand:
-    return lambda _: text
+def _nothing(_: Sample) -> str:
+    return ""
 
 
 def _printed(expression: Expression) -> Expand:
-    return lambda sample: format_value(expression.evaluate(sample))
+    evaluate = expression.evaluate
+    return lambda sample: format_value(evaluate(sample))
 
 
 def _choice(condition: Expression, then: Expand, otherwise: Expand) -> Expand:
