@@ -164,15 +164,15 @@ class _Pairing:
             value = self._value(other[2], sample[2]) if self._swapped else self._value(sample[2], other[2])
             if value is None:
                 continue
-            joined = self._joined(sample, other, value)
-            self._check_unique(matched[key], (joined[0], joined[1].pairs))
-            result.append(joined)
+            pair = self._pair(sample, other, value)
+            self._check_unique(matched[key], (pair[0], pair[1].pairs))
+            result.append(pair)
         if self._matches_name and len({(name, labels.pairs) for name, labels, _ in result}) < len(result):
             # Only the metric name distinguished them, and the operation has dropped it.
             raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
         return result
 
-    def _joined(self, many: Sample, one: Sample, value: float) -> Sample:
+    def _pair(self, many: Sample, one: Sample, value: float) -> Sample:
         labels = many[1]
         if self._one_to_one:
             labels = labels.projected(self._match.on)
