@@ -70,13 +70,13 @@ class Clock:
         self._last = max(self._last, self._floor)
 
 
-def utc(at: datetime) -> str:
-    """Formats a UTC time, to the second: ``2026-11-29 17:03:15``."""
-    return f"{at:%Y-%m-%d %H:%M:%S}"
+def in_utc(at: datetime) -> str:
+    """Formats a time in UTC, to the second: ``2026-11-29 17:03:15``."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def with_local_time(at: datetime, zone: tzinfo) -> str:
     """Returns ``2026-11-29 17:03:15 UTC (14:03:15 -03)``, in whole seconds; where ``zone`` is UTC, that alone."""
     local = at.astimezone(zone)
-    text = f"{utc(at.astimezone(UTC))} UTC"
+    text = f"{in_utc(at)} UTC"
     return text if local.tzname() == "UTC" else f"{text} ({local:%H:%M:%S %Z})"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from exporter.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
@@ -31,7 +31,7 @@ _tracer: Tracer | None = None
 REMIND_SECONDS: Final = 60.0
 """How often something that goes on is logged again."""
 
-_OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({})))
+_RECORD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({})))
 
 
 def configure_logging(level: str, format_: Literal["logfmt", "json"]) -> None:
@@ -152,7 +152,7 @@ def span_failed(description: str) -> None:
 
 def _complete(record: logging.LogRecord) -> bool:
     """Adds the trace, and leaves out fields that say nothing."""
-    for name in [name for name, value in vars(record).items() if value is None and name not in _OWN_FIELDS]:
+    for name in [name for name, value in vars(record).items() if value is None and name not in _RECORD_ATTRIBUTES]:
         delattr(record, name)
     value = _traceparent.get()
     if value is not None:
@@ -196,39 +196,3 @@ class Reminder:
         if due:
             self._message, self._logged_at = message, now
         return due
-
-
-@dataclass
-class Outage:
-    """Logs that something is away: a line when it goes, one a minute, one when it is back.
-
-    All parts of a process that use it share one, so that each line comes once. ``fields`` returns the lines' fields
-    beside the error.
-    """
-
-    what: str
-    fields: Callable[[], Mapping[str, object]] = dict
-    monotonic: Callable[[], float] = time.monotonic
-    _since: float | None = None
-    _logged_at: float = 0.0
-
-    def noticed(self, error: Exception) -> None:
-        """Notes that it is away, and why; logs it where that is due."""
-        now = self.monotonic()
-        if self._since is None:
-            self._since = now
-            log.error("%s unusable", self.what, extra={"error": str(error), **self.fields()})
-        elif now - self._logged_at >= REMIND_SECONDS:
-            fields = {"error": str(error), "for_seconds": round(now - self._since), **self.fields()}
-            log.error("%s still unusable", self.what, extra=fields)
-        else:
-            return
-        self._logged_at = now
-
-    def over(self) -> bool:
-        """Notes that it is back, and logs it where it was away; returns whether it was."""
-        if self._since is None:
-            return False
-        away_seconds, self._since = self.monotonic() - self._since, None
-        log.info("%s usable again", self.what, extra={"after_seconds": round(away_seconds), **self.fields()})
-        return True

@@ -11,7 +11,7 @@ from typing import Final
 
 from exporter.backtest.comparison import Pair
 from exporter.backtest.report import CHANGE_WORDS, MOST_FAILURES, Report
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import short
 from exporter.history.replay import Period
 from exporter.numbers import counted
@@ -55,7 +55,7 @@ def html(report: Report, limit: int) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"span": short, "time": utc, "counted": counted}
+    environment.filters |= {"span": short, "time": in_utc, "counted": counted}
     rows = _rows(report)
     pairs, pairs_left = report.select_pairs(limit)
     template = environment.from_string((Path(__file__).parent / "report.html").read_text("utf-8"))
@@ -85,7 +85,7 @@ def _rows(report: Report) -> list[Row]:
     """Returns the timelines, those with most alerts first."""
     gap_bars: dict[str, list[Bar]] = defaultdict(list)
     for ispb, gap in report.gaps:
-        title = f"no polls from {utc(gap.begin)} to {utc(gap.end)}"
+        title = f"no polls from {in_utc(gap.begin)} to {in_utc(gap.end)}"
         gap_bars[ispb].append(Bar("gap", *_extent(gap.begin, gap.end, report.period), 0, 26, title))
     by_subject: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in report.pairs:
@@ -102,7 +102,7 @@ def _alert_bars(pairs: Iterable[Pair], period: Period) -> Iterator[Bar]:
         other = "gone" if pair.mine is None else "other"
         for kind, episode, y in ((pair.change, pair.mine, 1), (other, pair.other, 14)):
             if episode is not None:
-                began, end = utc(episode.began_at), episode.resolved_at or period.until
+                began, end = in_utc(episode.began_at), episode.resolved_at or period.until
                 title = f"{began}: {short(episode.seconds(end))}, {episode.reason or 'still fires'}"
                 yield Bar(kind, *_extent(episode.began_at, end, period), y, 11, title, began)
 

@@ -10,7 +10,7 @@ from typing import Final
 from exporter.backtest.backtest import BacktestResult, Coverage, FailedRule
 from exporter.backtest.comparison import Change, Pair, Total, pair_episodes, total, totals
 from exporter.buckets.bucket import Ispb
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import short
 from exporter.history.replay import Gap, Period
 from exporter.numbers import counted
@@ -90,8 +90,8 @@ class Report:
         if self.replayed_since is None:
             return ""
         return (
-            f"Replayed from {utc(self.replayed_since)} on, with the alerts that were firing then. Not known: an alert "
-            "that was never raised, and that hysteresis (ALERTS) would have kept firing since before."
+            f"Replayed from {in_utc(self.replayed_since)} on, with the alerts that were firing then. Not known: an "
+            "alert that was never raised, and that hysteresis (ALERTS) would have kept firing since before."
         )
 
     def select_pairs(self, limit: int) -> tuple[Sequence[Pair], int]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from exporter.backtest.comparison import Change, Pair, Total
 from exporter.backtest.html import html
 from exporter.backtest.report import MOST_FAILURES, Report
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import short
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import Episode
@@ -68,7 +68,7 @@ def _caveats(report: Report) -> list[str]:
     """Returns what makes the verdict less than certain."""
     lines = [report.gap_summary]
     for participant, gap in report.gaps[:_MOST_GAPS]:
-        lines.append(f"  {participant}  {utc(gap.begin)} to {utc(gap.end)}  {short(gap.seconds)}")
+        lines.append(f"  {participant}  {in_utc(gap.begin)} to {in_utc(gap.end)}  {short(gap.seconds)}")
     if report.coverage.gap_count > _MOST_GAPS:
         lines.append(f"  and {report.coverage.gap_count - _MOST_GAPS:,} shorter ones")
     lines += filter(None, [report.warm_up_note])
@@ -102,7 +102,7 @@ def _alert_row(report: Report, pair: Pair) -> tuple[str, ...]:
         ending += f"; was {pair.other.began_at:%m-%d %H:%M:%S} for {short(pair.other.seconds(until))}"
     return (
         _MARKS[pair.change],
-        utc(episode.began_at),
+        in_utc(episode.began_at),
         short(episode.seconds(until)),
         episode.name,
         episode.severity,

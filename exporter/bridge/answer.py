@@ -7,7 +7,7 @@ bytes that are no answer                         refused whole                  
 more than 4 MB                                   refused whole (by gRPC)               too_long
 no policies                                      refused whole                         no_policies
 a time before the last observation's             refused whole                         time_going_back
-the last answer again, for longer than staleness refused whole                         repeated
+the last answer again, for longer than staleness refused whole (by the poller)         repeated
 no response time, or one no calendar has         used, stamped with our clock          no_response_time
 a response time off by more than max_clock_skew  used, stamped with our clock          clock_skew
 a category that DICT does not have               used, category unknown                unknown_category
@@ -109,7 +109,7 @@ def read(
 
     ``known_policies`` come first where there are more than ``max_policies``, also those that it does not hold.
 
-    Raises BadAnswer, with its defects, where nothing can.
+    Raises BadAnswer, with its defects, where none is usable.
     """
     if response is None:
         raise _refused(participant, [Defect("undecodable", None, "")], "it cannot be decoded")

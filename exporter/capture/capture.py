@@ -17,7 +17,7 @@ import yaml
 from exporter.alerts.alert import Alert, AlertState
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import Duration
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import firing_at
@@ -168,7 +168,7 @@ def _test_file(
         "evaluation_interval": interval,
         "tests": [
             {
-                "name": f"{', '.join((request.participant, *request.policies))}, {utc(request.period.since)} UTC",
+                "name": f"{', '.join((request.participant, *request.policies))}, {in_utc(request.period.since)} UTC",
                 "interval": interval,
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
                 "alert_rule_test": [test for name in names for test in _alert_tests(playback, name)],

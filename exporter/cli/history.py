@@ -21,7 +21,7 @@ from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
 from exporter.cli.options import FILE, configured, duration, ispb, output, period_between, time
 from exporter.cli.rules import rules
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.config.settings import Settings
 from exporter.errors import DictRateLimitError
 
@@ -137,7 +137,7 @@ def capture(
     test, earlier = asyncio.run(read_history(settings.database, (participant,), work))
     for alert in earlier:
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
-        began = utc(alert.firing_since or alert.active_since)
+        began = in_utc(alert.firing_since or alert.active_since)
         click.echo(f"note: {alert.name}{bucket} had been firing since {began}; in the test it begins again", err=True)
     if output_file is None:
         click.echo(test, nl=False)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.alerts.alert import Alert
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.config.settings import Settings
 from exporter.durations import short
 from exporter.history.participants import find_participants, require_alert, require_policy
@@ -51,7 +51,7 @@ def as_of(activity: Activity) -> str:
     age = short(max(0.0, activity.age_seconds))
     if activity.leader and is_current(activity.age_seconds, activity.interval_seconds):
         return f"Rules were evaluated {age} ago; {leads}."
-    return f"AS OF {utc(activity.evaluated_at)} UTC: no rule has been evaluated for {age}, and {leads}."
+    return f"AS OF {in_utc(activity.evaluated_at)} UTC: no rule has been evaluated for {age}, and {leads}."
 
 
 async def verify_audit(settings: Settings, head: bytes | None) -> tuple[str, list[str]]:
@@ -84,7 +84,7 @@ def table(alerts: Sequence[Alert], now: datetime) -> str:
             alert.state,
             alert.participant,
             alert.policy or "",
-            utc(since),
+            in_utc(since),
             short(((alert.resolved_at or now) - since).total_seconds()),
             f"{alert.value:g}",
             alert.reason or "",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.buckets.bucket import Ispb
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.config.configuration import Configuration, load_settings
 from exporter.durations import parse_duration
 from exporter.telemetry import configure_logging
@@ -140,5 +140,5 @@ def period_between(since: datetime, until: datetime, begin: str, end: str) -> Pe
     from exporter.history.replay import Period
 
     if since >= until:
-        raise click.UsageError(f"{begin} ({utc(since)}) must be before {end} ({utc(until)})")
+        raise click.UsageError(f"{begin} ({in_utc(since)}) must be before {end} ({in_utc(until)})")
     return Period(since, until)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import promql_parser as promql
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Compiler, expression_text
+from exporter.rules.promql.functions import COMPARISONS
 from exporter.rules.promql.nodes import Scalar
 from exporter.rules.promql.series import POLICY, Vector
 from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.traversal import sub_expressions
-
-_SETS: Final = frozenset({"and", "or", "unless"})
-_COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
+from exporter.rules.promql.vector_matching import SET_OPERATORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def break_down(tree: Any, moment: Moment, policy: str | None, *, lowest_first: b
     while isinstance(tree, promql.ParenExpr):
         tree = tree.expr
     operator = str(tree.op) if isinstance(tree, promql.BinaryExpr) else ""
-    if operator in _COMPARISONS:
+    if operator in COMPARISONS:
         lowest_first = operator in {"<", "<="}
     as_bool = bool(operator and tree.modifier is not None and tree.modifier.return_bool)
     operands = [child for child in sub_expressions(tree) if not _is_literal(child)]
@@ -71,7 +70,7 @@ def break_down(tree: Any, moment: Moment, policy: str | None, *, lowest_first: b
         tree,
         series,
         scalar,
-        is_condition=operator in _SETS or (operator in _COMPARISONS and not as_bool),
+        is_condition=operator in SET_OPERATORS or (operator in COMPARISONS and not as_bool),
         lowest_first=lowest_first,
         children=tuple(break_down(operand, moment, policy, lowest_first=lowest_first) for operand in operands),
         error=error,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import promql_parser as promql
 
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.explain.breakdown import NodeResult
 from exporter.explain.explanation import Explanation
 from exporter.explain.sentences import sentences
@@ -35,7 +35,7 @@ def as_json(explanations: Sequence[Explanation], at: datetime) -> str:
 def _lines(why: Explanation, at: datetime) -> Iterator[str]:
     rule = why.rule
     subject = ", ".join(filter(None, (why.view.participant, why.policy)))
-    yield f"{rule.name} ({rule.severity}) of {subject}, at the poll of {utc(why.view.at)} UTC"
+    yield f"{rule.name} ({rule.severity}) of {subject}, at the poll of {in_utc(why.view.at)} UTC"
     yield f"{rule.file}:{rule.line}, group {rule.group}"
     yield ""
     yield from sentences(why, at)

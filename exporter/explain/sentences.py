@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from exporter.alerts.alert import Alert, AlertState
 from exporter.buckets.observation import MISSED_INTERVALS
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import short
 from exporter.explain.explanation import Explanation
 from exporter.history.episodes import Episode
@@ -31,7 +31,7 @@ def sentences(why: Explanation, at: datetime) -> Iterator[str]:
         staleness = short(why.view.poll.staleness_seconds)
         yield f"The Bridge did not answer that poll: the gauges keep their last known values, for at most {staleness}."
     if (at - why.view.at).total_seconds() > MISSED_INTERVALS * why.view.poll.interval_seconds:
-        yield f"There was no poll from then to {utc(at)}, so no rule was evaluated."
+        yield f"There was no poll from then to {in_utc(at)}, so no rule was evaluated."
     yield from _differences_from_database(why)
 
 
@@ -41,35 +41,35 @@ def _inactive(why: Explanation) -> Iterator[str]:
         yield f"Not firing: the expression is not true for {subject}."
     if why.last_true_at is not None:
         before = short((why.view.at - why.last_true_at).total_seconds())
-        yield f"It was last true at {utc(why.last_true_at)}, {before} before."
+        yield f"It was last true at {in_utc(why.last_true_at)}, {before} before."
     elif why.polls:
-        yield f"Nor was it at any of the {counted(why.polls, 'poll')} since {utc(why.since)}."
+        yield f"Nor was it at any of the {counted(why.polls, 'poll')} since {in_utc(why.since)}."
     last = why.last_episode
     if last is not None and last.resolved_at is not None:
         bucket = _bucket(why, last)
-        yield f"It last fired{bucket} from {utc(last.began_at)} to {utc(last.resolved_at)} ({last.reason})."
+        yield f"It last fired{bucket} from {in_utc(last.began_at)} to {in_utc(last.resolved_at)} ({last.reason})."
 
 
 def _pending(why: Explanation, alert: Alert) -> str:
     waits = timedelta(seconds=why.rule.for_seconds)
     true_for = (why.view.at - alert.active_since).total_seconds()
     return (
-        f"Pending: true since {utc(alert.active_since)}, {short(true_for)} of the {short(waits.total_seconds())} "
-        f"that `for` asks. It fires at the first poll from {utc(alert.active_since + waits)} on, "
+        f"Pending: true since {in_utc(alert.active_since)}, {short(true_for)} of the {short(waits.total_seconds())} "
+        f"that `for` asks. It fires at the first poll from {in_utc(alert.active_since + waits)} on, "
         "if it is true at every poll until then."
     )
 
 
 def _firing(why: Explanation, alert: Alert) -> Iterator[str]:
     since = alert.firing_since or alert.active_since
-    true_since = f"; true since {utc(alert.active_since)}" if alert.active_since != since else ""
-    yield f"Firing since {utc(since)} ({short((why.view.at - since).total_seconds())}){true_since}."
+    true_since = f"; true since {in_utc(alert.active_since)}" if alert.active_since != since else ""
+    yield f"Firing since {in_utc(since)} ({short((why.view.at - since).total_seconds())}){true_since}."
     keep_seconds = why.rule.keep_firing_for_seconds
     if alert.keep_firing_since is not None:
         until = alert.keep_firing_since + timedelta(seconds=keep_seconds)
         yield (
-            f"The expression has not been true since {utc(alert.keep_firing_since)}: `keep_firing_for` "
-            f"({short(keep_seconds)}) keeps the alert firing. It resolves at the first poll from {utc(until)} on, "
+            f"The expression has not been true since {in_utc(alert.keep_firing_since)}: `keep_firing_for` "
+            f"({short(keep_seconds)}) keeps the alert firing. It resolves at the first poll from {in_utc(until)} on, "
             "if it does not become true again."
         )
     elif why.is_true:
@@ -117,7 +117,7 @@ def _differences_from_database(why: Explanation) -> Iterator[str]:
     if fires and why.recorded is None:
         yield "The database has no such alert firing then: other rules were in force."
     elif why.recorded is not None and (why.alert is None or why.alert.firing_since != why.recorded.began_at):
-        bucket, since = _bucket(why, why.recorded), utc(why.recorded.began_at)
+        bucket, since = _bucket(why, why.recorded), in_utc(why.recorded.began_at)
         yield f"The database has it firing{bucket} since {since}: other rules were in force."
 
 

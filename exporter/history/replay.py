@@ -10,7 +10,7 @@ from typing import Final
 from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule, by_fingerprint
 from exporter.alerts.lifecycle import evaluate, remove_participant
 from exporter.buckets.observation import MISSED_INTERVALS, PARTICIPANT_REMOVED, Failure, Poll, View, view_after
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.history.episodes import Episodes
 
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -30,7 +30,7 @@ class Period:
         return (self.until - self.since).total_seconds()
 
     def __str__(self) -> str:
-        return f"{utc(self.since)} to {utc(self.until)} UTC"
+        return f"{in_utc(self.since)} to {in_utc(self.until)} UTC"
 
 
 class Replay:

@@ -12,7 +12,7 @@ from typing import Any
 import promql_parser as promql
 
 from exporter.rules.promql.expression import expression_text
-from exporter.rules.promql.functions import CLOCK
+from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
 from exporter.rules.promql.traversal import selectors, sub_expressions, walk
 from exporter.rules.rule import CompiledRule
@@ -58,7 +58,7 @@ def time_of_day(rule: CompiledRule) -> str | None:
 def _asking(tree: Any) -> Any | None:
     if _is_age(tree):
         return None
-    if isinstance(tree, promql.Call) and (tree.func.name == "time" or (tree.func.name in CLOCK and not tree.args)):
+    if isinstance(tree, promql.Call) and (tree.func.name == "time" or (tree.func.name in CALENDAR and not tree.args)):
         return tree
     if isinstance(tree, promql.VectorSelector):
         return tree if any(is_timestamp(s.metric) for s in selectors(tree)) else None

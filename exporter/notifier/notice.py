@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from exporter.alerts.alert import Alert, AlertState, Fingerprint, Severity
 from exporter.clock import with_local_time
 from exporter.durations import in_words
-from exporter.store.alerts_to_notify import Level
+from exporter.store.alerts_to_notify import BucketState
 
 Instance: TypeAlias = "tuple[datetime, AlertState]"
 
@@ -79,11 +79,11 @@ def notice_of(
     )
 
 
-def figures(alert: Alert, level: Level | None, lowest: int | None, zone: tzinfo) -> dict[str, str]:
+def figures(alert: Alert, level: BucketState | None, lowest: int | None, zone: tzinfo) -> dict[str, str]:
     """Returns the annotations about the alert's bucket.
 
     An alert that fires on though its bucket is not seen says why it is ``held``: its figures are the last known, and
-    nothing is said of what becomes of them. `rules.prometheus.figures` asks Prometheus for the same.
+    nothing is said of what becomes of them. `rules.export.figures` asks Prometheus for the same.
     """
     annotations: dict[str, str] = {}
     if lowest is not None:

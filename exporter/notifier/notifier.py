@@ -18,7 +18,7 @@ from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import NotifierMetrics
 from exporter.notifier.notice import Notice, figures, notice_of
 from exporter.notifier.target import SendPermission, Target
-from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, Level, Span
+from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, BucketState, Span
 
 log = logging.getLogger(__name__)
 
@@ -107,14 +107,14 @@ class Notifier:
         for target in self.targets:
             target.offer(notices)
 
-    def _notice(self, alert: Alert, levels: dict[Bucket, Level]) -> Notice:
+    def _notice(self, alert: Alert, levels: dict[Bucket, BucketState]) -> Notice:
         annotations: dict[str, str] = {}
         if alert.policy is not None:
             lowest, _ = self._lowest.get(_instance(alert), (None, None))
             annotations = figures(alert, levels.get((alert.participant, alert.policy)), lowest, self._zone)
         return notice_of(alert, annotations, external_labels=self._external_labels, external_url=self._external_url)
 
-    async def _levels(self, alerts: Sequence[Alert]) -> dict[Bucket, Level]:
+    async def _levels(self, alerts: Sequence[Alert]) -> dict[Bucket, BucketState]:
         """Returns nothing where the database is too slow to answer: an alert waits for no figure."""
         buckets = {(alert.participant, alert.policy) for alert in alerts if alert.policy is not None}
         if not buckets:

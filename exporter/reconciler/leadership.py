@@ -6,7 +6,7 @@
         │           │            │
         └───────────┴─────┬──────┘
                           ▼
-        UNREACHABLE, SCHEMA_MISMATCH, ACCESS_DENIED: the database cannot be used
+        DATABASE_UNUSABLE, SCHEMA_MISMATCH, ACCESS_DENIED: the database cannot be used
 
 A waiting process neither reconciles nor polls (two pollers would drain
 POLICIES_LIST). One that cannot use the database polls: it cannot learn
@@ -43,7 +43,7 @@ class LeadershipState(StrEnum):
     STARTING = "starting"
     WAITING = "waiting"
     LEADING = "leading"
-    UNREACHABLE = "database unusable"
+    DATABASE_UNUSABLE = "database unusable"
     SCHEMA_MISMATCH = "schema mismatch"
     ACCESS_DENIED = "access denied"
 
@@ -170,6 +170,6 @@ class Leadership:
             if state is not self.state:
                 log.error(state.value, extra={"error": str(error)})
         else:
-            state = LeadershipState.UNREACHABLE
+            state = LeadershipState.DATABASE_UNUSABLE
             self.outage.noticed(error)
         self.state = state

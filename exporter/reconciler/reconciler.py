@@ -136,7 +136,7 @@ class Reconciler:
 
         What is wrong with a database is named among the dependencies and takes no process out of service.
         """
-        return self.leadership.schema_checked or self.leadership.state is LeadershipState.UNREACHABLE
+        return self.leadership.schema_checked or self.leadership.state is LeadershipState.DATABASE_UNUSABLE
 
     @property
     def dependencies(self) -> list[Dependency]:

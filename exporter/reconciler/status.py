@@ -39,7 +39,7 @@ def database(leadership: Leadership) -> Dependency:
 
 def feed(clients: Sequence[FeedClient], leadership: Leadership) -> Dependency:
     """Returns whether all exporters are followed."""
-    if leadership.state not in (LeadershipState.LEADING, LeadershipState.UNREACHABLE):
+    if leadership.state not in (LeadershipState.LEADING, LeadershipState.DATABASE_UNUSABLE):
         return Dependency("feed", ok=True, message="another process follows, or none does yet")
     away = [client.target for client in clients if not client.connected]
     message = f"{len(clients) - len(away)} of {len(clients)} exporters followed"

@@ -21,7 +21,7 @@ PATIENCE_SECONDS: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class BucketState:
     """A bucket's last state. What is unknown is None.
 
     ``answered`` and ``refused`` are about the participant's last poll: whether the Bridge answered it with news, and
@@ -59,14 +59,14 @@ class AlertsToNotify:
         records = await self._fetch("alerts", resolved_for_seconds=resolved_for_seconds)
         return [rows.alert(record) for record in records]
 
-    async def levels(self, buckets: Collection[Bucket]) -> dict[Bucket, Level]:
+    async def levels(self, buckets: Collection[Bucket]) -> dict[Bucket, BucketState]:
         """Returns the last state of each bucket whose participant was ever polled."""
         records = await self._fetch(
             "levels",
             participant=of_texts(participant for participant, _ in buckets),
             policy=of_texts(policy for _, policy in buckets),
         )
-        return {(row[0], row[1]): Level(*row[2:]) for row in records}
+        return {(row[0], row[1]): BucketState(*row[2:]) for row in records}
 
     async def lowest(self, spans: Sequence[Span]) -> list[tuple[int, datetime] | None]:
         """Returns the lowest level (tokens) in each span, with the poll of its last state; None: there is none."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +22,7 @@ from exporter.config.settings import DatabaseSettings
 from exporter.errors import ConfigurationError, DatabaseUnavailable, DatabaseUnusable
 from exporter.store.connections import SESSION_OPTIONS, Connection, UtcLoader, begin, configured_dsn, refuses_writes
 from exporter.store.driver_errors import no_connection, text_of, translated
-from exporter.telemetry import Outage, Reminder
+from exporter.telemetry import REMIND_SECONDS, Reminder
 
 log = logging.getLogger(__name__)
 
@@ -196,12 +198,40 @@ async def reached(settings: DatabaseSettings) -> AsyncIterator[Database]:
         yield database
 
 
-class DatabaseOutage(Outage):
-    """Shared by all parts of a process that use the database, so that an outage is logged once."""
+@dataclass(slots=True)
+class DatabaseOutage:
+    """Logs that the database cannot be used: a line when that begins, one a minute, one when it is over.
 
-    def __init__(self, fields: Callable[[], Mapping[str, object]] = dict) -> None:
-        super().__init__("database", fields=fields)
-        self._reminders: dict[str, Reminder] = {}
+    All parts of a process that use it share one, so that each line comes once. ``fields`` returns the lines' fields
+    beside the error.
+    """
+
+    fields: Callable[[], Mapping[str, object]] = dict
+    monotonic: Callable[[], float] = time.monotonic
+    _since: float | None = None
+    _logged_at: float = 0.0
+    _reminders: dict[str, Reminder] = field(default_factory=dict)
+
+    def noticed(self, error: Exception) -> None:
+        """Notes that it is away, and why; logs it where that is due."""
+        now = self.monotonic()
+        if self._since is None:
+            self._since = now
+            log.error("database unusable", extra={"error": str(error), **self.fields()})
+        elif now - self._logged_at >= REMIND_SECONDS:
+            fields = {"error": str(error), "for_seconds": round(now - self._since), **self.fields()}
+            log.error("database still unusable", extra=fields)
+        else:
+            return
+        self._logged_at = now
+
+    def over(self) -> bool:
+        """Notes that it is back, and logs it where it was away; returns whether it was."""
+        if self._since is None:
+            return False
+        away_seconds, self._since = self.monotonic() - self._since, None
+        log.info("database usable again", extra={"after_seconds": round(away_seconds), **self.fields()})
+        return True
 
     def report(self, error: DatabaseUnusable, *, waiting: str, **fields: object) -> None:
         """Logs why ``waiting`` (polls, events, ...) cannot go on, where that is due.

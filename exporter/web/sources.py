@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import View
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import spaced
 from exporter.health import Readiness
 from exporter.metrics import Metrics
@@ -101,7 +101,7 @@ class Evaluation:
         if self.at is None:
             return "Not known: this process has evaluated no rule yet. If it is on standby, ask the leader."
         age = spaced((now - self.at).total_seconds())
-        return f"As of {utc(self.at)} UTC: no rule has been evaluated for {age}."
+        return f"As of {in_utc(self.at)} UTC: no rule has been evaluated for {age}."
 
 
 @dataclass(frozen=True, slots=True)

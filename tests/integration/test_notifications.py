@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from exporter.alerts.alert import AlertState
-from exporter.store.alerts_to_notify import AlertsToNotify, Level, Span
+from exporter.store.alerts_to_notify import AlertsToNotify, BucketState, Span
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll
 from tests.support.stored import Store, pending, reconciled, stored
 
@@ -82,7 +82,7 @@ async def test_a_level_is_that_of_the_last_state_as_of_the_poll_that_confirmed_i
     levels = await notifications.levels([(PARTICIPANT, POLICY), (PARTICIPANT, "OTHER"), ("99999999", POLICY)])
 
     assert levels == {
-        (PARTICIPANT, POLICY): Level(
+        (PARTICIPANT, POLICY): BucketState(
             answered=True,
             refused=False,
             available_tokens=6,
@@ -92,7 +92,7 @@ async def test_a_level_is_that_of_the_last_state_as_of_the_poll_that_confirmed_i
             exhaustion_projection_seconds=33.0,
             confirmed_at=at(15),
         ),
-        (PARTICIPANT, "OTHER"): Level(answered=True, refused=False),
+        (PARTICIPANT, "OTHER"): BucketState(answered=True, refused=False),
     }
 
 

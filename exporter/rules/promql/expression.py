@@ -184,10 +184,10 @@ class Compiler:
         if name in functions.LIMITED:
             limits = [self._number(argument) for argument in arguments[1:]]
             return nodes.limited(self._vector(arguments[0]), name, limits or [nodes.constant(1.0)])
-        if name in functions.CLOCK and not arguments:
-            read = functions.CLOCK[name]
+        if name in functions.CALENDAR and not arguments:
+            read = functions.CALENDAR[name]
             return nodes.plain(lambda moment: read(moment.seconds))
-        function = functions.CLOCK.get(name) or functions.ROUNDING.get(name)
+        function = functions.CALENDAR.get(name) or functions.ROUNDING.get(name)
         if function is None:
             return self._refuse(tree, unsupported.of_function(name))
         return nodes.mapped(self._vector(arguments[0]), function)

@@ -135,7 +135,7 @@ ROUNDING: Final[Mapping[str, Callable[[float], float]]] = {
     "sgn": sign,
 }
 
-CLOCK: Final[Mapping[str, Callable[[float], float]]] = {
+CALENDAR: Final[Mapping[str, Callable[[float], float]]] = {
     "minute": partial(_utc, lambda at: at.minute),
     "hour": partial(_utc, lambda at: at.hour),
     "day_of_week": partial(_utc, lambda at: at.isoweekday() % 7),

@@ -13,7 +13,7 @@ OWN: Final = "dict_rate_limit_"
 
 PRESENT: Final = "rules see the present only"
 
-_FUNCTIONS: Final = ", ".join(sorted({*functions.CLOCK, *functions.ROUNDING, *functions.LIMITED, "time", "vector"}))
+_FUNCTIONS: Final = ", ".join(sorted({*functions.CALENDAR, *functions.ROUNDING, *functions.LIMITED, "time", "vector"}))
 _RATE: Final = f"{OWN}consumption_rate_per_minute and {OWN}error_404_rate are measured over a window"
 _NO_GAUGE: Final = "no gauge of a bucket or a participant, and rules see no others"
 _INSTEAD: Final = (

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.certificates import CERTIFICATE, file_problem, pair_problem
 from exporter.errors import ConfigurationError
-from exporter.structures import nearest
+from exporter.structures import did_you_mean
 from exporter.web.server.config_file import TlsServerConfig, WebConfig, location_of
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -123,8 +123,7 @@ def _choose_suites(context: ssl.SSLContext, tls: TlsServerConfig, file: Path) ->
         return
     unknown = [suite for suite in suites if suite not in _TLS12_SUITES and suite not in _TLS13_SUITES]
     if unknown:
-        meant = nearest(unknown[0], (*_TLS13_SUITES, *_TLS12_SUITES))
-        hint = f"; did you mean {meant}?" if meant else ""
+        hint = did_you_mean(unknown[0], (*_TLS13_SUITES, *_TLS12_SUITES))
         raise _refusal(file, "cipher_suites", f"{unknown[0]!r} is not known{hint}")
     chosen = [_TLS12_SUITES[suite] for suite in suites if suite in _TLS12_SUITES]
     if chosen:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import Scale, Span, TimeTick, area_between, gaps, scale_of, span, stairs, time_ticks
@@ -129,8 +129,8 @@ class BucketCharts:
         """Critical alerts are on top: the last one is."""
         bands = []
         for alert in sorted(self.alerts, key=lambda alert: alert.severity == "critical"):
-            end = "it still fires" if alert.until is None else f"until {utc(alert.until)} UTC"
-            title = f"{alert.name} ({alert.severity}) from {utc(alert.since)} UTC, {end}"
+            end = "it still fires" if alert.until is None else f"until {in_utc(alert.until)} UTC"
+            title = f"{alert.name} ({alert.severity}) from {in_utc(alert.since)} UTC, {end}"
             times = alert.since, alert.until or self.now
             bands.append(AlertBand(alert.severity, self._span(*times), self._span(*times, _VISIBLE_PERCENT), title))
         return bands

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
 from exporter.buckets.bucket import Bucket
-from exporter.clock import utc
+from exporter.clock import in_utc
 
 WARNING_LEFT_PERCENT: Final = 20
 CRITICAL_LEFT_PERCENT: Final = 10
@@ -126,7 +126,7 @@ class HistoryQuery:
         _require("range", name, RANGES)
         at = _time(parameters, "at")
         if at is not None and at > now:
-            raise InvalidQuery(f"at ({utc(at)} UTC) lies ahead: it is {utc(now)} UTC.")
+            raise InvalidQuery(f"at ({in_utc(at)} UTC) lies ahead: it is {in_utc(now)} UTC.")
         return cls(RANGES[name], at)
 
     def window(self, now: datetime) -> tuple[datetime, datetime]:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter import __version__
-from exporter.clock import utc
+from exporter.clock import in_utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import sparkline, sparkline_area
@@ -92,7 +92,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "breakable": _breakable,
-        "clock": utc,
+        "clock": in_utc,
         "code": _code,
         "duration": spaced,
         "figure": figure,

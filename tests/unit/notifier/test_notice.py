@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.alerts.alert import AlertState, Reason
 from exporter.notifier.notice import Notice, figures, notice_of
-from exporter.store.alerts_to_notify import Level
+from exporter.store.alerts_to_notify import BucketState
 from tests.support.builders import alert, at
 
 
@@ -61,7 +61,7 @@ def test_the_link_is_to_the_participant_where_the_alert_has_no_bucket() -> None:
 
 
 ZONE = ZoneInfo("America/Sao_Paulo")
-LEVEL = Level(
+LEVEL = BucketState(
     answered=True,
     refused=False,
     available_tokens=6,
@@ -73,7 +73,7 @@ LEVEL = Level(
 )
 
 
-def shown(level: Level | None, lowest: int | None = None) -> dict[str, str]:
+def shown(level: BucketState | None, lowest: int | None = None) -> dict[str, str]:
     return figures(alert(), level, lowest, ZONE)
 
 
@@ -98,7 +98,7 @@ def test_what_is_not_known_is_absent() -> None:
     assert shown(None) == {}
     assert "empty_in" not in shown(replace(LEVEL, exhaustion_projection_seconds=None))
     assert "lowest" not in shown(LEVEL)
-    assert shown(Level(answered=True, refused=False)) == {}
+    assert shown(BucketState(answered=True, refused=False)) == {}
 
 
 def test_a_debt_is_told_as_such() -> None:

@@ -135,7 +135,7 @@ async def test_whoever_cannot_ask_how_far_the_other_is_polls() -> None:
 
     led = Led(StandInLease(None), stand_by=wait)
 
-    await led.until(lambda: led.leadership.state is LeadershipState.UNREACHABLE)
+    await led.until(lambda: led.leadership.state is LeadershipState.DATABASE_UNUSABLE)
 
     assert led.polling.running
 
@@ -143,7 +143,7 @@ async def test_whoever_cannot_ask_how_far_the_other_is_polls() -> None:
 async def test_whoever_cannot_reach_the_database_polls() -> None:
     led = Led(StandInLease(DatabaseUnavailable("away")))
 
-    await led.until(lambda: led.leadership.state is LeadershipState.UNREACHABLE)
+    await led.until(lambda: led.leadership.state is LeadershipState.DATABASE_UNUSABLE)
 
     assert led.polling.running
     assert not led.epochs
@@ -243,11 +243,11 @@ async def test_a_leader_whose_database_is_away_says_so_until_it_is_back() -> Non
     def look() -> bool:
         if led.leadership.state not in seen[-1:]:
             seen.append(led.leadership.state)
-        return LeadershipState.UNREACHABLE in seen and seen[-1] is LeadershipState.LEADING
+        return LeadershipState.DATABASE_UNUSABLE in seen and seen[-1] is LeadershipState.LEADING
 
     await led.until(look)
 
-    assert seen[-3:] == [LeadershipState.LEADING, LeadershipState.UNREACHABLE, LeadershipState.LEADING]
+    assert seen[-3:] == [LeadershipState.LEADING, LeadershipState.DATABASE_UNUSABLE, LeadershipState.LEADING]
 
 
 async def test_a_lease_that_cannot_be_given_back_in_time_does_not_make_the_end_a_failure() -> None:

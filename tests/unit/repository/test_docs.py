@@ -30,7 +30,7 @@ from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.reconciler.leadership import LeadershipState
 from exporter.reconciler.reconciler import DROPPED
-from exporter.rules.promql.functions import CLOCK, LIMITED, ROUNDING
+from exporter.rules.promql.functions import CALENDAR, LIMITED, ROUNDING
 from exporter.rules.templates.functions import FUNCTIONS
 from exporter.rules.templates.values import VERBS
 from exporter.simulator import scenario
@@ -361,7 +361,7 @@ def test_the_page_of_rules_lists_what_expressions_and_templates_can_use() -> Non
     verbs = {word.rstrip(",") for word in cells["verbs of printf"] if word.startswith("%")}
 
     assert {*cells["functions"]} == {*ROUNDING, *LIMITED, "time", "vector"}
-    assert clock == [*CLOCK]
+    assert clock == [*CALENDAR]
     assert {*cells["functions of texts"]} == {*FUNCTIONS}
     assert verbs == {f"%{verb}" for verb in VERBS}
 

@@ -25,8 +25,9 @@ from exporter.errors import (
     StoreError,
 )
 from exporter.store.connections import check_dsn, configured_dsn
-from exporter.store.database import Database
+from exporter.store.database import Database, DatabaseOutage
 from exporter.store.driver_errors import translated
+from tests.support.logs import logged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -232,3 +233,38 @@ async def test_who_waited_in_vain_for_a_connection_is_told_why_none_came(databas
 
     with pytest.raises(DatabaseUnavailable, match="no connection to PostgreSQL: password authentication failed"):
         await use(database, [], patience_seconds=0.01)
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_an_outage_is_told_when_it_begins_once_a_minute_and_when_it_is_over(caplog) -> None:
+    caplog.set_level("INFO", "exporter.store.database")
+    clock = Clock()
+    outage = DatabaseOutage(fields=lambda: {"polls_waiting": 7}, monotonic=clock)
+
+    for clock.seconds in range(0, 180, 2):
+        for reason in ("connection refused", "it does not answer"):  # of parts that notice it each for itself
+            outage.noticed(DatabaseUnavailable(reason))
+    clock.seconds = 185
+    over = [outage.over(), outage.over()]
+
+    assert over == [True, False]
+    assert logged(caplog, "levelname", "error", "for_seconds", "after_seconds") == [
+        ("database unusable", "ERROR", "connection refused", "", ""),
+        ("database still unusable", "ERROR", "connection refused", 60, ""),
+        ("database still unusable", "ERROR", "connection refused", 120, ""),
+        ("database usable again", "INFO", "", "", 185),
+    ]
+    assert {record.polls_waiting for record in caplog.records} == {7}
+
+
+def test_a_database_that_was_never_away_is_not_said_to_be_back(caplog) -> None:
+    caplog.set_level("INFO", "exporter.store.database")
+
+    assert not DatabaseOutage().over()
+    assert not caplog.records
