@@ -12,7 +12,7 @@ from exporter.buckets.observation import Category
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.files.loading import load
 from exporter.rules.promql.expression import ExpressionRefused, compile_rule
-from exporter.rules.promql.functions import CLOCK
+from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.selectors import AlertNames
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 from tests.support.rules import evaluated, number, refusal, vector
@@ -177,7 +177,7 @@ def test_clock_functions_read_utc(expr: str, value: float):
     assert evaluated(expr) == {"{}": value}
 
 
-@pytest.mark.parametrize("function", CLOCK)
+@pytest.mark.parametrize("function", CALENDAR)
 @pytest.mark.parametrize("seconds", ["NaN", "Inf", "-Inf", "1e30", "253402300800", "-62135596801"])
 def test_clock_functions_know_the_years_from_1_to_9999(function: str, seconds: str):
     assert evaluated(f"{function}(vector({seconds}))") == pytest.approx({"{}": math.nan}, nan_ok=True)
