@@ -10,19 +10,19 @@ import time
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "rules" / "dict-rate-limit.yml"
 
 
 @contextmanager
-def server(start: Callable[[Path, AsyncExitStack], Awaitable[str]]) -> Iterator[str]:
+def server(start: Callable[[Path, AsyncExitStack], Coroutine[Any, Any, str]]) -> Iterator[str]:
     """Yields the address of what ``start`` (of `exporter.demo.servers`) starts; then ends it and deletes its data."""
     stack = AsyncExitStack()
     with TemporaryDirectory(prefix="dict-rate-limit-bench-") as folder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from exporter.bridge.client import Fetched
 from exporter.clock import Clock
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.alerts.alert import Rule
+    from exporter.bridge.client import BridgeClient
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll
     from exporter.config.settings import DatabaseSettings
+    from exporter.store.reconciliation import Reconciliation
 
 BEGAN = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 """Yesterday: a fresh database has partitions from the month before to three months ahead."""
@@ -36,7 +38,7 @@ HOLDER = "benchmark"
 class _Bridge:
     """Answers polls from a world of this process, at a time that only `record` moves."""
 
-    def __init__(self, participants: Sequence[str]) -> None:
+    def __init__(self, participants: Sequence[Ispb]) -> None:
         self.world = World(scenario.load("demo"), participants, 1, BEGAN)
         self.seconds = BEGAN.timestamp()
 
@@ -55,22 +57,25 @@ async def record(database: DatabaseSettings, rules: Sequence[Rule], *, hours: fl
     settings = Settings(bridge=BridgeSettings(target="bridge:1", retries=0))
     stream, metrics = Stream(polls.append), Metrics()
     clock = Clock(bridge.time, bridge.time)
+    client = cast("BridgeClient", bridge)
     pollers = [
-        Poller(name, client=bridge, settings=settings, sink=stream, metrics=metrics, clock=clock) for name in names
+        Poller(name, client=client, settings=settings, sink=stream, metrics=metrics, clock=clock) for name in names
     ]
+    interval_seconds = settings.poll.interval
     followed = dict.fromkeys(names, ParticipantState())
     async with Database(database) as connected:
         writer = Writer(connected, heartbeat_seconds=900)
         fence = await Lease(connected, HOLDER, ttl_seconds=86_400).acquire()
         assert fence is not None
-        batch = []
-        for _ in range(round(hours * 3600 / settings.interval)):
+        batch: list[Reconciliation] = []
+        for _ in range(round(hours * 3600 / interval_seconds)):
             for poller in pollers:
-                await poller.poll(settings.interval)
-                bridge.seconds += settings.interval / len(pollers)
+                await poller.poll(interval_seconds)
+                bridge.seconds += interval_seconds / len(pollers)
             for poll in polls:
                 followed[poll.participant], decided = decide(followed[poll.participant], poll, rules)
-                batch.append(decided)
+                if decided is not None:
+                    batch.append(decided)
             polls.clear()
             if len(batch) >= BATCH_POLLS:
                 assert not await writer.commit(batch, fence)
