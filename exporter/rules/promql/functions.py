@@ -95,6 +95,8 @@ def _utc(read: Callable[[datetime], float], seconds: float) -> float:
 
 def _extreme(pick: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
     """NaN only where there is nothing else; the builtins give it only where it comes first."""
+    if len(values) == 1:  # as it is in most groups
+        return values[0]
     extreme = pick(values)
     return pick([value for value in values if not math.isnan(value)] or values) if math.isnan(extreme) else extreme
 
