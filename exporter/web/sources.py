@@ -13,9 +13,9 @@ from exporter.buckets.observation import View
 from exporter.clock import in_utc
 from exporter.durations import spaced
 from exporter.health import Readiness
-from exporter.metrics import Metrics
 
 if TYPE_CHECKING:
+    from exporter.metrics import Metrics
     from exporter.store.timeline import Timeline
 
 

@@ -34,8 +34,9 @@ import pytest
             "exporter.cli.main, exporter.service, exporter.reconciler.reconciler, exporter.feed.client",
             {"httpcore", "jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo.run"},
         ),
+        ("exporter.cli.main, exporter.cli.listing", {"prometheus_client", "grpc", "pulsar", "starlette", "jinja2"}),
     ],
-    ids=["command line", "exporter", "reconciler"],
+    ids=["command line", "exporter", "reconciler", "alerts"],
 )
 def test_a_role_loads_only_what_it_uses(modules, unused) -> None:
     shown = subprocess.run(
