@@ -1,4 +1,4 @@
-"""Environment variables that would change what libraries do: removed before these are imported.
+"""Environment variables that change what libraries do: removed, or given a default, before these are imported.
 
 The table in docs/configuration.md lists them, and those that are left to the libraries, with the reasons.
 """
@@ -25,12 +25,15 @@ IGNORED: Final = (
 )
 """Removed at the start, so that child processes do not see them either."""
 
+DEFAULTS: Final = {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+"""Set at the start where they are not: gRPC's core would write lines of its own, and warn of forks."""
+
 PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 """gRPC sends all its connections there, even those to the loopback interface."""
 
 
 def prepare(environment: MutableMapping[str, str] = os.environ, *, optimize: int = sys.flags.optimize) -> list[str]:
-    """Removes the variables in ``IGNORED``; returns the names of those that were set.
+    """Removes the variables in ``IGNORED``, sets those in ``DEFAULTS``; returns the names of those removed.
 
     Raises ConfigurationError where Python removes docstrings, which are the texts of ``--help`` and of errors.
     """
@@ -39,6 +42,8 @@ def prepare(environment: MutableMapping[str, str] = os.environ, *, optimize: int
             "PYTHONOPTIMIZE=2 (or python -OO) removes the texts of --help, of errors and of the configuration's "
             "schema; unset it, or use 1"
         )
+    for name, value in DEFAULTS.items():
+        environment.setdefault(name, value)
     return [name for name in IGNORED if environment.pop(name, "")]
 
 

@@ -36,9 +36,6 @@ _RECORD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({})))
 
 def configure_logging(level: str, format_: Literal["logfmt", "json"]) -> None:
     """Sends every log line to stderr, structured, times in UTC. Replaces what was configured before."""
-    # gRPC's core would write lines of its own, and warn of forks: read when it is first imported.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(format_))
     handler.addFilter(_complete)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from exporter.environment import DEFAULTS
 from tests.support import servers
 from tests.support.ports import free_port
 from tests.support.postgres import HOSTILE_OPTIONS
@@ -80,7 +81,9 @@ class Program:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Program:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DICT_RATE_LIMIT_")}
+        # As on a machine that sets none of them, whatever ran in the tests' process before.
+        ours = ("DICT_RATE_LIMIT_", *DEFAULTS)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         environment |= {f"DICT_RATE_LIMIT_{name}": value for name, value in self.settings.items()}
         environment.setdefault("PGOPTIONS", HOSTILE_OPTIONS)
         with self._log.open("ab") as log:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from exporter.environment import IGNORED, PROXIES, forget_other_servers, prepare
+from exporter.environment import DEFAULTS, IGNORED, PROXIES, forget_other_servers, prepare
 from exporter.errors import ConfigurationError
 from tests.support.program import ROOT
 
@@ -24,17 +24,25 @@ def table() -> dict[str, str]:
 
 
 def test_what_is_ignored_is_taken_away_and_named() -> None:
-    given = {**dict.fromkeys(IGNORED, "x"), "PGHOST": "db", "PATH": "/bin"}
+    given = {**dict.fromkeys(IGNORED, "x"), **DEFAULTS, "PGHOST": "db", "PATH": "/bin"}
 
     assert prepare(given, optimize=0) == list(IGNORED)
-    assert given == {"PGHOST": "db", "PATH": "/bin"}
+    assert given == {**DEFAULTS, "PGHOST": "db", "PATH": "/bin"}
 
 
 def test_an_empty_variable_is_taken_away_unsaid() -> None:
     given = {"PSYCOPG_IMPL": ""}
 
     assert prepare(given, optimize=0) == []
-    assert given == {}
+    assert given == DEFAULTS
+
+
+def test_grpc_is_silent_unless_its_log_is_asked_for() -> None:
+    given = {"GRPC_VERBOSITY": "debug"}
+
+    prepare(given, optimize=0)
+
+    assert given == DEFAULTS | {"GRPC_VERBOSITY": "debug"}
 
 
 def test_python_without_texts_is_refused() -> None:
