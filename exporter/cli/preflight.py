@@ -13,6 +13,7 @@ from exporter.config.configuration import Configuration, variable_of
 from exporter.config.settings import AlertmanagerSettings, PulsarTlsSettings, Settings, TlsSettings, value_of
 from exporter.config.validation import Problem
 from exporter.errors import ConfigurationError, RuleFileInvalid
+from exporter.web.server.tls import WebConfigFile, remarks
 
 Role = Literal["run", "exporter", "reconciler"]
 
@@ -129,9 +130,6 @@ def _pattern_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _check_web(configuration: Configuration) -> list[str]:
-    from exporter.web.server.server import WebConfigFile
-    from exporter.web.server.tls import remarks
-
     path = configuration.settings.web.config_file
     if path is None:
         return []

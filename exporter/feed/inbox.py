@@ -181,7 +181,7 @@ class LocalFeed:
                 self.overflow.drop()
 
     async def run(self) -> None:
-        """Hands polls to the inbox, but for those of which the database knows, and whose figures are stale."""
+        """Hands polls to the inbox, except those of which nothing can be seen any more: see ``LastPoll``."""
         self._handed = 0
         last_polls = await self._last_polls()
         while True:

@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from ssl import SSLContext
 from typing import Final, cast
 
@@ -15,15 +14,13 @@ from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from exporter import files
 from exporter.addresses import listen_addresses, socket_reason
 from exporter.config.settings import WebSettings
 from exporter.errors import ConfigurationError
-from exporter.watched_files import STABLE_SECONDS, WatchedFiles
-from exporter.web.server.config_file import WebConfig, load_web_config
+from exporter.web.server.config_file import WebConfig
 from exporter.web.server.connection import Connection, Limits
 from exporter.web.server.guard import HEAD_BYTES, Guard
-from exporter.web.server.tls import remarks, server_context
+from exporter.web.server.tls import WebConfigFile, remarks
 
 log = logging.getLogger(__name__)
 
@@ -183,36 +180,6 @@ def own_url(settings: WebSettings) -> str | None:
     except ConfigurationError:
         encrypted = False  # reported where it is served
     return f"{'https' if encrypted else 'http'}://{_address(host, port)}"
-
-
-class WebConfigFile:
-    """Reads ``path``; None: there is no file, and nothing changes."""
-
-    def __init__(self, path: str | None, stable_seconds: float = STABLE_SECONDS) -> None:
-        self._path = path
-        self._watched = WatchedFiles(stable_seconds)
-        self._held_settings = False
-
-    def read(self) -> tuple[WebConfig, SSLContext | None]:
-        """Returns the configuration, and its TLS context (None: plain HTTP).
-
-        Raises ConfigurationError, also where a file that held settings is empty now: somebody may be editing it.
-        """
-        if self._path is None:
-            return WebConfig(), None
-        self._watched.take([self._path])
-        file = Path(self._path)
-        config = load_web_config(file)
-        if self._held_settings and not files.read(file).strip():
-            raise ConfigurationError(f"{self._path}: is empty; where that is meant, write {{}}")
-        self._held_settings = config != WebConfig()
-        self._watched.add(config.files())
-        tls = config.tls_server_config
-        return config, server_context(tls, file) if tls is not None else None
-
-    def changed(self) -> bool:
-        """Whether a file differs from the last one that was read, or refused, and is no longer being written."""
-        return self._watched.changed()
 
 
 def open_listeners(addresses: str, key: str = "web.listen_address") -> list[socket.socket]:

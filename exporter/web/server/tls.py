@@ -1,4 +1,4 @@
-"""TLS as the web configuration file asks for it."""
+"""TLS as the web configuration file asks for it; both are read again when they changed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from exporter import files
 from exporter.certificates import CERTIFICATE, file_problem, pair_problem
 from exporter.errors import ConfigurationError
 from exporter.structures import did_you_mean
-from exporter.web.server.config_file import TlsServerConfig, WebConfig, location_of
+from exporter.watched_files import STABLE_SECONDS, WatchedFiles
+from exporter.web.server.config_file import TlsServerConfig, WebConfig, load_web_config, location_of
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
@@ -38,6 +40,36 @@ _TLS12_SUITES: Final = {
     "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
 }
 """Suites by their registered name, as Go writes them, and by OpenSSL's."""
+
+
+class WebConfigFile:
+    """Reads ``path``; None: there is no file, and nothing changes."""
+
+    def __init__(self, path: str | None, stable_seconds: float = STABLE_SECONDS) -> None:
+        self._path = path
+        self._watched = WatchedFiles(stable_seconds)
+        self._held_settings = False
+
+    def read(self) -> tuple[WebConfig, ssl.SSLContext | None]:
+        """Returns the configuration, and its TLS context (None: plain HTTP).
+
+        Raises ConfigurationError, also where a file that held settings is empty now: somebody may be editing it.
+        """
+        if self._path is None:
+            return WebConfig(), None
+        self._watched.take([self._path])
+        file = Path(self._path)
+        config = load_web_config(file)
+        if self._held_settings and not files.read(file).strip():
+            raise ConfigurationError(f"{self._path}: is empty; where that is meant, write {{}}")
+        self._held_settings = config != WebConfig()
+        self._watched.add(config.files())
+        tls = config.tls_server_config
+        return config, server_context(tls, file) if tls is not None else None
+
+    def changed(self) -> bool:
+        """Whether a file differs from the last one that was read, or refused, and is no longer being written."""
+        return self._watched.changed()
 
 
 def server_context(tls: TlsServerConfig, file: Path) -> ssl.SSLContext:

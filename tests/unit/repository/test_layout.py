@@ -35,8 +35,9 @@ import pytest
             {"httpcore", "jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo.run"},
         ),
         ("exporter.cli.main, exporter.cli.listing", {"prometheus_client", "grpc", "pulsar", "starlette", "jinja2"}),
+        ("exporter.cli.main, exporter.cli.preflight", {"uvicorn", "starlette", "grpc", "psycopg", "pulsar"}),
     ],
-    ids=["command line", "exporter", "reconciler", "alerts"],
+    ids=["command line", "exporter", "reconciler", "alerts", "config check"],
 )
 def test_a_role_loads_only_what_it_uses(modules, unused) -> None:
     shown = subprocess.run(
