@@ -13,6 +13,7 @@ a response time off by more than max_clock_skew  used, stamped with our clock   
 a category that DICT does not have               used, category unknown                unknown_category
 a correlation id too long or not printable       used, without it                      bad_correlation_id
 more policies than limits.policies               those beyond are not read             too_many_policies
+another policy than the one that was read        refused whole                         wrong_policy
 a policy without a name                          refused, as are those missing         empty_name
 a name too long or not printable                 refused, as are those missing         bad_name
 a policy twice                                   refused: which is true is unknown     duplicate_policy
@@ -26,6 +27,8 @@ An answer of which no policy is left is refused whole. The same response time as
 the last answer's is the same observation again: no defect, and no news. The same as
 an earlier one's goes back in time. A refusal for going
 back in time ends on its own, at most twice ``max_clock_skew`` after a clock was set.
+
+The answer to a read holds one policy: the same is wrong with it, and it is refused whole where the policy is.
 """
 
 from __future__ import annotations
@@ -33,47 +36,24 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, get_args
+from typing import Final, TypeAlias
 
-from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy
+from exporter.bridge.defect import Defect
+from exporter.bridge.stubs.rate_limit_pb2 import (
+    GetRateLimitPoliciesResponse,
+    GetRateLimitPolicyResponse,
+    RateLimitPolicy,
+)
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts, Snapshot
 from exporter.buckets.catalog import CATEGORIES
 from exporter.errors import BadAnswer
-
-Reason = Literal[
-    "undecodable",
-    "too_long",
-    "no_policies",
-    "time_going_back",
-    "repeated",
-    "no_response_time",
-    "clock_skew",
-    "unknown_category",
-    "bad_correlation_id",
-    "too_many_policies",
-    "empty_name",
-    "bad_name",
-    "duplicate_policy",
-    "bad_capacity",
-    "bad_refill",
-    "bad_refill_period",
-    "bad_response_counts",
-]
-REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 MAX_TEXT: Final = 128
 """Characters of a name, a correlation id, or an instance; a longer one is refused."""
 
 _MAX_COUNT: Final = 2**63 - 1  # what the database holds
 
-
-@dataclass(frozen=True, slots=True)
-class Defect:
-    """Something wrong in an answer. ``policy`` is None where it is not about one policy that has a name."""
-
-    reason: Reason
-    policy: str | None
-    value: str
+Response: TypeAlias = GetRateLimitPoliciesResponse | GetRateLimitPolicyResponse
 
 
 ResponseTime = tuple[int, int]
@@ -145,11 +125,48 @@ def read(
     return Answer(snapshot, tuple(defects), clock_skew_seconds, response_time, is_news)
 
 
-def _refused(participant: Ispb, defects: list[Defect], why: str) -> BadAnswer:
-    return BadAnswer(f"the Bridge's answer for {participant} was refused: {why}", defects=tuple(defects))
+def read_one(
+    response: GetRateLimitPolicyResponse,
+    *,
+    participant: Ispb,
+    policy: PolicyName,
+    received_at: datetime,
+    last_observed_at: datetime | None,
+    max_clock_skew_seconds: float,
+) -> Answer:
+    """Returns the answer to a read of ``policy``, which was last observed at ``last_observed_at``.
+
+    Raises BadAnswer, with its defects, where it cannot be used.
+    """
+    defects: list[Defect] = []
+    observed_at, clock_skew_seconds = _observed_at(response, received_at, max_clock_skew_seconds, defects)
+    if last_observed_at is not None and observed_at < last_observed_at:
+        defects.append(Defect("time_going_back", policy, observed_at.isoformat()))
+        why = f"its time {observed_at.isoformat()} is before that of the last one, {last_observed_at.isoformat()}"
+        raise _refused(participant, defects, why, policy)
+    if response.policy.name != policy:
+        defects.append(Defect("wrong_policy", policy, _quoted(response.policy.name)))
+        raise _refused(participant, defects, f"it is about {_quoted(response.policy.name)}", policy)
+    if (defect := _defect_of(policy, response.policy)) is not None:
+        defects.append(defect)
+        raise _refused(participant, defects, f"its figures cannot be ({defect.reason})", policy)
+    snapshot = Snapshot(
+        participant=participant,
+        observed_at=observed_at,
+        category=_category(response.category, defects),
+        correlation_id=_correlation_id(response.correlation_id, defects),
+        buckets=(_bucket(policy, response.policy, defects),),
+        is_whole=False,
+    )
+    return Answer(snapshot, tuple(defects), clock_skew_seconds, is_news=observed_at != last_observed_at)
 
 
-def _stated_time(response: GetRateLimitPoliciesResponse) -> datetime | None:
+def _refused(participant: Ispb, defects: list[Defect], why: str, policy: PolicyName | None = None) -> BadAnswer:
+    about = participant if policy is None else f"{policy} of {participant}"
+    return BadAnswer(f"the Bridge's answer for {about} was refused: {why}", defects=tuple(defects))
+
+
+def _stated_time(response: Response) -> datetime | None:
     """Returns the answer's own time, whatever the skew; None: none, or one that no calendar has."""
     try:
         return response.response_time.ToDatetime(UTC) if response.HasField("response_time") else None
@@ -158,7 +175,7 @@ def _stated_time(response: GetRateLimitPoliciesResponse) -> datetime | None:
 
 
 def _observed_at(
-    response: GetRateLimitPoliciesResponse, received_at: datetime, max_clock_skew_seconds: float, defects: list[Defect]
+    response: Response, received_at: datetime, max_clock_skew_seconds: float, defects: list[Defect]
 ) -> tuple[datetime, float | None]:
     stated = _stated_time(response)
     if stated is None:

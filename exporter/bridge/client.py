@@ -6,15 +6,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from exporter import telemetry
-from exporter.bridge.answer import Defect
-from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPoliciesResponse
-from exporter.buckets.bucket import Ispb
+from exporter.bridge.defect import Defect
+from exporter.bridge.stubs.rate_limit_pb2 import (
+    GetRateLimitPoliciesRequest,
+    GetRateLimitPoliciesResponse,
+    GetRateLimitPolicyRequest,
+    GetRateLimitPolicyResponse,
+)
+from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
 from exporter.config.settings import BridgeSettings
 from exporter.durations import Backoff
 from exporter.errors import (
@@ -31,7 +37,12 @@ from exporter.watched_files import STABLE_SECONDS
 
 log = logging.getLogger(__name__)
 
-METHOD: Final = "/bacen.dict.v2.RateLimitService/GetRateLimitPolicies"
+LIST: Final = "GetRateLimitPolicies"
+READ: Final = "GetRateLimitPolicy"
+PAID_FROM: Final = {LIST: POLICIES_LIST, READ: POLICIES_READ}
+"""Whose bucket pays for a call."""
+
+Response = TypeVar("Response", GetRateLimitPoliciesResponse, GetRateLimitPolicyResponse)
 
 RETRIED: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 REFUSALS: Final = frozenset(
@@ -95,7 +106,7 @@ class BridgeClient:
             while True:
                 attempts += 1
                 try:
-                    payload = await self._call(request, min(self._timeout_seconds, end - loop.time()))
+                    payload = await self._call(LIST, request, min(self._timeout_seconds, end - loop.time()))
                 except grpc.aio.AioRpcError as error:
                     wait_seconds = BACKOFF.seconds(attempts)
                     retried = error.code() in RETRIED and attempts <= retries
@@ -103,15 +114,28 @@ class BridgeClient:
                         log.debug("call failed, retrying", extra={"participant": participant, "error": _details(error)})
                         await asyncio.sleep(wait_seconds)
                         continue
-                    raise self._error(error, attempts) from error
-                return Fetched(self._decode(payload, attempts), attempts)
+                    raise self._error(LIST, error, attempts) from error
+                return Fetched(self._decode(GetRateLimitPoliciesResponse, payload, attempts), attempts)
+
+    async def read(
+        self, participant: Ispb, policy: PolicyName, *, time_limit_seconds: float
+    ) -> GetRateLimitPolicyResponse:
+        """Returns the Bridge's answer about one bucket, by one call. Raises BridgeError, which carries the code."""
+        with telemetry.span("bridge.GetRateLimitPolicy", "client", participant=participant, policy=policy):
+            request = GetRateLimitPolicyRequest(requesting_participant=participant, policy_name=policy)
+            try:
+                time_limit_seconds = min(self._timeout_seconds, time_limit_seconds)
+                payload = await self._call(READ, request.SerializeToString(), time_limit_seconds)
+            except grpc.aio.AioRpcError as error:
+                raise self._error(READ, error, 1) from error
+            return self._decode(GetRateLimitPolicyResponse, payload, 1)
 
     async def close(self) -> None:
         """Ends the connection, and the calls on it."""
         for connection in (self._connection, *self._retired):
             await connection.channel.close()
 
-    async def _call(self, request: bytes, timeout_seconds: float) -> bytes:
+    async def _call(self, method: str, request: bytes, timeout_seconds: float) -> bytes:
         connection = self._current()
         traceparent = telemetry.traceparent()
         metadata = None if traceparent is None else (("traceparent", traceparent),)
@@ -119,7 +143,7 @@ class BridgeClient:
         began = loop.time()
         connection.calls += 1
         try:
-            payload = await connection.method(request, timeout=max(0.0, timeout_seconds), metadata=metadata)
+            payload = await connection.methods[method](request, timeout=max(0.0, timeout_seconds), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() not in RETRIED:
                 connection.answered_at = loop.time()
@@ -160,7 +184,7 @@ class BridgeClient:
         for connection in idle:
             await connection.channel.close()
 
-    def _error(self, error: grpc.aio.AioRpcError, attempts: int) -> BridgeError:
+    def _error(self, method: str, error: grpc.aio.AioRpcError, attempts: int) -> BridgeError:
         status = error.code()
         code, details = status.name, _details(error)
         kind: type[BridgeError]
@@ -177,7 +201,7 @@ class BridgeClient:
             if "larger than max" in details:
                 message = f"the answer of {self._target} is too long: {details}"
                 return BadAnswer(message, attempts=attempts, defects=(Defect("too_long", None, details),))
-            kind, what = BridgeBudgetExhausted, "says that POLICIES_LIST is dry"
+            kind, what = BridgeBudgetExhausted, f"says that {PAID_FROM[method]} is dry"
         else:
             kind, what = BridgeError, "failed"
         return kind(f"{self._target} {what}: {code}: {details}", code=code, attempts=attempts)
@@ -192,10 +216,10 @@ class BridgeClient:
         cause = "does not take this client's certificate" if self._shows_certificate else "wants a client certificate"
         return f"; perhaps the Bridge {cause} (mutual TLS): see bridge.tls.cert_file and bridge.tls.key_file"
 
-    def _decode(self, payload: bytes, attempts: int) -> GetRateLimitPoliciesResponse:
+    def _decode(self, kind: type[Response], payload: bytes, attempts: int) -> Response:
         # Not by the stub: it logs a traceback and returns None.
         try:
-            return GetRateLimitPoliciesResponse.FromString(payload)
+            return kind.FromString(payload)
         except DecodeError as error:
             message = f"the answer of {self._target} cannot be decoded: {error}"
             defect = Defect("undecodable", None, f"{len(payload)} bytes")
@@ -205,11 +229,13 @@ class BridgeClient:
 class _Connection:
     """A channel, its calls in progress, and when it was last answered. ``silent``: to be replaced."""
 
-    __slots__ = ("answered_at", "calls", "channel", "method", "silent")
+    __slots__ = ("answered_at", "calls", "channel", "methods", "silent")
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
-        self.method: Callable[..., Awaitable[bytes]] = channel.unary_unary(METHOD)
+        self.methods: dict[str, Callable[..., Awaitable[bytes]]] = {
+            method: channel.unary_unary(f"/bacen.dict.v2.RateLimitService/{method}") for method in PAID_FROM
+        }
         self.calls = 0
         self.answered_at = asyncio.get_running_loop().time()
         self.silent = False

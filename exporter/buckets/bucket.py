@@ -82,7 +82,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All buckets of one participant from one answer, sorted by policy.
+    """All buckets of one participant from one answer, sorted by policy; some of them where it is not ``is_whole``.
 
     ``observed_at`` is DICT's response time (UTC), or ours where DICT's clock was too far off. ``category`` is None
     where the answer held no known one. ``refused`` are policies that the answer held with impossible figures.
@@ -94,3 +94,4 @@ class Snapshot:
     correlation_id: str
     buckets: tuple[Bucket, ...]
     refused: tuple[PolicyName, ...] = ()
+    is_whole: bool = True

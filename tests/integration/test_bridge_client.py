@@ -14,9 +14,7 @@ from opentelemetry.trace import format_span_id
 
 from exporter import telemetry
 from exporter.bridge.client import BridgeClient
-from exporter.bridge.stubs.rate_limit_pb2 import (
-    GetRateLimitPoliciesRequest,
-)
+from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPolicyRequest
 from exporter.config.settings import BridgeSettings, TlsSettings
 from exporter.errors import (
     BadAnswer,
@@ -26,8 +24,8 @@ from exporter.errors import (
     BridgeUnavailable,
     ConfigurationError,
 )
-from tests.support.bridge import Bridge, bridge, client, good, good_after, never, status
-from tests.support.builders import PARTICIPANT
+from tests.support.bridge import Bridge, bridge, client, good, good_after, good_read, never, status
+from tests.support.builders import PARTICIPANT, POLICY
 from tests.support.names import name_server
 from tests.support.ports import free_port
 
@@ -45,6 +43,50 @@ async def test_the_participant_is_asked_for_and_the_answer_handed_over():
         assert fetched.response.correlation_id == "c-1"
         assert fetched.attempts == 1
         assert server.requests == [GetRateLimitPoliciesRequest(requesting_participant=PARTICIPANT)]
+
+
+async def failed_read(client: BridgeClient, *, time_limit_seconds: float = 30.0) -> BridgeError:
+    with pytest.raises(BridgeError) as caught:
+        await client.read(PARTICIPANT, POLICY, time_limit_seconds=time_limit_seconds)
+    return caught.value
+
+
+async def test_one_bucket_is_asked_for_and_its_answer_handed_over():
+    async with bridge(good_read) as server, client(server.target) as made:
+        response = await made.read(PARTICIPANT, POLICY, time_limit_seconds=30)
+
+        assert response.correlation_id == "r-1"
+        assert server.requests == [GetRateLimitPolicyRequest(requesting_participant=PARTICIPANT, policy_name=POLICY)]
+
+
+async def test_a_read_is_not_made_again_and_its_error_says_what_is_wrong():
+    async with bridge(status(grpc.StatusCode.UNAVAILABLE, "no route")) as server, client(server.target) as made:
+        error = await failed_read(made)
+
+        assert isinstance(error, BridgeUnavailable)
+        assert (error.code, server.calls) == ("UNAVAILABLE", 1)
+        assert str(error) == f"{server.target} did not answer (1 attempt); last error: UNAVAILABLE: no route"
+
+
+async def test_a_read_that_dict_refuses_for_want_of_tokens_names_the_bucket_that_pays_for_it():
+    async with bridge(status(grpc.StatusCode.RESOURCE_EXHAUSTED, "429")) as server, client(server.target) as made:
+        error = await failed_read(made)
+
+        assert isinstance(error, BridgeBudgetExhausted)
+        assert str(error) == f"{server.target} says that POLICIES_READ is dry: RESOURCE_EXHAUSTED: 429"
+
+
+async def test_a_bridge_that_has_no_such_call_refuses_reads():
+    async with bridge(status(grpc.StatusCode.UNIMPLEMENTED, "unknown method")) as server, client(server.target) as made:
+        error = await failed_read(made)
+
+        assert isinstance(error, BridgeRefused)
+        assert error.code == "UNIMPLEMENTED"
+
+
+async def test_a_read_that_takes_too_long_is_given_up():
+    async with bridge(never) as server, client(server.target) as made:
+        assert (await failed_read(made, time_limit_seconds=0.05)).code == "DEADLINE_EXCEEDED"
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])

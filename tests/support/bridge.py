@@ -13,6 +13,8 @@ from exporter.bridge.client import BridgeClient
 from exporter.bridge.stubs.rate_limit_pb2 import (
     GetRateLimitPoliciesRequest,
     GetRateLimitPoliciesResponse,
+    GetRateLimitPolicyRequest,
+    GetRateLimitPolicyResponse,
     RateLimitPolicy,
 )
 from exporter.config.settings import BridgeSettings, TlsSettings
@@ -28,20 +30,29 @@ GOOD = GetRateLimitPoliciesResponse(
 ).SerializeToString()
 
 
+GOOD_READ = GetRateLimitPolicyResponse(
+    correlation_id="r-1", policy=RateLimitPolicy(name="A", capacity=1, refill_tokens=1, refill_period_sec=1)
+).SerializeToString()
+
+
 class Bridge:
-    """A server whose ``answer(call, context)`` makes the bytes of each answer; calls count from 1."""
+    """A server whose ``answer(call, context)`` makes the bytes of each answer, also to reads; calls count from 1."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.calls = 0
         self.called = asyncio.Event()
-        self.requests: list[GetRateLimitPoliciesRequest] = []
+        self.requests: list[GetRateLimitPoliciesRequest | GetRateLimitPolicyRequest] = []
         self.metadata: list[dict[str, Any]] = []
         self.peers: list[str] = []
         self.client_names: list[str | None] = []
         self.target = ""
 
-    async def serve(self, request: GetRateLimitPoliciesRequest, context: grpc.aio.ServicerContext) -> bytes:
+    async def serve(
+        self,
+        request: GetRateLimitPoliciesRequest | GetRateLimitPolicyRequest,
+        context: grpc.aio.ServicerContext,
+    ) -> bytes:
         self.calls += 1
         self.called.set()
         self.requests.append(request)
@@ -59,12 +70,14 @@ async def bridge(
     """Serves, in plaintext unless there are credentials."""
     made = Bridge(answer)
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(
-        made.serve, request_deserializer=GetRateLimitPoliciesRequest.FromString
-    )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("bacen.dict.v2.RateLimitService", {"GetRateLimitPolicies": handler}),)
-    )
+    handlers = {
+        method: grpc.unary_unary_rpc_method_handler(made.serve, request_deserializer=kind.FromString)
+        for method, kind in (
+            ("GetRateLimitPolicies", GetRateLimitPoliciesRequest),
+            ("GetRateLimitPolicy", GetRateLimitPolicyRequest),
+        )
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bacen.dict.v2.RateLimitService", handlers),))
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     made.target = f"{address.partition(':')[0]}:{port}"
     await server.start()
@@ -91,6 +104,10 @@ async def client(
 
 async def good(_call: int, _context: grpc.aio.ServicerContext) -> bytes:
     return GOOD
+
+
+async def good_read(_call: int, _context: grpc.aio.ServicerContext) -> bytes:
+    return GOOD_READ
 
 
 def status(code: grpc.StatusCode, details: str = "so it is") -> Answer:

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.bridge import answer as module
-from exporter.bridge.answer import REASONS, Answer, Defect, read
-from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, RateLimitPolicy, ResponseCounts
+from exporter.bridge.answer import Answer, read, read_one
+from exporter.bridge.defect import REASONS, Defect
+from exporter.bridge.stubs.rate_limit_pb2 import (
+    GetRateLimitPoliciesResponse,
+    GetRateLimitPolicyResponse,
+    RateLimitPolicy,
+    ResponseCounts,
+)
 from exporter.buckets import bucket as buckets
 from exporter.errors import BadAnswer
-from tests.support.builders import PARTICIPANT, at
+from tests.support.builders import PARTICIPANT, POLICY, at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from exporter.bridge.answer import Reason
+    from exporter.bridge.defect import Reason
 
 NOW = at(0)
 
@@ -306,3 +312,66 @@ def test_every_reason_is_in_the_table_once():
     table = [line.split()[-1] for line in (module.__doc__ or "").splitlines() if line.strip()]
 
     assert sorted(reason for reason in table if reason in REASONS) == sorted(REASONS)
+
+
+# Reads
+
+
+def judge_one(of: RateLimitPolicy | None = None, *, last: datetime | None = None, **given: Any) -> Answer:
+    values = {"correlation_id": "c-1", "category": "E", "response_time": NOW, **given}
+    return read_one(
+        GetRateLimitPolicyResponse(policy=of or policy(), **values),
+        participant=PARTICIPANT,
+        policy=POLICY,
+        received_at=NOW,
+        last_observed_at=last,
+        max_clock_skew_seconds=300,
+    )
+
+
+def test_a_good_answer_about_one_bucket_is_a_snapshot_of_it_that_is_not_whole():
+    answer = judge_one()
+
+    assert answer.defects == ()
+    assert answer.is_news
+    snapshot = answer.snapshot
+    assert (snapshot.is_whole, snapshot.observed_at, snapshot.category) == (False, NOW, "E")
+    assert [(b.policy, b.available_tokens) for b in snapshot.buckets] == [(POLICY, 35_000)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "given"),
+    [
+        ("time_going_back", {"last": at(1)}),
+        ("wrong_policy", {"of": policy("CLAIMS_READ")}),
+        ("bad_capacity", {"of": policy(capacity=0)}),
+        ("bad_refill", {"of": policy(refill_tokens=0)}),
+        ("bad_refill_period", {"of": policy(refill_period_sec=0)}),
+    ],
+)
+def test_an_answer_about_one_bucket_that_cannot_be_is_refused_and_says_why(reason, given):
+    with pytest.raises(BadAnswer, match=f"answer for {POLICY} of {PARTICIPANT} was refused") as caught:
+        judge_one(**given)
+
+    assert [(defect.reason, defect.policy) for defect in caught.value.defects] == [(reason, POLICY)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "given"),
+    [
+        ("no_response_time", {"response_time": None}),
+        ("clock_skew", {"response_time": at(-301)}),
+        ("unknown_category", {"category": "Z"}),
+        ("bad_correlation_id", {"correlation_id": "x" * 129}),
+        ("bad_response_counts", {"of": policy(response_counts=ResponseCounts(total=1, not_found=2))}),
+    ],
+)
+def test_an_answer_about_one_bucket_with_a_lesser_defect_is_used(reason, given):
+    answer = judge_one(**given)
+
+    assert reasons(answer) == [reason]
+    assert answer.snapshot.observed_at == NOW
+
+
+def test_the_answer_of_the_last_observation_about_one_bucket_is_no_news():
+    assert not judge_one(last=NOW).is_news
