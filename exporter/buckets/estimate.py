@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 from exporter.buckets.bucket import Bucket, PolicyName, ResponseCounts, Snapshot
@@ -47,10 +48,27 @@ class _History:
     evidence: RefillEvidence
     window_seconds: float
     seen: list[_Seen] = field(default_factory=list)
+    polled: list[_Seen] = field(default_factory=list)
+    """Those of ``seen`` that are no reads."""
+
+    def see(self, now: _Seen, *, is_whole: bool) -> None:
+        # The window may begin at the first observation before W, or the first poll: keep those.
+        begin = now[0] - self.window_seconds
+        self.seen.append(now)
+        if is_whole:
+            self.polled.append(now)
+            while len(self.polled) > 2 and self.polled[1][0] < begin:
+                del self.polled[0]
+        kept_from = min(begin, self.polled[0][0]) if self.polled else begin
+        while len(self.seen) > 2 and self.seen[1][0] <= kept_from:
+            del self.seen[0]
 
 
 class Estimator:
-    """Follows one participant. Feed it every good snapshot, in order of ``observed_at``."""
+    """Follows one participant. Feed it every good snapshot, in order of ``observed_at`` for each bucket.
+
+    A bucket's state that is older than its last one changes nothing, and gets the estimate of that.
+    """
 
     def __init__(self, estimate_window_seconds: float, poll_interval_seconds: float) -> None:
         self.mode: RefillMode | None = None
@@ -72,8 +90,8 @@ class Estimator:
             if self._category is not None:
                 self._histories.clear()
             self._category = snapshot.category
-        followed = [self._follow(bucket, at) for bucket in snapshot.buckets]
-        if len(self._histories) > len(snapshot.buckets):
+        followed = [self._follow(bucket, at, is_whole=snapshot.is_whole) for bucket in snapshot.buckets]
+        if snapshot.is_whole and len(self._histories) > len(snapshot.buckets):
             self._histories = {
                 policy: history
                 for policy, history in self._histories.items()
@@ -86,9 +104,10 @@ class Estimator:
             correlation_id=snapshot.correlation_id,
             buckets=tuple(map(self._figures, snapshot.buckets, followed)),
             refused=snapshot.refused,
+            is_whole=snapshot.is_whole,
         )
 
-    def _follow(self, bucket: Bucket, at: float) -> _History:
+    def _follow(self, bucket: Bucket, at: float, *, is_whole: bool) -> _History:
         history = self._histories.get(bucket.policy)
         if (
             history is None
@@ -107,20 +126,31 @@ class Estimator:
         seen = history.seen
         if seen:
             if seen[-1][0] >= at:
-                return history  # the same state again
+                return history  # the same state again, or one that a read has overtaken
             last, tokens, _ = seen[-1]
-            proven = proof(history.evidence, bucket, (last, tokens), (at, bucket.available_tokens))
+            now = (at, bucket.available_tokens)
+            proven = proof(history.evidence, bucket, (last, tokens), now, is_read=not is_whole)
             if proven is not None:
                 self.mode = proven
-        seen.append((at, bucket.available_tokens, bucket.response_counts))
-        # The window may begin at the first observation before W: keep that one.
-        while len(seen) > 2 and at - seen[1][0] > history.window_seconds:
-            del seen[0]
+        history.see((at, bucket.available_tokens, bucket.response_counts), is_whole=is_whole)
         return history
 
+    def _window_from_poll(self, history: _History) -> list[_Seen]:
+        """Returns the window from the poll nearest to W before the last observation.
+
+        Polls are about whole refill periods apart: until it is known how the bucket refills, it ends at one, too.
+        """
+        is_known = self.mode is not None and history.evidence.phase.is_narrow
+        return _window(history.seen if is_known else history.polled, history.polled, history.window_seconds)
+
     def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
-        window = _window(history)
+        seen = history.seen
+        window = _window(seen, seen, history.window_seconds)
         share = _share_of_404(window)
+        if self.mode is not RefillMode.CONTINUOUS:
+            window = self._window_from_poll(history)
+            if not window:
+                return BucketObservation(bucket, None, None, share)
         span_seconds = window[-1][0] - window[0][0]
         spans_one = span_seconds > history.window_seconds - self._interval_seconds / 2
         if len(window) < 2 or not (spans_one or self.mode is not None):
@@ -136,14 +166,16 @@ class Estimator:
         return BucketObservation(bucket, per_second * 60, exhaustion_seconds, share)
 
 
-def _window(history: _History) -> list[_Seen]:
-    """Returns the observations from the one nearest to W before the last."""
-    seen = history.seen
-    if len(seen) < 3:
-        return seen
-    begin = seen[-1][0] - history.window_seconds
-    # Only the first can lie before W: see `_follow`.
-    return seen[1:] if abs(seen[1][0] - begin) < abs(seen[0][0] - begin) else seen
+def _window(seen: list[_Seen], begins: list[_Seen], window_seconds: float) -> list[_Seen]:
+    """Returns the observations from that of ``begins`` (which are among them) nearest to W before the last."""
+    if not begins:
+        return []
+    begin = seen[-1][0] - window_seconds
+    nearest = 0
+    while nearest + 2 < len(begins) and abs(begins[nearest + 1][0] - begin) < abs(begins[nearest][0] - begin):
+        nearest += 1
+    first = begins[nearest][0]
+    return seen if seen[0][0] == first else [one for one in seen if one[0] >= first]
 
 
 def _consumed(history: _History, window: list[_Seen], mode: RefillMode | None) -> float:
@@ -178,14 +210,22 @@ def _consumed_continuous(history: _History, window: list[_Seen]) -> float:
 
 def _consumed_stepwise(history: _History, window: list[_Seen]) -> float:
     phase, refill_tokens, capacity = history.evidence.phase, history.refill_tokens, history.capacity
-    steps, before = phase.steps_before(window[0][0]), window[0][1]
-    newest, consumed = window[-1][0], 0
-    for at, tokens, _ in window[1:]:
-        # Whether a step that is due about now has come already, the next observation will tell.
-        until = phase.steps_before(at) if at < newest else max(steps, phase.steps_surely_before(at))
-        consumed += max(before, min(before + (until - steps) * refill_tokens, capacity)) - tokens
-        steps, before = until, tokens
-    return consumed
+    pairs = list(pairwise(window))
+    # Whether a step that is due about now has come already, the next observations will tell.
+    until = phase.steps_surely_before(window[-1][0])
+    steps = [0] * len(pairs)
+    for step in range(phase.steps_before(window[0][0]) + 1, until + 1):
+        after, up_to = phase.between(step)
+        # It came in one of these pairs: taken to be the fullest, it fills the least, so the sum is a lower bound.
+        fullest = max(
+            (index for index, (earlier, later) in enumerate(pairs) if earlier[0] < up_to and later[0] > after),
+            key=lambda index: pairs[index][0][1],
+        )
+        steps[fullest] += 1
+    return sum(
+        max(before, min(before + count * refill_tokens, capacity)) - tokens
+        for count, ((_, before, _), (_, tokens, _)) in zip(steps, pairs, strict=True)
+    )
 
 
 def _consumed_at_least(history: _History, window: list[_Seen]) -> float:

@@ -7,7 +7,7 @@ Exporter, reconciler and history fold the same polls with the same function
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -32,7 +32,10 @@ class BucketObservation:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A snapshot with its derived figures, sorted by policy."""
+    """A snapshot with its derived figures, sorted by policy.
+
+    Not ``is_whole``: of a read, which asks for one bucket. It says nothing of the others, nor of the category.
+    """
 
     participant: Ispb
     observed_at: datetime
@@ -40,6 +43,7 @@ class Observation:
     correlation_id: str
     buckets: tuple[BucketObservation, ...]
     refused: tuple[PolicyName, ...] = ()
+    is_whole: bool = True
 
 
 PARTICIPANT_REMOVED: Final = "PARTICIPANT_REMOVED"
@@ -74,7 +78,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One attempt to observe a participant, answered or not.
+    """One attempt to observe a participant, answered or not; or an answered read of one of its buckets.
 
     ``stream_id`` is new at each start of the exporter, which starts blank;
     ``sequence`` counts that stream's polls from 1, over all participants. A poll
@@ -102,6 +106,11 @@ class Poll:
     def answered(self) -> bool:
         return isinstance(self.result, Observation)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether one bucket was asked for. Reads are made only while whole polls are answered."""
+        return isinstance(self.result, Observation) and not self.result.is_whole
+
 
 @dataclass(frozen=True, slots=True)
 class VisibleBucket:
@@ -118,8 +127,9 @@ class View:
 
     ``buckets`` by policy, sorted. ``category`` is None where none was confirmed
     within the staleness. ``refused`` are the policies that the last answer held
-    with impossible figures. ``observed_at`` is the last observation's, and ``news_at`` the
+    with impossible figures. ``observed_at`` is the last whole observation's, and ``news_at`` the
     poll (its UTC time) that first held it; it ``is_stale`` where answers have repeated it for the staleness.
+    ``whole_at`` is the last poll (its UTC time) that was no read; None: there was none yet.
     """
 
     poll: Poll
@@ -130,6 +140,7 @@ class View:
     observed_at: datetime | None = None
     news_at: datetime | None = None
     is_stale: bool = False
+    whole_at: datetime | None = None
 
     @property
     def participant(self) -> Ispb:
@@ -144,6 +155,13 @@ class View:
     def up(self) -> bool:
         return self.poll.answered and not self.is_stale
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether only reads are known of the time within the staleness: what is not shown need not be gone."""
+        if not self.poll.is_read:
+            return False
+        return self.whole_at is None or (self.at - self.whole_at).total_seconds() >= self.poll.staleness_seconds
+
 
 def view_after(earlier: View | None, poll: Poll) -> View:
     """Returns what `/metrics` shows after ``poll``, given what it showed before.
@@ -151,30 +169,51 @@ def view_after(earlier: View | None, poll: Poll) -> View:
     A bucket that no answer has confirmed for ``poll.staleness_seconds`` is not
     shown. An observation that is answered again confirms nothing. An exporter that
     has just started (another ``stream_id``) shows nothing of what its predecessor knew.
+    A read changes its bucket alone, and an answer that was overtaken by a read does not take that bucket back.
     """
     if earlier is None or (poll.sequence and earlier.poll.stream_id != poll.stream_id):
         earlier = View(poll)
-
-    def fresh(confirmed_at: datetime) -> bool:
-        # What lies further ahead was confirmed by a clock that was wrong.
-        return abs((poll.polled_at - confirmed_at).total_seconds()) < poll.staleness_seconds
-
-    kept = {p: b for p, b in earlier.buckets.items() if fresh(b.confirmed_at)}
+    kept = {p: b for p, b in earlier.buckets.items() if _is_fresh(b.confirmed_at, poll)}
     category, category_confirmed_at = earlier.category, earlier.category_confirmed_at
-    if category_confirmed_at is None or not fresh(category_confirmed_at):
+    if category_confirmed_at is None or not _is_fresh(category_confirmed_at, poll):
         category = category_confirmed_at = None
+    known = (category, category_confirmed_at, earlier.refused, earlier.observed_at, earlier.news_at)
+    if isinstance(poll.result, Failure):
+        return View(poll, kept, *known, whole_at=poll.polled_at)
+    if poll.result.is_whole:
+        return _after_whole_answer(View(poll, kept, *known, whole_at=poll.polled_at), poll.result)
+    return View(poll, _after_read(kept, poll.result, poll.polled_at), *known, whole_at=earlier.whole_at)
 
-    result, observed_at, news_at = poll.result, earlier.observed_at, earlier.news_at
-    if isinstance(result, Failure):
-        return View(poll, kept, category, category_confirmed_at, earlier.refused, observed_at, news_at)
 
-    if news_at is None or observed_at != result.observed_at:
+def _is_fresh(confirmed_at: datetime, poll: Poll) -> bool:
+    # What lies further ahead was confirmed by a clock that was wrong.
+    return abs((poll.polled_at - confirmed_at).total_seconds()) < poll.staleness_seconds
+
+
+def _after_whole_answer(before: View, answer: Observation) -> View:
+    """Returns the view after an answer about all buckets, where ``before`` holds what is left of those known before."""
+    poll, kept, news_at = before.poll, before.buckets, before.news_at
+    if news_at is None or before.observed_at != answer.observed_at:
         news_at = poll.polled_at
-    if not fresh(news_at):
-        return View(poll, kept, category, category_confirmed_at, result.refused, observed_at, news_at, is_stale=True)
-    if result.category is not None:
-        category, category_confirmed_at = result.category, news_at
-    confirmed = {b.bucket.policy: VisibleBucket(b, result.observed_at, news_at) for b in result.buckets}
+    if not _is_fresh(news_at, poll):
+        return replace(before, refused=answer.refused, is_stale=True)
+    category, category_confirmed_at = before.category, before.category_confirmed_at
+    if answer.category is not None:
+        category, category_confirmed_at = answer.category, news_at
+    confirmed = {b.bucket.policy: VisibleBucket(b, answer.observed_at, news_at) for b in answer.buckets}
+    if before.observed_at is not None and before.observed_at <= answer.observed_at:
+        # Where answers go back in time instead, a clock was set, and what it had stamped is not newer.
+        confirmed |= {p: b for p, b in kept.items() if p in confirmed and b.observed_at > answer.observed_at}
     if kept.keys() - confirmed.keys():
-        confirmed = dict(sorted((kept | confirmed).items()))
-    return View(poll, confirmed, category, category_confirmed_at, result.refused, result.observed_at, news_at)
+        confirmed = dict(sorted({**kept, **confirmed}.items()))
+    of_answer = (category, category_confirmed_at, answer.refused, answer.observed_at, news_at)
+    return View(poll, confirmed, *of_answer, whole_at=before.whole_at)
+
+
+def _after_read(
+    kept: dict[PolicyName, VisibleBucket], answer: Observation, read_at: datetime
+) -> dict[PolicyName, VisibleBucket]:
+    """Returns the buckets after a read: those that it holds, where they are not known to be older than what is kept."""
+    read = {b.bucket.policy: VisibleBucket(b, answer.observed_at, read_at) for b in answer.buckets}
+    newer = {p: b for p, b in read.items() if p not in kept or kept[p].observed_at < b.observed_at}
+    return kept | newer if newer.keys() <= kept.keys() else dict(sorted((kept | newer).items()))

@@ -5,7 +5,7 @@ Proof is gathered from all buckets of a participant, pair by pair of observation
 - a rise that continuous refill cannot explain proves steps, and narrows their phase;
 - two rises so close that no two steps lie in them prove continuous refill;
 - where polls are whole periods apart neither can happen, and consumption that is
-  steady under one assumption only tells.
+  steady under one assumption only tells (reads in between do not count there).
 
 Policies that payment orders give tokens back to prove nothing.
 """
@@ -49,6 +49,10 @@ class Phase:
         """Whether it is known between which two whole periods a step lies."""
         return self.up_to - self.after < self.period_seconds
 
+    def between(self, step: int) -> tuple[float, float]:
+        """Returns the seconds after and up to which a step lies, counted as `steps_before` counts them."""
+        return self.after + step * self.period_seconds, self.up_to + step * self.period_seconds
+
     def steps_before(self, at: float) -> int:
         """Counts steps up to ``at``, taking them to lie in the middle of what is possible."""
         return math.floor((at - (self.after + self.up_to) / 2) / self.period_seconds)
@@ -70,17 +74,50 @@ class Phase:
 
 @dataclass(slots=True)
 class RefillEvidence:
-    """What the observations of one bucket have shown so far."""
+    """What the observations of one bucket have shown so far.
+
+    ``polled`` is the last one that was no read, where reads came after it; ``is_told`` whether their rises proved
+    anything since, and ``was_dry`` whether they found the bucket dry.
+    """
 
     phase: Phase
+    polled: tuple[float, int] | None = None
+    is_told: bool = False
+    was_dry: bool = False
     rise_after: float = -math.inf
     rates: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=STEADY_PAIRS))
 
 
 def proof(
-    evidence: RefillEvidence, bucket: Bucket, earlier: tuple[float, int], later: tuple[float, int]
+    evidence: RefillEvidence,
+    bucket: Bucket,
+    earlier: tuple[float, int],
+    later: tuple[float, int],
+    *,
+    is_read: bool = False,
 ) -> RefillMode | None:
     """Returns what two consecutive observations ``(seconds, tokens)`` of a bucket prove; None: nothing new."""
+    proven = _by_rises(evidence, bucket, earlier, later)
+    if proven is not None:
+        # Pairs that steps rise in are missing among the others, which alone would look steady.
+        evidence.rates.clear()
+    if is_read:
+        evidence.polled = evidence.polled or earlier
+        evidence.is_told = evidence.is_told or proven is not None
+        # A dry bucket consumes whatever is refilled: no pair around it tells anything.
+        evidence.was_dry = evidence.was_dry or later[1] <= 0
+        return proven
+    if evidence.was_dry:
+        evidence.rates.clear()
+    elif proven is None and not evidence.is_told and bucket.policy not in GIVEN_BACK:
+        proven = _by_steadiness(evidence, bucket, evidence.polled or earlier, later)
+    evidence.polled, evidence.is_told, evidence.was_dry = None, False, False
+    return proven
+
+
+def _by_rises(
+    evidence: RefillEvidence, bucket: Bucket, earlier: tuple[float, int], later: tuple[float, int]
+) -> RefillMode | None:
     (began, before), (ended, after) = earlier, later
     refill_tokens, period_seconds = bucket.refill_tokens, bucket.refill_period_seconds
     per_second = refill_tokens / period_seconds
@@ -93,7 +130,7 @@ def proof(
     if bucket.policy == POLICIES_LIST and after < bucket.capacity:
         rise += 1
     if rise <= 0:
-        return _by_steadiness(evidence, bucket, earlier, later)
+        return None
     _narrow(evidence.phase, rise, refill_tokens, began, ended)
     if rise > per_second * (ended - began + CLOCK_TOLERANCE_SECONDS) + 1:
         evidence.rise_after = -math.inf
@@ -101,7 +138,7 @@ def proof(
     since, evidence.rise_after = evidence.rise_after, began
     if ended - since < period_seconds - CLOCK_TOLERANCE_SECONDS:
         return RefillMode.CONTINUOUS
-    return _by_steadiness(evidence, bucket, earlier, later)
+    return None
 
 
 def _narrow(phase: Phase, rise: int, refill_tokens: int, began: float, ended: float) -> None:

@@ -6,6 +6,8 @@ import math
 import random
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given, settings
@@ -18,6 +20,9 @@ from exporter.buckets.refill import RefillMode
 from exporter.simulator.scenario import Refill
 from exporter.simulator.traffic import TokenBucket
 from tests.support.builders import bucket, counts, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 LIST = PolicyName("POLICIES_LIST")
 MINUTE_POLICIES = sorted(
@@ -59,10 +64,16 @@ class World:
     def between(self, begin: float, end: float) -> int:
         return self.used[bisect_right(self.used_at, end)] - self.used[bisect_right(self.used_at, begin)]
 
+    def watched(self, at: float) -> Bucket:
+        limit = self.limit
+        return Bucket(PolicyName("WATCHED"), self.bucket.available(at), limit.capacity, limit.refill_tokens, 60)
+
+    def read(self, at: float):
+        return replace(snapshot(self.watched(at), seconds=at), is_whole=False)
+
     def snapshot(self, at: float):
         assert self.list.take(1, at), "a poll that POLICIES_LIST cannot pay for is not answered"
-        limit = self.limit
-        watched = Bucket(PolicyName("WATCHED"), self.bucket.available(at), limit.capacity, limit.refill_tokens, 60)
+        watched = self.watched(at)
         own = Bucket(LIST, self.list.available(at), self.own.capacity, self.own.refill_tokens, 60)
         return snapshot(own, watched, seconds=at)
 
@@ -71,20 +82,33 @@ def watched(observation):
     return next(o for o in observation.buckets if o.bucket.policy == "WATCHED")
 
 
-def simulate(world: World, uses: list[tuple[float, int]], polls: list[float], interval: float):
-    """Yields ``(poll, observed bucket, tokens truly used in the window, window seconds)`` where a rate is given."""
+def simulate(
+    world: World, uses: list[tuple[float, int]], polls: list[float], interval: float, reads: Collection[float] = ()
+):
+    """Yields ``(poll, observed bucket, tokens truly used in the window, window seconds)`` where a rate is given.
+
+    The watched bucket alone is seen at ``reads``, too.
+    """
     estimator = Estimator(60, interval)
     width = window_seconds(60, interval, 60)
     pending = iter(sorted(uses))
     use = next(pending, None)
     seen: list[float] = []
-    for at in polls:
+    polled: list[float] = []
+    for at in sorted({*polls, *reads}):
         while use is not None and use[0] <= at:
             world.use(use[1], use[0])
             use = next(pending, None)
-        observed = watched(estimator.observe(world.snapshot(at)))
+        observed = watched(estimator.observe(world.read(at) if at in reads else world.snapshot(at)))
         seen.append(at)
-        begin = min(seen[-60:-1], key=lambda t: abs(at - width - t), default=None)
+        if at not in reads:
+            polled.append(at)
+        # Where it refills in steps, the window begins at a poll; until it is known how, it ends at one, too.
+        mode = estimator.mode
+        if mode is None or not estimator._histories[PolicyName("WATCHED")].evidence.phase.is_narrow:
+            at = polled[-1] if mode is not RefillMode.CONTINUOUS else at  # noqa: PLW2901
+        begins = seen if mode is RefillMode.CONTINUOUS else polled
+        begin = min([begin for begin in begins[-400:] if begin < at], key=lambda t: abs(at - width - t), default=None)
         if observed.consumption_rate_per_minute is not None and begin is not None:
             yield at, observed, world.between(begin, at), at - begin
 
@@ -96,7 +120,20 @@ def polls_every(interval: float, until: float, seed: int) -> list[float]:
     return [first + n * interval + chance.uniform(0, 1) for n in range(int(until / interval))]
 
 
+def reads_between(polls: list[float], reads: str, seed: int) -> set[float]:
+    """Reads as the planner makes them: none, one in most gaps between polls, or every two seconds for a while."""
+    chance = random.Random(seed + 1)
+    made: set[float] = set()
+    for begin, end in pairwise(polls):
+        if reads == "one" and chance.random() < 0.7:
+            made.add(chance.uniform(begin, end))
+        elif reads == "many" and chance.random() < 0.5:
+            made.update(begin + 2 * n + chance.uniform(0, 1) for n in range(1, int((end - begin) / 2)))
+    return made - set(polls)
+
+
 scenarios = {
+    "reads": st.sampled_from(["none", "one", "many"]),
     "limit": st.sampled_from(MINUTE_POLICIES),
     "mode": st.sampled_from(list(Refill)),
     "phase": st.floats(0, 60),
@@ -109,7 +146,9 @@ thorough = settings(max_examples=50)
 @pytest.mark.no_cover
 @thorough
 @given(share=st.floats(0.05, 0.95), **scenarios)
-def test_steady_use_is_estimated_within_one_percent_or_one_token(limit, mode, phase, interval, seed, share) -> None:
+def test_steady_use_is_estimated_within_one_percent_or_one_token(
+    limit, mode, phase, interval, seed, reads, share
+) -> None:
     world = World(limit, mode, phase, tokens=limit.capacity // 4, interval=interval)
     per_second = share * limit.refill_tokens / 60
     end = 12 * 60 if interval < 60 else 24 * 60
@@ -121,10 +160,11 @@ def test_steady_use_is_estimated_within_one_percent_or_one_token(limit, mode, ph
         uses.append((n * every + 0.1, int(whole)))
         whole -= int(whole)
     full_soon = limit.capacity - limit.refill_tokens * 3 - 3
+    polls = polls_every(interval, end, seed)
 
     errors = [
         (at, observed.consumption_rate_per_minute * span / 60, truth)
-        for at, observed, truth, span in simulate(world, uses, polls_every(interval, end, seed), interval)
+        for at, observed, truth, span in simulate(world, uses, polls, interval, reads_between(polls, reads, seed))
         if at > 10 * interval + 120 and observed.bucket.available_tokens < full_soon
     ]
 
@@ -135,13 +175,15 @@ def test_steady_use_is_estimated_within_one_percent_or_one_token(limit, mode, ph
 @pytest.mark.no_cover
 @thorough
 @given(bursts=st.lists(st.tuples(st.floats(130, 1100), st.floats(0.05, 0.6)), max_size=12), **scenarios)
-def test_bursts_are_estimated_within_ten_percent(limit, mode, phase, interval, seed, bursts) -> None:
+def test_bursts_are_estimated_within_ten_percent(limit, mode, phase, interval, seed, reads, bursts) -> None:
     world = World(limit, mode, phase, tokens=limit.capacity // 2, interval=interval)
     uses = [(at, max(1, int(share * limit.refill_tokens))) for at, share in bursts]
     full_soon = limit.capacity - limit.refill_tokens * 3 - 3
 
+    polls = polls_every(interval, 1200, seed)
+
     before, tokens_before = 0.0, 0
-    for at, observed, truth, span in simulate(world, uses, polls_every(interval, 1200, seed), interval):
+    for at, observed, truth, span in simulate(world, uses, polls, interval, reads_between(polls, reads, seed)):
         tokens = observed.bucket.available_tokens
         steps = math.floor((at - phase) / 60) - math.floor((before - phase) / 60) if mode is Refill.STEPWISE else 0
         # Where all that a step brought is gone already, only the next poll tells that it has come.
@@ -171,14 +213,16 @@ def test_a_step_whose_tokens_are_gone_already_is_counted_at_the_next_poll() -> N
 @pytest.mark.no_cover
 @thorough
 @example(  # a step is due, and comes when the window has ended
-    limit=Limit(10, 60, 50), mode=Refill.STEPWISE, phase=4.0, interval=2.0, seed=0, uses=[(4.0, 0.25)]
+    limit=Limit(10, 60, 50), mode=Refill.STEPWISE, phase=4.0, interval=2.0, seed=0, reads="none", uses=[(4.0, 0.25)]
 )
 @given(uses=st.lists(st.tuples(st.floats(0, 1200), st.floats(0.001, 0.3)), max_size=60), **scenarios)
-def test_near_full_the_estimate_never_exceeds_the_truth(limit, mode, phase, interval, seed, uses) -> None:
+def test_near_full_the_estimate_never_exceeds_the_truth(limit, mode, phase, interval, seed, reads, uses) -> None:
     world = World(limit, mode, phase, interval=interval)
     made = [(at, max(1, int(share * limit.refill_tokens))) for at, share in uses]
 
-    for at, observed, truth, span in simulate(world, made, polls_every(interval, 1200, seed), interval):
+    polls = polls_every(interval, 1200, seed)
+
+    for at, observed, truth, span in simulate(world, made, polls, interval, reads_between(polls, reads, seed)):
         estimated = observed.consumption_rate_per_minute * span / 60
         assert estimated <= truth + 1.001, (at, estimated, truth)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.support.builders import at, bucket, failed, observation, poll, view
+from tests.support.builders import at, bucket, failed, observation, poll, read, view
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import Poll
@@ -102,3 +102,80 @@ def test_a_lost_feed_shows_what_was_known_though_the_stream_is_another() -> None
     seen = view(poll(LIST), failed(15, "FEED_LOST", stream_id="another", sequence=0))
 
     assert policies(seen) == ["CLAIMS_LIST"]
+
+
+# Reads
+
+
+def tokens(seen) -> dict[str, int]:
+    return {policy: visible.observation.bucket.available_tokens for policy, visible in seen.buckets.items()}
+
+
+def test_a_read_changes_its_bucket_and_leaves_the_others_as_they_were() -> None:
+    before = view(poll(LIST, WRITE, refused=("KEYS_CHECK",)))
+
+    seen = view(before.poll, read(bucket(5), seconds=7, sequence=2, category="B"))
+
+    assert tokens(seen) == {"CLAIMS_LIST": 20, "ENTRIES_WRITE": 5}
+    assert seen.buckets["CLAIMS_LIST"] == before.buckets["CLAIMS_LIST"]
+    assert (seen.buckets["ENTRIES_WRITE"].observed_at, seen.buckets["ENTRIES_WRITE"].confirmed_at) == (at(7), at(7))
+    assert (seen.at, seen.up, seen.is_partial) == (at(7), True, False)
+    assert (seen.category, seen.refused, seen.observed_at, seen.news_at) == ("A", ("KEYS_CHECK",), at(0), at(0))
+
+
+def test_buckets_that_are_read_keep_their_order() -> None:
+    keys = bucket(1, policy="KEYS_CHECK")
+
+    assert policies(view(poll(LIST, WRITE), read(keys, seconds=7, sequence=2))) == [
+        "CLAIMS_LIST",
+        "ENTRIES_WRITE",
+        "KEYS_CHECK",
+    ]
+
+
+def test_a_read_confirms_no_other_bucket() -> None:
+    seen = view(poll(LIST, WRITE), read(bucket(5), seconds=299, sequence=2), failed(300))
+
+    assert policies(seen) == ["ENTRIES_WRITE"]
+
+
+def test_an_answer_that_a_read_has_overtaken_does_not_take_its_bucket_back() -> None:
+    late = poll(seconds=15, result=observation(LIST, bucket(30_000), seconds=6))
+
+    seen = view(poll(LIST, WRITE), read(bucket(5), seconds=7, sequence=2), late)
+
+    assert tokens(seen) == {"CLAIMS_LIST": 20, "ENTRIES_WRITE": 5}
+    assert seen.buckets["ENTRIES_WRITE"].confirmed_at == at(7)
+
+
+def test_a_read_that_an_answer_has_overtaken_changes_nothing() -> None:
+    seen = view(poll(LIST, WRITE), read(bucket(5), seconds=7, observed_seconds=-1, sequence=2))
+
+    assert tokens(seen) == {"CLAIMS_LIST": 20, "ENTRIES_WRITE": 36_000}
+
+
+def test_what_a_wrong_clock_stamped_on_a_read_does_not_stand_against_answers_that_go_back() -> None:
+    ahead = poll(WRITE, result=observation(WRITE, seconds=200))
+    right = poll(seconds=15, result=observation(bucket(30_000), seconds=15))
+
+    seen = view(ahead, read(bucket(5), seconds=7, observed_seconds=207, sequence=2), right)
+
+    assert tokens(seen) == {"ENTRIES_WRITE": 30_000}
+
+
+def test_a_policy_that_went_away_is_shown_until_it_is_stale_whatever_was_read_of_it() -> None:
+    gone = [poll(LIST, seconds=15 * n, sequence=n + 2) for n in (1, 20, 21)]
+
+    assert policies(view(poll(LIST, WRITE), read(bucket(5), seconds=7, sequence=2), *gone[:2])) == [
+        "CLAIMS_LIST",
+        "ENTRIES_WRITE",
+    ]
+    assert policies(view(poll(LIST, WRITE), read(bucket(5), seconds=7, sequence=2), *gone)) == ["CLAIMS_LIST"]
+
+
+def test_a_read_that_follows_no_poll_of_its_stream_within_the_staleness_is_partial() -> None:
+    assert view(read(WRITE, seconds=7, sequence=2)).is_partial
+    assert view(poll(WRITE, stream_id="before"), read(WRITE, seconds=7, sequence=2)).is_partial
+    assert view(poll(WRITE), read(WRITE, seconds=300, sequence=2)).is_partial
+    assert not view(poll(WRITE), failed(15), read(WRITE, seconds=299, sequence=3)).is_partial
+    assert not view(failed(0)).is_partial
