@@ -27,7 +27,7 @@ SELECT b.participant, b.policy, last.answered AND repeated.polled_at IS NULL,
  CROSS JOIN LATERAL (
        SELECT r.answered, r.policies_refused, r.polled_at, r.observed_at, r.staleness_seconds
          FROM dict_rate_limit_reconciliations AS r
-        WHERE r.participant = b.participant
+        WHERE r.participant = b.participant AND NOT r.is_read
         ORDER BY r.polled_at DESC
         LIMIT 1) AS last
   LEFT JOIN LATERAL (
@@ -36,6 +36,7 @@ SELECT b.participant, b.policy, last.answered AND repeated.polled_at IS NULL,
                  FROM dict_rate_limit_reconciliations AS r
                 WHERE r.participant = b.participant
                   AND r.answered
+                  AND NOT r.is_read
                   AND r.polled_at <= last.polled_at - make_interval(secs => last.staleness_seconds)
                 ORDER BY r.polled_at DESC
                 LIMIT 1) AS earlier

@@ -88,11 +88,15 @@ class PollRow(NamedTuple):
     policies: list[PolicyName] | None
     policies_refused: list[PolicyName] | None
     evaluated: bool
+    is_read: bool
 
 
 @dataclass(slots=True)
 class Chain:
-    """A stream's buckets as of its last answered poll; a poll that is not ``complete`` builds on them."""
+    """A stream's buckets as of its last answered poll; a poll that is not ``complete`` builds on them.
+
+    ``policies`` are those of the last one that was no read.
+    """
 
     policies: Sequence[PolicyName] = ()
     last: dict[PolicyName, BucketObservation] = field(default_factory=dict)
@@ -100,14 +104,14 @@ class Chain:
     def append(self, row: PollRow, states: States) -> None:
         if row.complete:
             self.last = {}
-        if row.policies is not None:
+        if row.policies is not None and not row.is_read:
             self.policies = row.policies
         self.last |= {o.bucket.policy: o for o in states.get((row.observed_at, row.polled_at), ())}
 
-    def buckets(self) -> tuple[BucketObservation, ...] | None:
-        """Returns the last answered poll's buckets; None where some of their states are no longer kept."""
+    def buckets(self, policies: Sequence[PolicyName]) -> tuple[BucketObservation, ...] | None:
+        """Returns the buckets of ``policies``; None where some of their states are no longer kept."""
         try:
-            return tuple([self.last[policy] for policy in self.policies])
+            return tuple([self.last[policy] for policy in policies])
         except KeyError:
             return None
 
@@ -240,11 +244,12 @@ def poll_of(participant: Ispb, row: PollRow, chain: Chain, states: States) -> Po
     result: Observation | Failure
     if row.answered:
         chain.append(row, states)
-        buckets = chain.buckets()
+        buckets = chain.buckets(row.policies or () if row.is_read else chain.policies)
         if buckets is None:
             return None
         refused = tuple(row.policies_refused or ())
-        result = Observation(participant, row.observed_at, row.category, row.correlation_id, buckets, refused)
+        answered = (participant, row.observed_at, row.category, row.correlation_id)
+        result = Observation(*answered, buckets, refused, is_whole=not row.is_read)
     else:
         result = Failure(row.failure_code, row.failure_message)
     return Poll(

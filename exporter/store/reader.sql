@@ -58,7 +58,7 @@ SELECT participant FROM participants WHERE participant IS NOT NULL;
 SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, duration_seconds, clock_skew_seconds,
        last_success_at, known_category, category_changed_at, previous_category, stream_began_at, traceparent, answered,
        observed_at, category, correlation_id, failure_code, failure_message, complete, policies, policies_refused,
-       evaluated
+       evaluated, is_read
   FROM dict_rate_limit_reconciliations
  WHERE participant = %(participant)s::text
    AND polled_at >= %(since)s::timestamptz
@@ -72,7 +72,7 @@ SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, dura
 SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, duration_seconds, clock_skew_seconds,
        last_success_at, known_category, category_changed_at, previous_category, stream_began_at, traceparent, answered,
        observed_at, category, correlation_id, failure_code, failure_message, complete, policies, policies_refused,
-       evaluated
+       evaluated, is_read
   FROM dict_rate_limit_reconciliations
  WHERE participant = %(participant)s::text
    AND stream_id = %(stream_id)s::text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from exporter.alerts.alert import Alert, AlertState, Fingerprint, RuleFailure, Transition
@@ -25,6 +25,13 @@ class Reconciliation:
     alerts_after: Mapping[Fingerprint, Alert] = field(default_factory=dict)
     transitions: tuple[Transition, ...] = ()
     failures: tuple[RuleFailure, ...] = ()
+
+    @property
+    def changed_alerts(self) -> bool:
+        """Whether rules made any difference at this poll, or could not be evaluated."""
+        if self.transitions or self.failures or len(self.alerts_before) != len(self.alerts_after):
+            return True
+        return any(self.alerts_before.get(name) is not alert for name, alert in self.alerts_after.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +86,15 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
     """Returns what to write of ``poll``, given what the database holds already.
 
     A bucket is written when anything in its state changed. All are written at the first answer of a stream, when the
-    category changed, and when ``heartbeat_seconds`` have passed since they last were.
+    category changed, and when ``heartbeat_seconds`` have passed since they last were. Of a read its bucket is, and the
+    others are as they were.
     """
     answer = poll.result
     if not isinstance(answer, Observation):
         return StatesToWrite(before)
 
+    if not answer.is_whole:
+        return _states_of_read(before, poll, answer)
     chain = before.chain
     present = {o.bucket.policy: o for o in answer.buckets}
     follows = (
@@ -101,10 +111,7 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
     else:
         complete_at, buckets, policies = poll.polled_at, answer.buckets, tuple(present)
 
-    now = {
-        bucket.policy: Figures(bucket.capacity, bucket.refill_tokens, bucket.refill_period_seconds)
-        for bucket in (o.bucket for o in answer.buckets)
-    }
+    now = _figures(answer)
     figures = {p: f for p, f in now.items() if before.policies.get(p) != f}
     removed = tuple(sorted(before.policies.keys() - now.keys() - set(answer.refused)))
     policies_after = before.policies
@@ -119,6 +126,30 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
         added=tuple(sorted(figures.keys() - before.policies.keys())),
         removed=removed,
     )
+
+
+def _states_of_read(before: Written, poll: Poll, answer: Observation) -> StatesToWrite:
+    chain, buckets, chain_after = before.chain, answer.buckets, None
+    if chain is not None and chain.stream_id == poll.stream_id and chain.sequence < poll.sequence:
+        buckets = tuple(o for o in answer.buckets if chain.buckets.get(o.bucket.policy) != o)
+        known = {**chain.buckets, **{o.bucket.policy: o for o in buckets}}
+        chain_after = replace(chain, sequence=poll.sequence, buckets=known)
+    now = _figures(answer)
+    figures = {p: f for p, f in now.items() if before.policies.get(p) != f}
+    return StatesToWrite(
+        after=Written({**before.policies, **figures} if figures else before.policies, chain_after),
+        buckets=buckets,
+        policies=tuple(now),
+        figures=figures,
+        added=tuple(sorted(figures.keys() - before.policies.keys())),
+    )
+
+
+def _figures(answer: Observation) -> dict[PolicyName, Figures]:
+    return {
+        bucket.policy: Figures(bucket.capacity, bucket.refill_tokens, bucket.refill_period_seconds)
+        for bucket in (o.bucket for o in answer.buckets)
+    }
 
 
 @dataclass(frozen=True, slots=True)

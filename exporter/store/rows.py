@@ -96,6 +96,7 @@ def reconciliations(decided: Decided) -> Parameters | None:
         "previous_category": of_texts(None if c is None else c.previous for c in categories),
         **_optional_columns(answers, observed_at=of_times, category=of_texts, correlation_id=of_texts),
         **_optional_columns(failures, "failure_", code=of_texts, message=of_texts),
+        **columns(polls, is_read=of_booleans),
         "evaluated": of_booleans(r.evaluated for r in batch),
         "complete": of_booleans(s.complete for s in written),
         "states_written": of_numbers(len(s.buckets) for s in written),

@@ -42,6 +42,7 @@ SELECT steps.n,
          FROM dict_rate_limit_reconciliations
         WHERE participant = %(participant)s::text
           AND answered
+          AND NOT is_read
           AND %(policy)s::text <> ALL (coalesce(policies_refused, '{}'))
           AND polled_at < steps.ends
           AND polled_at >= steps.begins - %(quiet)s::interval

@@ -133,8 +133,10 @@ class Writer:
                     poll = reconciliation.poll
                     states = states_to_write(after[poll.participant], poll, self._heartbeat_seconds)
                     after[poll.participant] = states.after
-                    decided.append((reconciliation, states))
-                await self._insert(connection, decided, before)
+                    if not poll.is_read or states.buckets or reconciliation.changed_alerts:
+                        decided.append((reconciliation, states))
+                if decided:
+                    await self._insert(connection, decided, before)
         except (ValueError, OverflowError) as error:
             raise ReconciliationRefused(f"a value cannot be written: {error}") from error
         self._written |= after

@@ -64,18 +64,18 @@ SELECT participant, policy, capacity, refill_tokens, refill_period_seconds, firs
        gone_at = excluded.gone_at;
 
 -- insert_reconciliations --
--- One row per poll.
+-- One row per poll, and per read that changed anything.
 INSERT INTO dict_rate_limit_reconciliations (
        participant, stream_id, sequence, polled_at, interval_seconds, staleness_seconds, duration_seconds,
        clock_skew_seconds, last_success_at, category_changed_at, traceparent, answered, observed_at, category,
        correlation_id, failure_code, failure_message, evaluated, complete, states_written, transitions,
        policies, policies_came, policies_gone, policies_refused, rule_failures, known_category, previous_category,
-       stream_began_at)
+       stream_began_at, is_read)
 SELECT participant, stream_id, sequence, polled_at, interval_seconds, staleness_seconds, duration_seconds,
        clock_skew_seconds, last_success_at, category_changed_at, traceparent, answered, observed_at, category,
        correlation_id, failure_code, failure_message, evaluated, complete, states_written, transitions,
        policies::text[], policies_came::text[], policies_gone::text[], policies_refused::text[], rule_failures,
-       known_category, previous_category, stream_began_at
+       known_category, previous_category, stream_began_at, is_read
   FROM unnest(
        %(participant)s::text[], %(stream_id)s::text[], %(sequence)s::bigint[], %(polled_at)s::timestamptz[],
        %(interval_seconds)s::float8[], %(staleness_seconds)s::float8[], %(duration_seconds)s::float8[],
@@ -84,12 +84,13 @@ SELECT participant, stream_id, sequence, polled_at, interval_seconds, staleness_
        %(correlation_id)s::text[], %(failure_code)s::text[], %(failure_message)s::text[], %(evaluated)s::boolean[],
        %(complete)s::boolean[], %(states_written)s::int[], %(transitions)s::int[], %(policies)s::text[],
        %(policies_came)s::text[], %(policies_gone)s::text[], %(policies_refused)s::text[], %(rule_failures)s::jsonb[],
-       %(known_category)s::text[], %(previous_category)s::text[], %(stream_began_at)s::timestamptz[])
+       %(known_category)s::text[], %(previous_category)s::text[], %(stream_began_at)s::timestamptz[],
+       %(is_read)s::boolean[])
        AS r (participant, stream_id, sequence, polled_at, interval_seconds, staleness_seconds, duration_seconds,
              clock_skew_seconds, last_success_at, category_changed_at, traceparent, answered, observed_at, category,
              correlation_id, failure_code, failure_message, evaluated, complete, states_written, transitions,
              policies, policies_came, policies_gone, policies_refused, rule_failures, known_category,
-             previous_category, stream_began_at)
+             previous_category, stream_began_at, is_read)
     ON CONFLICT DO NOTHING;
 
 -- delete_ended_alerts --

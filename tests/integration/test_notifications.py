@@ -9,7 +9,7 @@ import pytest
 
 from exporter.alerts.alert import AlertState
 from exporter.store.alerts_to_notify import AlertsToNotify, BucketState, Span
-from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll
+from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll, read
 from tests.support.stored import Store, pending, reconciled, stored
 
 if TYPE_CHECKING:
@@ -149,3 +149,22 @@ async def test_the_lowest_level_is_that_between_two_polls_and_of_the_state_that_
     )
 
     assert found == [(9, at(15)), (4, at(90)), (3, at(105)), (20, at(90)), None, None]
+
+
+async def test_a_read_of_one_bucket_says_nothing_of_the_others(store: Store, notifications: AlertsToNotify) -> None:
+    old = poll(bucket(6), bucket(7, policy="OTHER"), refused=("GONE",))
+    await store.commit(old)
+    await store.commit(read(bucket(5), seconds=7, sequence=2))
+
+    levels = await notifications.levels([(PARTICIPANT, POLICY), (PARTICIPANT, "OTHER"), (PARTICIPANT, "GONE")])
+
+    assert {policy: (level.available_tokens, level.confirmed_at) for (_, policy), level in levels.items()} == {
+        POLICY: (5, at(7)),
+        "OTHER": (7, at(0)),
+        "GONE": (None, None),
+    }
+    assert [(level.answered, level.refused) for level in levels.values()] == [
+        (True, False),
+        (True, False),
+        (True, True),
+    ]

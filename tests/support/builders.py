@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -80,6 +81,13 @@ def poll(*buckets: Bucket | BucketObservation, seconds: float = 0, sequence: int
         category=given.pop("known", None),
         **given,
     )
+
+
+def read(made: Bucket | BucketObservation, *, seconds: float, sequence: int, **given: Any) -> Poll:
+    """A read of one bucket."""
+    observed_at = given.pop("observed_seconds", seconds)
+    result = replace(observation(made, seconds=observed_at), is_whole=False)
+    return poll(seconds=seconds, sequence=sequence, result=result, **given)
 
 
 def failed(seconds: float = 0, code: str = "UNAVAILABLE", **given: Any) -> Poll:

@@ -21,7 +21,7 @@ from exporter.store.reconciliation import (
     alerts_to_write,
     states_to_write,
 )
-from tests.support.builders import PARTICIPANT, alert, at, bucket, counts, failed, observed, poll
+from tests.support.builders import PARTICIPANT, alert, at, bucket, counts, failed, observed, poll, read
 from tests.support.stored import HEARTBEAT_SECONDS, pending, reconciled, resolved
 
 if TYPE_CHECKING:
@@ -221,6 +221,42 @@ def test_policies_of_a_participant_outlive_the_stream_that_told_them() -> None:
     assert second.figures == {}
 
 
+# Reads
+
+
+def test_a_read_writes_its_bucket_where_that_changed_and_the_next_answer_follows_both() -> None:
+    _, same, changed, whole = writes(
+        poll(A, B),
+        read(B, seconds=5, sequence=2),
+        read(bucket(1, policy="B"), seconds=10, sequence=3),
+        poll(bucket(2, policy="A"), bucket(1, policy="B"), seconds=15, sequence=4),
+    )
+
+    assert (policies(same.buckets), same.policies, same.complete) == ("", ("B",), False)
+    assert (policies(changed.buckets), changed.policies, changed.complete) == ("B", ("B",), False)
+    assert (policies(whole.buckets), whole.policies, whole.complete) == ("A", None, False)
+
+
+def test_a_read_removes_no_policy_and_tells_of_new_figures() -> None:
+    larger = bucket(1, policy="B", capacity=100_000)
+
+    _, changed, whole = writes(poll(A, B), read(larger, seconds=5, sequence=2), poll(A, larger, seconds=15, sequence=3))
+
+    assert (changed.removed, changed.added, list(changed.figures)) == ((), (), ["B"])
+    assert (whole.removed, whole.figures) == ((), {})
+
+
+def test_a_writer_that_begins_again_with_a_read_writes_it_and_the_next_answer_in_full() -> None:
+    _, before = writes(poll(A, B), poll(A, B, seconds=15))
+
+    one, whole = writes(
+        read(B, seconds=20, sequence=3), poll(A, B, seconds=30, sequence=4), before=replace(before.after, chain=None)
+    )
+
+    assert (policies(one.buckets), one.complete) == ("B", False)
+    assert (policies(whole.buckets), whole.complete) == ("AB", True)
+
+
 # Any history
 
 BUCKETS = {name: st.integers(0, 2) for name in "ABC"}
@@ -235,7 +271,7 @@ answers = st.fixed_dictionaries(
 )
 plans = st.lists(
     st.tuples(
-        st.sampled_from(["answer", "answer", "repeat", "repeat", "fail", "new stream", "restart"]),
+        st.sampled_from(["answer", "answer", "repeat", "repeat", "read", "read", "fail", "new stream", "restart"]),
         st.sampled_from([0, 15, 400, 899, -15]),
         answers,
     ),
@@ -264,6 +300,9 @@ def history(plan) -> list[tuple[Poll, bool]]:
             tuple(PolicyName(p) for p in sorted(answer["refused"])),
         )
         made = failed(**identity) if step == "fail" else poll(result=result, **identity)
+        if step == "read":
+            one = bucket(new["tokens"]["A"], policy="A", capacity=answer["capacity"])
+            made = read(one, seconds=seconds, sequence=sequence, stream_id=f"stream {stream}")
         polls.append((made, step == "restart"))
     return polls
 
@@ -278,9 +317,12 @@ def test_what_is_written_gives_back_every_answer(plan) -> None:
             continue
 
         last = ({} if states.complete else last) | {o.bucket.policy: o for o in states.buckets}
-        order = order if states.policies is None else states.policies
+        if made.result.is_whole:
+            order = order if states.policies is None else states.policies
 
-        assert tuple(last[policy] for policy in order) == made.result.buckets
+        assert tuple(last[policy] for policy in (order if made.result.is_whole else states.policies)) == (
+            made.result.buckets
+        )
 
 
 @given(plans)
@@ -290,7 +332,7 @@ def test_no_state_grows_as_old_as_the_heartbeat(plan) -> None:
     for made, states in zip(polls, writes(*polls), strict=True):
         complete_at = made.polled_at if states.complete else complete_at
 
-        if made.answered:
+        if made.answered and not made.is_read:
             assert complete_at is not None
             assert (made.polled_at - complete_at).total_seconds() < HEARTBEAT_SECONDS
 
@@ -305,7 +347,7 @@ def test_policies_that_came_and_are_not_gone_are_those_answered_last_and_those_r
             continue
 
         present = {o.bucket.policy for o in made.result.buckets}
-        expected = present | (table.keys() & set(made.result.refused))
+        expected = present | (table.keys() & set(made.result.refused) if made.result.is_whole else table.keys())
         assert states.added == tuple(sorted(present - table.keys()))
         assert states.removed == tuple(sorted(table.keys() - expected))
         table = {p: f for p, f in (table | dict(states.figures)).items() if p not in states.removed}

@@ -243,6 +243,7 @@ def test_an_answered_poll_is_a_row_with_its_observation_and_without_a_failure() 
         "stream_began_at": at(0),
         "traceparent": "00-a-b-01",
         "answered": True,
+        "is_read": False,
         "observed_at": at(15),
         "category": "A",
         "correlation_id": "c-1",
