@@ -13,8 +13,7 @@ from itertools import takewhile
 from uuid import uuid4
 
 from exporter.buckets.observation import Poll
-from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import Report, poll_message
+from exporter.feed.wire import Report, feed_message
 
 
 class Stream:
@@ -41,8 +40,8 @@ class Deflation:
         self._example = b""
 
     def deflated(self, poll: Poll) -> bytes:
-        message = feed_pb2.FromExporter(poll=poll_message(poll)).SerializeToString()
-        if not self._example and poll.answered:
+        message = feed_message(poll).SerializeToString()
+        if not self._example and poll.answered and not poll.is_read:
             self._example = message
         # Polls are much alike: with one of them as dictionary they take half of what they take without.
         deflate = zlib.compressobj(1, zdict=self._example) if self._example else zlib.compressobj(1)

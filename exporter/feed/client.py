@@ -185,10 +185,11 @@ class FeedClient:
                     extra={"target": self.target, "first_sequence": getattr(gap, "from"), "last_sequence": gap.to},
                 )
                 self._after_sequence = gap.to
-            case "poll":
-                self._after_sequence = message.poll.sequence
-                if self._ownership.acquire(message.poll.participant, self.target):
-                    self._receive_poll(message.poll)
+            case "poll" | "read" as kind:
+                poll: feed_pb2.Poll = getattr(message, kind)
+                self._after_sequence = poll.sequence
+                if self._ownership.acquire(poll.participant, self.target):
+                    self._receive_poll(poll)
 
     def _receive_poll(self, message: feed_pb2.Poll) -> None:
         try:

@@ -124,10 +124,10 @@ class _Kept:
 class LocalFeed:
     """Hands this process's own polls to its reconciler, and keeps the last ``capacity`` of them, committed or not.
 
-    While the database is away they wait here. A reconciler that takes up its work goes on from where the database
-    stands, so that polls that a database lost by becoming an older copy of itself are written once more: ``last_polls``
-    returns where it stood when this process began to lead, and waits for that. ``dropped`` counts polls that had to go
-    before the reconciler had them.
+    While the database is away they wait here, reads only as long as half of the room is free. A reconciler that takes
+    up its work goes on from where the database stands, so that polls that a database lost by becoming an older copy of
+    itself are written once more: ``last_polls`` returns where it stood when this process began to lead, and waits for
+    that. ``dropped`` counts polls that had to go before the reconciler had them.
     """
 
     stream_id = ""
@@ -169,6 +169,8 @@ class LocalFeed:
         return True
 
     def put(self, poll: Poll) -> None:
+        if poll.is_read and self.waiting > self._capacity // 2:
+            return
         deflated = self._deflation.deflated(poll)
         shared = poll if self.waiting < ROOM else None
         self._polls.append(_Kept(poll.stream_id, poll.sequence, poll.participant, poll.polled_at, deflated, shared))
@@ -204,4 +206,4 @@ class LocalFeed:
 
     def _inflated(self, kept: _Kept) -> Poll:
         message = feed_pb2.FromExporter.FromString(self._deflation.inflated(kept.deflated))
-        return poll_of(message.poll, kept.stream_id)
+        return poll_of(message.read if message.HasField("read") else message.poll, kept.stream_id)

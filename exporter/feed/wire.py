@@ -34,6 +34,12 @@ class Report:
     categories: Mapping[Ispb, Category] = field(default_factory=dict)
 
 
+def feed_message(poll: Poll) -> feed_pb2.FromExporter:
+    """Returns the message that carries a poll, or a read."""
+    message = poll_message(poll)
+    return feed_pb2.FromExporter(read=message) if poll.is_read else feed_pb2.FromExporter(poll=message)
+
+
 def poll_message(poll: Poll) -> feed_pb2.Poll:
     """Returns the message of a poll; its stream is sent once, when a feed opens."""
     message = feed_pb2.Poll(
@@ -122,6 +128,7 @@ def _observation_message(observation: Observation) -> feed_pb2.Observation:
         correlation_id=observation.correlation_id,
         buckets=[_bucket_message(b) for b in observation.buckets],
         refused=observation.refused,
+        is_read=not observation.is_whole,
     )
 
 
@@ -154,6 +161,7 @@ def _observation(message: feed_pb2.Observation, participant: Ispb) -> Observatio
         correlation_id=message.correlation_id,
         buckets=tuple(_bucket(b) for b in message.buckets),
         refused=tuple(PolicyName(name) for name in message.refused),
+        is_whole=not message.is_read,
     )
 
 

@@ -54,7 +54,8 @@ def decide(
     """Returns what is known after ``poll``, and what to commit (None: it was reconciled before).
 
     A poll that comes out of order, behind one that was already evaluated (the feed was lost meanwhile), is kept as
-    history and not evaluated: alerts never go back in time.
+    history and not evaluated: alerts never go back in time. So is a read behind which polls are missing: what it does
+    not show need not be gone.
     """
     made_by_exporter = poll.sequence > 0
     out_of_order = state.polled_at is not None and poll.polled_at <= state.polled_at
@@ -69,9 +70,9 @@ def decide(
         return replace(state, view=view), None
     if made_by_exporter:
         state = replace(state, stream_id=poll.stream_id, sequence=poll.sequence)
-    if out_of_order:
-        late = Reconciliation(poll, evaluated=False, alerts_before=state.alerts, alerts_after=state.alerts)
-        return replace(state, view=view), late
+    if out_of_order or view.is_partial:
+        unseen = Reconciliation(poll, evaluated=False, alerts_before=state.alerts, alerts_after=state.alerts)
+        return replace(state, view=view), unseen
     rules_before: RulesBefore = "unknown" if state.rules is None else "same" if state.rules is rules else "other"
     evaluation = evaluate(rules, view, state.alerts, before=rules_before)
     decided = Reconciliation(

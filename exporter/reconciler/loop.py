@@ -252,7 +252,7 @@ class ReconcileLoop:
                 self._metrics.rules.evaluation_failures.labels(failure.group).inc()
             if reconciliation.evaluated:
                 metrics.last_evaluation_timestamp_seconds.labels(poll.participant).set(poll.polled_at.timestamp())
-            else:
+            elif not poll.is_read:
                 metrics.polls_late.labels(poll.participant).inc()
         if any(reconciliation.transitions for reconciliation in committed):
             self._observer.on_transitions_committed()

@@ -64,6 +64,7 @@ def polls(draw: st.DrawFn, stream_id: str = "stream") -> Poll:
         correlation_id=texts,
         buckets=st.lists(bucket_observations, max_size=3).map(tuple),
         refused=st.lists(names, max_size=2).map(tuple),
+        is_whole=st.booleans(),
     )
     return Poll(
         stream_id=stream_id,

@@ -71,16 +71,18 @@ class AlertSeries(_message.Message):
     def __init__(self, severity: _Optional[str] = ..., per_policy: _Optional[bool] = ...) -> None: ...
 
 class FromExporter(_message.Message):
-    __slots__ = ("opened", "poll", "gap", "alive")
+    __slots__ = ("opened", "poll", "gap", "alive", "read")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     POLL_FIELD_NUMBER: _ClassVar[int]
     GAP_FIELD_NUMBER: _ClassVar[int]
     ALIVE_FIELD_NUMBER: _ClassVar[int]
+    READ_FIELD_NUMBER: _ClassVar[int]
     opened: Opened
     poll: Poll
     gap: Gap
     alive: Alive
-    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., poll: _Optional[_Union[Poll, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ...) -> None: ...
+    read: Poll
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., poll: _Optional[_Union[Poll, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., read: _Optional[_Union[Poll, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
     __slots__ = ("stream_id", "participants", "poll_interval_seconds")
@@ -154,18 +156,20 @@ class Failure(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("observed_at", "category", "correlation_id", "buckets", "refused")
+    __slots__ = ("observed_at", "category", "correlation_id", "buckets", "refused", "is_read")
     OBSERVED_AT_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     BUCKETS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    IS_READ_FIELD_NUMBER: _ClassVar[int]
     observed_at: _timestamp_pb2.Timestamp
     category: str
     correlation_id: str
     buckets: _containers.RepeatedCompositeFieldContainer[BucketObservation]
     refused: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., category: _Optional[str] = ..., correlation_id: _Optional[str] = ..., buckets: _Optional[_Iterable[_Union[BucketObservation, _Mapping]]] = ..., refused: _Optional[_Iterable[str]] = ...) -> None: ...
+    is_read: bool
+    def __init__(self, observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., category: _Optional[str] = ..., correlation_id: _Optional[str] = ..., buckets: _Optional[_Iterable[_Union[BucketObservation, _Mapping]]] = ..., refused: _Optional[_Iterable[str]] = ..., is_read: _Optional[bool] = ...) -> None: ...
 
 class BucketObservation(_message.Message):
     __slots__ = ("policy", "available_tokens", "capacity", "refill_tokens", "refill_period_seconds", "response_counts", "consumption_rate_per_minute", "recovery_eta_seconds", "exhaustion_projection_seconds", "error_404_rate")

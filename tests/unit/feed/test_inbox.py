@@ -14,7 +14,7 @@ from exporter.buckets.observation import Category
 from exporter.feed.inbox import ROOM, Inbox, LocalFeed
 from exporter.feed.wire import Report
 from exporter.store.writer import LastPoll
-from tests.support.builders import PARTICIPANT, at, bucket, failed, poll
+from tests.support.builders import PARTICIPANT, at, bucket, failed, poll, read
 from tests.support.conditions import until
 from tests.support.logs import logged
 
@@ -372,6 +372,27 @@ async def test_a_full_inbox_holds_the_feed_up_and_loses_nothing() -> None:
             await asyncio.sleep(0)
 
     assert seen == list(range(1, 11))
+
+
+async def test_a_read_is_the_same_when_it_is_handed_again() -> None:
+    made = read(bucket(1), seconds=5, sequence=1)
+    fed = Fed()
+    fed.feed.put(made)
+
+    for _ in range(2):
+        async with fed.led(1):
+            assert await fed.taken() == [made]
+
+
+async def test_reads_are_not_kept_while_more_than_half_of_the_room_is_used() -> None:
+    fed = Fed(1, 2, capacity=4)
+    for sequence in (3, 4):
+        fed.feed.put(read(bucket(1), seconds=30 + sequence, sequence=sequence))
+    fed.put(5)
+
+    async with fed.led(4):
+        assert await fed.numbers() == [1, 2, 3, 5]
+    assert fed.dropped == 0
 
 
 @pytest.mark.parametrize("polls", [0, 3])

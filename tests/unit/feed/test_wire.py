@@ -11,8 +11,8 @@ from hypothesis import given
 from exporter.alerts.alert import AlertState, Severity, Transition
 from exporter.buckets.observation import Failure
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import Report, poll_message, poll_of, report_message
-from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, observed, poll
+from exporter.feed.wire import Report, feed_message, poll_message, poll_of, report_message
+from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll, read
 from tests.support.stored import resolved
 from tests.support.strategies import polls
 
@@ -82,6 +82,16 @@ def test_a_time_arrives_to_the_microsecond_and_in_utc(when: datetime) -> None:
 
 def test_a_time_is_what_other_readers_of_the_message_take_it_for() -> None:
     assert sent(poll(seconds=0.25)).polled_at.ToDatetime(UTC) == at(0.25)
+
+
+def test_a_read_comes_in_a_field_that_a_reconciler_of_the_release_before_passes_over() -> None:
+    assert [
+        feed_message(made).WhichOneof("message") for made in (poll(), failed(), read(bucket(), seconds=5, sequence=2))
+    ] == [
+        "poll",
+        "poll",
+        "read",
+    ]
 
 
 def test_a_failure_arrives_with_its_code_and_message() -> None:

@@ -13,7 +13,7 @@ from exporter.alerts.alert import AlertState
 from exporter.buckets.observation import Category
 from exporter.reconciler.decide import ParticipantState, decide, not_ahead
 from exporter.rules.files import loading
-from tests.support.builders import at, bucket, failed, poll
+from tests.support.builders import POLICY, at, bucket, failed, poll, read
 from tests.support.program import RULES
 
 RULE_SET = loading.load([str(RULES)])
@@ -77,6 +77,35 @@ def test_a_lost_feed_of_the_past_is_passed_over() -> None:
     _, (_, lost) = after(low(30), failed(15, "FEED_LOST", sequence=0))
 
     assert lost is None
+
+
+def test_a_read_is_evaluated_as_any_poll_at_its_instant() -> None:
+    known, (_, _, decided) = after(poll(), poll(seconds=15), read(bucket(3_000), seconds=20, sequence=3))
+
+    assert decided.evaluated
+    assert {(alert.policy, alert.active_since) for alert in decided.alerts_after.values()} == {(POLICY, at(20))}
+    assert known.polled_at == at(20)
+
+
+def test_a_read_resolves_no_alert_about_another_bucket() -> None:
+    other = bucket(20, policy="KEYS_CHECK", capacity=70)
+
+    _, (*_, first, decided) = after(
+        poll(bucket(3_000), other), poll(bucket(3_000), other, seconds=15), read(other, seconds=20, sequence=3)
+    )
+
+    assert first.alerts_after
+    assert decided.alerts_after.keys() == first.alerts_after.keys()
+    assert not decided.transitions
+
+
+def test_a_read_behind_which_polls_are_missing_is_kept_and_not_evaluated() -> None:
+    known, (*_, before, decided) = after(low(0), low(15), low(30), read(bucket(3_000), seconds=400, sequence=30))
+
+    assert before.alerts_after
+    assert not decided.evaluated
+    assert decided.alerts_after == before.alerts_after
+    assert known.polled_at == at(30)
 
 
 def test_what_is_decided_names_alerts_before_and_after() -> None:
