@@ -45,6 +45,8 @@ ABSENT: Final = {
     "dict_rate_limit_category_changed_timestamp_seconds": "until the category changes",
     "dict_rate_limit_config_last_reload_successful": "on an exporter",
     "dict_rate_limit_config_last_reload_success_timestamp_seconds": "on an exporter",
+    "dict_rate_limit_reads_off": "while the Bridge does not refuse them",
+    "dict_rate_limit_reads_total": "where `poll.reads.share` is 0",
     "dict_rate_limit_broker_up": "while the process does not relay, or no broker is configured",
     "dict_rate_limit_alertmanager_up": "while the process does not send to it",
     "dict_rate_limit_notifications_total": "while the process does not send to it",

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.bridge.client import BridgeClient
-from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import View
 from exporter.config.settings import Settings
 from exporter.feed.backlog import Backlog, Stream
 from exporter.feed.server import FeedServer
@@ -61,7 +59,7 @@ async def run_exporter(
         sources = Sources(
             metrics=metrics,
             views=lambda: polling.views,
-            readiness=lambda: Readiness(polling.polled_once, [_bridge_dependency(polling.views)]),
+            readiness=lambda: Readiness(polling.polled_once, [_bridge_dependency(polling)]),
         )
         running = await _serve(settings, sources, stack)
         await run_until_stopped(stop, started, running, polling.ended())
@@ -100,7 +98,7 @@ async def run_both(
         stack.push_async_callback(polling.stop)
 
         def readiness() -> Readiness:
-            dependencies = [_bridge_dependency(polling.views), *reconciler.dependencies]
+            dependencies = [_bridge_dependency(polling), *reconciler.dependencies]
             return Readiness(polling.polled_once and reconciler.ready, dependencies)
 
         sources = replace(_sources(reconciler), views=lambda: polling.views, readiness=readiness)
@@ -114,13 +112,16 @@ def _holder() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
 
 
-def _bridge_dependency(views: Mapping[Ispb, View]) -> Dependency:
+def _bridge_dependency(polling: Polling) -> Dependency:
+    views = polling.views
     down = sorted(participant for participant, view in views.items() if not view.up)
     if not views:
         return Dependency("bridge", ok=True, message="not polled")
     message = f"{len(views) - len(down)} of {len(views)} participants answered"
     if down:
         message += f"; not answered: {', '.join(down[:5])}{' ...' if len(down) > 5 else ''}"
+    if polling.reads_off is not None:
+        message += f"; no reads between polls: {polling.reads_off}"
     return Dependency("bridge", ok=not down, message=message)
 
 

@@ -49,10 +49,21 @@ class BridgeSettings(Section, frozen=True):
     retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
 
 
+class ReadsSettings(Section, frozen=True):
+    """Reads of single buckets between two polls, paid for by POLICIES_READ.
+
+    ``share`` of what refills there, which adds up where it is not used; 0: no reads. Tokens below ``reserve`` are left.
+    """
+
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    reserve: Annotated[int, msgspec.Meta(ge=0)] = 100
+
+
 class PollSettings(Section, frozen=True):
     """When to poll, and how to judge the answers."""
 
     interval: Duration = Duration(15)
+    reads: ReadsSettings = ReadsSettings()
     staleness: Duration = Duration(300)
     estimate_window: Duration = Duration(60)
     max_clock_skew: Duration = Duration(300)

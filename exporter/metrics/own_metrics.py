@@ -118,7 +118,14 @@ class PollMetrics:
     def __init__(self, add: Collectors, durations: Histogram) -> None:
         self.duration = durations.labels("poll")
         self.errors = add.counter(
-            "poll_errors", "Polls that failed, by gRPC status, or BAD_ANSWER.", "participant", "code"
+            "poll_errors", "Polls and reads that failed, by gRPC status, or BAD_ANSWER.", "participant", "code"
+        )
+        self.reads = add.counter("reads", "Reads of single buckets that were answered.", "participant")
+        self.reads_off = add.gauge(
+            "reads_off",
+            "1 while no single buckets are read, because the Bridge refused it with this gRPC status.",
+            "participant",
+            "code",
         )
         self.answer_defects = add.counter(
             "answer_defects", "Defects in the Bridge's answers that were refused or repaired.", "participant", "reason"

@@ -1,4 +1,8 @@
-"""The timer: one task per participant, exact cadence, within POLICIES_LIST's own budget (`budget`)."""
+"""The timer: one task per participant, exact cadence, within POLICIES_LIST's own budget (`budget`).
+
+Between two whole polls single buckets are read, as planned by `reads`. A participant has one call at a time: a read
+ends before the next poll is due.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,11 @@ from typing import Final
 from zlib import crc32
 
 from exporter import telemetry
-from exporter.bridge.answer import Answer, Defect, ResponseTime, read
+from exporter.bridge.answer import Answer, ResponseTime, read
 from exporter.bridge.client import BridgeClient
+from exporter.bridge.defect import Defect
 from exporter.buckets.bucket import Ispb, PolicyName, Snapshot
-from exporter.buckets.catalog import POLICIES_LIST, difference
+from exporter.buckets.catalog import POLICIES_LIST
 from exporter.buckets.estimate import Estimator
 from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
 from exporter.clock import Clock
@@ -24,7 +29,10 @@ from exporter.config.settings import Settings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
+from exporter.poller.answer_log import DefectLog, DifferenceLog
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
+from exporter.poller.reading import BucketReader
+from exporter.poller.reads import PlannedRead
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +46,12 @@ LONGEST_POLL_SHARE: Final = 0.95
 """Of the interval: a poll that runs out of time ends before the next is due, and does not cost it its place."""
 
 
+SHORTEST_READ_SECONDS: Final = 0.5
+"""A read that would have less time until the next poll is not made."""
+
+
 class Poller:
-    """Polls one participant. ``run`` ends only by cancellation."""
+    """Polls one participant. ``run`` ends only by cancellation. ``reader`` is None where the settings want no reads."""
 
     def __init__(
         self,
@@ -53,6 +65,9 @@ class Poller:
     ) -> None:
         self.participant = participant
         self.view: View | None = None
+        self.reader: BucketReader | None = None
+        if settings.poll.reads.share:
+            self.reader = BucketReader(participant, client=client, settings=settings.poll, metrics=metrics, clock=clock)
         self._client = client
         self._settings = settings.poll
         self._retries = settings.bridge.retries
@@ -70,8 +85,8 @@ class Poller:
         self._began_at = clock.now()
         self._last_success_at: datetime | None = None
         self._clock_skew_seconds: float | None = None
-        self._logged_differences: dict[PolicyName, str | None] = {}
-        self._defects: frozenset[tuple[str, str | None]] = frozenset()
+        self._differences = DifferenceLog(participant)
+        self._defects = DefectLog(participant, metrics)
         self._is_down = False
 
     async def run(self) -> None:
@@ -85,6 +100,7 @@ class Poller:
             # A late or long poll skips the instants it missed; those after stay on the grid.
             steps = max(1, math.ceil((max(loop.time(), due + wait_seconds) - due) / interval_seconds - 1e-9))
             due += steps * interval_seconds
+            await self._read_until(due)
 
     def learn_category(self, category: Category) -> None:
         """Takes over what is known of the time before this process began."""
@@ -114,26 +130,61 @@ class Poller:
                 telemetry.span_failed(result.message)
             duration_seconds = time.monotonic() - started
             interval_seconds = self._budget.interval_seconds(float(self._settings.interval))
-            poll = Poll(
-                stream_id=self._sink.stream_id,
-                sequence=self._sink.next_sequence(),
-                participant=self.participant,
-                polled_at=answered_at,
-                interval_seconds=interval_seconds,
-                staleness_seconds=float(self._settings.staleness),
-                result=result,
-                clock_skew_seconds=self._clock_skew_seconds,
-                last_success_at=self._last_success_at,
-                category=self._category,
-                stream_began_at=self._began_at,
-                duration_seconds=duration_seconds,
-                traceparent=telemetry.traceparent(),
-            )
-            self.view = view_after(self.view, poll)
-            self._metrics.publish(self.view)
+            self._publish(result, answered_at, duration_seconds)
             self._metrics.polls.duration.observe(duration_seconds)
-            self._sink.publish(poll)
         return max(interval_seconds, retry_after_seconds)
+
+    def _publish(self, result: Observation | Failure, answered_at: datetime, duration_seconds: float) -> None:
+        poll = Poll(
+            stream_id=self._sink.stream_id,
+            sequence=self._sink.next_sequence(),
+            participant=self.participant,
+            polled_at=answered_at,
+            interval_seconds=self._budget.interval_seconds(float(self._settings.interval)),
+            staleness_seconds=float(self._settings.staleness),
+            result=result,
+            clock_skew_seconds=self._clock_skew_seconds,
+            last_success_at=self._last_success_at,
+            category=self._category,
+            stream_began_at=self._began_at,
+            duration_seconds=duration_seconds,
+            traceparent=telemetry.traceparent(),
+        )
+        self.view = view_after(self.view, poll)
+        self._metrics.publish(self.view)
+        self._sink.publish(poll)
+
+    async def _read_until(self, due: float) -> None:
+        """Reads single buckets, as planned, until the next poll is ``due``, by the loop's clock."""
+        loop = asyncio.get_running_loop()
+        ahead = self._clock.now().timestamp() - loop.time()
+        while (planned := self.next_read(loop.time() + ahead, due + ahead - SHORTEST_READ_SECONDS)) is not None:
+            await asyncio.sleep(planned.at - ahead - loop.time())
+            await self.read(planned.policy, due - loop.time())
+
+    def next_read(self, now: float, until: float) -> PlannedRead | None:
+        """Returns the read to make next, before ``until``; None: there is none. In seconds since 1970.
+
+        Buckets are read only while whole polls are answered.
+        """
+        if self.reader is None or self.view is None or not self.view.up:
+            return None
+        return self.reader.next(now, until)
+
+    async def read(self, policy: PolicyName, time_limit_seconds: float) -> None:
+        """Reads one bucket, and publishes it as a poll of that alone where it is news."""
+        if self.reader is None or self.view is None:
+            return
+        with telemetry.span("read", participant=self.participant, policy=policy):
+            started = time.monotonic()
+            known = self.view.buckets.get(policy)
+            read = await self.reader.read(policy, known.observed_at if known else None, time_limit_seconds)
+            if read is None:
+                return
+            # The category is what the last whole answer said.
+            snapshot = replace(read.answer.snapshot, category=self._category.name if self._category else None)
+            observation = self._estimator.observe(snapshot)
+            self._publish(observation, read.received_at, time.monotonic() - started)
 
     async def _observe(self, time_limit_seconds: float) -> tuple[Observation | Failure, datetime, float]:
         attempts = 1
@@ -175,7 +226,7 @@ class Poller:
     def _failed(self, error: BridgeError) -> tuple[Failure, datetime, float]:
         self._metrics.polls.errors.labels(self.participant, error.code).inc()
         if isinstance(error, BadAnswer):
-            self._count_defects(error.defects)
+            self._defects.note(error.defects)
         level, event = (logging.INFO, "poll failed again") if self._is_down else (logging.WARNING, "poll failed")
         log.log(level, event, extra={"participant": self.participant, "code": error.code, "error": str(error)})
         self._is_down = True
@@ -191,7 +242,7 @@ class Poller:
 
     def _answered(self, answer: Answer, received_at: datetime, attempts: int) -> Observation:
         snapshot = answer.snapshot
-        self._count_defects(answer.defects)
+        self._defects.note(answer.defects)
         if self._is_down:
             log.info("poll answered again", extra={"participant": self.participant})
         self._is_down = False
@@ -206,11 +257,13 @@ class Poller:
             self._response_times.append(answer.response_time)
         self._clock_skew_seconds = answer.clock_skew_seconds
         self._note_category(snapshot)
-        self._log_differences(snapshot)
+        self._differences.note(snapshot)
         for bucket in snapshot.buckets:
             if bucket.policy == POLICIES_LIST:
                 self._budget = Budget.of(bucket)
                 self._budget_known_at = time.monotonic()
+        if self.reader is not None:
+            self.reader.poll_answered(snapshot.buckets, received_at)
         return self._estimator.observe(snapshot)
 
     def _drop_future(self, now: datetime) -> None:
@@ -237,25 +290,3 @@ class Poller:
             fields = {"participant": self.participant, "previous": self._category.name, "category": snapshot.category}
             log.warning("category changed", extra=fields)
             self._category = Category(snapshot.category, snapshot.observed_at, self._category.name)
-
-    def _log_differences(self, snapshot: Snapshot) -> None:
-        """Logs how policies differ from the published ones, each difference once."""
-        logged = self._logged_differences
-        self._logged_differences = {
-            b.policy: difference(b, snapshot.category) or logged.get(b.policy) for b in snapshot.buckets
-        }
-        for policy, differs in self._logged_differences.items():
-            if differs != logged.get(policy):
-                log.info(
-                    "policy differs from DICT's published table, the Bridge's answer is used",
-                    extra={"participant": self.participant, "policy": policy, "difference": differs},
-                )
-
-    def _count_defects(self, defects: tuple[Defect, ...]) -> None:
-        """Counts defects, and logs those that the answer before did not have."""
-        logged, self._defects = self._defects, frozenset((defect.reason, defect.policy) for defect in defects)
-        for defect in defects:
-            self._metrics.polls.answer_defects.labels(self.participant, defect.reason).inc()
-            if (defect.reason, defect.policy) not in logged:
-                fields = {"participant": self.participant, "policy": defect.policy, "reason": defect.reason}
-                log.warning("defect in the Bridge's answer", extra={**fields, "value": defect.value})

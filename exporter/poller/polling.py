@@ -48,6 +48,14 @@ class Polling:
         return {participant: poller.view for participant, poller in self.pollers.items() if poller.view is not None}
 
     @property
+    def reads_off(self) -> str | None:
+        """Why single buckets are not read between polls: the setting, or the status by which the Bridge refused it."""
+        if not self._settings.poll.reads.share:
+            return "poll.reads.share is 0"
+        codes = {p.reader.off for p in self.pollers.values() if p.reader is not None and p.reader.off is not None}
+        return f"the Bridge refuses them: {', '.join(sorted(codes))}" if codes else None
+
+    @property
     def polled_once(self) -> bool:
         """Whether the first poll of each participant has ended, answered or not."""
         return all(poller.view is not None for poller in self.pollers.values())
@@ -78,6 +86,7 @@ class Polling:
         await asyncio.gather(*tasks, return_exceptions=True)
         for participant in self.pollers:
             self._metrics.withdraw_gauges(participant)
+        self._metrics.polls.reads_off.clear()
         self.pollers = {}
 
     async def ended(self) -> None:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from exporter.backtest import workers
 from exporter.backtest.backtest import replay_chunk
+from exporter.buckets.observation import view_after
 from exporter.cli.main import cli
 from exporter.config.secrets import Secret
 from exporter.config.settings import DatabaseSettings
@@ -30,16 +31,20 @@ from tests.support.rules import rule_file
 from tests.support.simulated import BEGAN, Simulation
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from click.testing import Result
 
     from exporter.backtest.backtest import BacktestResult
     from exporter.buckets.bucket import Ispb
+    from exporter.buckets.observation import BucketObservation
     from exporter.store.reader import Reader
 
 # Measured, hours of history take twice as long.
 pytestmark = [pytest.mark.postgres, pytest.mark.no_cover]
 
 SIX_HOURS = Period(BEGAN, BEGAN + timedelta(seconds=SIX_HOURS_SECONDS))
+ONE_HOUR = Period(BEGAN, BEGAN + timedelta(hours=1))
 LOW_AT = """
 alert: Low
 expr: |
@@ -97,6 +102,41 @@ async def test_every_observation_is_rebuilt_exactly(recorded, scenario):
         for participant in participants:
             rebuilt = [poll async for poll in history.polls(participant)]
             assert rebuilt == [poll for poll in past.polls if poll.participant == participant]
+
+
+@pytest.mark.parametrize("scenario", ["demo", "burst"])
+async def test_with_reads_history_shows_what_was_shown_at_every_poll(recorded, scenario):
+    past = await recorded(scenario, interval_seconds=15, seconds=1_800, reads=True)
+    shown: dict[datetime, dict[str, BucketObservation]] = {}
+    view = None
+    for made in past.polls:
+        view = view_after(view, made)
+        shown[made.polled_at] = {policy: visible.observation for policy, visible in view.buckets.items()}
+
+    async with reader(past.dsn) as history:
+        rebuilt = [made async for made in history.polls(past.participant)]
+
+    # In a burst every read changes something.
+    assert len(rebuilt) < len(past.polls) or scenario == "burst", "what changed nothing has no row"
+    assert any(made.is_read for made in rebuilt)
+    assert [made for made in rebuilt if not made.is_read] == [made for made in past.polls if not made.is_read]
+    view = None
+    for made in rebuilt:
+        view = view_after(view, made)
+        assert shown[made.polled_at] == {policy: visible.observation for policy, visible in view.buckets.items()}
+
+
+@pytest.mark.parametrize("scenario", ["demo", "burst", "outage"])
+async def test_with_reads_backtesting_gives_the_alerts_that_were_raised_at_the_same_instants(recorded, scenario):
+    dsn = (await recorded(scenario, interval_seconds=15, seconds=3_600, reads=True)).dsn
+
+    async with reader(dsn) as history:
+        (participant,) = await history.participants()
+        result = await backtest(history, participant, ONE_HOUR)
+
+    assert result.raised
+    assert result.rule_sets[0].episodes == result.raised
+    assert result.gaps == ()
 
 
 @pytest.mark.parametrize("scenario", ["demo", "outage", "exhaustion", "scan", "category-change"])

@@ -114,17 +114,17 @@ class Histories:
     def __init__(self, admin_dsn: str, template: str) -> None:
         self._admin_dsn = admin_dsn
         self._template = template
-        self._recorded: dict[tuple[str, int, float, float], tuple[str, Sequence[Poll]]] = {}
+        self._recorded: dict[tuple[str, int, float, float, bool], tuple[str, Sequence[Poll]]] = {}
         self._stack = ExitStack()
 
     async def record(
-        self, scenario: str, participants: int, seconds: float, interval_seconds: float
+        self, scenario: str, participants: int, seconds: float, interval_seconds: float, *, reads: bool
     ) -> tuple[str, Sequence[Poll]]:
         """Returns the name of the database to clone, and the polls that are in it."""
-        key = (scenario, participants, seconds, interval_seconds)
+        key = (scenario, participants, seconds, interval_seconds, reads)
         if key not in self._recorded:
             name = self._stack.enter_context(cloned(self._admin_dsn, self._template))
-            simulation = Simulation(scenario, participants=participants, interval_seconds=interval_seconds)
+            simulation = Simulation(scenario, participants=participants, interval_seconds=interval_seconds, reads=reads)
             async with recorder(dsn_as("writer", self._admin_dsn, name), RULE_SET) as past:
                 await past.take(await simulation.run(seconds))
             self._recorded[key] = (name, tuple(simulation.polls))
@@ -152,8 +152,9 @@ def recorded(histories: Histories, postgres_admin_dsn: str) -> Iterator[Callable
             participants: int = 1,
             seconds: float = SIX_HOURS_SECONDS,
             interval_seconds: float = 30,
+            reads: bool = False,
         ) -> Recorded:
-            template, polls = await histories.record(scenario, participants, seconds, interval_seconds)
+            template, polls = await histories.record(scenario, participants, seconds, interval_seconds, reads=reads)
             name = stack.enter_context(cloned(postgres_admin_dsn, template))
             superuser_dsn = make_conninfo(postgres_admin_dsn, dbname=name)
             return Recorded(dsn_as("writer", postgres_admin_dsn, name), superuser_dsn, polls)

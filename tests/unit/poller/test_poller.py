@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.bridge.client import Fetched
-from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse
+from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesResponse, GetRateLimitPolicyResponse
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.catalog import ANTISCAN
 from exporter.buckets.observation import Category, Failure, Observation
 from exporter.clock import Clock
-from exporter.config.settings import BridgeSettings, PollSettings, Settings
+from exporter.config.settings import BridgeSettings, PollSettings, ReadsSettings, Settings
 from exporter.durations import Duration
-from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeUnavailable
+from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError, BridgeRefused, BridgeUnavailable
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
@@ -47,6 +47,25 @@ def answer(
     return response
 
 
+def answer_with_keys(*, available: int = 70, ahead_seconds: float = 0) -> GetRateLimitPoliciesResponse:
+    """An answer with a bucket that is read between polls, and with the one that pays for it."""
+    response = answer(ahead_seconds=ahead_seconds)
+    response.policies.add(
+        name="KEYS_CHECK", available_tokens=available, capacity=70, refill_tokens=70, refill_period_sec=60
+    )
+    response.policies.add(
+        name="POLICIES_READ", available_tokens=200, capacity=200, refill_tokens=60, refill_period_sec=60
+    )
+    return response
+
+
+def read_answer(*, available: int = 5, ahead_seconds: float = 1) -> GetRateLimitPolicyResponse:
+    response = GetRateLimitPolicyResponse(correlation_id="r", category="A")
+    response.response_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=ahead_seconds))
+    response.policy.CopyFrom(answer_with_keys(available=available).policies[2])
+    return response
+
+
 class ScriptedClient:
     """Gives each outcome in turn, the last again and again; remembers what it was asked, and when."""
 
@@ -56,6 +75,9 @@ class ScriptedClient:
         self.attempts = 1
         self.asked: list[dict] = []
         self.asked_at: list[float] = []
+        self.reads: list[tuple] = []
+        self.read_at: list[float] = []
+        self.read_outcomes: list = [read_answer]
 
     async def fetch(self, participant, **how) -> Fetched:
         self.asked.append({"participant": participant, **how})
@@ -66,9 +88,23 @@ class ScriptedClient:
             raise outcome
         return Fetched(outcome() if callable(outcome) else outcome, self.attempts)
 
+    async def read(self, participant, policy, *, time_limit_seconds) -> GetRateLimitPolicyResponse:
+        now = asyncio.get_running_loop().time()
+        self.read_at.append(now)
+        self.reads.append((participant, policy, time_limit_seconds))
+        outcome = self.read_outcomes.pop(0) if len(self.read_outcomes) > 1 else self.read_outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome() if callable(outcome) else outcome
+
 
 def poller(
-    *outcomes, interval: float = 15, retries: int = 2, participant: str = PARTICIPANT, clock: Clock | None = None
+    *outcomes,
+    interval: float = 15,
+    retries: int = 2,
+    participant: str = PARTICIPANT,
+    clock: Clock | None = None,
+    reads: ReadsSettings | None = None,
 ):
     polls: list = []
     metrics = Metrics()
@@ -77,7 +113,8 @@ def poller(
         Ispb(participant),
         client=client,
         settings=Settings(
-            poll=PollSettings(interval=Duration(interval)), bridge=BridgeSettings(target="bridge:1", retries=retries)
+            poll=PollSettings(interval=Duration(interval), reads=reads or ReadsSettings()),
+            bridge=BridgeSettings(target="bridge:1", retries=retries),
         ),
         sink=Stream(polls.append),
         metrics=metrics,
@@ -333,7 +370,7 @@ async def test_policies_that_never_come_again_leave_nothing_behind() -> None:
     assert made.view is not None
     assert len(made.view.buckets) == 256
     assert {"POLICIES_LIST", "ENTRIES_WRITE"} < made.view.buckets.keys()
-    assert len(made._logged_differences) <= 256
+    assert len(made._differences._logged) <= 256
     assert value(metrics, defects("too_many_policies")) == 20
 
 
@@ -657,3 +694,200 @@ async def test_what_a_wrong_clock_stamped_does_not_stand_against_later_answers()
     assert abs(polls[-1].result.observed_at.timestamp() - now) < 1_000
     assert abs(polls[-1].category.changed_at.timestamp() - now) < 1_000
     assert value(metrics, defects("time_going_back")) is None
+
+
+# Reads
+
+
+def tokens(made: Poller) -> dict[str, int]:
+    assert made.view is not None
+    return {policy: visible.observation.bucket.available_tokens for policy, visible in made.view.buckets.items()}
+
+
+async def test_a_read_is_shown_and_published_as_a_poll_of_its_bucket() -> None:
+    made, polls, client, metrics = poller(answer_with_keys)
+    await made.poll(15)
+
+    await made.read("KEYS_CHECK", 5.0)
+
+    assert client.reads == [(PARTICIPANT, "KEYS_CHECK", 5.0)]
+    assert [(poll.sequence, poll.is_read, poll.interval_seconds) for poll in polls] == [(1, False, 15), (2, True, 15)]
+    assert [o.bucket.policy for o in polls[1].result.buckets] == ["KEYS_CHECK"]
+    assert (polls[1].result.category, polls[1].last_success_at) == ("A", polls[0].last_success_at)
+    assert tokens(made) == {"ENTRIES_WRITE": 30_000, "KEYS_CHECK": 5, "POLICIES_LIST": 20, "POLICIES_READ": 200}
+    assert value(metrics, f'dict_rate_limit_available_tokens{{participant="{PARTICIPANT}",policy="KEYS_CHECK"}}') == 5
+    assert value(metrics, f'dict_rate_limit_reads_total{{participant="{PARTICIPANT}"}}') == 1
+    assert value(metrics, 'dict_rate_limit_monitoring_duration_seconds_count{operation="poll"}') == 1
+
+
+def read_failure(code: str) -> str:
+    return f'dict_rate_limit_poll_errors_total{{code="{code}",participant="{PARTICIPANT}"}}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (BridgeUnavailable, "DEADLINE_EXCEEDED"),
+        (BridgeBudgetExhausted, "RESOURCE_EXHAUSTED"),
+        (BridgeRefused, "UNIMPLEMENTED"),
+        (BridgeRefused, "NOT_FOUND"),
+        (BridgeError, "INTERNAL"),
+    ],
+)
+async def test_a_read_that_fails_is_counted_and_changes_nothing_else(kind, code) -> None:
+    made, polls, client, metrics = poller(answer_with_keys)
+    client.read_outcomes = [failing(kind, code)]
+    await made.poll(15)
+    before = made.view
+
+    await made.read("KEYS_CHECK", 5.0)
+
+    assert len(polls) == 1
+    assert made.view is before
+    assert value(metrics, read_failure(code)) == 1
+
+
+async def test_an_answer_to_a_read_that_goes_back_in_time_is_a_defect_and_changes_nothing_else() -> None:
+    made, polls, client, metrics = poller(lambda: answer_with_keys(ahead_seconds=10))
+    client.read_outcomes = [read_answer(ahead_seconds=1)]
+    await made.poll(15)
+
+    await made.read("KEYS_CHECK", 5.0)
+
+    assert len(polls) == 1
+    assert value(metrics, defects("time_going_back")) == 1
+    assert value(metrics, read_failure("BAD_ANSWER")) == 1
+
+
+async def test_an_answer_that_a_read_has_overtaken_leaves_its_bucket_as_it_was_read() -> None:
+    made, polls, client, _ = poller(answer_with_keys, lambda: answer_with_keys(ahead_seconds=5))
+    client.read_outcomes = [read_answer(ahead_seconds=10)]
+    await made.poll(15)
+    await made.read("KEYS_CHECK", 5.0)
+
+    await made.poll(15)
+
+    assert tokens(made)["KEYS_CHECK"] == 5
+    assert [poll.answered for poll in polls] == [True, True, True]
+
+
+async def test_an_answer_to_a_read_that_comes_again_is_no_poll() -> None:
+    made, polls, client, _ = poller(answer_with_keys)
+    client.read_outcomes = [read_answer()]
+    await made.poll(15)
+
+    await made.read("KEYS_CHECK", 5.0)
+    await made.read("KEYS_CHECK", 5.0)
+
+    assert len(polls) == 2
+
+
+async def test_the_same_defect_of_polls_and_of_reads_is_told_once_each(caplog) -> None:
+    made, _, client, _ = poller(lambda: answer_with_keys(ahead_seconds=400))
+    client.read_outcomes = [lambda: read_answer(ahead_seconds=400)]
+
+    for _ in range(3):
+        await made.poll(15)
+        await made.read("KEYS_CHECK", 5.0)
+
+    assert len([record for record in caplog.records if record.getMessage() == "defect in the Bridge's answer"]) == 2
+
+
+async def test_where_the_settings_want_no_reads_there_are_none() -> None:
+    made, _, client, metrics = poller(answer_with_keys, reads=ReadsSettings(share=0))
+    await made.poll(15)
+    now = datetime.now(UTC).timestamp()
+
+    assert made.next_read(now, now + 15) is None
+    await made.read("KEYS_CHECK", 5.0)
+
+    assert client.reads == []
+    assert value(metrics, f'dict_rate_limit_reads_total{{participant="{PARTICIPANT}"}}') is None
+
+
+async def test_while_polls_fail_nothing_is_read() -> None:
+    made, _, _, _ = poller(answer_with_keys, failing(BridgeUnavailable, "UNAVAILABLE"), answer_with_keys)
+    planned = []
+    for _ in range(3):
+        await made.poll(15)
+        now = datetime.now(UTC).timestamp()
+        planned.append(made.next_read(now, now + 15))
+
+    assert [read is not None for read in planned] == [True, False, True]
+
+
+def read_answer_now() -> GetRateLimitPolicyResponse:
+    return read_answer(available=70, ahead_seconds=asyncio.get_running_loop().time())
+
+
+def run_reading(seconds: float, *reads, interval: float = 15) -> tuple[ScriptedClient, Poller, Metrics]:
+    """Lets a poller run for so many seconds of virtual time, its own clock included."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        loop = runner.get_loop()
+        began = datetime.now(UTC).timestamp()
+        made, _, client, metrics = poller(
+            lambda: answer_with_keys(ahead_seconds=loop.time()),
+            interval=interval,
+            clock=Clock(lambda: began + loop.time(), loop.time),
+        )
+        client.read_outcomes = list(reads) or [read_answer_now]
+
+        async def for_a_while() -> None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(made.run(), seconds)
+
+        runner.run(for_a_while())
+    return client, made, metrics
+
+
+def test_run_reads_between_polls_which_keep_their_cadence() -> None:
+    client, _, _ = run_reading(100)
+
+    first = client.asked_at[0]
+    assert since_the_first(client, 6) == pytest.approx([0, 15, 30, 45, 60, 75])
+    assert [at - first for at in client.read_at[:4]] == pytest.approx([7.25, 22.25, 37.25, 52.25])
+    assert {policy for _, policy, _ in client.reads} == {"KEYS_CHECK"}
+
+
+def test_a_read_ends_before_the_next_poll_is_due() -> None:
+    client, _, _ = run_reading(100)
+
+    assert [limit for _, _, limit in client.reads] == pytest.approx([7.75] * len(client.reads))
+
+
+def test_a_bridge_that_refuses_reads_is_asked_again_after_an_hour_and_told_once(caplog) -> None:
+    client, made, metrics = run_reading(7_500, failing(BridgeRefused, "UNIMPLEMENTED"))
+
+    assert [at - client.read_at[0] for at in client.read_at] == pytest.approx([0, 3_600, 7_200], abs=30)
+    assert logged(caplog, "code") == [
+        ("the Bridge refuses reads of single buckets: there are none between polls", "UNIMPLEMENTED")
+    ]
+    off = f'dict_rate_limit_reads_off{{code="UNIMPLEMENTED",participant="{PARTICIPANT}"}}'
+    assert value(metrics, off) == 1
+    assert made.reader.off == "UNIMPLEMENTED"
+
+
+def test_a_bridge_that_answers_reads_again_is_read_again_and_that_is_told(caplog) -> None:
+    caplog.set_level("INFO")
+    client, made, metrics = run_reading(3_700, failing(BridgeRefused, "UNIMPLEMENTED"), read_answer_now)
+
+    assert len(client.reads) > 2
+    assert "the Bridge answers reads of single buckets again" in [record.getMessage() for record in caplog.records]
+    assert b"dict_rate_limit_reads_off{" not in metrics.exposition()
+    assert made.reader.off is None
+
+
+def test_a_policy_that_the_bridge_does_not_know_is_not_read_for_an_hour() -> None:
+    client, made, _ = run_reading(3_700, failing(BridgeRefused, "NOT_FOUND"))
+
+    assert [at - client.read_at[0] for at in client.read_at] == pytest.approx([0, 3_600], abs=15)
+    assert made.reader.off is None
+
+
+@pytest.mark.parametrize(
+    "failure", [failing(BridgeUnavailable, "UNAVAILABLE"), failing(BridgeBudgetExhausted, "RESOURCE_EXHAUSTED")]
+)
+def test_after_a_read_that_failed_there_is_none_before_the_next_poll(failure) -> None:
+    client, _, _ = run_reading(100, failure)
+
+    assert len(client.reads) <= len(client.asked)

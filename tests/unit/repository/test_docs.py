@@ -19,8 +19,8 @@ from markdown_it import MarkdownIt
 import exporter
 from docs.generate import metric_labels, metric_names, references
 from exporter.alerts.alert import Reason
-from exporter.bridge.answer import REASONS
 from exporter.bridge.client import REFUSALS, RETRIED
+from exporter.bridge.defect import REASONS
 from exporter.buckets.catalog import CATEGORIES, MINUTE_SECONDS, POLICIES, Limit
 from exporter.config.configuration import ENVIRONMENT_PREFIX, load_settings
 from exporter.config.secrets import Secret
