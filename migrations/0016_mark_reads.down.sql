@@ -39,6 +39,4 @@ SELECT p.participant,
        ) AS a ON true
  WHERE p.gone_at IS NULL;
 
-ALTER TABLE public.dict_rate_limit_reconciliations
-    DROP CONSTRAINT reads_are_answered,
-    DROP COLUMN is_read;
+ALTER TABLE public.dict_rate_limit_reconciliations DROP COLUMN is_read;

@@ -1,7 +1,6 @@
 -- Between two polls of all buckets single ones are read. A read says nothing of the other buckets.
 ALTER TABLE public.dict_rate_limit_reconciliations
-    ADD COLUMN is_read boolean NOT NULL DEFAULT false,
-    ADD CONSTRAINT reads_are_answered CHECK (NOT is_read OR (answered AND NOT complete AND policies IS NOT NULL)) NOT VALID;
+    ADD COLUMN is_read boolean NOT NULL DEFAULT false;
 
 COMMENT ON COLUMN public.dict_rate_limit_reconciliations.is_read IS 'Whether single buckets were asked for, those of "policies"; false: all were. A read that changed nothing has no row';
 

@@ -92,7 +92,8 @@ def polls_of(participant: Ispb, plan: list[dict[str, Any]]) -> list[Poll]:
             refused,
         )
         if step["what"] == "read":
-            result = replace(result, buckets=tuple(_observed(p, *s) for p, s in step["answer"].items())[:1])
+            policy, state = next(iter((step["answer"] or answer).items()))
+            result = replace(result, buckets=(_observed(policy, *state),))
             result = replace(result, refused=(), is_whole=False)
         if step["what"] == "failed":
             result = Failure("UNAVAILABLE", "the Bridge did not answer")
