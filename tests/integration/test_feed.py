@@ -239,6 +239,24 @@ async def test_a_reconciler_that_comes_back_goes_on_where_it_was(simulation, dat
     assert not found.gaps()
 
 
+async def test_reads_arrive_between_the_polls_and_both_sides_show_the_same(database_dsn) -> None:
+    simulation = Simulation("demo", reads=True)
+    await simulation.run(120)
+    shown = None
+    for poll in simulation.polls:
+        shown = view_after(shown, poll)
+    assert any(poll.is_read for poll in simulation.polls)
+
+    async with serving(simulation) as (backlog, server), Following(database_dsn, []) as split:
+        for poll in simulation.polls:
+            backlog.put(poll)
+        heard = Heard(split.inbox)
+        async with following(client(server.port, heard, INSECURE, follower=split.loop)):
+            await until(lambda: list(split.loop.views.values()) == [shown])
+
+    assert heard.polls == len(simulation.polls)
+
+
 async def test_a_reconciler_that_takes_over_hears_only_what_was_not_reconciled_or_can_still_be_seen(
     simulation, database_dsn
 ) -> None:

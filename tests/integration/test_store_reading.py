@@ -18,6 +18,7 @@ from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
 from exporter.store.reader import Reader, bucket_of
 from tests.support.builders import PARTICIPANT, START, at, bucket, failed, observed, poll
+from tests.support.builders import read as read_of
 from tests.support.stored import HEARTBEAT_SECONDS, Store, stored
 
 if TYPE_CHECKING:
@@ -175,6 +176,25 @@ def test_every_poll_reads_back_exactly(database_dsn: str, plan: list[dict[str, A
             assert told(await read(store, participant, None, middle)) == told(written[: len(written) // 2])
 
     asyncio.run(act())
+
+
+async def test_polls_around_reads_read_back_exactly_and_reads_that_changed_anything(store: Store) -> None:
+    one, other = bucket(1, policy="A"), bucket(2, policy="B")
+    unchanged = read_of(other, seconds=5, sequence=2)
+    polls = [
+        poll(one, other),
+        unchanged,
+        read_of(bucket(0, policy="B"), seconds=7, sequence=3),
+        poll(one, bucket(0, policy="B"), seconds=15, sequence=4),
+        read_of(bucket(7, policy="C"), seconds=20, sequence=5),
+        poll(one, bucket(0, policy="B"), seconds=30, sequence=6),
+    ]
+    await store.commit(*polls)
+
+    polls.remove(unchanged)
+    assert await read(store, PARTICIPANT) == polls
+    for made in polls:
+        assert await read(store, PARTICIPANT, made.polled_at) == polls[polls.index(made) :]
 
 
 async def test_only_the_participants_own_polls_are_read(store: Store) -> None:

@@ -15,7 +15,7 @@ from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.errors import DatabaseUnavailable, LeaseLost, ReconciliationRefused, SchemaMismatch, StoreError
 from exporter.store.lease import Fence
 from exporter.store.reader import AlertFilter
-from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll
+from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll, read
 from tests.support.stored import HEARTBEAT_SECONDS, Store, pending, reconciled, resolved, stored, until_available
 
 if TYPE_CHECKING:
@@ -98,6 +98,43 @@ async def test_derived_columns_are_those_of_the_gauges(store: Store) -> None:
 
     found = await store.rows("SELECT utilization_percent, recovery_eta_seconds FROM dict_rate_limit_states")
     assert found == [(made.utilization_percent, made.recovery_eta_seconds)]
+
+
+async def test_a_read_that_changed_nothing_leaves_no_row(store: Store) -> None:
+    await store.commit(poll(bucket(5)))
+    before = await store.everything()
+
+    await store.commit(read(bucket(5), seconds=7, sequence=2))
+
+    assert await store.everything() == before
+
+
+@pytest.mark.parametrize("changed", [bucket(4), bucket(5, capacity=70), bucket(5, response_counts=counts())])
+async def test_a_read_that_changed_its_bucket_leaves_that_and_a_reconciliation(store: Store, changed) -> None:
+    await store.commit(poll(bucket(5), bucket(6, policy="OTHER")))
+
+    await store.commit(read(changed, seconds=7, sequence=2))
+
+    assert await written(store) == [(0, POLICY), (0, "OTHER"), (7, POLICY)]
+    rows = await store.rows("SELECT is_read, policies FROM dict_rate_limit_reconciliations ORDER BY polled_at")
+    assert rows == [(False, [POLICY, "OTHER"]), (True, [POLICY])]
+    gone = await store.value("SELECT count(*) FROM dict_rate_limit_policies WHERE gone_at IS NOT NULL")
+    assert gone == 0
+
+
+async def test_a_read_at_which_rules_made_a_difference_leaves_that_and_a_reconciliation(store: Store) -> None:
+    waiting = pending(alert())
+    steps = [((), (waiting,)), ((waiting,), (alert(),)), ((alert(),), ())]
+    await store.commit(poll(bucket(5)))
+
+    for n, (before, after) in enumerate(steps, 1):
+        made = read(bucket(5), seconds=n, sequence=n + 1)
+        await store.commit(reconciled(n, poll=made, before=before, after=after))
+
+    assert await store.value("SELECT count(*) FROM dict_rate_limit_reconciliations WHERE is_read") == 3
+    assert await store.value("SELECT count(*) FROM dict_rate_limit_alert_transitions") == 3
+    assert await store.value("SELECT count(*) FROM dict_rate_limit_outbox") == 2
+    assert len(await written(store)) == 1
 
 
 async def test_a_failed_poll_leaves_a_reconciliation_and_no_state(store: Store) -> None:

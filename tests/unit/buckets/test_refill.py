@@ -136,6 +136,47 @@ def test_about_whole_periods_apart_consumption_that_is_steady_under_one_assumpti
     assert proofs(*about_a_minute_apart(STEADY_IF_STEPWISE)) == [None] * 4 + [RefillMode.STEPWISE]
 
 
+def test_a_proven_step_starts_the_comparison_anew() -> None:
+    observations = about_a_minute_apart(STEADY_IF_CONTINUOUS)
+    seconds, tokens = observations[-2]
+    step = (seconds + 10, tokens + 1_200)
+
+    found = proofs(*observations[:-1], step, (step[0] + 57, step[1] - 5 * 57))
+
+    assert found == [None] * 4 + [RefillMode.STEPWISE, None]
+
+
+def compared_with_reads(*observations: tuple[float, int], reads: list[int | None]) -> list[RefillMode | None]:
+    """Returns what polls prove; in the middle of each pair so many tokens are read (None: nothing is)."""
+    known, found = evidence(), []
+    for (earlier, later), tokens in zip(itertools.pairwise(observations), reads, strict=True):
+        last = earlier
+        if tokens is not None:
+            last = ((earlier[0] + later[0]) / 2, tokens)
+            proof(known, bucket(tokens), earlier, last, is_read=True)
+        found.append(proof(known, bucket(later[1]), last, later))
+    return found
+
+
+def test_reads_between_polls_do_not_count_in_the_comparison() -> None:
+    polls = about_a_minute_apart(STEADY_IF_CONTINUOUS)
+    reads = [(earlier[1] + later[1]) // 2 for earlier, later in itertools.pairwise(polls)]
+
+    assert compared_with_reads(*polls, reads=reads) == [None] * 4 + [RefillMode.CONTINUOUS]
+
+
+def test_polls_between_which_a_read_found_the_bucket_dry_are_not_compared() -> None:
+    polls = about_a_minute_apart([0] * 5)
+
+    assert compared_with_reads(*((at, 100) for at, _ in polls), reads=[0] * 5) == [None] * 5
+
+
+def test_polls_between_which_a_read_proved_a_step_are_not_compared() -> None:
+    polls = about_a_minute_apart(STEADY_IF_CONTINUOUS)
+
+    assert compared_with_reads(*polls, reads=[polls[0][1] + 1_300, None, None, None, None]) == [None] * 5
+
+
 def test_two_periods_apart_two_steps_are_compared() -> None:
     observations, seconds, tokens = [(0, 20_000)], 0, 20_000
     for elapsed in (115, 125, 115, 125, 115):
