@@ -120,8 +120,8 @@ def _bridge_dependency(polling: Polling) -> Dependency:
     message = f"{len(views) - len(down)} of {len(views)} participants answered"
     if down:
         message += f"; not answered: {', '.join(down[:5])}{' ...' if len(down) > 5 else ''}"
-    if polling.reads_off is not None:
-        message += f"; no reads between polls: {polling.reads_off}"
+    if (reads_off := polling.reads_off) is not None:
+        message += f"; no reads between polls: {reads_off}"
     return Dependency("bridge", ok=not down, message=message)
 
 

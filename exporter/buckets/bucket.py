@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NewType
+from typing import Final, NewType
 
 Ispb = NewType("Ispb", str)
 """Eight digits that name a participant."""
 
 PolicyName = NewType("PolicyName", str)
 """The name of a rate-limit policy, such as ``ENTRIES_WRITE``."""
+
+WARNING_LEFT_PERCENT: Final = 20
+CRITICAL_LEFT_PERCENT: Final = 10
+"""Tokens left at which the shipped rules warn. A test holds them against the rule file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ class Bucket:
     @property
     def is_empty(self) -> bool:
         return self.available_tokens <= 0
+
+    @property
+    def refill_per_second(self) -> float:
+        """Tokens per second, on average: continuous or not."""
+        return self.refill_tokens / self.refill_period_seconds
 
     @property
     def left_percent(self) -> float:

@@ -149,9 +149,7 @@ class Estimator:
         share = _share_of_404(window)
         if self.mode is not RefillMode.CONTINUOUS:
             window = self._window_from_poll(history)
-            if not window:
-                return BucketObservation(bucket, None, None, share)
-        span_seconds = window[-1][0] - window[0][0]
+        span_seconds = window[-1][0] - window[0][0] if window else 0.0
         spans_one = span_seconds > history.window_seconds - self._interval_seconds / 2
         if len(window) < 2 or not (spans_one or self.mode is not None):
             return BucketObservation(bucket, None, None, share)

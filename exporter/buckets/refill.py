@@ -120,7 +120,6 @@ def _by_rises(
 ) -> RefillMode | None:
     (began, before), (ended, after) = earlier, later
     refill_tokens, period_seconds = bucket.refill_tokens, bucket.refill_period_seconds
-    per_second = refill_tokens / period_seconds
     rise = after - before
     if bucket.policy in GIVEN_BACK:
         # Small rises may be payment orders; half a refill at once shows where a step lies, not that there are steps.
@@ -132,7 +131,7 @@ def _by_rises(
     if rise <= 0:
         return None
     _narrow(evidence.phase, rise, refill_tokens, began, ended)
-    if rise > per_second * (ended - began + CLOCK_TOLERANCE_SECONDS) + 1:
+    if rise > bucket.refill_per_second * (ended - began + CLOCK_TOLERANCE_SECONDS) + 1:
         evidence.rise_after = -math.inf
         return RefillMode.STEPWISE
     since, evidence.rise_after = evidence.rise_after, began

@@ -22,7 +22,7 @@ from exporter.feed.backlog import ReportQueue
 from exporter.feed.inbox import Inbox
 from exporter.feed.ownership import Ownership
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import Report, poll_of, report_message
+from exporter.feed.wire import Report, carried_poll, poll_of, report_message
 from exporter.grpc_tls import ChannelSource
 from exporter.metrics.own_metrics import FeedMetrics
 
@@ -185,8 +185,8 @@ class FeedClient:
                     extra={"target": self.target, "first_sequence": getattr(gap, "from"), "last_sequence": gap.to},
                 )
                 self._after_sequence = gap.to
-            case "poll" | "read" as kind:
-                poll: feed_pb2.Poll = getattr(message, kind)
+            case "poll" | "read":
+                poll = carried_poll(message)
                 self._after_sequence = poll.sequence
                 if self._ownership.acquire(poll.participant, self.target):
                     self._receive_poll(poll)

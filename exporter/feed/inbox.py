@@ -15,7 +15,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Poll
 from exporter.feed.backlog import Deflation
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import Report, poll_of
+from exporter.feed.wire import Report, carried_poll, poll_of
 from exporter.store.writer import LastPoll
 
 log = logging.getLogger(__name__)
@@ -206,4 +206,4 @@ class LocalFeed:
 
     def _inflated(self, kept: _Kept) -> Poll:
         message = feed_pb2.FromExporter.FromString(self._deflation.inflated(kept.deflated))
-        return poll_of(message.read if message.HasField("read") else message.poll, kept.stream_id)
+        return poll_of(carried_poll(message), kept.stream_id)

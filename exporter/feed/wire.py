@@ -40,6 +40,11 @@ def feed_message(poll: Poll) -> feed_pb2.FromExporter:
     return feed_pb2.FromExporter(read=message) if poll.is_read else feed_pb2.FromExporter(poll=message)
 
 
+def carried_poll(message: feed_pb2.FromExporter) -> feed_pb2.Poll:
+    """Returns the poll, or the read, that a message carries."""
+    return message.read if message.HasField("read") else message.poll
+
+
 def poll_message(poll: Poll) -> feed_pb2.Poll:
     """Returns the message of a poll; its stream is sent once, when a feed opens."""
     message = feed_pb2.Poll(

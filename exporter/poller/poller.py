@@ -129,12 +129,11 @@ class Poller:
             if isinstance(result, Failure):
                 telemetry.span_failed(result.message)
             duration_seconds = time.monotonic() - started
-            interval_seconds = self._budget.interval_seconds(float(self._settings.interval))
-            self._publish(result, answered_at, duration_seconds)
+            poll = self._publish(result, answered_at, duration_seconds)
             self._metrics.polls.duration.observe(duration_seconds)
-        return max(interval_seconds, retry_after_seconds)
+        return max(poll.interval_seconds, retry_after_seconds)
 
-    def _publish(self, result: Observation | Failure, answered_at: datetime, duration_seconds: float) -> None:
+    def _publish(self, result: Observation | Failure, answered_at: datetime, duration_seconds: float) -> Poll:
         poll = Poll(
             stream_id=self._sink.stream_id,
             sequence=self._sink.next_sequence(),
@@ -153,6 +152,7 @@ class Poller:
         self.view = view_after(self.view, poll)
         self._metrics.publish(self.view)
         self._sink.publish(poll)
+        return poll
 
     async def _read_until(self, due: float) -> None:
         """Reads single buckets, as planned, until the next poll is ``due``, by the loop's clock."""
@@ -182,7 +182,7 @@ class Poller:
             if read is None:
                 return
             # The category is what the last whole answer said.
-            snapshot = replace(read.answer.snapshot, category=self._category.name if self._category else None)
+            snapshot = replace(read.snapshot, category=self._category.name if self._category else None)
             observation = self._estimator.observe(snapshot)
             self._publish(observation, read.received_at, time.monotonic() - started)
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Final
 
 from exporter import telemetry
-from exporter.bridge.answer import Answer, read_one
+from exporter.bridge.answer import read_one
 from exporter.bridge.client import BridgeClient
-from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+from exporter.buckets.bucket import Bucket, Ispb, PolicyName, Snapshot
 from exporter.clock import Clock
 from exporter.config.settings import PollSettings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError, BridgeRefused
@@ -28,9 +28,9 @@ OFF_SECONDS: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ReadAnswer:
-    """A bucket's answer, and when it was received (UTC)."""
+    """A bucket's state, and when it was received (UTC)."""
 
-    answer: Answer
+    snapshot: Snapshot
     received_at: datetime
 
 
@@ -90,13 +90,15 @@ class BucketReader:
             return None
         self._metrics.reads.labels(self._participant).inc()
         self._defects.note(answer.defects)
-        self._switch_on()
+        if self.off is not None:
+            log.info("the Bridge answers reads of single buckets again", extra={"participant": self._participant})
+            self._set_off(None)
         if not answer.is_news:
             # A cache in between: before the next poll it would answer the same.
             self._policy_stopped_until[policy] = received_at.timestamp() + self._settings.interval
             return None
         self._planner.read_answered(answer.snapshot.buckets[0], received_at.timestamp())
-        return ReadAnswer(answer, received_at)
+        return ReadAnswer(answer.snapshot, received_at)
 
     def _note_failure(self, policy: PolicyName, error: BridgeError) -> None:
         self._metrics.errors.labels(self._participant, error.code).inc()
@@ -106,9 +108,7 @@ class BucketReader:
             self._stopped_until = now + OFF_SECONDS
             if self.off != error.code:
                 log.warning("the Bridge refuses reads of single buckets: there are none between polls", extra=fields)
-                self._metrics.reads_off.remove_by_labels({"participant": self._participant})
-                self._metrics.reads_off.labels(self._participant, error.code).set(1)
-                self.off = error.code
+                self._set_off(error.code)
             return
         log.info("read failed", extra=fields)
         if isinstance(error, BadAnswer):
@@ -121,8 +121,8 @@ class BucketReader:
         else:
             self._stopped_until = now + self._settings.interval
 
-    def _switch_on(self) -> None:
-        if self.off is not None:
-            log.info("the Bridge answers reads of single buckets again", extra={"participant": self._participant})
-            self._metrics.reads_off.remove_by_labels({"participant": self._participant})
-            self.off = None
+    def _set_off(self, code: str | None) -> None:
+        self._metrics.reads_off.remove_by_labels({"participant": self._participant})
+        if code is not None:
+            self._metrics.reads_off.labels(self._participant, code).set(1)
+        self.off = code

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from exporter.buckets.bucket import Bucket, PolicyName
+from exporter.buckets.bucket import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, Bucket, PolicyName
 from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
 
-LEVELS: Final = (0.2, 0.1, 0.0)
+LEVELS: Final = (WARNING_LEFT_PERCENT / 100, CRITICAL_LEFT_PERCENT / 100, 0.0)
 """Shares of the capacity that shipped rules, and people, look at."""
 
 PACE_SECONDS: Final = 1.5
@@ -79,7 +79,7 @@ class ReadBudget:
             # What is there beyond the reserve was left unused before this process began.
             self._credit, self._credited_at = self.share * max(0, bucket.available_tokens - self.reserve), at
         else:
-            refilled = before.refill_tokens / before.refill_period_seconds * (at - self._answered_at)
+            refilled = before.refill_per_second * (at - self._answered_at)
             expected = min(before.available_tokens + refilled, float(before.capacity)) - self._reads
             self._others.append(max(0.0, expected - bucket.available_tokens))
         self._bucket, self._answered_at, self._reads, self._is_dry = bucket, at, 0, False
@@ -98,7 +98,7 @@ class ReadBudget:
         """Returns how many reads the share allows at once."""
         if self._bucket is None:
             return 0.0
-        per_second = self.share * self._bucket.refill_tokens / self._bucket.refill_period_seconds
+        per_second = self.share * self._bucket.refill_per_second
         return min(self._credit + per_second * (at - self._credited_at), float(self._most))
 
     def gap_seconds(self, at: float) -> float:
@@ -119,7 +119,7 @@ class ReadBudget:
         if left - 1 < self.reserve or self._most < credit:
             return math.inf
         missing = credit - self.credit(now)
-        return now + max(0.0, missing) * bucket.refill_period_seconds / (self.share * bucket.refill_tokens)
+        return now + max(0.0, missing) / (self.share * bucket.refill_per_second)
 
 
 @dataclass(slots=True)
@@ -136,10 +136,6 @@ class _Watched:
     change: float = 0.0
     fall: float = 0.0
     hot_until: float = -math.inf
-
-    @property
-    def refill(self) -> float:
-        return self.bucket.refill_tokens / self.bucket.refill_period_seconds
 
     def levels(self) -> Iterator[float]:
         return (share * self.bucket.capacity for share in LEVELS)
@@ -171,7 +167,7 @@ class _Watched:
         if above is None:
             return math.inf
         # A level is left behind by the first token above it. What does not rise may not do so for as long again.
-        rising_seconds = (above + 1 - tokens) / (self.change if self.change > 0 else self.refill)
+        rising_seconds = (above + 1 - tokens) / (self.change if self.change > 0 else self.bucket.refill_per_second)
         return self.at + max(rising_seconds, self.at - self.since)
 
     def fallen_at(self) -> float:
@@ -238,7 +234,7 @@ class ReadPlanner:
         yield Why.CROSSING, max(earliest, watched.crossing_at() + AFTER_CROSSING_SECONDS)
         if watched.at < watched.hot_until:
             yield Why.HOT, max(earliest, watched.fallen_at() + PACE_SECONDS)
-        recovery_seconds = LEVELS[0] * watched.bucket.capacity / watched.refill
+        recovery_seconds = LEVELS[0] * watched.bucket.capacity / watched.bucket.refill_per_second
         if recovery_seconds < self._interval_seconds:
             # As many looks, evenly apart, as it takes for no recovery to fit in between two.
             looks = math.ceil((until - watched.at) / max(recovery_seconds, SHORTEST_GAP_SECONDS))

@@ -111,12 +111,11 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
     else:
         complete_at, buckets, policies = poll.polled_at, answer.buckets, tuple(present)
 
-    now = _figures(answer)
-    figures = {p: f for p, f in now.items() if before.policies.get(p) != f}
-    removed = tuple(sorted(before.policies.keys() - now.keys() - set(answer.refused)))
+    figures = _changed_figures(before, answer)
+    removed = tuple(sorted(before.policies.keys() - present.keys() - set(answer.refused)))
     policies_after = before.policies
     if figures or removed:
-        policies_after = {p: f for p, f in before.policies.items() if p not in removed} | now
+        policies_after = {p: f for p, f in before.policies.items() if p not in removed} | figures
     return StatesToWrite(
         after=Written(policies_after, Chain(poll.stream_id, poll.sequence, complete_at, answer.category, present)),
         buckets=buckets,
@@ -134,22 +133,22 @@ def _states_of_read(before: Written, poll: Poll, answer: Observation) -> StatesT
         buckets = tuple(o for o in answer.buckets if chain.buckets.get(o.bucket.policy) != o)
         known = {**chain.buckets, **{o.bucket.policy: o for o in buckets}}
         chain_after = replace(chain, sequence=poll.sequence, buckets=known)
-    now = _figures(answer)
-    figures = {p: f for p, f in now.items() if before.policies.get(p) != f}
+    figures = _changed_figures(before, answer)
     return StatesToWrite(
         after=Written({**before.policies, **figures} if figures else before.policies, chain_after),
         buckets=buckets,
-        policies=tuple(now),
+        policies=tuple(o.bucket.policy for o in answer.buckets),
         figures=figures,
         added=tuple(sorted(figures.keys() - before.policies.keys())),
     )
 
 
-def _figures(answer: Observation) -> dict[PolicyName, Figures]:
-    return {
+def _changed_figures(before: Written, answer: Observation) -> dict[PolicyName, Figures]:
+    now = {
         bucket.policy: Figures(bucket.capacity, bucket.refill_tokens, bucket.refill_period_seconds)
         for bucket in (o.bucket for o in answer.buckets)
     }
+    return {policy: figures for policy, figures in now.items() if before.policies.get(policy) != figures}
 
 
 @dataclass(frozen=True, slots=True)

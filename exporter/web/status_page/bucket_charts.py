@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from exporter.buckets.bucket import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
 from exporter.clock import in_utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import Scale, Span, TimeTick, area_between, gaps, scale_of, span, stairs, time_ticks
-from exporter.web.status_page.queries import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, Range
+from exporter.web.status_page.queries import Range
 
 if TYPE_CHECKING:
     from exporter.store.timeline import Band, Step

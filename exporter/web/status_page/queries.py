@@ -8,12 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
-from exporter.buckets.bucket import Bucket
+from exporter.buckets.bucket import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, Bucket
 from exporter.clock import in_utc
-
-WARNING_LEFT_PERCENT: Final = 20
-CRITICAL_LEFT_PERCENT: Final = 10
-"""Tokens left at which the shipped rules warn. A test holds them against the rule file."""
 
 Level = Literal["ok", "warning", "critical", "empty"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)

@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter import __version__
+from exporter.buckets.bucket import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
 from exporter.clock import in_utc
 from exporter.durations import spaced
 from exporter.numbers import counted
 from exporter.web.status_page.chart import sparkline, sparkline_area
-from exporter.web.status_page.queries import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
 
 if TYPE_CHECKING:
     from jinja2 import Environment

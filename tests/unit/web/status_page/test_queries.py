@@ -9,10 +9,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from exporter.buckets.bucket import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
 from exporter.web.status_page.queries import (
-    CRITICAL_LEFT_PERCENT,
     RANGES,
-    WARNING_LEFT_PERCENT,
     AlertsQuery,
     HistoryQuery,
     InvalidQuery,
