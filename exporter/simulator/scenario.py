@@ -99,9 +99,13 @@ class _Period(_ForParticipants, frozen=True):
 
 
 class Flow(_Period, frozen=True, kw_only=True):
-    """Requests on some policies. The rate is in requests, or in tokens as a share of the refill."""
+    """Requests on some policies. The rate is in requests, or in tokens as a share of the refill.
+
+    ``spread``: on each bucket it begins up to this much later, as the seed has it.
+    """
 
     policies: Literal["all"] | tuple[str, ...]
+    spread: Duration = Duration(0)
     requests_per_minute: Annotated[float, msgspec.Meta(ge=0)] | None = None
     share_of_refill: Annotated[float, msgspec.Meta(ge=0)] | None = None
     not_found: Share = 0.0
@@ -224,6 +228,7 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for index, flow in enumerate(scenario.traffic):
         yield from _flow_problems(f"traffic[{index}]", flow)
         yield from _span_problems(f"traffic[{index}]", flow, scenario.step)
+        yield from _grid_problems(f"traffic[{index}]", {"spread": flow.spread}, scenario.step)
     for index, change in enumerate(scenario.category_changes):
         if change.at <= 0:
             yield f"category_changes[{index}].at", "is not after the start; set category"

@@ -169,6 +169,8 @@ class Stream:
         self._carried = random.random()
         self._carried_misses = random.random()
         self._carried_orders = random.random()
+        if flow.spread:
+            self._first += random.randrange(round(flow.spread / step_seconds) + 1)
 
     def play(self, step: int, at: float, random: Random) -> None:
         """Makes the requests of a step, at ``at`` seconds: its end."""

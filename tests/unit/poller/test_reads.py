@@ -1,26 +1,30 @@
-"""What the planner reads next, and what POLICIES_READ lets it."""
+"""What the planner reads next."""
 
 from __future__ import annotations
 
 import math
+from datetime import timedelta
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from exporter.buckets.bucket import PolicyName
 from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
+from exporter.poller.read_budget import LONGEST_GAP_SECONDS, SHORTEST_GAP_SECONDS
 from exporter.poller.reads import (
     AFTER_CROSSING_SECONDS,
-    HOT_SECONDS,
-    LONGEST_GAP_SECONDS,
+    EXPECTED_GAP_SHARE,
+    FALLING_GAP_SHARE,
+    KEPT_FOR_CROSSINGS_TOKENS,
     PACE_SECONDS,
-    SHORTEST_GAP_SECONDS,
     PlannedRead,
-    ReadBudget,
     ReadPlanner,
     Why,
 )
+from exporter.poller.watched import FASTER, HOT_SECONDS, SHORTEST_BURST_SECONDS
+from exporter.simulator.world import World, ispbs
 from tests.support.builders import bucket
+from tests.support.sight import INTERVAL_SECONDS, RESERVE, START, Dip, seen, with_refill
 
 WRITE = "ENTRIES_WRITE"
 
@@ -45,126 +49,6 @@ def planner(*buckets, at: float = 0.0, share: float = 1.0, reserve: int = 0) -> 
 def polled(made: ReadPlanner, *buckets, at: float) -> ReadPlanner:
     made.poll_answered([reading(), *buckets], at)
     return made
-
-
-# The budget
-
-
-def budget(tokens: int = 200, *, share: float = 0.5, reserve: int = 100, at: float = 0.0) -> ReadBudget:
-    made = ReadBudget(share, reserve)
-    made.answered(reading(tokens), at)
-    return made
-
-
-def test_before_the_first_answer_nothing_is_read() -> None:
-    assert ReadBudget(0.5, 100).ready_at(0.0) == math.inf
-
-
-def test_a_budget_begins_with_its_share_of_what_lies_above_the_reserve() -> None:
-    assert budget(200).credit(0) == 50
-    assert budget(150).credit(0) == 25
-    assert budget(90).credit(0) == 0
-
-
-def test_what_the_share_leaves_unused_adds_up_to_all_that_lies_above_the_reserve() -> None:
-    made = budget(200)
-
-    assert made.credit(60) == 80
-    assert made.credit(3_600) == 100
-
-
-def test_reads_take_from_the_credit_and_wait_for_it() -> None:
-    made = budget(101)
-    made.answered(reading(110), 1.0)
-
-    assert made.ready_at(1.0) == 1.0
-    made.spend(1.0)
-    assert made.credit(1.0) == 0
-    assert made.ready_at(1.0) == 3.0  # half of a token a second
-
-
-def test_nothing_is_read_below_the_reserve_however_large_the_credit() -> None:
-    made = budget(200)
-    made.answered(reading(102), 3_600.0)
-    made._others.clear()
-
-    made.spend(3_600.0)
-    assert made.ready_at(3_600.0) == 3_600.0
-    made.spend(3_600.0)
-    assert made.ready_at(3_600.0) == math.inf
-
-
-def test_what_others_took_between_two_answers_is_expected_again() -> None:
-    made = budget(200)
-    made.answered(reading(160), 15.0)
-
-    # 40 were taken, so another 40 may be gone already: 160 - 40 - 100 are left for us.
-    for _ in range(20):
-        assert made.ready_at(15.0) == 15.0
-        made.spend(15.0)
-    assert made.ready_at(15.0) == math.inf
-
-
-def test_our_own_reads_and_the_refill_are_not_taken_for_what_others_took() -> None:
-    made = budget(150)
-    for _ in range(10):
-        made.spend(1.0)
-
-    made.answered(reading(155), 15.0)
-
-    assert list(made._others) == [0]
-
-
-def test_what_others_took_is_forgotten_after_a_while() -> None:
-    made = budget(200)
-    made.answered(reading(110), 15.0)
-    assert made.ready_at(15.0) == math.inf
-
-    for n in range(2, 23):
-        made.answered(reading(200), 15.0 * n)
-
-    assert made.ready_at(15.0 * 23) == 15.0 * 23
-
-
-def test_after_429_nothing_is_read_before_the_next_answer() -> None:
-    made = budget()
-
-    made.dry()
-    assert made.ready_at(10) == math.inf
-    made.answered(reading(), 15.0)
-    assert made.ready_at(15) == 15
-
-
-def test_without_a_share_nothing_is_read() -> None:
-    assert budget(share=0).ready_at(3_600) == math.inf
-
-
-@given(
-    steps=st.lists(
-        st.tuples(st.floats(0.1, 5), st.sampled_from(["read", "read", "poll"]), st.integers(0, 3)), max_size=60
-    ),
-    steady=st.integers(0, 200),
-)
-def test_no_read_takes_the_bucket_below_the_reserve_while_others_take_what_they_took_before(steps, steady) -> None:
-    level, at, made = float(steady), 0.0, ReadBudget(1.0, 50)
-    made.answered(reading(int(level)), at)
-    # What others take between two polls is known from the first two on, and no more than that.
-    for _ in range(2):
-        at, level = at + 15, max(0.0, min(200.0, level + 15) - 30)
-        made.answered(reading(int(level)), at)
-    polled_at, taken = at, 0
-    for wait, step, others in steps:
-        at, level = at + wait, min(200.0, level + wait)
-        if at - polled_at >= 15 or step == "poll":
-            made.answered(reading(int(level)), at)
-            polled_at, taken = at, 0
-        elif taken + others <= 15:
-            taken += others
-            level = max(0.0, level - others)
-        if step == "read" and made.ready_at(at) <= at:
-            made.spend(at)
-            level -= 1
-            assert level >= 50
 
 
 # What is read
@@ -219,7 +103,7 @@ def test_a_bucket_that_does_not_move_is_looked_at_ever_more_rarely() -> None:
 
 
 def test_two_looks_are_a_gap_apart_that_grows_as_the_credit_shrinks() -> None:
-    made = polled(planner(large(220)), large(201), at=15.0)  # 200 within a second
+    made = polled(planner(large(100)), large(200), at=15.0)  # rises above 20 % within the gap
 
     gaps = [made.next(15.0, 30.0).at - 15.0]
     for spent in (100, 50, 25):
@@ -230,33 +114,132 @@ def test_two_looks_are_a_gap_apart_that_grows_as_the_credit_shrinks() -> None:
     assert gaps == [SHORTEST_GAP_SECONDS, 2.0, LONGEST_GAP_SECONDS, LONGEST_GAP_SECONDS]
 
 
-def fallen(at: float = 15.0) -> ReadPlanner:
-    """A planner that has seen a bucket fall from full to 5 % between two polls: 63 tokens a second."""
-    return polled(planner(large(1_000)), large(50), at=at)
+def test_a_bucket_that_falls_is_looked_at_sooner() -> None:
+    made = polled(planner(large(220)), large(201), at=15.0)  # 200 within a second
+
+    assert made.next(15.0, 30.0).at - 15.0 == pytest.approx(1 / (19 / 15) + AFTER_CROSSING_SECONDS)
+    for _ in range(100):
+        made.budget.spend(15.0)
+    assert FALLING_GAP_SHARE * made.budget.gap_seconds(15.0) < 1
+    for _ in range(80):
+        made.budget.spend(15.0)
+    assert made.next(15.0, 30.0).at - 15.0 == pytest.approx(FALLING_GAP_SHARE * LONGEST_GAP_SECONDS)
 
 
-def test_a_bucket_that_fell_through_a_level_unseen_is_read_as_soon_as_it_may_have_fallen_again() -> None:
-    made = polled(fallen(), large(1_000), at=30.0)
+def burst(at: float = 30.0, *, calm: int = 1_000, fallen: int = 50, step: float = 15.0) -> ReadPlanner:
+    """A planner that has seen a bucket, which did not move before, burst between two polls."""
+    return polled(polled(planner(large(calm), at=at - 2 * step), large(calm), at=at - step), large(fallen), at=at)
+
+
+def test_a_bucket_that_burst_is_read_as_soon_as_it_may_have_burst_again() -> None:
+    made = polled(burst(), large(1_000), at=45.0)
+
+    planned = made.next(45.0, 60.0)
+
+    to_20_percent_seconds = 800 / (FASTER * 950 / SHORTEST_BURST_SECONDS)
+    assert planned == PlannedRead(WRITE, pytest.approx(45 + to_20_percent_seconds + PACE_SECONDS), Why.HOT)
+
+
+def test_the_fastest_burst_counts() -> None:
+    made = polled(burst(), large(1_000), at=45.0)
+    made.read_answered(large(1_000), 46.0)
+    made.read_answered(large(200), 46.5)  # 1,600 tokens a second
+    made.read_answered(large(1_000), 50.0)
+
+    assert made.next(50.0, 60.0).at == pytest.approx(50 + 800 / (FASTER * 1_600) + PACE_SECONDS)
+
+
+def test_while_a_bucket_may_be_bursting_it_is_looked_at_again_and_again() -> None:
+    made, at, looks = burst(fallen=450), 30.0, []
+    while (planned := made.next(at, 45.0)) is not None and planned.why is Why.CROSSING:
+        at = planned.at
+        looks.append(at)
+        made.read_answered(large(450), at)
+
+    assert looks[0] == pytest.approx(30 + 250 / (FASTER * 275))
+    assert planned.why is Why.HOT
+
+
+def test_regular_bursts_are_looked_for_when_they_are_expected() -> None:
+    made, at = planner(large(1_000)), 0.0
+    for began in (40, 80, 120, 160):
+        for at, tokens in ((began - 1, 1_000), (began, 50), (began + 10, 1_000)):
+            made.read_answered(large(tokens), at)
+
+    made.read_answered(large(1_000), 196.0)
+    early = made.next(196.0, 300.0)
+    made.read_answered(large(1_000), 199.0)
+    now = made.next(199.0, 300.0)
+
+    assert early.why is Why.EXPECTED
+    assert 196.2 < early.at < 199.5
+    assert now.why is Why.EXPECTED
+    assert now.at == pytest.approx(199 + EXPECTED_GAP_SHARE * SHORTEST_GAP_SECONDS)
+
+
+def test_between_regular_bursts_what_the_credit_leaves_is_spent_on_looks() -> None:
+    made = planner(large(1_000))
+    for began in (40, 80, 120, 160):
+        for at, tokens in ((began - 1, 1_000), (began, 50), (began + 10, 1_000)):
+            made.read_answered(large(tokens), at)
+
+    assert made.next(170.0, 180.0).why is Why.TURN
+
+
+def test_an_empty_bucket_that_burst_is_looked_at_where_the_credit_allows() -> None:
+    made = burst(fallen=0)
 
     planned = made.next(30.0, 45.0)
 
-    seconds_to_20_percent = 800 / (950 / 15)
-    assert planned == PlannedRead(WRITE, pytest.approx(30 + seconds_to_20_percent + PACE_SECONDS), Why.HOT)
+    assert planned == PlannedRead(WRITE, 30.0 + PACE_SECONDS + SHORTEST_GAP_SECONDS, Why.TURN)
 
 
-def test_a_fall_is_forgotten_after_a_while() -> None:
-    late = 15.0 + HOT_SECONDS
-    made = polled(polled(fallen(), large(1_000), at=30.0), large(1_000), at=late)
+def test_a_burst_is_forgotten_after_a_while() -> None:
+    late = 30.0 + HOT_SECONDS
+    made = polled(polled(burst(), large(1_000), at=45.0), large(1_000), at=late)
 
     assert made.next(late, late + 15) is None
 
 
-def test_a_fall_that_was_expected_is_no_surprise() -> None:
+def test_a_fall_that_the_trend_goes_on_with_is_no_burst() -> None:
     made = polled(planner(large(1_000)), large(600), at=15.0)
     made.poll_answered([reading(), large(190)], 30.0)
     made.poll_answered([reading(), large(1_000)], 45.0)
 
     assert made.next(45.0, 60.0) is None
+
+
+def test_a_first_fall_is_no_burst_as_no_trend_is_known() -> None:
+    made = polled(planner(large(1_000)), large(50), at=15.0)
+    made.poll_answered([reading(), large(1_000)], 30.0)
+
+    assert made.next(30.0, 45.0) is None
+
+
+def test_a_small_fall_far_from_any_level_is_no_burst() -> None:
+    made = polled(burst(fallen=960), large(1_000), at=45.0)
+
+    assert made.next(45.0, 60.0) is None
+
+
+def test_a_trend_is_of_an_interval_at_least_and_not_of_the_last_two_looks() -> None:
+    keys = {"policy": "KEYS_CHECK", "capacity": 70, "refill_tokens": 70}
+    made = planner()
+    for at, tokens in ((0.0, 46), (7.5, 39), (15.0, 32), (22.5, 25), (30.0, 18), (30.5, 18)):
+        made.read_answered(bucket(tokens, **keys), at)
+
+    planned = made.next(30.5, 45.0)  # 14 tokens another 4 s later
+
+    assert planned.why is Why.CROSSING
+    assert planned.at == pytest.approx(30 + 4 / 0.93, abs=1.0)
+
+
+def test_a_fall_that_ends_is_a_new_trend() -> None:
+    made = planner()
+    for at, tokens in ((0.0, 900), (7.5, 700), (15.0, 500), (22.5, 500)):
+        made.read_answered(large(tokens), at)
+
+    assert made.next(22.5, 300.0) is None
 
 
 def test_buckets_that_recover_within_an_interval_are_read_in_between() -> None:
@@ -294,12 +277,28 @@ def test_what_may_cross_a_level_goes_first() -> None:
 
 def test_taking_turns_leaves_some_of_the_credit_for_what_may_cross_a_level() -> None:
     keys = bucket(70, policy="KEYS_CHECK", capacity=70, refill_tokens=70)
-    made = polled(planner(large(400), keys), large(257), keys, at=15.0)
-    for _ in range(197):
+    made = planner(large(1_000), keys)
+
+    for _ in range(200 - 1 - int(KEPT_FOR_CROSSINGS_TOKENS)):
+        made.budget.spend(0.0)
+    assert made.next(0.0, 15.0) == PlannedRead("KEYS_CHECK", 7.5, Why.TURN)
+    for _ in range(10):
+        made.budget.spend(7.0)
+    assert made.next(7.0, 9.0) is None
+
+
+def test_where_only_one_can_be_read_a_level_that_is_left_behind_waits() -> None:
+    falling, rising = (203, 201), (198, 200)
+    made = polled(
+        planner(large(falling[0], "CLAIMS_WRITE"), large(rising[0]), share=0.1),
+        large(falling[1], "CLAIMS_WRITE"),
+        large(rising[1]),
+        at=15.0,
+    )
+    for _ in range(20):
         made.budget.spend(15.0)
 
-    assert made.next(15.0, 21.0) is None
-    assert made.next(15.0, 30.0).policy == WRITE
+    assert made.next(15.0, 30.0).policy == "CLAIMS_WRITE"
 
 
 @pytest.mark.parametrize("policy", [POLICIES_LIST, POLICIES_READ])
@@ -312,15 +311,15 @@ def test_what_pays_for_the_calls_is_not_read(policy) -> None:
 
 
 def test_a_policy_that_the_last_answer_did_not_hold_is_not_read() -> None:
-    made = fallen()
+    made = burst()
 
-    made.poll_answered([reading()], 30.0)
+    made.poll_answered([reading()], 45.0)
 
-    assert made.next(30.0, 45.0) is None
+    assert made.next(45.0, 60.0) is None
 
 
 def test_excluded_policies_are_not_read() -> None:
-    assert fallen().next(15.0, 30.0, {WRITE}) is None
+    assert burst().next(30.0, 45.0, {WRITE}) is None
 
 
 def test_a_bucket_of_another_capacity_is_another_bucket() -> None:
@@ -329,3 +328,84 @@ def test_a_bucket_of_another_capacity_is_another_bucket() -> None:
     made.poll_answered([reading(), bucket(10, capacity=500, refill_tokens=10)], 15.0)
 
     assert made._watched[WRITE].hot_until == -math.inf
+
+
+# What is seen of the simulator's buckets
+
+SEEDS = range(1, 6)
+
+
+def dips(mode: str, *, index: int, share: float = 0.5) -> list[Dip]:
+    return [
+        dip for seed in SEEDS for dip in seen("spikes", mode, seed, index=index, share=share)[0] if dip.seconds >= 2
+    ]
+
+
+@pytest.mark.parametrize("mode", ["continuous", "stepwise"])
+def test_dips_of_one_bursting_bucket_are_all_shown_soon(mode: str) -> None:
+    delays = [dip.delay_seconds for dip in dips(mode, index=1)]
+
+    assert len(delays) > 20
+    assert None not in delays
+    assert sum(delays) / len(delays) <= 1.5
+    assert max(delays) <= 4
+
+
+@pytest.mark.parametrize("mode", ["continuous", "stepwise"])
+def test_dips_of_three_bursting_buckets_are_all_shown_soon(mode: str) -> None:
+    delays = [dip.delay_seconds for dip in dips(mode, index=0)]
+
+    assert len(delays) > 80
+    assert None not in delays
+    assert sum(delays) / len(delays) <= 3
+    assert max(delays) <= 7
+
+
+def test_polls_alone_miss_many_of_them() -> None:
+    delays = [dip.delay_seconds for dip in dips("continuous", index=1, share=0.0)]
+
+    assert delays.count(None) / len(delays) > 0.2
+
+
+def test_a_calm_participant_costs_at_most_twelve_reads_a_minute() -> None:
+    _, watch = seen("steady", "continuous", 1, index=0)
+
+    assert watch.reads / 8 <= 12
+
+
+@pytest.mark.parametrize("mode", ["continuous", "stepwise"])
+@pytest.mark.parametrize("name", ["spikes", "shared-budget"])
+def test_reads_leave_the_reserve_and_are_never_refused(name: str, mode: str) -> None:
+    for seed in SEEDS:
+        _, watch = seen(name, mode, seed, index=0)  # a refusal would raise
+
+        assert len(watch.left) > 50
+        assert min(watch.left) >= RESERVE
+
+
+def test_while_another_client_takes_most_of_the_budget_nothing_is_read() -> None:
+    _, watch = seen("shared-budget", "continuous", 1, index=0)
+
+    looks = [at for at, _ in watch.shown[PolicyName("KEYS_CHECK")]]
+    between = [(earlier, later - earlier) for earlier, later in pairwise(looks)]
+    assert {seconds for at, seconds in between if 150 < at < 180} == {INTERVAL_SECONDS}
+    assert max(seconds for at, seconds in between if 270 < at < 330) < 8
+
+
+def test_what_is_shown_is_what_the_bucket_had() -> None:
+    _, watch = seen("spikes", "continuous", 1, index=0)
+    names = ispbs(2)
+    truth = World(with_refill("spikes", "continuous"), names, 1, START)
+    shown = [(at, policy, look) for policy, looks in watch.shown.items() for at, look in looks]
+
+    for at, policy, seen_bucket in sorted(shown, key=lambda look: look[:2]):
+        if policy not in (POLICIES_LIST, POLICIES_READ):
+            account = truth.accounts(names[0], START + timedelta(seconds=at))[policy]
+            assert account.bucket.available(at) == seen_bucket.available_tokens
+
+
+def test_times_between_looks_at_a_bursting_bucket_are_seconds() -> None:
+    _, watch = seen("spikes", "continuous", 1, index=1)
+
+    looks = [at for at, _ in watch.shown[PolicyName("KEYS_CHECK")] if at > 120]
+    assert max(later - earlier for earlier, later in pairwise(looks)) < 8

@@ -167,6 +167,10 @@ def test_all_the_first_or_the_first_so_many_are_concerned(whom: str, concerned: 
             "traffic[0].from: 7s is not a whole number of steps of 5s",
         ),
         (
+            "{description: x, traffic: [{policies: all, share_of_refill: 1, spread: 7s}]}",
+            "traffic[0].spread: 7s is not a whole number of steps of 5s",
+        ),
+        (
             "{description: x, traffic: [{policies: all, share_of_refill: 1, from: 5s, until: 5s}]}",
             "traffic[0].until: 5s is not after from (5s)",
         ),

@@ -28,7 +28,7 @@ def flow(**given: Any) -> Flow:
     given.setdefault("policies", "all")
     if "share_of_refill" not in given:
         given.setdefault("requests_per_minute", 60)
-    for name in ("from_", "until", "every"):
+    for name in ("from_", "until", "every", "spread"):
         if name in given:
             given[name] = Duration(given[name])
     return Flow(**given)
@@ -183,6 +183,22 @@ def test_a_flow_runs_in_its_time_and_repeats():
     made = play(flow(from_=2, until=4, every=5), account(), 12)
 
     assert [step for step, requests in enumerate(made) if requests] == [2, 3, 7, 8]
+
+
+def test_a_flow_that_is_spread_begins_later_by_what_the_seed_decides():
+    begins = {
+        next(step for step, requests in enumerate(play(flow(from_=2, spread=3), account(), 9, seed=seed)) if requests)
+        for seed in range(50)
+    }
+
+    assert begins == {2, 3, 4, 5}
+
+
+def test_a_spread_moves_a_flow_and_its_repetitions_as_a_whole():
+    made = play(flow(from_=0, until=2, every=5, spread=4), account(), 30)
+
+    began = [step for step, requests in enumerate(made) if requests]
+    assert began[::2] == list(range(began[0], 30, 5))
 
 
 def test_a_flow_without_an_end_goes_on():
