@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
 ROOT = Path(__file__).parents[1]
+_PORTS = iter(range(20_000, 32_000))
 RULES = ROOT / "rules" / "dict-rate-limit.yml"
 
 
@@ -58,9 +59,12 @@ def wait_until(condition: Callable[[], bool], process: psutil.Popen, within_seco
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    """Returns an address to listen on later: of a port that the system does not give to a client meanwhile."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"127.0.0.1:{port}"
+    raise RuntimeError("no port is free")
 
 
 def listens(address: str) -> bool:

@@ -71,7 +71,6 @@ class Watched:
         if at <= self.at:
             return
         last_at, last_tokens, last_change = self.at, self.bucket.available_tokens, self.change
-        had_trend = bool(self._trend)
         tokens = bucket.available_tokens
         if tokens != last_tokens:
             self.since = at
@@ -85,7 +84,7 @@ class Watched:
         per_second = fallen / (at - last_at)
         if self._has_crossed(last_tokens) or self._is_soon_crossed(per_second * interval_seconds):
             self.falling_until = at + FALLING_SECONDS
-            if had_trend and per_second > BURST_FACTOR * -last_change:
+            if per_second > BURST_FACTOR * -last_change:
                 self._note_burst(fallen, last_at)
 
     def _follow(self, last: Look, interval_seconds: float) -> None:

@@ -17,6 +17,7 @@ INTERVAL_SECONDS = 15.0
 RESERVE = 100
 LEVELS = (0.2, 0.1)
 TICK_SECONDS = 0.1
+SECONDS = 480.0
 
 
 def bucket_of(policy) -> Bucket:
@@ -39,10 +40,10 @@ class Watch:
         self.shown.setdefault(bucket.policy, []).append((at, bucket))
 
 
-def watched(world: World, participant: str, seconds: float, *, share: float) -> Watch:
+def watched(world: World, participant: str, begins: float, seconds: float, share: float) -> Watch:
     """Polls each 15 s and reads in between as planned."""
     planner, watch = ReadPlanner(share, RESERVE, INTERVAL_SECONDS), Watch()
-    now = due = 3.0
+    now = due = begins
     while now < seconds:
         buckets = [bucket_of(one) for one in world.answer(participant, START + timedelta(seconds=now)).policies]
         planner.poll_answered(buckets, now)
@@ -71,15 +72,15 @@ class Dip:
 
 
 @cache
-def seen(name: str, mode: str, seed: int, *, index: int, share: float = 0.5, seconds: float = 480.0) -> tuple:
+def seen(name: str, mode: str, seed: int, *, index: int, share: float = 0.5, begins: float = 3.0) -> tuple:
     """Returns a scenario's dips to 20 % and to 10 % from a policy's second on, and what was shown."""
-    played = with_refill(name, mode)
+    played, seconds = with_refill(name, mode), begins + SECONDS
     names = ispbs(2)
-    watch = watched(World(played, names, seed, START), names[index], seconds, share=share)
+    watch = watched(World(played, names, seed, START), names[index], begins, seconds, share)
     truth = World(played, names, seed, START)
     dips: list[Dip] = []
     for policy, level, spans in low_spans(truth, names[index], seconds):
-        for began, ended in spans[1:]:
+        for began, ended in [span for span in spans if span[0] > begins][1:]:
             shown = [
                 at
                 for at, bucket in watch.shown[policy]
