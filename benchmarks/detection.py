@@ -139,7 +139,7 @@ def _of_dips(name: str, case: Case, exporter: str, participants: Collection[str]
     by_level = {share: _dips(case, exporter, share, participants) for share in (*LEVELS, 0.0)}
     long = [dip for share in LEVELS for dip in by_level[share] if dip.number and dip.seconds >= 2]
     firsts = [dip for dip in by_level[LEVELS[0]] if not dip.number]
-    empties = [dip for dip in by_level[0.0] if dip.number and 0.8 <= dip.seconds < 2]
+    empties = [dip for dip in by_level[0.0] if dip.number and 0.8 <= dip.seconds < 3]
     for what, some, aim in (
         ("dips to 20 % and 10 %", long, 100),
         ("first dips to 20 %", firsts, 51),

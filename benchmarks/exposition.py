@@ -23,7 +23,7 @@ from exporter.buckets.bucket import Bucket, Ispb
 from exporter.buckets.catalog import POLICIES
 from exporter.buckets.observation import BucketObservation, Observation, Poll, View, view_after
 from exporter.metrics import Metrics
-from exporter.metrics.families import GAUGE_FAMILIES
+from exporter.metrics.families import POLLED_FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +119,7 @@ class _Prepared:
     """The same samples, as prometheus_client wants them, made before the time is taken."""
 
     def __init__(self, metrics: Metrics) -> None:
-        names = {family.name for family in GAUGE_FAMILIES[:7]}
+        names = {family.name for family in POLLED_FAMILIES[:7]}
         self._metrics = [metric for metric in metrics.registry.collect() if metric.name in names]
         self.samples = sum(len(metric.samples) for metric in self._metrics)
 

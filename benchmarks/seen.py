@@ -55,7 +55,7 @@ class Truth:
             if tokens <= limit and began is None:
                 began = at
             elif tokens > limit and began is not None:
-                if share and spans and began - spans[-1][1] < FLICKER_SECONDS:
+                if spans and began - spans[-1][1] < FLICKER_SECONDS:
                     began = spans.pop()[0]
                 spans.append((began, at))
                 began = None

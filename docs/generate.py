@@ -23,7 +23,7 @@ from exporter.config.configuration import ENVIRONMENT_PREFIX
 from exporter.config.secrets import Secret
 from exporter.config.settings import keys
 from exporter.durations import Duration
-from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES
+from exporter.metrics.families import COUNTER_FAMILIES, POLLED_FAMILIES
 from exporter.metrics.own_metrics import ProgramMetrics
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ ABSENT: Final = {
     "dict_rate_limit_consumption_rate_per_minute": "until the observations span a window",
     "dict_rate_limit_exhaustion_projection_seconds": "where the consumption is absent",
     "dict_rate_limit_error_404_rate": "where the Bridge reports no counts, or nothing was answered in the window",
+    "dict_rate_limit_error_429_rate": "where the Bridge reports no counts, or nothing was answered in the window",
+    "dict_rate_limit_responses_total": "where the Bridge reports no counts",
     "dict_rate_limit_up": "before the first poll",
     "dict_rate_limit_last_success_timestamp_seconds": "until a poll is answered",
     "dict_rate_limit_clock_skew_seconds": "until an answer holds a response time",
@@ -135,12 +137,12 @@ def metrics() -> str:
     """Returns a table of the buckets', the participants', the alerts', and the program's own metrics."""
     ranges = {gauge.name: gauge for gauge in (*_gauges(),)}
     buckets, participants = [], []
-    for family in GAUGE_FAMILIES:
-        gauge = ranges[family.name]
+    for family in POLLED_FAMILIES:
+        gauge = ranges.get(family.name)
         per_bucket = "policy" in family.label_names
-        line = _metric(family.name, "gauge", family.label_names, family.help)
+        line = _metric(family.name, family.kind, family.label_names, family.help)
         if per_bucket:
-            line = line[:-2] + f" | {_range(gauge.minimum, gauge.maximum)} |"
+            line = line[:-2] + f" | {_range(gauge.minimum, gauge.maximum) if gauge else 'from 0'} |"
         (buckets if per_bucket else participants).append(line)
     counters = [_metric(f.name, "counter", f.label_names, f.help) for f in COUNTER_FAMILIES]
     head = row("metric", "type", "labels", "meaning", "absent") + "\n|---|---|---|---|---|\n"
@@ -163,13 +165,13 @@ def metrics() -> str:
 def metric_names() -> set[str]:
     """Returns the name of every metric that a scrape of this program can hold, as its samples have it."""
     own = {name for name, _, _, _ in _own()}
-    return own | {family.name for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES)}
+    return own | {family.name for family in (*POLLED_FAMILIES, *COUNTER_FAMILIES)}
 
 
 def metric_labels() -> dict[str, tuple[str, ...]]:
     """Returns the names of each metric's labels."""
     own = {name: labels for name, _, labels, _ in _own()}
-    return own | {family.name: family.label_names for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES)}
+    return own | {family.name: family.label_names for family in (*POLLED_FAMILIES, *COUNTER_FAMILIES)}
 
 
 def commands() -> str:

@@ -36,6 +36,24 @@ class ResponseCounts:
                 f"{self.rate_limited} 429s of {self.total} answers cannot be"
             )
 
+    def by_outcome(self) -> tuple[tuple[str, int], ...]:
+        """Returns what was answered, and how often."""
+        ok = self.total - self.not_found - self.rate_limited
+        return ("ok", ok), ("not_found", self.not_found), ("rate_limited", self.rate_limited)
+
+    def continues(self, earlier: ResponseCounts) -> bool:
+        """Returns whether these are the counts of an instance that has not started again since ``earlier``."""
+        return (
+            self.instance == earlier.instance
+            and self.total >= earlier.total
+            and self.not_found >= earlier.not_found
+            and self.rate_limited >= earlier.rate_limited
+        )
+
+    def has_refused_since(self, earlier: ResponseCounts) -> bool:
+        """Returns whether there were 429s after ``earlier``."""
+        return self.continues(earlier) and self.rate_limited > earlier.rate_limited
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:

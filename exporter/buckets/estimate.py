@@ -1,4 +1,4 @@
-"""Consumption, exhaustion and the share of 404s, from successive snapshots.
+"""Consumption, exhaustion, the shares of 404s and 429s, and the lowest level, from successive snapshots.
 
 A window ends at the last observation and begins at the one nearest to W before
 it. W is the configured window, at least three poll intervals, rounded up to whole
@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Final
 
 from exporter.buckets.bucket import Bucket, PolicyName, ResponseCounts, Snapshot
+from exporter.buckets.lowest import LowestLevel
 from exporter.buckets.observation import BucketObservation, Observation
 from exporter.buckets.refill import CLOCK_TOLERANCE_SECONDS, Phase, RefillEvidence, RefillMode, proof
 
@@ -47,6 +48,7 @@ class _History:
     refill_period_seconds: int
     evidence: RefillEvidence
     window_seconds: float
+    lowest: LowestLevel
     seen: list[_Seen] = field(default_factory=list)
     polled: list[_Seen] = field(default_factory=list)
     """Those of ``seen`` that are no reads."""
@@ -70,10 +72,13 @@ class Estimator:
     A bucket's state that is older than its last one changes nothing, and gets the estimate of that.
     """
 
-    def __init__(self, estimate_window_seconds: float, poll_interval_seconds: float) -> None:
+    def __init__(
+        self, estimate_window_seconds: float, poll_interval_seconds: float, lowest_window_seconds: float = 60.0
+    ) -> None:
         self.mode: RefillMode | None = None
         self._window_seconds = float(estimate_window_seconds)
         self._interval_seconds = float(poll_interval_seconds)
+        self._lowest_window_seconds = float(lowest_window_seconds)
         self._began: datetime | None = None
         self._category: str | None = None
         self._histories: dict[PolicyName, _History] = {}
@@ -122,6 +127,7 @@ class Estimator:
                 refill_period_seconds=period_seconds,
                 evidence=RefillEvidence(Phase(float(period_seconds))),
                 window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
+                lowest=LowestLevel(self._lowest_window_seconds),
             )
         seen = history.seen
         if seen:
@@ -132,6 +138,7 @@ class Estimator:
             proven = proof(history.evidence, bucket, (last, tokens), now, is_read=not is_whole)
             if proven is not None:
                 self.mode = proven
+        history.lowest.see(bucket, at)
         history.see((at, bucket.available_tokens, bucket.response_counts), is_whole=is_whole)
         return history
 
@@ -146,13 +153,13 @@ class Estimator:
     def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
         seen = history.seen
         window = _window(seen, seen, history.window_seconds)
-        share = _share_of_404(window)
+        shares = _error_shares(window)
         if self.mode is not RefillMode.CONTINUOUS:
             window = self._window_from_poll(history)
         span_seconds = window[-1][0] - window[0][0] if window else 0.0
         spans_one = span_seconds > history.window_seconds - self._interval_seconds / 2
         if len(window) < 2 or not (spans_one or self.mode is not None):
-            return BucketObservation(bucket, None, None, share)
+            return BucketObservation(bucket, None, None, *shares, history.lowest.tokens)
         per_second = max(0.0, _consumed(history, window, self.mode) / span_seconds)
         drain_per_second = per_second - history.refill_tokens / history.refill_period_seconds
         if bucket.is_empty:
@@ -161,7 +168,7 @@ class Estimator:
             exhaustion_seconds = bucket.available_tokens / drain_per_second
         else:
             exhaustion_seconds = math.inf
-        return BucketObservation(bucket, per_second * 60, exhaustion_seconds, share)
+        return BucketObservation(bucket, per_second * 60, exhaustion_seconds, *shares, history.lowest.tokens)
 
 
 def _window(seen: list[_Seen], begins: list[_Seen], window_seconds: float) -> list[_Seen]:
@@ -239,21 +246,20 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
     return window[0][1] - window[-1][1] + steps * min(history.refill_tokens, room)
 
 
-def _share_of_404(window: list[_Seen]) -> float | None:
-    """Returns the share of 404s, 0 to 1; a count that falls, or another instance, starts the window anew."""
+def _error_shares(window: list[_Seen]) -> tuple[float | None, float | None]:
+    """Returns the shares of 404s and of 429s, 0 to 1.
+
+    A count that falls, or another instance, starts the window anew.
+    """
     last = window[-1][2]
     if last is None:
-        return None
+        return None, None
     first = last
     for _, _, counts in reversed(window[:-1]):
-        if (
-            counts is None
-            or counts.instance != first.instance
-            or counts.total > first.total
-            or counts.not_found > first.not_found
-        ):
+        if counts is None or not first.continues(counts):
             break
         first = counts
-    if last.total == first.total:
-        return None
-    return (last.not_found - first.not_found) / (last.total - first.total)
+    answers = last.total - first.total
+    if not answers:
+        return None, None
+    return (last.not_found - first.not_found) / answers, (last.rate_limited - first.rate_limited) / answers

@@ -75,6 +75,18 @@ BUCKET_GAUGES: Final = (
         lambda o: o.error_404_rate,
         maximum=1.0,
     ),
+    BucketGauge(
+        "dict_rate_limit_error_429_rate",
+        "Share of answers that were 429, 0 to 1.",
+        lambda o: o.error_429_rate,
+        maximum=1.0,
+    ),
+    BucketGauge(
+        "dict_rate_limit_lowest_available_tokens",
+        "The fewest tokens that an answer showed within poll.lowest_window; 0 also where a 429 was counted.",
+        lambda o: o.lowest_available_tokens,
+        minimum=float("-inf"),
+    ),
 )
 
 PARTICIPANT_INFO: Final = "dict_rate_limit_participant_info"

@@ -21,13 +21,17 @@ class BucketObservation:
     ``consumption_rate_per_minute`` tokens per minute, gross of refill, never negative; None: not known yet.
     ``exhaustion_projection_seconds`` seconds to empty; 0 when empty, ``inf`` when not draining;
     None where the rate is None.
-    ``error_404_rate`` share of 404s, 0 to 1; None where nothing was counted.
+    ``error_404_rate`` and ``error_429_rate`` shares of 404s and of 429s, 0 to 1; None where nothing was counted.
+    ``lowest_available_tokens`` the lowest level of late, that of a 429 included; None: of an exporter of the release
+    before.
     """
 
     bucket: Bucket
     consumption_rate_per_minute: float | None = None
     exhaustion_projection_seconds: float | None = None
     error_404_rate: float | None = None
+    error_429_rate: float | None = None
+    lowest_available_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

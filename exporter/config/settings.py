@@ -66,6 +66,7 @@ class PollSettings(Section, frozen=True):
     reads: ReadsSettings = ReadsSettings()
     staleness: Duration = Duration(300)
     estimate_window: Duration = Duration(60)
+    lowest_window: Duration = Duration(60)
     max_clock_skew: Duration = Duration(300)
 
 

@@ -16,6 +16,7 @@ MAX_CHARACTERS: Final = 10_000
 _LABEL_NAME: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _ABOVE_ZERO: Final = (
     "poll.estimate_window",
+    "poll.lowest_window",
     "poll.max_clock_skew",
     "rules.reload_interval",
     "database.connect_timeout",

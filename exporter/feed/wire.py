@@ -155,6 +155,8 @@ def _bucket_message(observed: BucketObservation) -> feed_pb2.BucketObservation:
         recovery_eta_seconds=bucket.recovery_eta_seconds,
         exhaustion_projection_seconds=observed.exhaustion_projection_seconds,
         error_404_rate=observed.error_404_rate,
+        error_429_rate=observed.error_429_rate,
+        lowest_available_tokens=observed.lowest_available_tokens,
     )
 
 
@@ -187,6 +189,10 @@ def _bucket(message: feed_pb2.BucketObservation) -> BucketObservation:
         consumption_rate_per_minute=_optional(message, "consumption_rate_per_minute"),
         exhaustion_projection_seconds=_optional(message, "exhaustion_projection_seconds"),
         error_404_rate=_optional(message, "error_404_rate"),
+        error_429_rate=_optional(message, "error_429_rate"),
+        lowest_available_tokens=(
+            message.lowest_available_tokens if message.HasField("lowest_available_tokens") else None
+        ),
     )
 
 

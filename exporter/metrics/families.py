@@ -45,13 +45,14 @@ class WatchedParticipant:
             self.counts = {key: count for key, count in self.counts.items() if key[1] not in removed}
         return bool(removed)
 
-    def buckets(self) -> list[tuple[Labels, BucketObservation]]:
-        """Returns the buckets that are served, with their labels."""
+    def buckets(self, policy: str | None = None) -> list[tuple[Labels, BucketObservation]]:
+        """Returns the buckets that are served, or that of one policy, with their labels."""
         if self.view is None:
             return []
         return [
-            (Labels(participant=self.participant, policy=policy), visible.observation)
-            for policy, visible in self.view.buckets.items()
+            (Labels(participant=self.participant, policy=each), visible.observation)
+            for each, visible in self.view.buckets.items()
+            if policy is None or each == policy
         ]
 
     def counters(self, state: AlertState) -> Iterator[tuple[Labels, float]]:
@@ -72,7 +73,8 @@ Buckets = list[tuple[Labels, BucketObservation]]
 class Family:
     """One metric family. ``name`` is that of its samples; ``samples`` gives them for one participant.
 
-    ``outlives_polling``: shown also when a participant's polls stopped coming.
+    ``of_buckets``: what it shows of a bucket depends on no other. ``outlives_polling``: shown also when a
+    participant's polls stopped coming.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Family:
     help: str
     label_names: tuple[str, ...]
     samples: Callable[[WatchedParticipant, Buckets], Iterable[tuple[Labels, float]]]
+    of_buckets: bool = False
     outlives_polling: bool = False
 
 
@@ -89,7 +92,16 @@ def _bucket_family(gauge: BucketGauge) -> Family:
     def samples(_watched: WatchedParticipant, buckets: Buckets) -> list[tuple[Labels, float]]:
         return [(labels, number) for labels, bucket in buckets if (number := value(bucket)) is not None]
 
-    return Family(gauge.name, "gauge", gauge.help, ("participant", "policy"), samples)
+    return Family(gauge.name, "gauge", gauge.help, ("participant", "policy"), samples, of_buckets=True)
+
+
+def _responses(_watched: WatchedParticipant, buckets: Buckets) -> Iterator[tuple[Labels, float]]:
+    for labels, bucket in buckets:
+        counts = bucket.bucket.response_counts
+        if counts is not None:
+            participant, policy = labels.values
+            for code, count in counts.by_outcome():
+                yield Labels(participant=participant, policy=policy, outcome=code), count
 
 
 def _participant_family(gauge: ParticipantGauge) -> Family:
@@ -101,7 +113,7 @@ def _participant_family(gauge: ParticipantGauge) -> Family:
         yield Labels(participant=watched.participant, **own), number
 
     labels, outlives_polling = ("participant", *gauge.label_names), gauge.name.endswith("_timestamp_seconds")
-    return Family(gauge.name, "gauge", gauge.help, labels, samples, outlives_polling)
+    return Family(gauge.name, "gauge", gauge.help, labels, samples, outlives_polling=outlives_polling)
 
 
 def _counter_family(name: str, help_: str, state: AlertState) -> Family:
@@ -109,10 +121,21 @@ def _counter_family(name: str, help_: str, state: AlertState) -> Family:
     return Family(name, "counter", help_, labels, lambda watched, _: watched.counters(state), outlives_polling=True)
 
 
-GAUGE_FAMILIES: Final = (
+RESPONSES: Final = Family(
+    "dict_rate_limit_responses_total",
+    "counter",
+    "Answers that the Bridge has counted since it started, by outcome: ok, not_found (404) or rate_limited (429).",
+    ("participant", "policy", "outcome"),
+    _responses,
+    of_buckets=True,
+)
+
+POLLED_FAMILIES: Final = (
     *(_bucket_family(gauge) for gauge in BUCKET_GAUGES),
+    RESPONSES,
     *(_participant_family(gauge) for gauge in PARTICIPANT_GAUGES),
 )
+"""What polls show."""
 
 COUNTER_FAMILIES: Final = (
     _counter_family("dict_rate_limit_alerts_created_total", "Alerts that began firing.", AlertState.FIRING),

@@ -18,7 +18,7 @@ from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
 from exporter.metrics.exposition import Part, gzip_page, text_page
-from exporter.metrics.families import COUNTER_FAMILIES, GAUGE_FAMILIES, Buckets, Family, WatchedParticipant
+from exporter.metrics.families import COUNTER_FAMILIES, POLLED_FAMILIES, Buckets, Family, WatchedParticipant
 from exporter.metrics.own_metrics import Guarded, ProgramMetrics
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _NO_LINES: Final = Part(b"")
 class _Rendered(WatchedParticipant):
     """A participant with its ready lines, one part per family."""
 
-    gauge_parts: list[Part] = field(default_factory=lambda: [_NO_LINES] * len(GAUGE_FAMILIES))
+    polled_parts: list[Part] = field(default_factory=lambda: [_NO_LINES] * len(POLLED_FAMILIES))
     counter_parts: list[Part] = field(default_factory=lambda: [_NO_LINES] * len(COUNTER_FAMILIES))
     outdated: bool = True
     served_until: float = 0.0
@@ -71,6 +71,7 @@ class Metrics(ProgramMetrics):
         poll = view.poll
         rendered = self._of(poll.participant)
         now = rendered.touched_at = self._monotonic()
+        changed = _only_change(rendered.view, view)
         rendered.view = view
         rendered.served_until = now + poll.staleness_seconds + MISSED_POLLS * poll.interval_seconds
         if not view.buckets.keys() <= rendered.policies.keys():
@@ -79,9 +80,11 @@ class Metrics(ProgramMetrics):
         if len(rendered.policies) > len(view.buckets) and rendered.remove_policies(now - KEEP_REMOVED_SECONDS):
             rendered.outdated = True
         buckets = rendered.buckets()
-        rendered.gauge_parts = [
-            self._part(family, rendered, buckets, before)
-            for family, before in zip(GAUGE_FAMILIES, rendered.gauge_parts, strict=True)
+        rendered.polled_parts = [
+            self._part_of_one(family, rendered, changed, before)
+            if family.of_buckets and changed is not None
+            else self._part(family, rendered, buckets, before)
+            for family, before in zip(POLLED_FAMILIES, rendered.polled_parts, strict=True)
         ]
         self._update_counters(rendered)
         if now - self._swept_at >= SWEEP_SECONDS:
@@ -104,7 +107,7 @@ class Metrics(ProgramMetrics):
         rendered = self._participants.get(participant)
         if rendered is not None:
             rendered.view = None
-            rendered.gauge_parts = [_NO_LINES] * len(GAUGE_FAMILIES)
+            rendered.polled_parts = [_NO_LINES] * len(POLLED_FAMILIES)
 
     def count_transition(self, participant: str, policy: str | None, severity: Severity, state: AlertState) -> None:
         """Counts an alert that began firing, or resolved."""
@@ -143,12 +146,12 @@ class Metrics(ProgramMetrics):
 
     def describe(self) -> Iterable[Metric]:
         """Returns the participants' families without samples, for prometheus_client's registry."""
-        return [_metric(family) for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES)]
+        return [_metric(family) for family in (*POLLED_FAMILIES, *COUNTER_FAMILIES)]
 
     def collect(self) -> Iterable[Metric]:
         """Yields the participants' families, for prometheus_client's registry."""
         everyone = [(rendered, rendered.buckets(), polled) for rendered, polled in self._everyone()]
-        for family in (*GAUGE_FAMILIES, *COUNTER_FAMILIES):
+        for family in (*POLLED_FAMILIES, *COUNTER_FAMILIES):
             metric = _metric(family)
             for rendered, buckets, polled in everyone:
                 if polled or family.outlives_polling:
@@ -168,15 +171,31 @@ class Metrics(ProgramMetrics):
         now = self._monotonic()
         return [(rendered, now < rendered.served_until) for _, rendered in sorted(self._participants.items())]
 
+    def _part_of_one(self, family: Family, rendered: _Rendered, policy: str, before: Part) -> Part:
+        """Returns ``before`` with the lines of one bucket as they are now."""
+        (bucket,) = rendered.buckets(policy)
+        begins = f"{family.name}{bucket[0].text[:-1]}".encode()
+        first = before.text.find(begins)
+        if first < 0:
+            return self._part(family, rendered, rendered.buckets(), before)
+        rest = before.text.index(b"\n", before.text.rfind(begins)) + 1
+        text = self._text(family, rendered, [bucket])
+        return self._ready(before.text[:first] + text + before.text[rest:], before)
+
     def _part(self, family: Family, rendered: _Rendered, buckets: Buckets, before: Part) -> Part:
+        return self._ready(self._text(family, rendered, buckets), before)
+
+    def _text(self, family: Family, rendered: _Rendered, buckets: Buckets) -> bytes:
         name = family.name
         try:
             lines = [f"{name}{labels.text} {_go_float(value)}\n" for labels, value in family.samples(rendered, buckets)]
         except Exception:
             self.collectors.errors.labels(name).inc()
             log.exception("a family could not be rendered", extra={"family": name, "participant": rendered.participant})
-            return _NO_LINES
-        text = "".join(lines).encode()
+            return b""
+        return "".join(lines).encode()
+
+    def _ready(self, text: bytes, before: Part) -> Part:
         # Most buckets are idle: what is the same as before need not be deflated again.
         part = before if before.text == text else Part(text)
         if self._gzip_requested and part.deflated is None:
@@ -193,8 +212,8 @@ class Metrics(ProgramMetrics):
 
     def _parts(self, *, openmetrics: bool) -> Iterator[Part]:
         everyone = self._everyone()
-        gauges = [(rendered.gauge_parts, polled) for rendered, polled in everyone]
-        for index, family in enumerate(GAUGE_FAMILIES):
+        gauges = [(rendered.polled_parts, polled) for rendered, polled in everyone]
+        for index, family in enumerate(POLLED_FAMILIES):
             yield _header(family, openmetrics=openmetrics)
             for parts, polled in gauges:
                 if polled or family.outlives_polling:
@@ -208,6 +227,15 @@ class Metrics(ProgramMetrics):
             yield Part(_text_of(collector, openmetrics=openmetrics))
         if openmetrics:
             yield Part(_EOF)
+
+
+def _only_change(before: View | None, after: View) -> str | None:
+    """Returns the policy of the only bucket that changed, as after a read; None: there is none, or more than one."""
+    if before is None or before.buckets.keys() != after.buckets.keys():
+        return None
+    # A read keeps the other buckets as they are, not only equal ones.
+    changed = [policy for policy, visible in after.buckets.items() if visible is not before.buckets[policy]]
+    return changed[0] if len(changed) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from exporter.buckets.catalog import POLICIES_LIST
 from exporter.buckets.estimate import Estimator
 from exporter.buckets.observation import Category, Failure, Observation, Poll, View, view_after
 from exporter.clock import Clock
-from exporter.config.settings import Settings
+from exporter.config.settings import PollSettings, Settings
 from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
@@ -75,7 +75,7 @@ class Poller:
         self._sink = sink
         self._metrics = metrics
         self._clock = clock
-        self._estimator = Estimator(settings.poll.estimate_window, settings.poll.interval)
+        self._estimator = _estimator(settings.poll)
         self._budget = Budget()
         self._budget_known_at = time.monotonic()
         self._observed_at: datetime | None = None
@@ -276,7 +276,7 @@ class Poller:
             )
             self._observed_at = self._news_at = None
             self._response_times.clear()
-            self._estimator = Estimator(self._settings.estimate_window, self._settings.interval)
+            self._estimator = _estimator(self._settings)
             if self._category is not None and self._category.changed_at is not None:
                 self._category = replace(self._category, changed_at=min(now, self._category.changed_at))
             self._began_at = min(now, self._began_at)
@@ -290,3 +290,7 @@ class Poller:
             fields = {"participant": self.participant, "previous": self._category.name, "category": snapshot.category}
             log.warning("category changed", extra=fields)
             self._category = Category(snapshot.category, snapshot.observed_at, self._category.name)
+
+
+def _estimator(settings: PollSettings) -> Estimator:
+    return Estimator(settings.estimate_window, settings.interval, settings.lowest_window)

@@ -222,7 +222,7 @@ class Reader:
                 polled_to=answered[-1].polled_at,
             )
             for row in records:
-                states[row[12], row[13]].append(bucket_of(row[:12]))
+                states[row[14], row[15]].append(bucket_of(row[:14]))
         return states
 
     async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
@@ -270,7 +270,7 @@ def poll_of(participant: Ispb, row: PollRow, chain: Chain, states: States) -> Po
 
 
 def bucket_of(row: Sequence[Any]) -> BucketObservation:
-    """Returns the state of a row's twelve columns, from ``policy`` to ``error_404_rate``."""
+    """Returns the state of a row's fourteen columns, from ``policy`` to ``lowest_available_tokens``."""
     counts = None if row[5] is None else ResponseCounts(*row[5:9])
     policy, available, capacity, refill_tokens, refill_period = row[:5]
-    return BucketObservation(Bucket(policy, available, capacity, refill_tokens, refill_period, counts), *row[9:12])
+    return BucketObservation(Bucket(policy, available, capacity, refill_tokens, refill_period, counts), *row[9:14])

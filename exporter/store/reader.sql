@@ -93,7 +93,7 @@ SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, dura
 -- The states that were written at a span of polls. Names the policies, so that each is a range of the primary key.
 SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,
        responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,
-       exhaustion_projection_seconds, error_404_rate, observed_at, polled_at
+       exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens, observed_at, polled_at
   FROM dict_rate_limit_states
  WHERE participant = %(participant)s::text
    AND policy = ANY (ARRAY(SELECT policy FROM dict_rate_limit_policies WHERE participant = %(participant)s::text))

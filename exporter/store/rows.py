@@ -50,7 +50,8 @@ def states(decided: Decided) -> Parameters | None:
         **_optional_columns(counts, "responses_", total=of_numbers, not_found=of_numbers, rate_limited=of_numbers),
         **_optional_columns(counts, "responses_", instance=of_texts),
         **columns(observations, consumption_rate_per_minute=of_numbers, exhaustion_projection_seconds=of_numbers),
-        **columns(observations, error_404_rate=of_numbers),
+        **columns(observations, error_404_rate=of_numbers, error_429_rate=of_numbers),
+        **columns(observations, lowest_available_tokens=of_numbers),
     }
 
 

@@ -25,22 +25,23 @@ INSERT INTO dict_rate_limit_states (
        participant, observed_at, polled_at, category, policy, available_tokens, capacity, refill_tokens,
        refill_period_seconds, utilization_percent, recovery_eta_seconds, responses_total, responses_not_found,
        responses_rate_limited, responses_instance, consumption_rate_per_minute, exhaustion_projection_seconds,
-       error_404_rate)
+       error_404_rate, error_429_rate, lowest_available_tokens)
 SELECT p.participant, p.observed_at, p.polled_at, p.category, s.policy, s.available_tokens, s.capacity,
        s.refill_tokens, s.refill_period_seconds,
        100.0::float8 * (s.capacity - least(greatest(s.available_tokens, 0), s.capacity)) / s.capacity,
        greatest(0, s.capacity::float8 - s.available_tokens) * s.refill_period_seconds / s.refill_tokens,
        s.responses_total, s.responses_not_found, s.responses_rate_limited, s.responses_instance,
-       s.consumption_rate_per_minute, s.exhaustion_projection_seconds, s.error_404_rate
+       s.consumption_rate_per_minute, s.exhaustion_projection_seconds, s.error_404_rate, s.error_429_rate,
+       s.lowest_available_tokens
   FROM unnest(
        %(place)s::int[], %(policy)s::text[], %(available_tokens)s::bigint[], %(capacity)s::bigint[],
        %(refill_tokens)s::bigint[], %(refill_period_seconds)s::bigint[], %(responses_total)s::bigint[],
        %(responses_not_found)s::bigint[], %(responses_rate_limited)s::bigint[], %(responses_instance)s::text[],
        %(consumption_rate_per_minute)s::float8[], %(exhaustion_projection_seconds)s::float8[],
-       %(error_404_rate)s::float8[])
+       %(error_404_rate)s::float8[], %(error_429_rate)s::float8[], %(lowest_available_tokens)s::bigint[])
        AS s (place, policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,
              responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,
-             exhaustion_projection_seconds, error_404_rate)
+             exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens)
   JOIN unnest(
        %(participants)s::text[], %(observed_at)s::timestamptz[], %(polled_at)s::timestamptz[], %(category)s::text[])
        WITH ORDINALITY AS p (participant, observed_at, polled_at, category, place) USING (place)

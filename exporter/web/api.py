@@ -161,5 +161,7 @@ def _bucket(visible: VisibleBucket) -> dict[str, Any]:
         "recovery_eta_seconds": bucket.recovery_eta_seconds,
         "exhaustion_projection_seconds": for_json(observation.exhaustion_projection_seconds),
         "error_404_rate": observation.error_404_rate,
+        "error_429_rate": observation.error_429_rate,
+        "lowest_available_tokens": observation.lowest_available_tokens,
         "observed_at": go_time(visible.observed_at),
     }

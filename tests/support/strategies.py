@@ -48,6 +48,8 @@ bucket_observations = st.builds(
     consumption_rate_per_minute=st.none() | figures,
     exhaustion_projection_seconds=st.none() | figures,
     error_404_rate=st.none() | figures,
+    error_429_rate=st.none() | figures,
+    lowest_available_tokens=st.none() | st.integers(-(2**63), INT64_MAX),
 )
 
 failures = st.builds(Failure, code=texts, message=texts)

@@ -172,7 +172,7 @@ class Observation(_message.Message):
     def __init__(self, observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., category: _Optional[str] = ..., correlation_id: _Optional[str] = ..., buckets: _Optional[_Iterable[_Union[BucketObservation, _Mapping]]] = ..., refused: _Optional[_Iterable[str]] = ..., is_read: _Optional[bool] = ...) -> None: ...
 
 class BucketObservation(_message.Message):
-    __slots__ = ("policy", "available_tokens", "capacity", "refill_tokens", "refill_period_seconds", "response_counts", "consumption_rate_per_minute", "recovery_eta_seconds", "exhaustion_projection_seconds", "error_404_rate")
+    __slots__ = ("policy", "available_tokens", "capacity", "refill_tokens", "refill_period_seconds", "response_counts", "consumption_rate_per_minute", "recovery_eta_seconds", "exhaustion_projection_seconds", "error_404_rate", "error_429_rate", "lowest_available_tokens")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CAPACITY_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +183,8 @@ class BucketObservation(_message.Message):
     RECOVERY_ETA_SECONDS_FIELD_NUMBER: _ClassVar[int]
     EXHAUSTION_PROJECTION_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_404_RATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_429_RATE_FIELD_NUMBER: _ClassVar[int]
+    LOWEST_AVAILABLE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     policy: str
     available_tokens: int
     capacity: int
@@ -193,7 +195,9 @@ class BucketObservation(_message.Message):
     recovery_eta_seconds: float
     exhaustion_projection_seconds: float
     error_404_rate: float
-    def __init__(self, policy: _Optional[str] = ..., available_tokens: _Optional[int] = ..., capacity: _Optional[int] = ..., refill_tokens: _Optional[int] = ..., refill_period_seconds: _Optional[int] = ..., response_counts: _Optional[_Union[ResponseCounts, _Mapping]] = ..., consumption_rate_per_minute: _Optional[float] = ..., recovery_eta_seconds: _Optional[float] = ..., exhaustion_projection_seconds: _Optional[float] = ..., error_404_rate: _Optional[float] = ...) -> None: ...
+    error_429_rate: float
+    lowest_available_tokens: int
+    def __init__(self, policy: _Optional[str] = ..., available_tokens: _Optional[int] = ..., capacity: _Optional[int] = ..., refill_tokens: _Optional[int] = ..., refill_period_seconds: _Optional[int] = ..., response_counts: _Optional[_Union[ResponseCounts, _Mapping]] = ..., consumption_rate_per_minute: _Optional[float] = ..., recovery_eta_seconds: _Optional[float] = ..., exhaustion_projection_seconds: _Optional[float] = ..., error_404_rate: _Optional[float] = ..., error_429_rate: _Optional[float] = ..., lowest_available_tokens: _Optional[int] = ...) -> None: ...
 
 class ResponseCounts(_message.Message):
     __slots__ = ("total", "not_found", "rate_limited", "instance")

@@ -498,6 +498,62 @@ def test_the_share_of_404s_goes_back_as_far_as_the_counts_follow_each_other(seen
 
 
 @pytest.mark.parametrize(
+    ("seen", "share"),
+    [
+        ([counts(100, 5, 0), counts(200, 5, 30)], 0.3),
+        ([counts(100, 5, 7), counts(200, 5, 7)], 0),
+        ([counts(100, 5, 7), counts(100, 5, 7)], None),
+        ([counts(100, 5, 50), counts(120, 5, 0), counts(160, 5, 10)], 0.25),
+        ([counts(100, 5, 7), counts(200, 5, 30, instance="b")], None),
+        ([counts(100, 5, 7), None], None),
+    ],
+    ids=["some", "none", "no answers since", "429s fell", "another instance", "none counted"],
+)
+def test_the_share_of_429s_is_over_the_same_answers(seen, share) -> None:
+    estimator = Estimator(60, 15)
+    for n, counted in enumerate(seen):
+        observed = estimator.observe(snapshot(bucket(20_000, response_counts=counted), seconds=15 * n)).buckets[0]
+
+    assert observed.error_429_rate == share
+
+
+def test_the_lowest_level_is_over_its_own_window() -> None:
+    estimator = Estimator(60, 15, 30)
+    seen = [20_000, 300, 25_000, 26_000]
+    lowest = [
+        estimator.observe(snapshot(bucket(tokens), seconds=15 * n)).buckets[0].lowest_available_tokens
+        for n, tokens in enumerate(seen)
+    ]
+
+    assert lowest == [20_000, 300, 300, 25_000]
+
+
+def test_a_read_shows_the_lowest_level_of_its_bucket() -> None:
+    estimator = Estimator(60, 15)
+    estimator.observe(snapshot(bucket(20_000), seconds=0))
+
+    estimator.observe(replace(snapshot(bucket(5), seconds=4), is_whole=False))
+
+    assert estimator.observe(snapshot(bucket(30_000), seconds=15)).buckets[0].lowest_available_tokens == 5
+
+
+def test_what_a_read_has_overtaken_is_not_the_lowest_level() -> None:
+    estimator = Estimator(60, 15)
+    estimator.observe(replace(snapshot(bucket(20_000), seconds=4), is_whole=False))
+
+    late = estimator.observe(snapshot(bucket(5), seconds=3)).buckets[0]
+
+    assert late.lowest_available_tokens == 20_000
+
+
+def test_a_bucket_of_another_capacity_has_a_lowest_level_of_its_own() -> None:
+    estimator = Estimator(60, 15)
+    estimator.observe(snapshot(bucket(5, capacity=100), seconds=0))
+
+    assert estimator.observe(snapshot(bucket(150, capacity=200), seconds=15)).buckets[0].lowest_available_tokens == 150
+
+
+@pytest.mark.parametrize(
     ("wanted", "interval", "period", "window"),
     [
         (60, 15, 60, 60),

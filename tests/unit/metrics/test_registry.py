@@ -7,6 +7,8 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -14,11 +16,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.alerts.alert import AlertState, Severity
+from exporter.buckets.observation import view_after
 from exporter.metrics import Metrics
 from exporter.metrics.exposition import DEFLATED_ALONE_BYTES, SLICE_BYTES
+from exporter.metrics.families import POLLED_FAMILIES
 from exporter.metrics.own_metrics import Guarded
 from exporter.metrics.registry import KEEP_REMOVED_SECONDS
-from tests.support.builders import PARTICIPANT, POLICY, bucket, counts, failed, observed, poll, view
+from tests.support.builders import PARTICIPANT, POLICY, bucket, counts, failed, observed, poll, read, view
 from tests.support.metrics import THE_TEN
 
 if TYPE_CHECKING:
@@ -202,11 +206,86 @@ def test_a_figure_that_is_not_known_is_absent():
         "dict_rate_limit_consumption_rate_per_minute",
         "dict_rate_limit_exhaustion_projection_seconds",
         "dict_rate_limit_error_404_rate",
+        "dict_rate_limit_error_429_rate",
+        "dict_rate_limit_responses_total",
         "dict_rate_limit_clock_skew_seconds",
         "dict_rate_limit_category_changed_timestamp_seconds",
     }
     assert not absent & names(metrics)
     assert value(metrics, "dict_rate_limit_utilization_percent", participant=PARTICIPANT, policy=POLICY) == 50.0
+
+
+def test_the_bridges_own_counts_are_a_counter_by_outcome():
+    metrics = Metrics()
+
+    metrics.publish(view(poll(bucket(10, response_counts=counts(100, 5, 2)), bucket(3, policy="OTHER"))))
+
+    labels = {"participant": PARTICIPANT, "policy": POLICY}
+    name = "dict_rate_limit_responses_total"
+    assert value(metrics, name, **labels, outcome="ok") == 93
+    assert value(metrics, name, **labels, outcome="not_found") == 5
+    assert value(metrics, name, **labels, outcome="rate_limited") == 2
+    assert f"# TYPE {name} counter" in metrics.exposition().decode()
+    assert "# TYPE dict_rate_limit_responses counter" in metrics.exposition(openmetrics=True).decode()
+    assert value(metrics, name, participant=PARTICIPANT, policy="OTHER", outcome="ok") is None
+
+
+def test_a_restart_of_the_bridge_is_a_reset_of_its_counts():
+    metrics = Metrics()
+    for n, seen in enumerate((counts(100, 5, 2), counts(3, 0, 0, instance="b"))):
+        metrics.publish(view(poll(bucket(10, response_counts=seen), seconds=15 * n)))
+
+    labels = {"participant": PARTICIPANT, "policy": POLICY, "outcome": "ok"}
+    assert value(metrics, "dict_rate_limit_responses_total", **labels) == 3
+
+
+POLICIES = ("A", 'odd "name"\\with\nbreaks', "KEYS_CHECK", "KEYS_CHECK_2")
+bucket_figures = st.tuples(
+    st.sampled_from(POLICIES),
+    st.integers(-5, 70),
+    st.sampled_from([None, 3.5]),
+    st.sampled_from([None, (100, 5, 0), (100, 5, 1)]),
+)
+
+
+@given(st.lists(st.one_of(bucket_figures, st.lists(bucket_figures, max_size=4)), max_size=12), st.booleans())
+def test_what_is_shown_after_a_read_is_what_a_process_would_show_that_knows_nothing_else(steps, gzipped):
+    metrics, known = Metrics(), view(poll(*(bucket(70, policy=policy, capacity=70) for policy in POLICIES[:3])))
+    metrics.exposition(gzip=gzipped)
+    metrics.publish(known)
+    for number, step in enumerate(steps, 1):
+        whole = isinstance(step, list)
+        made = {
+            policy: observed(
+                bucket(tokens, policy=policy, capacity=70, response_counts=answers and counts(*answers)), rate=rate
+            )
+            for policy, tokens, rate, answers in (step if whole else [step])
+        }
+        seconds = 2.0 * number
+        (of_one, *_) = made.values() or [None]
+        seen = poll(*made.values(), seconds=seconds) if whole else read(of_one, seconds=seconds, sequence=number + 1)
+        known = view_after(known, seen)
+        metrics.publish(known)
+
+    afresh = Metrics()
+    afresh.publish(known)
+    assert steady(metrics.exposition()) == steady(afresh.exposition())
+    if gzipped:
+        assert steady(gzip.decompress(metrics.exposition(gzip=True))) == steady(afresh.exposition())
+
+
+def test_after_a_read_only_its_own_lines_are_rendered():
+    metrics = Metrics()
+    known = view(poll(bucket(10), bucket(20, policy="OTHER", capacity=36_000)))
+    metrics.publish(known)
+    before = metrics._participants[PARTICIPANT].polled_parts
+
+    metrics.publish(view_after(known, read(bucket(11), seconds=4, sequence=2)))
+
+    after = metrics._participants[PARTICIPANT].polled_parts
+    names_ = [family.name for family, was, now in zip(POLLED_FAMILIES, before, after, strict=True) if was is not now]
+    assert "dict_rate_limit_available_tokens" in names_
+    assert "dict_rate_limit_capacity" not in names_
 
 
 def test_what_a_role_does_not_know_is_absent_until_it_is_set():
@@ -253,7 +332,7 @@ def test_a_bucket_that_no_answer_confirmed_for_the_staleness_loses_its_gauges():
     assert value(metrics, "dict_rate_limit_up", participant=PARTICIPANT) == 0.0
 
 
-def test_a_participant_whose_polls_stop_coming_loses_its_gauges_but_not_its_last_success_or_its_counters():
+def test_a_participant_whose_polls_stop_coming_keeps_its_last_success_and_its_alert_counters_alone():
     clock = Clock()
     metrics = Metrics(monotonic=clock)
     metrics.declare_alert_counters([(Severity.WARNING, True)])
@@ -266,6 +345,7 @@ def test_a_participant_whose_polls_stop_coming_loses_its_gauges_but_not_its_last
 
     assert gone == {
         *THE_TEN[:7],
+        "dict_rate_limit_responses_total",
         "dict_rate_limit_refused_policies",
         "dict_rate_limit_up",
         "dict_rate_limit_participant_info",
@@ -442,12 +522,12 @@ def test_an_unchanged_family_is_not_rendered_anew():
     metrics = Metrics()
     metrics.publish(view(poll(bucket(10, capacity=20))))
     shown = metrics._participants[PARTICIPANT]
-    before = list(shown.gauge_parts)
+    before = list(shown.polled_parts)
 
     metrics.publish(view(poll(bucket(9, capacity=20), seconds=15)))
 
-    assert shown.gauge_parts[1] is before[1]
-    assert shown.gauge_parts[0] is not before[0]
+    assert shown.polled_parts[1] is before[1]
+    assert shown.polled_parts[0] is not before[0]
 
 
 def test_the_registry_refuses_a_second_family_of_the_same_name():

@@ -104,7 +104,10 @@ def test_a_state_has_every_figure_of_its_bucket() -> None:
         9, policy="A", capacity=10, refill_tokens=3, refill_period_seconds=60, response_counts=counts(40, 5, 2, "i-1")
     )
 
-    written = states(poll(observed(made, rate=1.5, empty=math.inf, share=0.125), seconds=15, category="C"))
+    known = replace(
+        observed(made, rate=1.5, empty=math.inf, share=0.125), error_429_rate=0.25, lowest_available_tokens=-3
+    )
+    written = states(poll(known, seconds=15, category="C"))
 
     assert written == {
         "participants": [PARTICIPANT],
@@ -124,6 +127,8 @@ def test_a_state_has_every_figure_of_its_bucket() -> None:
         "consumption_rate_per_minute": [1.5],
         "exhaustion_projection_seconds": [math.inf],
         "error_404_rate": [0.125],
+        "error_429_rate": [0.25],
+        "lowest_available_tokens": [-3],
     }
 
 

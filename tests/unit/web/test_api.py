@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -157,7 +158,8 @@ def test_alerts_can_be_left_out_of_rules():
 
 
 def test_buckets_carry_state_and_derived_figures():
-    views = {PARTICIPANT: view(poll(observed(bucket(9_000), rate=1_200.5, empty=math.inf)))}
+    known = replace(observed(bucket(9_000), rate=1_200.5, empty=math.inf), lowest_available_tokens=8_000)
+    views = {PARTICIPANT: view(poll(known))}
 
     [participant] = data(b"".join(buckets_json(views)))["participants"]
 
@@ -180,6 +182,8 @@ def test_buckets_carry_state_and_derived_figures():
                 "recovery_eta_seconds": 1_350.0,
                 "exhaustion_projection_seconds": "+Inf",
                 "error_404_rate": None,
+                "error_429_rate": None,
+                "lowest_available_tokens": 8_000,
                 "observed_at": "2026-03-10T12:00:00Z",
             }
         ],
