@@ -256,11 +256,12 @@ async def test_latest_states_are_those_that_participants_still_have(store: Store
     (latest,) = await store.rows(
         "SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,"
         " responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,"
-        " exhaustion_projection_seconds, error_404_rate, participant, psp_category, observed_at, confirmed_at"
+        " exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens, participant,"
+        " psp_category, observed_at, confirmed_at"
         " FROM v_dict_rate_limit_latest_states"
     )
 
     assert bucket_of(latest) == a
-    assert latest[12:14] == (PARTICIPANT, "A")
-    assert latest[14:] == (at(0), at(30))
+    assert latest[14:16] == (PARTICIPANT, "A")
+    assert latest[16:] == (at(0), at(30))
     assert await store.reader.policies() == {"A"}

@@ -22,9 +22,11 @@ from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
 from exporter.poller.poller import Poller
+from exporter.simulator import scenario as scenarios
+from exporter.simulator.world import World, ispbs
 from tests.support.builders import PARTICIPANT
 from tests.support.logs import logged
-from tests.support.simulated import Simulation
+from tests.support.simulated import BEGAN, Simulation
 from tests.support.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -891,3 +893,32 @@ def test_after_a_read_that_failed_there_is_none_before_the_next_poll(failure) ->
     client, _, _ = run_reading(100, failure)
 
     assert len(client.reads) <= len(client.asked)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_the_lowest_level_is_one_that_the_bucket_had_and_no_429_is_without_one(reads) -> None:
+    simulation = Simulation("spikes", reads=reads)
+    polls = await simulation.run(300)
+    truth = World(scenarios.load("spikes"), ispbs(1), 1, BEGAN)
+    had: list[tuple[datetime, int]] = []
+    refused, proven = 0, 0
+    for poll in polls:
+        assert isinstance(poll.result, Observation)
+        observed_at = poll.result.observed_at
+        for seen in (seen for seen in poll.result.buckets if seen.bucket.policy == "KEYS_CHECK"):
+            tick = had[-1][0] if had else BEGAN
+            while tick < observed_at:
+                tick = min(tick + timedelta(milliseconds=100), observed_at)
+                account = truth.accounts(ispbs(1)[0], tick)[seen.bucket.policy]
+                had.append((tick, account.bucket.available((tick - BEGAN).total_seconds())))
+            since = observed_at - timedelta(seconds=60.2)
+            least = min([tokens for at, tokens in had if at > since], default=70)
+            assert least <= seen.lowest_available_tokens <= seen.bucket.available_tokens
+            counted = seen.bucket.response_counts.rate_limited
+            if counted > refused:
+                assert seen.lowest_available_tokens == 0
+                proven += seen.bucket.available_tokens > 0
+            refused = counted
+
+    assert refused > 50
+    assert proven > 2  # dry moments that no answer showed
