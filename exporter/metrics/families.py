@@ -21,6 +21,13 @@ class Labels:
         self.values = tuple(labels.values())
         self.text = "{" + ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()]) + "}"
 
+    def and_outcome(self, code: str) -> Labels:
+        """Returns these with an outcome, which needs no escaping."""
+        longer = Labels.__new__(Labels)
+        longer.values = (*self.values, code)
+        longer.text = f'{self.text[:-1]},outcome="{code}"}}'
+        return longer
+
 
 @dataclass(slots=True)
 class WatchedParticipant:
@@ -99,9 +106,8 @@ def _responses(_watched: WatchedParticipant, buckets: Buckets) -> Iterator[tuple
     for labels, bucket in buckets:
         counts = bucket.bucket.response_counts
         if counts is not None:
-            participant, policy = labels.values
             for code, count in counts.by_outcome():
-                yield Labels(participant=participant, policy=policy, outcome=code), count
+                yield labels.and_outcome(code), count
 
 
 def _participant_family(gauge: ParticipantGauge) -> Family:

@@ -79,9 +79,9 @@ class Metrics(ProgramMetrics):
         rendered.policies |= dict.fromkeys(view.buckets, now)
         if len(rendered.policies) > len(view.buckets) and rendered.remove_policies(now - KEEP_REMOVED_SECONDS):
             rendered.outdated = True
-        buckets = rendered.buckets()
+        buckets = rendered.buckets(changed)
         rendered.polled_parts = [
-            self._part_of_one(family, rendered, changed, before)
+            self._part_of_one(family, rendered, buckets, before)
             if family.of_buckets and changed is not None
             else self._part(family, rendered, buckets, before)
             for family, before in zip(POLLED_FAMILIES, rendered.polled_parts, strict=True)
@@ -171,15 +171,15 @@ class Metrics(ProgramMetrics):
         now = self._monotonic()
         return [(rendered, now < rendered.served_until) for _, rendered in sorted(self._participants.items())]
 
-    def _part_of_one(self, family: Family, rendered: _Rendered, policy: str, before: Part) -> Part:
+    def _part_of_one(self, family: Family, rendered: _Rendered, bucket: Buckets, before: Part) -> Part:
         """Returns ``before`` with the lines of one bucket as they are now."""
-        (bucket,) = rendered.buckets(policy)
-        begins = f"{family.name}{bucket[0].text[:-1]}".encode()
+        ((labels, _),) = bucket
+        begins = f"{family.name}{labels.text[:-1]}".encode()
         first = before.text.find(begins)
         if first < 0:
             return self._part(family, rendered, rendered.buckets(), before)
         rest = before.text.index(b"\n", before.text.rfind(begins)) + 1
-        text = self._text(family, rendered, [bucket])
+        text = self._text(family, rendered, bucket)
         return self._ready(before.text[:first] + text + before.text[rest:], before)
 
     def _part(self, family: Family, rendered: _Rendered, buckets: Buckets, before: Part) -> Part:

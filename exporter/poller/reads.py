@@ -17,7 +17,7 @@ from typing import Final
 from exporter.buckets.bucket import Bucket, PolicyName
 from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
 from exporter.poller.read_budget import SHORTEST_GAP_SECONDS, ReadBudget
-from exporter.poller.watched import LEVELS, Watched
+from exporter.poller.watched import Watched
 
 PACE_SECONDS: Final = 1.5
 """How late a level is read that a burst may cross at any time."""
@@ -90,7 +90,7 @@ class ReadPlanner:
         planned: PlannedRead | None = None
         planned_rank = math.inf
         for policy, watched in self._watched.items():
-            if policy in excluded:
+            if policy in excluded or (watched.is_calm and watched.recovery_seconds >= self._interval_seconds):
                 continue
             for why, due in self._reasons(watched, gap_seconds, until):
                 at = max(due, now, turns_at if why is Why.TURN else ready_at)
@@ -115,10 +115,9 @@ class ReadPlanner:
             yield Why.RISING, max(watched.at + gap_seconds, crossing_at)
         if watched.is_hot:
             yield from self._reasons_of_bursts(watched, gap_seconds)
-        # No recovery fits in between two looks that are so far apart.
-        recovery_seconds = LEVELS[0] * watched.bucket.capacity / watched.bucket.refill_per_second
-        if recovery_seconds < self._interval_seconds:
-            looks = math.ceil((until - watched.at) / max(recovery_seconds, SHORTEST_GAP_SECONDS))
+        if watched.recovery_seconds < self._interval_seconds:
+            # No recovery fits in between two looks that are so far apart.
+            looks = math.ceil((until - watched.at) / max(watched.recovery_seconds, SHORTEST_GAP_SECONDS))
             if looks > 1:
                 yield Why.TURN, watched.at + (until - watched.at) / looks
 

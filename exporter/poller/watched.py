@@ -57,6 +57,16 @@ class Watched:
     _trend: tuple[Look, ...] = ()
 
     @property
+    def is_calm(self) -> bool:
+        """Whether it is above every level, does not fall, and did not burst of late."""
+        return self.change >= 0 and self.bucket.available_tokens > LEVELS[0] * self.bucket.capacity and not self.is_hot
+
+    @property
+    def recovery_seconds(self) -> float:
+        """How long its refill takes from empty to the highest level."""
+        return LEVELS[0] * self.bucket.capacity / self.bucket.refill_per_second
+
+    @property
     def is_hot(self) -> bool:
         """Whether it may burst again."""
         return self.at < self.hot_until
