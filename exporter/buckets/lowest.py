@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from exporter.buckets.bucket import Bucket, ResponseCounts
@@ -17,7 +16,7 @@ class LowestLevel:
     """
 
     window_seconds: float
-    _levels: deque[tuple[float, int]] = field(default_factory=deque)
+    _levels: list[tuple[float, int]] = field(default_factory=list)
     _counts: ResponseCounts | None = None
 
     def see(self, bucket: Bucket, at: float) -> None:
@@ -32,7 +31,7 @@ class LowestLevel:
             self._levels.pop()
         self._levels.append((at, level))
         while self._levels[0][0] <= at - self.window_seconds:
-            self._levels.popleft()
+            del self._levels[0]
 
     @property
     def tokens(self) -> int:

@@ -25,6 +25,7 @@ PACE_SECONDS: Final = 1.5
 AFTER_CROSSING_SECONDS: Final = 0.2
 """How long after a predicted crossing the bucket is read: not just before it."""
 
+SHORTEST_FALLING_GAP_SECONDS: Final = 0.5
 FALLING_GAP_SHARE: Final = 0.3
 EXPECTED_GAP_SHARE: Final = 0.5
 """Of the budget's gap: between two looks at a bucket that falls, or whose burst is expected now."""
@@ -110,7 +111,7 @@ class ReadPlanner:
         """Yields why and when to look at a bucket again."""
         crossing_at = watched.crossing_at() + AFTER_CROSSING_SECONDS
         if watched.change < 0:
-            yield Why.CROSSING, max(watched.at + FALLING_GAP_SHARE * gap_seconds, crossing_at)
+            yield Why.CROSSING, max(watched.at + _falling_gap_seconds(gap_seconds), crossing_at)
         else:
             yield Why.RISING, max(watched.at + gap_seconds, crossing_at)
         if watched.is_hot:
@@ -125,13 +126,17 @@ class ReadPlanner:
         burst_seconds = watched.burst_seconds()
         expected = watched.bursts.expected(watched.at) if watched.bursts is not None else None
         if burst_seconds is None:
-            yield Why.TURN, watched.at + PACE_SECONDS + gap_seconds
+            yield Why.TURN, watched.at + PACE_SECONDS + 2 * gap_seconds
             return
         if watched.is_falling:
             still_seconds = watched.at - watched.since
-            yield Why.CROSSING, watched.at + max(FALLING_GAP_SHARE * gap_seconds, burst_seconds, still_seconds)
+            yield Why.CROSSING, watched.at + max(_falling_gap_seconds(gap_seconds), burst_seconds, still_seconds)
         if expected is None:
             yield Why.HOT, watched.at + max(gap_seconds, burst_seconds + PACE_SECONDS)
         else:
             yield Why.EXPECTED, max(watched.at + EXPECTED_GAP_SHARE * gap_seconds, expected[0] + burst_seconds)
             yield Why.TURN, watched.at + burst_seconds + PACE_SECONDS + gap_seconds
+
+
+def _falling_gap_seconds(gap_seconds: float) -> float:
+    return max(SHORTEST_FALLING_GAP_SECONDS, FALLING_GAP_SHARE * gap_seconds)

@@ -192,7 +192,7 @@ def test_an_empty_bucket_that_burst_is_looked_at_where_the_credit_allows() -> No
 
     planned = made.next(30.0, 45.0)
 
-    assert planned == PlannedRead(WRITE, 30.0 + PACE_SECONDS + SHORTEST_GAP_SECONDS, Why.TURN)
+    assert planned == PlannedRead(WRITE, 30.0 + PACE_SECONDS + 2 * SHORTEST_GAP_SECONDS, Why.TURN)
 
 
 def test_a_burst_is_forgotten_after_a_while() -> None:
