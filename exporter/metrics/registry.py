@@ -188,7 +188,7 @@ class Metrics(ProgramMetrics):
     def _text(self, family: Family, rendered: _Rendered, buckets: Buckets) -> bytes:
         name = family.name
         try:
-            lines = [f"{name}{labels.text} {_go_float(value)}\n" for labels, value in family.samples(rendered, buckets)]
+            lines = [f"{name}{labels.text} {_number(value)}\n" for labels, value in family.samples(rendered, buckets)]
         except Exception:
             self.collectors.errors.labels(name).inc()
             log.exception("a family could not be rendered", extra={"family": name, "participant": rendered.participant})
@@ -227,6 +227,11 @@ class Metrics(ProgramMetrics):
             yield Part(_text_of(collector, openmetrics=openmetrics))
         if openmetrics:
             yield Part(_EOF)
+
+
+def _number(value: float) -> str:
+    # What most figures are, and as prometheus_client writes it.
+    return f"{value}.0" if type(value) is int and -1_000_000 < value < 1_000_000 else _go_float(value)
 
 
 def _only_change(before: View | None, after: View) -> str | None:

@@ -159,10 +159,15 @@ def _without_name(over: Instant, run: Callable[[Moment], Vector]) -> Instant:
 def aggregated(aggregation: str, over: Instant, onto: Grouping) -> Instant:
     fold, run_over = AGGREGATIONS[aggregation], over.run
     keeps_name = onto.keeps_metric_name
+    one_name = len(over.names) == 1 and not keeps_name
 
     def run(moment: Moment) -> Vector:
+        samples = run_over(moment)
+        if one_name and all([labels.projected(onto) is labels for _, labels, _ in samples]):
+            # Every series is a group of its own.
+            return [("", labels, fold([value])) for _, labels, value in samples]
         groups: dict[tuple[str, Pairs], tuple[Labels, list[float]]] = {}
-        for name, labels, value in run_over(moment):
+        for name, labels, value in samples:
             kept = labels.projected(onto)
             key = (name if keeps_name else "", kept.pairs)
             group = groups.get(key)

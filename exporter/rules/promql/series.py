@@ -40,6 +40,10 @@ def grouping(names: frozenset[str], *, keep: bool) -> Grouping:
     return Grouping(names, keep)
 
 
+BY_PARTICIPANT: Final = grouping(frozenset({PARTICIPANT}), keep=True)
+BY_PARTICIPANT_AND_POLICY: Final = grouping(frozenset({PARTICIPANT, POLICY}), keep=True)
+
+
 class Labels:
     """The labels of a series without its metric name. Immutable; remembers its projections.
 
@@ -48,14 +52,21 @@ class Labels:
 
     __slots__ = ("_projections", "pairs")
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: Pairs, projections: dict[Grouping, Labels] | None = None) -> None:
+        """``projections`` are those that are known already."""
         self.pairs = pairs
-        self._projections: dict[Grouping, Labels] = {}
+        self._projections: dict[Grouping, Labels] = {} if projections is None else projections
 
     @classmethod
     def of(cls, labels: Mapping[str, str]) -> Labels:
         """Empty labels and the metric name are left out."""
         return cls(tuple(sorted((n, v) for n, v in labels.items() if v and n != METRIC_NAME)))
+
+    def with_policy(self, policy: str) -> Labels:
+        """Returns the labels of a bucket, where these are its participant's: what rules mostly want of them is known."""
+        bucket = Labels((*self.pairs, (POLICY, policy)), {BY_PARTICIPANT: self})
+        bucket._projections[BY_PARTICIPANT_AND_POLICY] = bucket
+        return bucket
 
     def get(self, name: str) -> str:
         """An absent label is an empty one."""

@@ -48,7 +48,7 @@ class ViewSource:
         participant = ("participant", view.participant)
         self._about_participant = Labels((participant,))
         self._about_buckets = [
-            (Labels((participant, ("policy", policy))), visible.observation) for policy, visible in view.buckets.items()
+            (self._about_participant.with_policy(policy), visible.observation) for policy, visible in view.buckets.items()
         ]
 
     @classmethod

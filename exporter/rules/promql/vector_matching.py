@@ -92,6 +92,9 @@ def _run_set_operation(operator: str, left: Instant, right: Instant, match: Matc
             # Most rules wait for something that is not so: the left side is read only where it could raise.
             return run_left(moment)[:0] if left.can_fail else []
         samples = run_left(moment)
+        if len(others) == 1:
+            only = signature(others[0])
+            return [sample for sample in samples if signature(sample) == only]
         signatures = {signature(sample) for sample in others}
         return [sample for sample in samples if signature(sample) in signatures]
 
