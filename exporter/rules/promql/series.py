@@ -63,7 +63,7 @@ class Labels:
         return cls(tuple(sorted((n, v) for n, v in labels.items() if v and n != METRIC_NAME)))
 
     def with_policy(self, policy: str) -> Labels:
-        """Returns the labels of a bucket, where these are its participant's: what rules mostly want of them is known."""
+        """Returns the labels of a bucket, where these are its participant's."""
         bucket = Labels((*self.pairs, (POLICY, policy)), {BY_PARTICIPANT: self})
         bucket._projections[BY_PARTICIPANT_AND_POLICY] = bucket
         return bucket

@@ -45,10 +45,9 @@ class ViewSource:
     def __init__(self, view: View) -> None:
         self.view = view
         self._read: dict[str, Vector] = {}
-        participant = ("participant", view.participant)
-        self._about_participant = Labels((participant,))
+        about_participant = self._about_participant = Labels((("participant", view.participant),))
         self._about_buckets = [
-            (self._about_participant.with_policy(policy), visible.observation) for policy, visible in view.buckets.items()
+            (about_participant.with_policy(policy), visible.observation) for policy, visible in view.buckets.items()
         ]
 
     @classmethod
