@@ -73,12 +73,15 @@ class ReadBudget:
         return max(0, self._bucket.capacity - self.reserve) if self._bucket else 0
 
     def ready_at(self, now: float, credit: float = 1.0) -> float:
-        """Returns when a read is allowed by which ``credit`` is there; ``inf``: not before the next whole answer."""
+        """Returns when a read is allowed by which ``credit`` is there, or as much as there ever can be.
+
+        ``inf``: not before the next whole answer.
+        """
         bucket = self._bucket
         if bucket is None or self._is_dry or not self.share:
             return math.inf
         left = bucket.available_tokens - self._reads - max(self._others, default=0.0)
-        if left - 1 < self.reserve or self._most < credit:
+        if left - 1 < self.reserve or self._most < 1:
             return math.inf
-        missing = credit - self.credit(now)
+        missing = min(credit, self._most) - self.credit(now)
         return now + max(0.0, missing) / (self.share * bucket.refill_per_second)

@@ -25,10 +25,12 @@ PACE_SECONDS: Final = 1.5
 AFTER_CROSSING_SECONDS: Final = 0.2
 """How long after a predicted crossing the bucket is read: not just before it."""
 
-SHORTEST_FALLING_GAP_SECONDS: Final = 0.5
 FALLING_GAP_SHARE: Final = 0.3
 EXPECTED_GAP_SHARE: Final = 0.5
 """Of the budget's gap: between two looks at a bucket that falls, or whose burst is expected now."""
+
+SHORTEST_FALLING_GAP_SECONDS: Final = 0.5
+"""Between two looks at a bucket that falls, however much the budget holds."""
 
 KEPT_FOR_CROSSINGS_TOKENS: Final = 12.0
 """Reads that the share allows and that taking turns leaves for what may cross a level."""

@@ -93,6 +93,18 @@ def test_what_others_took_is_forgotten_after_a_while() -> None:
     assert made.ready_at(15.0 * 23) == 15.0 * 23
 
 
+def test_no_more_credit_is_waited_for_than_there_can_ever_be() -> None:
+    made = budget(200, reserve=190)
+    for _ in range(5):
+        made.spend(0.0)
+
+    assert made.ready_at(0.0, 13) == 20  # all ten, at half a token a second
+
+
+def test_a_reserve_of_the_whole_capacity_leaves_nothing() -> None:
+    assert budget(200, reserve=200).ready_at(3_600) == math.inf
+
+
 def test_after_429_nothing_is_read_before_the_next_answer() -> None:
     made = budget()
 
