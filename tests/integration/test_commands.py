@@ -72,15 +72,16 @@ async def test_migrate_down_drops_no_data_unless_that_is_said(command, migrator_
     async with stored(database_dsn) as store:
         await store.commit(reconciled(0, after=(alert(),)))
 
-    asked, _, said = await asyncio.to_thread(command, "migrate", "down", "--steps", "7", DATABASE__DSN=migrator_dsn)
+    asked, _, said = await asyncio.to_thread(command, "migrate", "down", "--steps", "8", DATABASE__DSN=migrator_dsn)
     _, status, _ = await asyncio.to_thread(command, "migrate")
-    done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "7", "--yes")
+    done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "8", "--yes")
 
     assert asked == 2
     assert "this drops data permanently: " in said
     assert "0011_chain_transitions drops from dict_rate_limit_alert_transitions" in said
     assert "0010_know_categories drops from dict_rate_limit_reconciliations" in said
-    assert "dict_rate_limit_states" not in said
+    assert "0017_keep_lowest_levels drops from dict_rate_limit_states" in said
+    assert "dict_rate_limit_policies" not in said
     assert "--yes" in said
     assert "pending" not in status
     assert done == 0
