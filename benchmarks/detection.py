@@ -53,7 +53,6 @@ traffic:
 PROBED = "sizes: {POLICIES_LIST: {capacity: 1000000, refill_tokens: 1000000}}\n"
 
 
-
 def _more_often(spikes: str) -> str:
     """Returns the scenario with more bursts in the same time: every 41, 53 and 67 s."""
     for seconds, fewer in ((67, 41), (83, 53), (97, 67)):
