@@ -36,6 +36,8 @@ REMAINING: Final = ((None, "red"), (CRITICAL_PERCENT_LEFT, "orange"), (WARNING_P
 """Percent of tokens left."""
 TIME_LEFT: Final = ((None, "red"), (300.0, "orange"), (1800.0, "green"))
 """Seconds to an empty bucket."""
+REFUSED: Final = ((None, "text"), (1e-9, "red"))
+"""A share of calls that were refused."""
 TOKENS: Final = "locale"
 """The unit of tokens: every digit, as 1,499 and not 1 K."""
 NEUTRAL: Final = ((None, "text"),)

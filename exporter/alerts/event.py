@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from exporter.alerts.alert import AlertState, Fingerprint, Transition
 from exporter.numbers import for_json
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 
 _NAMESPACE: Final = UUID("6f0d2d0e-6a0b-5d0f-9d2b-0c1f1d7f3a52")
 
@@ -53,11 +53,13 @@ def event_of(transition: Transition) -> Event:
         "psp_category": transition.category,
         "value": for_json(alert.value),
         "available_tokens": bucket.available_tokens if bucket else None,
+        "lowest_available_tokens": observed.lowest_available_tokens if observed else None,
         "capacity": bucket.capacity if bucket else None,
         "utilization_percent": bucket.utilization_percent if bucket else None,
         "consumption_rate_per_minute": observed.consumption_rate_per_minute if observed else None,
         "recovery_eta_seconds": bucket.recovery_eta_seconds if bucket else None,
         "exhaustion_projection_seconds": exhaustion if exhaustion is not None and math.isfinite(exhaustion) else None,
+        "error_429_rate": observed.error_429_rate if observed else None,
         "starts_at": _when(alert.firing_since),
         "ends_at": _when(alert.resolved_at),
         "observed_at": _when(transition.observed_at),

@@ -94,7 +94,11 @@ class Bucket:
     @property
     def left_percent(self) -> float:
         """Tokens left, of 100 at capacity: 0 to 100."""
-        return 100.0 * min(max(self.available_tokens, 0), self.capacity) / self.capacity
+        return self.percent_of(self.available_tokens)
+
+    def percent_of(self, tokens: int) -> float:
+        """Returns the percentage of the capacity that a number of tokens is, 0 to 100."""
+        return 100.0 * min(max(tokens, 0), self.capacity) / self.capacity
 
     @property
     def utilization_percent(self) -> float:

@@ -84,7 +84,7 @@ BUCKET_GAUGES: Final = (
     BucketGauge(
         "dict_rate_limit_lowest_available_tokens",
         "The fewest tokens that an answer showed within poll.lowest_window; 0 also where a 429 was counted.",
-        lambda o: o.lowest_available_tokens,
+        lambda o: o.lowest_tokens,
         minimum=float("-inf"),
     ),
 )

@@ -33,6 +33,18 @@ class BucketObservation:
     error_429_rate: float | None = None
     lowest_available_tokens: int | None = None
 
+    @property
+    def lowest_tokens(self) -> int:
+        """The lowest level of late; where none is told, the level."""
+        if self.lowest_available_tokens is None:
+            return self.bucket.available_tokens
+        return self.lowest_available_tokens
+
+    @property
+    def lowest_left_percent(self) -> float:
+        """`lowest_tokens`, of 100 at capacity: 0 to 100."""
+        return self.bucket.percent_of(self.lowest_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from exporter.config.settings import (
     Settings,
     WebSettings,
 )
+from exporter.demo.dips import DipWatch
 from exporter.demo.screen import Screen
 from exporter.demo.servers import require_wheels, start_broker, start_postgres
 from exporter.durations import Duration
@@ -32,6 +34,12 @@ from exporter.errors import ConfigurationError, DictRateLimitError
 TOPIC: Final = "persistent://lb-conn/dict/rate-limit-alerts"
 POLL_INTERVAL_SECONDS: Final = 10.0
 """What POLICIES_LIST can pay for: it refills six tokens a minute."""
+
+LOWEST_WINDOW_SECONDS: Final = 5.0
+"""As long as a level is shown after it: an alert is to fire and to resolve within half a minute."""
+
+LOOK_EVERY_SECONDS: Final = 0.1
+"""More often than one bucket is read."""
 
 LINE_EVERY_SECONDS: Final = 5.0
 """How often a line is printed where no table can be redrawn."""
@@ -67,7 +75,8 @@ async def run_demo(*, duration_seconds: float | None, scenario: str, participant
             await asyncio.wait([running, *tasks], return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 screen.addresses(running.result().addresses[0], settings)
-                tasks.append(asyncio.create_task(_print_buckets(screen, running.result().views)))
+                views = running.result().views
+                tasks += [asyncio.create_task(_print(screen, views)) for _print in (_print_buckets, _print_dips)]
                 await asyncio.wait(tasks, timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             # The service ends before the servers that it needs.
@@ -108,7 +117,7 @@ async def _set_up(
     return Settings(
         participants=tuple(simulator.participants),
         bridge=BridgeSettings(target=f"127.0.0.1:{simulator.port}", insecure=True, timeout=Duration(2)),
-        poll=PollSettings(interval=Duration(POLL_INTERVAL_SECONDS)),
+        poll=PollSettings(interval=Duration(POLL_INTERVAL_SECONDS), lowest_window=Duration(LOWEST_WINDOW_SECONDS)),
         rules=RulesSettings(files=(str(_rules_files()),)),
         database=DatabaseSettings(dsn=Secret(dsn)),
         pulsar=PulsarSettings(service_url=service_url, topic=TOPIC),
@@ -156,3 +165,12 @@ async def _print_buckets(screen: Screen, views: Callable[[], Mapping[Ispb, View]
     while True:
         screen.buckets(views())
         await asyncio.sleep(1 if screen.live else LINE_EVERY_SECONDS)
+
+
+async def _print_dips(screen: Screen, views: Callable[[], Mapping[Ispb, View]]) -> None:
+    watches: defaultdict[Ispb, DipWatch] = defaultdict(DipWatch)
+    while True:
+        for participant, view in views().items():
+            for bucket in watches[participant].follow(view):
+                screen.dip(participant, bucket)
+        await asyncio.sleep(LOOK_EVERY_SECONDS)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter import files
-from exporter.buckets.bucket import Ispb
+from exporter.buckets.bucket import Bucket, Ispb
 from exporter.buckets.observation import View, VisibleBucket
 from exporter.config.settings import Settings
 from exporter.durations import short
@@ -64,7 +64,8 @@ class Screen:
             f"  broker       {settings.pulsar.service_url}",
             f"  Bridge       {settings.bridge.target} (simulated)",
             "",
-            "Within half a minute KEYS_CHECK runs low: an alert fires, and resolves. Ctrl-C ends the demo.",
+            "Within half a minute KEYS_CHECK runs low: an alert fires, and resolves.",
+            "After that ENTRIES_UPDATE dips where no poll sees it. Ctrl-C ends the demo.",
         ]
         self.say("")
         if self.live:
@@ -87,9 +88,14 @@ class Screen:
             line += f"  {body['utilization_percent']:.0f}% used"
         if body["state"] != "firing":
             line += f"  ({body['reason']})"
-        self._events.append(line)
-        if not self.live:
-            self.say(line)
+        self._note(line)
+
+    def dip(self, participant: Ispb, bucket: Bucket) -> None:
+        """Prints how low reads saw a bucket that two polls show well."""
+        self._note(
+            f"{datetime.now(UTC):%H:%M:%S}  between two polls  {participant}  {bucket.policy} down to "
+            f"{bucket.available_tokens}/{bucket.capacity} tokens: only reads saw it"
+        )
 
     def buckets(self, views: Mapping[Ispb, View]) -> None:
         """Prints the most used buckets of all participants."""
@@ -107,6 +113,11 @@ class Screen:
                 f"most used: {view.participant} {bucket.policy} "
                 f"{bucket.available_tokens}/{bucket.capacity} tokens left ({bucket.utilization_percent:.0f}% used)"
             )
+
+    def _note(self, line: str) -> None:
+        self._events.append(line)
+        if not self.live:
+            self.say(line)
 
     def close(self) -> None:
         if self._live is not None:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from exporter.alerts.alert import Alert, AlertState, Fingerprint, Severity
 from exporter.clock import with_local_time
 from exporter.durations import in_words
-from exporter.store.alerts_to_notify import BucketState
+from exporter.store.alerts_to_notify import BucketState, SpanSummary
 
 Instance: TypeAlias = "tuple[datetime, AlertState]"
 
@@ -79,15 +79,13 @@ def notice_of(
     )
 
 
-def figures(alert: Alert, level: BucketState | None, lowest: int | None, zone: tzinfo) -> dict[str, str]:
-    """Returns the annotations about the alert's bucket.
+def figures(alert: Alert, level: BucketState | None, summary: SpanSummary | None, zone: tzinfo) -> dict[str, str]:
+    """Returns the annotations about the alert's bucket, of which ``summary`` says how it was since a minute before.
 
     An alert that fires on though its bucket is not seen says why it is ``held``: its figures are the last known, and
     nothing is said of what becomes of them. `rules.export.figures` asks Prometheus for the same.
     """
-    annotations: dict[str, str] = {}
-    if lowest is not None:
-        annotations["lowest"] = str(lowest)
+    annotations = {} if summary is None else _since_alert(summary)
     if level is None:
         return annotations
     if level.confirmed_at is not None:
@@ -110,3 +108,8 @@ def figures(alert: Alert, level: BucketState | None, lowest: int | None, zone: t
         full_at = level.confirmed_at + timedelta(seconds=level.recovery_eta_seconds)
         annotations["full_at"] = with_local_time(full_at, zone)
     return annotations
+
+
+def _since_alert(summary: SpanSummary) -> dict[str, str]:
+    refused = {"refused": str(summary.refused_calls)} if summary.refused_calls else {}
+    return {"lowest": str(summary.lowest_tokens)} | refused

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from exporter.errors import DatabaseUnusable
 from exporter.metrics.own_metrics import NotifierMetrics
 from exporter.notifier.notice import Notice, figures, notice_of
 from exporter.notifier.target import SendPermission, Target
-from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, BucketState, Span
+from exporter.store.alerts_to_notify import AlertsToNotify, Bucket, BucketState, Span, SpanSummary
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,11 @@ RETRY_SECONDS: Final = 1.0
 LEASE_ENDING_SECONDS: Final = 3.0
 """Where the lease expires sooner than this, its renewal has failed: the `endsAt` of firing alerts is pushed out."""
 LEASE_CHECK_SECONDS: Final = 0.25
-LOWEST_SECONDS: Final = 1.0
-"""Time per refresh for finding lowest levels; the rest wait for the next one."""
-LOWEST_SPANS: Final = 32
+SUMMARIZING_SECONDS: Final = 1.0
+"""Time per refresh for what happened to the buckets since; the rest wait for the next one."""
+SPANS_AT_ONCE: Final = 32
+BEFORE_ALERT: Final = timedelta(minutes=1)
+"""What raised an alert happened before it fired: counts of 429s look back for a minute."""
 
 
 class Notifier:
@@ -62,7 +64,7 @@ class Notifier:
         self._notifications = notifications
         self._wake = wake
         self._permission = permission
-        self._lowest: dict[tuple[Fingerprint, datetime], tuple[int, datetime]] = {}
+        self._summaries: dict[tuple[Fingerprint, datetime], SpanSummary] = {}
         self._resolved: set[tuple[Fingerprint, datetime]] = set()
         self._reminder = telemetry.Reminder()
 
@@ -102,7 +104,7 @@ class Notifier:
         """Hands on what the database holds. Raises DatabaseUnusable."""
         alerts = await self._notifications.alerts(RESOLVED_SECONDS)
         levels = await self._levels(alerts)
-        await self._find_lowest(alerts)
+        await self._summarize(alerts)
         notices = [self._notice(alert, levels) for alert in alerts]
         for target in self.targets:
             target.offer(notices)
@@ -110,8 +112,8 @@ class Notifier:
     def _notice(self, alert: Alert, levels: dict[Bucket, BucketState]) -> Notice:
         annotations: dict[str, str] = {}
         if alert.policy is not None:
-            lowest, _ = self._lowest.get(_instance(alert), (None, None))
-            annotations = figures(alert, levels.get((alert.participant, alert.policy)), lowest, self._zone)
+            level, summary = levels.get((alert.participant, alert.policy)), self._summaries.get(_instance(alert))
+            annotations = figures(alert, level, summary, self._zone)
         return notice_of(alert, annotations, external_labels=self._external_labels, external_url=self._external_url)
 
     async def _levels(self, alerts: Sequence[Alert]) -> dict[Bucket, BucketState]:
@@ -123,30 +125,30 @@ class Notifier:
             return await self._notifications.levels(sorted(buckets))
         return {}
 
-    async def _find_lowest(self, alerts: Sequence[Alert]) -> None:
-        """Notes the lowest level since each alert began to fire, from the states since the last refresh."""
+    async def _summarize(self, alerts: Sequence[Alert]) -> None:
+        """Notes what happened to the bucket of each alert since it fired, from the states since the last refresh."""
         keys = set(map(_instance, alerts))
-        self._lowest = {key: lowest for key, lowest in self._lowest.items() if key in keys}
+        self._summaries = {key: summary for key, summary in self._summaries.items() if key in keys}
         self._resolved &= keys
         left = [a for a in alerts if a.policy is not None and _instance(a) not in self._resolved]
         # Short ones first: an alert that has fired for weeks takes longer to look through, once.
         left.sort(key=lambda alert: alert.active_since, reverse=True)
-        until = time.monotonic() + LOWEST_SECONDS
+        until = time.monotonic() + SUMMARIZING_SECONDS
         while left and time.monotonic() < until:
-            some, left = left[:LOWEST_SPANS], left[LOWEST_SPANS:]
+            some, left = left[:SPANS_AT_ONCE], left[SPANS_AT_ONCE:]
             with suppress(DatabaseUnusable):
-                self._note_lowest(some, await self._notifications.lowest([self._span(alert) for alert in some]))
+                self._note(some, await self._notifications.summaries([self._span(alert) for alert in some]))
 
     def _span(self, alert: Alert) -> Span:
-        _, since = self._lowest.get(_instance(alert), (None, alert.firing_since or alert.active_since))
+        summary = self._summaries.get(_instance(alert))
+        since = (alert.firing_since or alert.active_since) - BEFORE_ALERT if summary is None else summary.last_polled_at
         return Span(alert.participant, alert.policy or "", since, alert.resolved_at)
 
-    def _note_lowest(self, alerts: Sequence[Alert], lowest_levels: Sequence[tuple[int, datetime] | None]) -> None:
-        for alert, lowest in zip(alerts, lowest_levels, strict=True):
-            if lowest is not None:
-                tokens, at = lowest
-                before, _ = self._lowest.get(_instance(alert), lowest)
-                self._lowest[_instance(alert)] = min(tokens, before), at
+    def _note(self, alerts: Sequence[Alert], summaries: Sequence[SpanSummary | None]) -> None:
+        for alert, summary in zip(alerts, summaries, strict=True):
+            if summary is not None:
+                before = self._summaries.get(_instance(alert))
+                self._summaries[_instance(alert)] = summary if before is None else before.with_later(summary)
             if alert.state is AlertState.RESOLVED:
                 self._resolved.add(_instance(alert))
 

@@ -35,6 +35,7 @@ São Paulo is three hours behind all year, since 2019. Templates know no zone by
 _WHO: Final = '{participant="%s", policy="%s"}'
 _BUCKET: Final = '{participant="%[1]s", policy="%[2]s"}'
 _PARTICIPANT: Final = '{participant="%[1]s"}'
+_REFUSED: Final = 'dict_rate_limit_responses_total{participant="%[1]s", policy="%[2]s", outcome="rate_limited"}'
 
 
 def _query(expr: str, *arguments: str) -> str:
@@ -51,14 +52,13 @@ def _of_bucket(template: str) -> str:
     return f"{{{{ if $labels.policy }}}}{template}{{{{ end }}}}"
 
 
-def _lowest(alert: str) -> str:
-    """Returns a template that shows the lowest level since the alert became active, or a minute before."""
-    tokens = f"dict_rate_limit_available_tokens{_WHO}"
+def _since_alert(alert: str, expr: str) -> str:
+    """Returns a template that shows a count over the time since a minute before the alert became active."""
     age = _query(f'time() - max(ALERTS_FOR_STATE{{alertname="{alert}", participant="%s", policy="%s"}}) + 60')
-    least = _query(f"min(min_over_time({tokens}[%.0fs]))", "$age")
+    over_age = _query(expr, "$age")
     return _of_bucket(
         f"{{{{ $age := 60.0 }}}}{{{{ with {age} }}}}{{{{ $age = . | first | value }}}}{{{{ end }}}}"
-        f'{{{{ with {least} }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ end }}}}'
+        f'{{{{ with {over_age} }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ end }}}}'
     )
 
 
@@ -77,7 +77,9 @@ def figures(alert: str) -> dict[str, str]:
         "tokens": _figure(f"max(dict_rate_limit_available_tokens{_WHO})", 'printf "%.0f"'),
         "capacity": _figure(f"max(dict_rate_limit_capacity{_WHO})", 'printf "%.0f"'),
         "used": _figure(f"max(dict_rate_limit_utilization_percent{_WHO})", 'printf "%.1f %%"'),
-        "lowest": _lowest(alert),
+        "lowest": _since_alert(alert, f"min(min_over_time(dict_rate_limit_lowest_available_tokens{_WHO}[%.0fs]))"),
+        # Not by `increase`: it extrapolates, and would tell calls that nobody made.
+        "refused": _since_alert(alert, f"max({_REFUSED} - min_over_time({_REFUSED}[%.0[3]fs])) > 0"),
         "empty_in": _of_bucket(
             f"{{{{ with {seconds_to_empty} }}}}{{{{ $s := . | first | value }}}}"
             f"{{{{ if lt $s 1e15 }}}}{{{{ $s | {_SECONDS} }}}}{{{{ else }}}}not draining{{{{ end }}}}{{{{ end }}}}"

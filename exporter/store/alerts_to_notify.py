@@ -48,6 +48,25 @@ class Span:
     until: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class SpanSummary:
+    """What happened to a bucket in a `Span`: its lowest level, in tokens, and the calls that were refused with 429.
+
+    ``refused_calls`` is None where no two states of it have counts. ``last_polled_at`` is the last state's poll (UTC).
+    """
+
+    lowest_tokens: int
+    refused_calls: int | None
+    last_polled_at: datetime
+
+    def with_later(self, later: SpanSummary) -> SpanSummary:
+        """Returns the summary of this span and the one that follows it."""
+        counts = [calls for calls in (self.refused_calls, later.refused_calls) if calls is not None]
+        return SpanSummary(
+            min(self.lowest_tokens, later.lowest_tokens), sum(counts) if counts else None, later.last_polled_at
+        )
+
+
 class AlertsToNotify:
     """Every method raises DatabaseUnusable."""
 
@@ -68,11 +87,11 @@ class AlertsToNotify:
         )
         return {(row[0], row[1]): BucketState(*row[2:]) for row in records}
 
-    async def lowest(self, spans: Sequence[Span]) -> list[tuple[int, datetime] | None]:
-        """Returns the lowest level (tokens) in each span, with the poll of its last state; None: there is none."""
+    async def summaries(self, spans: Sequence[Span]) -> list[SpanSummary | None]:
+        """Returns what happened in each span; None: the bucket had no state."""
         columns = rows.columns(spans, participant=of_texts, policy=of_texts, since=of_times, until=of_times)
-        records = await self._fetch("lowest", **columns)
-        by_index = {index: (tokens, polled_at) for index, tokens, polled_at in records}
+        records = await self._fetch("spans", **columns)
+        by_index = {row[0]: SpanSummary(*row[1:]) for row in records}
         return [by_index.get(index) for index in range(1, len(spans) + 1)]
 
     async def _fetch(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:

@@ -43,28 +43,45 @@ SELECT b.participant, b.policy, last.answered AND repeated.polled_at IS NULL,
         WHERE earlier.observed_at = last.observed_at) AS repeated ON true
   LEFT JOIN v_dict_rate_limit_latest_states AS s ON s.participant = b.participant AND s.policy = b.policy;
 
--- lowest --
--- The lowest level of a bucket in each span of polls, from the state that it began with, and the poll of the last state.
+-- spans --
+-- Of each span of polls of a bucket: the lowest level, from that of the state that it began with, the calls that were
+-- refused with 429 by the Bridge's counts, and the poll of the last state. A state's lowest level is also of the minute
+-- before it. Counts of two instances are not compared.
 -- A state's two times are at most an hour apart (poll.max_clock_skew): named, so that it is a range of the primary key.
-SELECT w.place, min(s.available_tokens), max(s.polled_at)
+SELECT w.place, min(s.lowest), sum(s.refused)::bigint, max(s.polled_at)
   FROM unnest(
        %(participant)s::text[], %(policy)s::text[], %(since)s::timestamptz[], %(until)s::timestamptz[])
        WITH ORDINALITY AS w (participant, policy, since, until, place)
  CROSS JOIN LATERAL (
-       (SELECT before.available_tokens, before.polled_at
-          FROM dict_rate_limit_states AS before
-         WHERE before.participant = w.participant
-           AND before.policy = w.policy
-           AND before.observed_at <= w.since + interval '1 hour'
-           AND before.polled_at <= w.since
-         ORDER BY before.observed_at DESC, before.polled_at DESC
-         LIMIT 1)
-        UNION ALL
-       SELECT during.available_tokens, during.polled_at
-         FROM dict_rate_limit_states AS during
-        WHERE during.participant = w.participant
-          AND during.policy = w.policy
-          AND during.observed_at >= w.since - interval '1 hour'
-          AND during.polled_at > w.since
-          AND during.polled_at <= coalesce(w.until, 'infinity')) AS s
+       SELECT states.lowest,
+              states.polled_at,
+              CASE WHEN states.responses_instance = lag(states.responses_instance) OVER by_time
+                   THEN greatest(
+                        states.responses_rate_limited - lag(states.responses_rate_limited) OVER by_time, 0)
+               END AS refused
+         FROM ((SELECT before.available_tokens AS lowest,
+                       before.observed_at,
+                       before.polled_at,
+                       before.responses_rate_limited,
+                       before.responses_instance
+                  FROM dict_rate_limit_states AS before
+                 WHERE before.participant = w.participant
+                   AND before.policy = w.policy
+                   AND before.observed_at <= w.since + interval '1 hour'
+                   AND before.polled_at <= w.since
+                 ORDER BY before.observed_at DESC, before.polled_at DESC
+                 LIMIT 1)
+                UNION ALL
+               SELECT least(during.available_tokens, during.lowest_available_tokens),
+                      during.observed_at,
+                      during.polled_at,
+                      during.responses_rate_limited,
+                      during.responses_instance
+                 FROM dict_rate_limit_states AS during
+                WHERE during.participant = w.participant
+                  AND during.policy = w.policy
+                  AND during.observed_at >= w.since - interval '1 hour'
+                  AND during.polled_at > w.since
+                  AND during.polled_at <= coalesce(w.until, 'infinity')) AS states
+       WINDOW by_time AS (ORDER BY states.observed_at, states.polled_at)) AS s
  GROUP BY w.place;

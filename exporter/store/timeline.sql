@@ -51,20 +51,32 @@ SELECT steps.n,
  ORDER BY steps.n;
 
 -- extremes --
--- By the same steps: the fewest and most tokens that were written in each, and the most consumption.
+-- By the same steps: the fewest and most tokens that were written in each, and the most consumption. Where a state
+-- counts more 429s than the one before it, the bucket was empty meanwhile.
 SELECT round(extract(epoch FROM begins - %(since)s::timestamptz) / extract(epoch FROM %(step)s::interval))::int,
        lowest,
        highest,
        most_consumed
   FROM (SELECT date_bin(%(step)s::interval, observed_at, %(since)s::timestamptz) AS begins,
-               min(available_tokens) AS lowest,
+               min(CASE WHEN refused > refused_before AND instance = instance_before
+                        THEN least(available_tokens, 0)
+                        ELSE available_tokens
+                    END) AS lowest,
                max(available_tokens) AS highest,
                max(consumption_rate_per_minute) AS most_consumed
-          FROM dict_rate_limit_states
-         WHERE participant = %(participant)s::text
-           AND policy = %(policy)s::text
-           AND observed_at >= %(since)s::timestamptz
-           AND observed_at < %(since)s::timestamptz + %(steps)s::int * %(step)s::interval
+          FROM (SELECT observed_at,
+                       available_tokens,
+                       consumption_rate_per_minute,
+                       responses_rate_limited AS refused,
+                       lag(responses_rate_limited) OVER by_time AS refused_before,
+                       responses_instance AS instance,
+                       lag(responses_instance) OVER by_time AS instance_before
+                  FROM dict_rate_limit_states
+                 WHERE participant = %(participant)s::text
+                   AND policy = %(policy)s::text
+                   AND observed_at >= %(since)s::timestamptz
+                   AND observed_at < %(since)s::timestamptz + %(steps)s::int * %(step)s::interval
+                WINDOW by_time AS (ORDER BY observed_at, polled_at)) AS states
          GROUP BY 1) AS steps;
 
 -- bands --
@@ -123,7 +135,7 @@ SELECT a.n, least(state.lowest, change.lowest), coalesce(change.capacity, state.
               %(until)s::timestamptz[])
        WITH ORDINALITY AS a (fingerprint, participant, policy, since, until, n)
  CROSS JOIN LATERAL (
-       SELECT min(available_tokens) AS lowest, max(capacity) AS capacity
+       SELECT least(min(available_tokens), min(lowest_available_tokens)) AS lowest, max(capacity) AS capacity
          FROM dict_rate_limit_states
         WHERE participant = a.participant
           AND policy = a.policy

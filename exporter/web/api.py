@@ -162,6 +162,6 @@ def _bucket(visible: VisibleBucket) -> dict[str, Any]:
         "exhaustion_projection_seconds": for_json(observation.exhaustion_projection_seconds),
         "error_404_rate": observation.error_404_rate,
         "error_429_rate": observation.error_429_rate,
-        "lowest_available_tokens": observation.lowest_available_tokens,
+        "lowest_available_tokens": observation.lowest_tokens,
         "observed_at": go_time(visible.observed_at),
     }

@@ -93,6 +93,7 @@ def _graphs() -> tuple[Panel, ...]:
     tokens = graph(
         "Tokens",
         promql(one("available_tokens"), "tokens", ref="A"),
+        promql(f"min(dict_rate_limit_lowest_available_tokens{{{WHO}}})", "lowest of a minute", ref="E"),
         promql(one("capacity"), "capacity", ref="B"),
         promql(f"{p.WARNING_PERCENT_LEFT / 100} * {one('capacity')}", "warning", ref="C"),
         promql(f"{p.CRITICAL_PERCENT_LEFT / 100} * {one('capacity')}", "critical", ref="D"),
@@ -101,6 +102,7 @@ def _graphs() -> tuple[Panel, ...]:
         height=10,
     )
     tokens.override_by_name("tokens", [p.coloured("blue")])
+    tokens.override_by_name("lowest of a minute", [*limits, p.coloured("purple")])
     for name, colour in (("capacity", "text"), ("warning", "orange"), ("critical", "red")):
         tokens.override_by_name(name, [*limits, p.coloured(colour)])
 
@@ -126,17 +128,28 @@ def _graphs() -> tuple[Panel, ...]:
             description="Empty in has gaps where the bucket was not draining.",
         ),
         graph(
-            "Share of 404s",
-            promql(one("error_404_rate"), "404s"),
+            "Shares of 404s and of 429s",
+            promql(one("error_404_rate"), "404s", ref="A"),
+            promql(one("error_429_rate"), "429s", ref="B"),
             unit="percentunit",
             maximum=1,
             no_value="the Bridge reports no counts",
             description="A 404 on a key takes 3 tokens of the participant's bucket, 20 of the end user's.",
         ),
         graph(
+            "Answers per minute",
+            promql(
+                f"60 * max by (outcome) (rate(dict_rate_limit_responses_total{{{WHO}}}[$__rate_interval]))",
+                "{{outcome}}",
+            ),
+            no_value="the Bridge reports no counts",
+            description="By the Bridge's own counts.",
+        ),
+        graph(
             "Remaining",
             promql(f"100 - {one('utilization_percent')}", "remaining"),
             unit="percent",
+            span=24,
             maximum=100,
             steps=p.REMAINING,
         ),

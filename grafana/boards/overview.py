@@ -99,11 +99,13 @@ def _buckets() -> Panel:
             Column("policy", "Policy", link=("Bucket", _LINK)),
             Column("Value #A", "Remaining", unit="percent", decimals=1, steps=p.REMAINING, gauge=True),
             Column("Value #B", "Tokens", unit=p.TOKENS, decimals=0),
+            Column("Value #H", "Lowest", unit=p.TOKENS, decimals=0),
             Column("Value #C", "Capacity", unit=p.TOKENS, decimals=0),
             Column("Value #D", "Consumed / min", unit=p.TOKENS, decimals=1),
             Column("Value #E", "Empty in", unit="s", decimals=1, steps=p.TIME_LEFT),
             Column("Value #F", "Full in", unit="s", decimals=1),
             Column("Value #G", "404s", unit="percentunit", decimals=1),
+            Column("Value #I", "429s", unit="percentunit", decimals=1, steps=p.REFUSED),
         ),
         column("A", f"100 - {per_bucket('dict_rate_limit_utilization_percent')}"),
         column("B", tokens),
@@ -112,9 +114,11 @@ def _buckets() -> Panel:
         column("E", f"{per_bucket('dict_rate_limit_exhaustion_projection_seconds')} < Inf"),
         column("F", per_bucket("dict_rate_limit_recovery_eta_seconds")),
         column("G", per_bucket("dict_rate_limit_error_404_rate")),
+        column("H", f"min by (participant, policy) (dict_rate_limit_lowest_available_tokens{{{WHICH}}})"),
+        column("I", per_bucket("dict_rate_limit_error_429_rate")),
         sort="Remaining",
         height=14,
-        description="Empty in: at the recent net drain, if any. Full in: if nothing is consumed.",
+        description="Lowest: of a minute. Empty in: at the recent net drain, if any. Full in: if nothing is consumed.",
     )
 
 
@@ -149,13 +153,27 @@ def _alerts() -> Panel:
 def _graphs() -> tuple[Panel, ...]:
     return (
         graph(
-            "Remaining, the five lowest",
+            "Remaining at the lowest of each minute, the five lowest",
             promql(
-                f"bottomk(5, 100 - {per_bucket('dict_rate_limit_utilization_percent')})", "{{participant}} {{policy}}"
+                "bottomk(5, 100 * min by (participant, policy)"
+                f" (dict_rate_limit_lowest_available_tokens{{{WHICH}}} / dict_rate_limit_capacity{{{WHICH}}}))",
+                "{{participant}} {{policy}}",
             ),
             unit="percent",
+            span=8,
             maximum=100,
             steps=p.REMAINING,
+        ),
+        graph(
+            "Calls refused with 429 per minute, the five most",
+            promql(
+                "topk(5, 60 * max by (participant, policy)"
+                f' (rate(dict_rate_limit_responses_total{{outcome="rate_limited", {WHICH}}}[$__rate_interval])) > 0)',
+                "{{participant}} {{policy}}",
+            ),
+            span=8,
+            no_value="none, or the Bridge reports no counts",
+            description="By the Bridge's own counts.",
         ),
         graph(
             "Consumption as a share of capacity per minute, the five highest",
@@ -165,5 +183,6 @@ def _graphs() -> tuple[Panel, ...]:
                 "{{participant}} {{policy}}",
             ),
             unit="percentunit",
+            span=8,
         ),
     )

@@ -166,7 +166,7 @@ def test_an_alert_and_its_end_reach_slack_pagerduty_and_the_log(tmp_path, start,
 
 
 TITLE = (
-    r"\[(CRITICAL|WARNING)\] KEYS_CHECK {who}: (\d+) of 1000 left, "
+    r"\[(CRITICAL|WARNING)\] KEYS_CHECK {who}: (\d+) of 1000 left, (lowest \d+, )?"
     r"(not recovering|(full|empty) in \d+ (s|min( \d+ s)?))( \(\+\d\))?"
 )
 
@@ -188,7 +188,7 @@ def _check_slack(message: dict[str, Any], who: str) -> None:
     ]
     what, described, *figures, since, links = attachment["text"].splitlines()
     assert what == f"*FIRING DictRateLimitTokensCritical* (critical): {title.removeprefix('[CRITICAL] ')}"
-    assert re.fullmatch(r"9\d\.\d % of the bucket is used\. At 100 % DICT answers HTTP 429\.", described)
+    assert re.fullmatch(r"The bucket was down to \d(\.\d)?% of its tokens\. With none, DICT answers .*", described)
     _check_figures(figures, who)
     assert re.fullmatch(rf"Since: {TIMES}", since)
     assert links == f"<{board}|Dashboard> · <{runbook}|Runbook>"
@@ -268,6 +268,7 @@ BUCKET = {"participant": "12345678", "policy": "KEYS_CHECK"}
 CRITICAL = {**BUCKET, "alertname": "DictRateLimitTokensCritical", "severity": "critical"}
 LOW = {**BUCKET, "alertname": "DictRateLimitTokensLow", "severity": "warning"}
 EMPTY = {**BUCKET, "alertname": "DictRateLimitBucketEmpty", "severity": "critical"}
+THROTTLED = {**BUCKET, "alertname": "DictRateLimitThrottled", "severity": "critical"}
 STUCK = {**BUCKET, "alertname": "DictRateLimitNotRecovering", "severity": "critical"}
 DOWN = {"participant": "12345678", "alertname": "DictRateLimitBridgeDown", "severity": "critical"}
 BRIDGE = {"participant": "12345678", "alertname": "DictRateLimitBridgeNotAnswering", "severity": "critical"}
@@ -283,8 +284,13 @@ OUTBOX = {"alertname": "DictRateLimitOutboxLagging", "severity": "warning"}
         pytest.param([CRITICAL, {**LOW, "policy": "CLAIMS_READ"}], [], id="not that of another bucket"),
         pytest.param([CRITICAL, {**LOW, "participant": "00000208"}], [], id="nor of another participant"),
         pytest.param([EMPTY, CRITICAL, LOW], [CRITICAL, LOW], id="empty silences both"),
+        pytest.param([THROTTLED, EMPTY, CRITICAL, LOW], [EMPTY, CRITICAL, LOW], id="refused calls silence all three"),
         pytest.param([BRIDGE, EMPTY, STALE], [EMPTY, STALE], id="a silent Bridge silences what it blinds"),
-        pytest.param([STUCK, EMPTY, CRITICAL, LOW], [EMPTY, CRITICAL, LOW], id="not recovering silences all three"),
+        pytest.param(
+            [STUCK, THROTTLED, EMPTY, CRITICAL, LOW],
+            [THROTTLED, EMPTY, CRITICAL, LOW],
+            id="not recovering silences all four",
+        ),
         pytest.param([DOWN, BRIDGE], [BRIDGE], id="a Bridge that is down is said once"),
         pytest.param([BRIDGE, CATEGORY, OUTBOX], [], id="and nothing else"),
         pytest.param([BRIDGE, {**EMPTY, "participant": "00000208"}], [], id="nor anybody else"),
@@ -360,7 +366,7 @@ def test_of_31_critical_buckets_a_message_shows_the_worst_ten_and_counts_the_oth
 
     (attachment,) = receiver.at("/slack")[0]["attachments"]
     worst, listed, links = attachment["text"].split("\n\n")
-    assert attachment["title"] == "[CRITICAL] POLICY_100 12345678: 12 of 200 left, empty in 4 min 10 s (+30)"
+    assert attachment["title"] == "[CRITICAL] POLICY_100 12345678: 12 of 200 left, lowest 8, empty in 4 min 10 s (+30)"
     assert attachment["title_link"].endswith("?var-participant=12345678&var-policy=POLICY_100")
     assert worst.startswith("*FIRING DictRateLimitNotRecovering* (critical): POLICY_100 12345678: 12 of 200 left")
     assert listed.splitlines() == [
@@ -457,6 +463,7 @@ def test_the_worst_come_first(tmp_path) -> None:
         critical("POLICY_B", used="94.5 %"),
         critical("POLICY_FULL", used="100.0 %"),
         {**critical("POLICY_EMPTY", used="90.0 %"), "labels": {**EMPTY, "policy": "POLICY_EMPTY"}},
+        {**critical("POLICY_429", used="20.0 %", refused="38"), "labels": {**THROTTLED, "policy": "POLICY_429"}},
         {"labels": BRIDGE, "annotations": {"summary": "12345678: the Bridge does not answer"}},
     ]
 
@@ -468,7 +475,7 @@ def test_the_worst_come_first(tmp_path) -> None:
         "*FIRING DictRateLimitBridgeNotAnswering* (critical): 12345678: the Bridge does not answer\n"
     )
     assert firing.splitlines() == [
-        "*8 FIRING, the worst first*",
+        "*9 FIRING, the worst first*",
         "DictRateLimitBridgeNotAnswering (critical)",
         "12345678: the Bridge does not answer",
         "DictRateLimitNotRecovering (critical)",
@@ -476,6 +483,8 @@ def test_the_worst_come_first(tmp_path) -> None:
         "POLICY_A 12345678: " + left,
         "POLICY_B 12345678: " + left,
         "POLICY_LOW 12345678: " + left,
+        "DictRateLimitThrottled (critical)",
+        "POLICY_429 12345678: 12 of 200 left, 38 calls refused, empty in 4 min 10 s, full in 30 min 0 s",
         "DictRateLimitBucketEmpty (critical)",
         "POLICY_EMPTY 12345678: " + left,
         "DictRateLimitTokensLow (warning)",
@@ -488,7 +497,7 @@ def test_the_worst_come_first(tmp_path) -> None:
         "DictRateLimitNotRecovering (critical)",
         "CLAIMS_READ 12345678: over after 1 h, at 2026-01-01 01:00:00 UTC",
     ]
-    assert rendered(tmp_path, "title", alerts) == "[CRITICAL] 12345678: the Bridge does not answer (+7)"
+    assert rendered(tmp_path, "title", alerts) == "[CRITICAL] 12345678: the Bridge does not answer (+8)"
     assert rendered(tmp_path, "colour", alerts) == "danger"
 
 
@@ -535,6 +544,7 @@ def test_every_template_orders_alerts_by_the_same_key() -> None:
         # The levels, and the first minutes: they are seen, and wake nobody.
         ("severity=critical alertname=DictRateLimitTokensCritical", "slack"),
         ("severity=critical alertname=DictRateLimitBucketEmpty", "slack"),
+        ("severity=critical alertname=DictRateLimitThrottled", "slack"),
         ("severity=critical alertname=DictRateLimitBridgeNotAnswering", "slack"),
         ("severity=warning", "slack"),
         ("severity=info", "log"),
@@ -562,6 +572,14 @@ LEVEL = {"summary": "s", "summary_resolved": "KEYS_CHECK 12345678: was low", "to
         (EMPTY, {**LEVEL, "tokens": "0", "empty_in": "0 s", "full_in": "1 min 0 s"}, "0 of 70 left, DICT answers 429"),
         (EMPTY, {**LEVEL, "tokens": "-12", "full_in": "1 min 9 s"}, "-12 of 70 left, DICT answers 429"),
         (STUCK, {**LEVEL, "tokens": "0"}, "0 of 70 left, DICT answers 429, not recovering"),
+        (THROTTLED, {**LEVEL, "tokens": "0", "lowest": "0", "refused": "38"}, "0 of 70 left, 38 calls refused"),
+        (
+            THROTTLED,
+            {**LEVEL, "tokens": "56", "lowest": "0", "refused": "38", "empty_in": "not draining", "full_in": "12 s"},
+            "56 of 70 left, lowest 0, 38 calls refused, full in 12 s",
+        ),
+        (CRITICAL, {**LEVEL, "lowest": "6", "empty_in": "33 s"}, "6 of 70 left, empty in 33 s"),
+        (STUCK, {**LEVEL, "tokens": "0", "refused": "38"}, "0 of 70 left, 38 calls refused, not recovering"),
         (STUCK, {**LEVEL, "empty_in": "not draining"}, "6 of 70 left, not recovering"),
         (
             CRITICAL,
@@ -578,11 +596,13 @@ def test_a_headline_tells_what_who_how_bad_and_how_long(tmp_path, labels, annota
 
 def test_what_is_over_is_told_in_the_past_with_how_long_it_was_and_how_low(tmp_path) -> None:
     level = {"labels": CRITICAL, "annotations": {**LEVEL, "lowest": "4"}, **ENDED}
+    refused = {"labels": CRITICAL, "annotations": {**LEVEL, "lowest": "0", "refused": "38"}, **ENDED}
     own = {"labels": {**BUCKET, "alertname": "Own"}, "annotations": {"summary": "much is amiss"}, **ENDED}
 
     assert rendered(tmp_path, "title", [level], "resolved") == (
         "[RESOLVED] KEYS_CHECK 12345678: was low for 1 h, lowest 4 of 70"
     )
+    assert rendered(tmp_path, "title", [refused], "resolved").endswith(", lowest 0 of 70, 38 calls refused")
     assert rendered(tmp_path, "title", [own], "resolved") == ("[RESOLVED] 12345678: much is amiss: over, after 1 h")
     assert "How bad" not in rendered(tmp_path, "text", [level], "resolved")
 

@@ -69,6 +69,26 @@ def test_within_a_minute_an_alert_fires_arrives_and_resolves(demo) -> None:
     assert "Traceback" not in demo.output()
 
 
+def test_a_dip_between_two_polls_is_shown_and_alerted_though_no_poll_saw_it(demo) -> None:
+    dip = r"between two polls  (\d+)  ENTRIES_UPDATE down to (\d+)/600 tokens: only reads saw it"
+    wait_until(demo.answers, within_seconds=120)
+
+    told = wait_until(lambda: re.search(dip, demo.output()), within_seconds=120, what="a dip that only reads see")
+
+    assert int(told[2]) <= 120
+    assert re.search(r"event firing .* DictRateLimitTokensLow .* ENTRIES_UPDATE", demo.output())
+    dsn = re.search(r"(postgresql://\S+)", demo.output())
+    assert dsn
+    with truth.rows(dsn[1]) as query:
+        (lowest,) = query(
+            "SELECT min(s.available_tokens) FILTER (WHERE r.is_read), min(s.available_tokens) FILTER (WHERE NOT r.is_read)"
+            "  FROM dict_rate_limit_states AS s"
+            "  JOIN dict_rate_limit_reconciliations AS r USING (participant, polled_at)"
+            " WHERE s.policy = 'ENTRIES_UPDATE'"
+        )
+    assert lowest[0] <= 120 < lowest[1]
+
+
 def test_ctrl_c_while_the_database_is_made_ends_the_demo(demo) -> None:
     initdb = wait_until(lambda: started(demo).get("initdb"), every_seconds=0.01)
     initdb.suspend()  # or on a busy machine it might be done before the signal is sent

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from exporter.alerts.alert import AlertState
-from exporter.store.alerts_to_notify import AlertsToNotify, BucketState, Span
-from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll, read
+from exporter.store.alerts_to_notify import AlertsToNotify, BucketState, Span, SpanSummary
+from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll, read
 from tests.support.stored import Store, pending, reconciled, stored
 
 if TYPE_CHECKING:
@@ -134,10 +135,7 @@ async def test_the_lowest_level_is_that_between_two_polls_and_of_the_state_that_
     for seconds, tokens in ((0, 1), (15, 9), (60, 5), (75, 4), (90, 20), (105, 3)):
         await store.commit(poll(bucket(tokens), seconds=seconds))
 
-    def span(since: float, until: float | None) -> Span:
-        return Span(PARTICIPANT, POLICY, at(since), None if until is None else at(until))
-
-    found = await notifications.lowest(
+    found = await notifications.summaries(
         [
             span(30, 45),
             span(30, 90),
@@ -148,7 +146,56 @@ async def test_the_lowest_level_is_that_between_two_polls_and_of_the_state_that_
         ]
     )
 
-    assert found == [(9, at(15)), (4, at(90)), (3, at(105)), (20, at(90)), None, None]
+    assert [found_in and (found_in.lowest_tokens, found_in.last_polled_at) for found_in in found] == [
+        (9, at(15)),
+        (4, at(90)),
+        (3, at(105)),
+        (20, at(90)),
+        None,
+        None,
+    ]
+
+
+async def test_a_level_that_only_a_count_of_429s_proves_is_the_lowest(
+    store: Store, notifications: AlertsToNotify
+) -> None:
+    await store.commit(poll(bucket(50)))
+    await store.commit(poll(replace(observed(bucket(60)), lowest_available_tokens=0), seconds=15))
+    await store.commit(poll(replace(observed(bucket(70)), lowest_available_tokens=0), seconds=30))
+
+    during, later = await notifications.summaries([span(0, 15), span(30, None)])
+
+    assert during == SpanSummary(lowest_tokens=0, refused_calls=None, last_polled_at=at(15))
+    assert later is not None
+    assert later.lowest_tokens == 70
+
+
+async def test_calls_that_were_refused_are_counted_from_the_state_that_the_span_began_with(
+    store: Store, notifications: AlertsToNotify
+) -> None:
+    for seconds, refused in ((0, 5), (15, 7), (30, 7), (45, 19)):
+        await store.commit(poll(bucket(9, response_counts=counts(1_000 + refused, 0, refused)), seconds=seconds))
+
+    summaries = await notifications.summaries([span(0, None), span(20, 45), span(45, None)])
+
+    assert [summary and summary.refused_calls for summary in summaries] == [14, 12, None]
+
+
+async def test_counts_of_two_instances_are_not_compared_nor_those_of_before_a_restart(
+    store: Store, notifications: AlertsToNotify
+) -> None:
+    for seconds, refused, instance in ((0, 5, "a"), (15, 90, "b"), (30, 93, "b"), (45, 1, "b"), (60, 2, "b")):
+        counted = counts(1_000 + seconds, 0, refused, instance)
+        await store.commit(poll(bucket(9, response_counts=counted), seconds=seconds))
+
+    (summary,) = await notifications.summaries([span(0, None)])
+
+    assert summary is not None
+    assert summary.refused_calls == 4
+
+
+def span(since: float, until: float | None) -> Span:
+    return Span(PARTICIPANT, POLICY, at(since), None if until is None else at(until))
 
 
 async def test_a_read_of_one_bucket_says_nothing_of_the_others(store: Store, notifications: AlertsToNotify) -> None:

@@ -22,7 +22,7 @@ from exporter.notifier.notifier import Notifier
 from exporter.notifier.target import SendPermission, Target
 from exporter.store.alerts_to_notify import AlertsToNotify
 from tests.support.alertmanagers import StandInAlertmanager, stand_in
-from tests.support.builders import alert, at, bucket, poll
+from tests.support.builders import alert, at, bucket, counts, poll
 from tests.support.certificates import Authority
 from tests.support.conditions import until
 from tests.support.logs import logged
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from exporter.buckets.bucket import Bucket
     from exporter.notifier.notice import Notice
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -334,11 +335,11 @@ async def test_what_is_committed_is_told_at_once_with_its_buckets_figures(
         async with notifying(AlertsToNotify(store.database), Clockwork().permission, alertmanager.url) as wake:
             await until(lambda: alertmanager.posts)
             assert alertmanager.names() == []
-            await store.commit(reconciled(after=(alert("A"),), poll=poll(bucket(6_000))))
+            await store.commit(reconciled(after=(alert("A"),), poll=poll(counted(6_000, refused=2))))
             wake.set()
             await until(lambda: alertmanager.names() == ["A"], seconds=5)
-            await store.commit(poll(bucket(500), seconds=15))
-            await store.commit(reconciled(30, before=(alert("A"),), poll=poll(bucket(30_000), seconds=30)))
+            await store.commit(poll(counted(500, refused=12), seconds=15))
+            await store.commit(reconciled(30, before=(alert("A"),), poll=poll(counted(30_000, refused=45), seconds=30)))
             wake.set()
             await until(lambda: alertmanager.names() == ["A", "A"], seconds=5)
 
@@ -347,8 +348,14 @@ async def test_what_is_committed_is_told_at_once_with_its_buckets_figures(
         assert fired["annotations"]["tokens"] == "6000"
         assert fired["annotations"]["lowest"] == "6000"
         assert over["endsAt"] == at(30).isoformat()
+        assert "refused" not in fired["annotations"]  # nothing says how many there had been before
         assert over["annotations"]["lowest"] == "500"
+        assert over["annotations"]["refused"] == "43"
         assert over["annotations"]["used"] == "16.7 %"
+
+
+def counted(tokens: int, refused: int) -> Bucket:
+    return bucket(tokens, response_counts=counts(1_000, 0, refused))
 
 
 class Slow(AlertsToNotify):
@@ -357,7 +364,7 @@ class Slow(AlertsToNotify):
     async def levels(self, buckets: Any) -> Any:
         raise DatabaseUnavailable
 
-    async def lowest(self, spans: Any) -> Any:
+    async def summaries(self, spans: Any) -> Any:
         raise DatabaseUnavailable
 
 

@@ -13,7 +13,7 @@ from exporter.buckets.bucket import PolicyName
 from exporter.errors import DatabaseUnavailable, QueryTooSlow
 from exporter.store import timeline as module
 from exporter.store.timeline import ORDERS, AlertQuery, Step, Timeline
-from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, failed, observed, poll
+from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, counts, failed, observed, poll
 from tests.support.stored import HEARTBEAT_SECONDS, Store, connected, reconciled, stored
 
 if TYPE_CHECKING:
@@ -111,6 +111,19 @@ async def test_consumption_and_refill_are_those_of_a_minute(database_dsn: str) -
 
     assert (step.consumed_per_minute, step.most_consumed) == (1.5, 7.5)
     assert step.refill_per_minute == pytest.approx(40 / 1_440)
+
+
+async def test_a_count_of_429s_that_rose_shows_the_bucket_empty_in_the_step_in_which_it_rose(database_dsn: str) -> None:
+    def counted(seconds: float, refused: int, instance: str = "a") -> Poll:
+        answer = bucket(40, capacity=100, response_counts=counts(1_000 + refused, 0, refused, instance))
+        return poll(answer, seconds=seconds)
+
+    polls = [counted(0, 5), counted(15, 7), counted(60, 7), counted(75, 7)]
+    polls += [counted(120, 90, "b"), counted(135, 90, "b")]
+
+    found = await steps(database_dsn, polls, 3)
+
+    assert extremes(found) == [(0, 40), (40, 40), (40, 40)]
 
 
 async def test_thirty_days_are_720_steps_however_much_was_written(database_dsn: str) -> None:

@@ -93,11 +93,11 @@ class RecentUtilization:
         return len(participants.keys() - self._recalled)
 
     def sample(self, views: Mapping[Ispb, View], now: datetime) -> None:
-        """Notes the utilization that ``views`` show, and drops what is older than the kept steps."""
+        """Notes the highest utilization of late that ``views`` show, and drops what is older than the kept steps."""
         self._advance(_step_of(now))
         for participant, view in views.items():
             for policy, visible in view.buckets.items():
-                self._note(participant, policy, self._step, visible.observation.bucket.utilization_percent)
+                self._note(participant, policy, self._step, 100.0 - visible.observation.lowest_left_percent)
 
     async def follow(self, views: Callable[[], Mapping[Ispb, View]], now: Callable[[], datetime]) -> None:
         """Samples every bucket regularly, a few participants at a time. Ends by cancellation."""

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode
 
-from exporter.buckets.bucket import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT, Bucket
+from exporter.buckets.bucket import CRITICAL_LEFT_PERCENT, WARNING_LEFT_PERCENT
+from exporter.buckets.observation import BucketObservation
 from exporter.clock import in_utc
 
 Level = Literal["ok", "warning", "critical", "empty"]
@@ -28,12 +29,14 @@ _FILTERS: Final = ("participant", "policy", "alert", "severity", "state")
 _ISO: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def level_of(bucket: Bucket) -> Level:
-    if bucket.is_empty:
+def level_of(observed: BucketObservation) -> Level:
+    """Returns how low a bucket was of late, as the shipped rules judge it."""
+    if observed.lowest_tokens <= 0:
         return "empty"
-    if bucket.left_percent <= CRITICAL_LEFT_PERCENT:
+    left_percent = observed.lowest_left_percent
+    if left_percent <= CRITICAL_LEFT_PERCENT:
         return "critical"
-    return "warning" if bucket.left_percent <= WARNING_LEFT_PERCENT else "ok"
+    return "warning" if left_percent <= WARNING_LEFT_PERCENT else "ok"
 
 
 class InvalidQuery(ValueError):

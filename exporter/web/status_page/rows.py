@@ -37,7 +37,11 @@ REASONS: Final = {
 }
 """Why an alert resolved."""
 
-_TOKEN_GAUGES: Final = ("dict_rate_limit_available_tokens", "dict_rate_limit_utilization_percent")
+_TOKEN_GAUGES: Final = (
+    "dict_rate_limit_available_tokens",
+    "dict_rate_limit_lowest_available_tokens",
+    "dict_rate_limit_utilization_percent",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,12 @@ class BucketRow:
 
     @property
     def level(self) -> Level:
-        return level_of(self.bucket)
+        return level_of(self.visible.observation)
+
+    @property
+    def was_lower(self) -> bool:
+        """Whether the bucket was lower of late than it is."""
+        return self.visible.observation.lowest_tokens < self.bucket.available_tokens
 
     @property
     def refill_period(self) -> str:
@@ -79,7 +88,7 @@ class BucketList:
 
 
 def list_buckets(state: CurrentState, query: StatusQuery) -> BucketList:
-    """Returns a page of buckets: those with alerts first, by severity, then by tokens left."""
+    """Returns a page of buckets: those with alerts first, by severity, then by the fewest tokens of late."""
     alerts: dict[tuple[str, str | None], list[Alert]] = defaultdict(list)
     for alert in state.alerts:
         alerts[alert.participant, alert.policy].append(alert)
@@ -90,12 +99,12 @@ def list_buckets(state: CurrentState, query: StatusQuery) -> BucketList:
     for participant, view in state.views.items():
         for policy, visible in view.buckets.items():
             if query.matches(participant, policy):
-                bucket = visible.observation.bucket
-                level = level_of(bucket)
+                observed = visible.observation
+                level = level_of(observed)
                 levels[level] += 1
                 if level in shown:
                     rank = ranks.get((participant, policy), 0)
-                    listed.append((-rank, bucket.left_percent, participant, policy, visible))
+                    listed.append((-rank, observed.lowest_left_percent, participant, policy, visible))
     pages = max(1, math.ceil(len(listed) / BUCKETS_PER_PAGE))
     page = min(query.page, pages)
     first = (page - 1) * BUCKETS_PER_PAGE

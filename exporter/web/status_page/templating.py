@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _PLAIN: Final = re.compile(r"\(*\s*(?:(?:max|min|avg)\s*(?:by|without)?\s*(?:\([\w\s,]*\))?\s*\(\s*)*(\w+)")
 """What an expression begins with: a metric, perhaps the greatest or least of it."""
 
+_QUOTIENT: Final = re.compile(_PLAIN.pattern + r"\s*/\s*(\w+)[\s)]*(?:[<>=!][^/]*)?")
+"""One metric as a share of another, perhaps compared with a number."""
+
 _AGE: Final = re.compile(r"\s*time\(\)\s*-\s*")
 _ARITHMETIC: Final = re.compile(r"[*/^%+]|\s-\s")
 _WORD: Final = re.compile(r"[A-Z]+[a-z0-9]*|[^A-Z]+")
@@ -41,6 +44,7 @@ UNITS: Final = {
     "_seconds": "s",
     "_per_minute": "tokens / min",
     "_404_rate": "share",
+    "_429_rate": "share",
     "_policies": "policies",
 }
 """The unit of a metric's values, by the end of its name; ``share`` is 0 to 1."""
@@ -133,13 +137,21 @@ def unit_of(expr: str) -> str | None:
     first = _without_filters(re.split(r"\bor\b", expr, maxsplit=1)[0])
     age = _AGE.match(first)
     rest = first[age.end() :] if age else first
+    quotient = _QUOTIENT.fullmatch(rest)
+    if quotient is not None and not age:
+        dividend, divisor = (_unit_of_metric(name) for name in quotient.groups())
+        return "share" if dividend is not None and dividend == divisor else None
     plain = _PLAIN.match(rest)
     if plain is None or _ARITHMETIC.search(rest):
         return None
     name = plain[1]
     if name.endswith("_timestamp_seconds"):
         return "s" if age else None
-    return None if age else next((unit for end, unit in UNITS.items() if name.endswith(end)), None)
+    return None if age else _unit_of_metric(name)
+
+
+def _unit_of_metric(name: str) -> str | None:
+    return next((unit for end, unit in UNITS.items() if name.endswith(end)), None)
 
 
 def _without_filters(expr: str) -> str:

@@ -14,7 +14,9 @@ from tests.support.builders import alert, at, bucket, observed
 
 def firing(**given) -> Transition:
     """A transition to firing of an alert about a bucket that is nearly empty."""
-    seen = observed(bucket(6_000), rate=1_800.0, empty=600.0)
+    seen = replace(
+        observed(bucket(6_000), rate=1_800.0, empty=600.0), lowest_available_tokens=5_000, error_429_rate=0.125
+    )
     made = Transition(alert(seconds=30, active_since=at(0)), at(30), "A", seen, at(29))
     return replace(made, **given)
 
@@ -27,7 +29,7 @@ def test_an_event_of_a_firing_alert_tells_all_that_is_known() -> None:
     event = event_of(firing())
 
     assert event.body == {
-        "schema_version": "1.0",
+        "schema_version": "1.1",
         "event_id": str(event.event_id),
         "fingerprint": firing().alert.fingerprint,
         "alertname": "TokensLow",
@@ -39,11 +41,13 @@ def test_an_event_of_a_firing_alert_tells_all_that_is_known() -> None:
         "psp_category": "A",
         "value": 85.0,
         "available_tokens": 6_000,
+        "lowest_available_tokens": 5_000,
         "capacity": 36_000,
         "utilization_percent": pytest.approx(100 * 30 / 36),
         "consumption_rate_per_minute": 1_800.0,
         "recovery_eta_seconds": 1_500.0,
         "exhaustion_projection_seconds": 600.0,
+        "error_429_rate": 0.125,
         "starts_at": "2026-03-10T12:00:30+00:00",
         "ends_at": None,
         "observed_at": "2026-03-10T12:00:29+00:00",

@@ -90,7 +90,7 @@ def test_a_good_file_is_a_line_with_its_number_of_rules():
     result = run("rules", "check", RULES)
 
     assert result.exit_code == 0
-    assert result.stdout == f"{RULES}: 10 rules found\n"
+    assert result.stdout == f"{RULES}: 11 rules found\n"
 
 
 def test_an_error_is_told_with_file_line_group_and_rule(rule_file):

@@ -40,9 +40,11 @@ def test_elsewhere_than_on_a_terminal_lines_are_plain(capsys) -> None:
     screen.buckets({"12345678": seen})
     screen.event(EVENT)
     screen.event(EVENT | {"state": "firing", "policy": "KEYS_CHECK", "utilization_percent": None})
+    screen.dip("12345678", bucket(90, policy="ENTRIES_UPDATE", capacity=600))
     screen.close()
 
     out = capsys.readouterr().out
+    assert "between two polls  12345678  ENTRIES_UPDATE down to 90/600 tokens: only reads saw it" in out
     assert "http://127.0.0.1:9862/metrics" in out
     assert "most used: 12345678 ENTRIES_WRITE 3000/36000 tokens left (92% used)" in out
     assert "event resolved  warning   TokensLow  12345678  -  42% used  (recovered)" in out

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.alerts.alert import AlertState, Reason
 from exporter.notifier.notice import Notice, figures, notice_of
-from exporter.store.alerts_to_notify import BucketState
+from exporter.store.alerts_to_notify import BucketState, SpanSummary
 from tests.support.builders import alert, at
 
 
@@ -73,13 +73,18 @@ LEVEL = BucketState(
 )
 
 
-def shown(level: BucketState | None, lowest: int | None = None) -> dict[str, str]:
-    return figures(alert(), level, lowest, ZONE)
+def shown(level: BucketState | None, summary: SpanSummary | None = None) -> dict[str, str]:
+    return figures(alert(), level, summary, ZONE)
+
+
+def summary(lowest: int, refused: int | None = None) -> SpanSummary:
+    return SpanSummary(lowest, refused, at(0))
 
 
 def test_everything_that_is_known_is_told() -> None:
-    assert shown(LEVEL, 2) == {
+    assert shown(LEVEL, summary(2, refused=14)) == {
         "lowest": "2",
+        "refused": "14",
         "as_of": "2026-03-10 12:00:00 UTC (09:00:00 -03)",
         "tokens": "6",
         "capacity": "70",
@@ -98,6 +103,8 @@ def test_what_is_not_known_is_absent() -> None:
     assert shown(None) == {}
     assert "empty_in" not in shown(replace(LEVEL, exhaustion_projection_seconds=None))
     assert "lowest" not in shown(LEVEL)
+    assert "refused" not in shown(LEVEL, summary(2, refused=None))
+    assert "refused" not in shown(LEVEL, summary(2, refused=0))
     assert shown(BucketState(answered=True, refused=False)) == {}
 
 
@@ -106,7 +113,7 @@ def test_a_debt_is_told_as_such() -> None:
 
 
 def test_an_alert_that_fires_on_while_the_bridge_is_silent_shows_what_was_last_known_as_that() -> None:
-    assert shown(replace(LEVEL, answered=False), 2) == {
+    assert shown(replace(LEVEL, answered=False), summary(2)) == {
         "tokens": "6",
         "capacity": "70",
         "used": "91.4 %",
@@ -124,7 +131,7 @@ def test_so_does_one_whose_figures_are_refused() -> None:
 def test_an_alert_that_has_resolved_is_not_held() -> None:
     over = replace(alert(), state=AlertState.RESOLVED, resolved_at=at(60), reason=Reason.RECOVERED)
 
-    made = figures(over, replace(LEVEL, answered=False), 2, ZoneInfo("UTC"))
+    made = figures(over, replace(LEVEL, answered=False), summary(2), ZoneInfo("UTC"))
 
     assert "held" not in made
     assert made["tokens"] == "6"

@@ -204,9 +204,9 @@ def test_notifications_link_to_dashboards_that_exist() -> None:
 
 
 def test_thresholds_are_those_of_the_rules() -> None:
-    begins_at = re.findall(r"\(dict_rate_limit_utilization_percent and .*== 1\) >= (\d+)", RULES.read_text())
+    begins_at = re.findall(r"dict_rate_limit_up == 1\n +\) <= ([\d.]+)\n", RULES.read_text())
 
-    assert begins_at == [f"{100 - left:g}" for left in (panels.WARNING_PERCENT_LEFT, panels.CRITICAL_PERCENT_LEFT)]
+    assert [100 * float(share) for share in begins_at] == [panels.WARNING_PERCENT_LEFT, panels.CRITICAL_PERCENT_LEFT]
 
 
 def test_dashboards_are_provisioned_from_where_compose_mounts_them() -> None:

@@ -362,6 +362,16 @@ def test_in_the_demo_a_bucket_runs_low_and_recovers_within_half_a_minute():
     assert all(left > 0.25 for left in share[27:])
 
 
+def test_in_the_demo_a_bucket_dips_where_polls_that_begin_within_three_seconds_find_it_well():
+    made = world(load("demo"))
+
+    share = [left(made, "ENTRIES_UPDATE", at(second)) / 600 for second in range(310)]
+
+    low = {second % 30 for second, left in enumerate(share) if left <= 0.2}
+    assert low == {7, 8, 9}
+    assert min(share) > 0.1
+
+
 def test_in_the_demo_keys_are_scanned():
     made = world(load("demo"))
 

@@ -64,6 +64,18 @@ async def test_a_bucket_is_shown_with_its_level_and_figures():
     assert bar["width"] == "8.33"
 
 
+async def test_a_dip_is_shown_with_how_low_it_came_and_what_it_refused():
+    dipped = replace(observed(bucket(30_000)), lowest_available_tokens=0, error_429_rate=0.125)
+    views = {PARTICIPANT: view(poll(dipped))}
+
+    shape = await status_page(views=lambda: views)
+
+    assert "30,000 of 36,000, lowest 0, 12 % refused" in shape.words
+    [bar] = [attributes for tag, attributes in shape.elements if tag == "rect" and attributes["class"] == "lowest"]
+    assert bar["x"] == "0.00"
+    assert "<strong>empty</strong>" not in await body(views=lambda: views)  # it is not empty any more
+
+
 async def test_what_is_not_known_is_not_made_up():
     assert (await status_page()).words.count("unknown") == 3
 
@@ -316,7 +328,7 @@ async def test_the_past_is_a_chart_a_summary_and_a_table():
     charts = [attributes for tag, attributes in shape.elements if attributes.get("role") == "img"]
     assert [chart["aria-labelledby"] for chart in charts] == ["tokens-title readout", "used-title readout"]
     assert [a for tag, a in shape.elements if tag == "rect" and a.get("class") == "gap"]
-    assert shape.words.count("unknown") == 1  # of the figures now: the share of 404s
+    assert shape.words.count("unknown") == 2  # of the figures now: the shares of 404s and of 429s
 
 
 @pytest.mark.parametrize(("name", "steps"), [("1h", 720), ("6h", 720), ("24h", 720), ("7d", 672), ("30d", 720)])

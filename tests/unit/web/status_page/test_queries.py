@@ -177,8 +177,6 @@ def test_a_link_keeps_the_filter_and_goes_back_to_the_first_page():
 
 
 def test_the_marks_are_where_the_shipped_rules_warn():
-    thresholds = set(
-        re.findall(r"\(dict_rate_limit_utilization_percent and .*== 1\) >= (\d+)", RULES.read_text(encoding="utf-8"))
-    )
+    shares = re.findall(r"dict_rate_limit_up == 1\n +\) <= ([\d.]+)\n", RULES.read_text(encoding="utf-8"))
 
-    assert {f"{100 - WARNING_LEFT_PERCENT}", f"{100 - CRITICAL_LEFT_PERCENT}"} <= thresholds
+    assert [100 * float(share) for share in shares] == [WARNING_LEFT_PERCENT, CRITICAL_LEFT_PERCENT]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from exporter.web.status_page.rows import (
     value_text,
     waits_for,
 )
-from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, failed, poll, view
+from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, failed, observed, poll, view
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import View
@@ -69,6 +70,19 @@ def test_a_level_begins_at_its_mark(tokens: int, level: str):
     [row] = list_buckets(CurrentState(at(0), seen(X=tokens), []), StatusQuery()).rows
 
     assert row.level == level
+
+
+def test_a_bucket_is_as_low_as_it_was_of_late():
+    dipped = replace(observed(bucket(80, policy="DIPPED", capacity=100)), lowest_available_tokens=0)
+    views = {Ispb(PARTICIPANT): view(poll(dipped, bucket(30, policy="LOW", capacity=100)))}
+
+    listed = list_buckets(CurrentState(at(0), views, []), StatusQuery())
+
+    assert [(row.bucket.policy, row.level, row.was_lower) for row in listed.rows] == [
+        ("DIPPED", "empty", True),
+        ("LOW", "ok", False),
+    ]
+    assert listed.at_most["empty"] == 1
 
 
 def test_filters_leave_what_was_asked_for():
