@@ -73,7 +73,7 @@ def test_a_dip_between_two_polls_is_shown_and_alerted_though_no_poll_saw_it(demo
     dip = r"between two polls  (\d+)  ENTRIES_UPDATE down to (\d+)/600 tokens: only reads saw it"
     wait_until(demo.answers, within_seconds=120)
 
-    told = wait_until(lambda: re.search(dip, demo.output()), within_seconds=120, what="a dip that only reads see")
+    told = wait_until(lambda: re.search(dip, demo.output()), within_seconds=180, what="a dip that only reads see")
 
     assert int(told[2]) <= 120
     assert re.search(r"event firing .* DictRateLimitTokensLow .* ENTRIES_UPDATE", demo.output())
@@ -81,7 +81,8 @@ def test_a_dip_between_two_polls_is_shown_and_alerted_though_no_poll_saw_it(demo
     assert dsn
     with truth.rows(dsn[1]) as query:
         (lowest,) = query(
-            "SELECT min(s.available_tokens) FILTER (WHERE r.is_read), min(s.available_tokens) FILTER (WHERE NOT r.is_read)"
+            "SELECT min(s.available_tokens) FILTER (WHERE r.is_read),"
+            "       min(s.available_tokens) FILTER (WHERE NOT r.is_read)"
             "  FROM dict_rate_limit_states AS s"
             "  JOIN dict_rate_limit_reconciliations AS r USING (participant, polled_at)"
             " WHERE s.policy = 'ENTRIES_UPDATE'"

@@ -345,6 +345,7 @@ def test_a_participant_whose_polls_stop_coming_keeps_its_last_success_and_its_al
 
     assert gone == {
         *THE_TEN[:7],
+        "dict_rate_limit_lowest_available_tokens",
         "dict_rate_limit_responses_total",
         "dict_rate_limit_refused_policies",
         "dict_rate_limit_up",
