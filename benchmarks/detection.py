@@ -24,7 +24,19 @@ import httpx
 
 from benchmarks.figure import Figure
 from benchmarks.processes import free_address, listens, program, wait_until
-from benchmarks.seen import PROBE_SECONDS, Dip, Shown, Truth, below_reserve, dips, longest_gap_seconds, never_there
+from benchmarks.seen import (
+    EMPTY_SECONDS,
+    PROBE_SECONDS,
+    Dip,
+    Shown,
+    Truth,
+    below_reserve,
+    dips,
+    longest_gap_seconds,
+    never_empty,
+    never_there,
+    proven_empty,
+)
 from exporter.bridge.stubs.rate_limit_pb2 import GetRateLimitPoliciesRequest, GetRateLimitPoliciesResponse
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import carried_poll, poll_of
@@ -38,6 +50,7 @@ MEASURED_SECONDS = float(os.environ.get("BENCH_SECONDS", "360"))
 MODES = ("continuous", "stepwise")
 LEVELS = (0.2, 0.1)
 RESERVE = 100
+BURSTING = ("KEYS_CHECK", "ENTRIES_UPDATE", "SYNC_VERIFICATIONS_WRITE")
 DELAYS_SECONDS = {False: (1.5, 4.0), True: (3.0, 7.0)}
 """Mean and longest, where one bucket bursts, and where three do."""
 
@@ -139,6 +152,8 @@ def _figures(name: str, cases: dict[str, Case]) -> Iterator[Figure]:
         yield _figure(f"{name}{case_name}: reads below the reserve", low, "", at_most=0)
         false = never_there(case.truth, shown)
         yield _figure(f"{name}{case_name}: levels shown that never were", false, "", at_most=0)
+        false = never_empty(case.truth, shown)
+        yield _figure(f"{name}{case_name}: empties shown that never were", false, "", at_most=0)
     gap = max(longest_gap_seconds(case.truth) for case in cases.values())
     yield _figure(f"{name}longest time between two probes", gap, "s")
 
@@ -147,7 +162,7 @@ def _of_dips(name: str, case: Case, exporter: str, participants: Collection[str]
     by_level = {share: _dips(case, exporter, share, participants) for share in (*LEVELS, 0.0)}
     long = [dip for share in LEVELS for dip in by_level[share] if dip.number and dip.seconds >= 2]
     firsts = [dip for dip in by_level[LEVELS[0]] if not dip.number]
-    empties = [dip for dip in by_level[0.0] if dip.number and 0.8 <= dip.seconds < 3]
+    empties = [dip for dip in by_level[0.0] if dip.number and EMPTY_SECONDS[0] <= dip.seconds < EMPTY_SECONDS[1]]
     for what, some, aim in (
         ("dips to 20 % and 10 %", long, 100),
         ("first dips to 20 %", firsts, 51),
@@ -157,6 +172,17 @@ def _of_dips(name: str, case: Case, exporter: str, participants: Collection[str]
             continue
         share = 100 * sum(dip.delay_seconds is not None for dip in some) / len(some)
         yield _figure(f"{name}{exporter}: {what} seen, of {len(some)}", share, "%", at_least=aim, aims=exporter)
+    proven = [
+        told
+        for key in case.truth.levels
+        if key[0] in participants and key[1] in BURSTING
+        for told in proven_empty(case.truth, case.shown[exporter], key)
+    ]
+    if proven:
+        share = 100 * sum(proven) / len(proven)
+        yield _figure(
+            f"{name}{exporter}: empties of a second proven by counts, of {len(proven)}", share, "%", at_least=100
+        )
     delays = [dip.delay_seconds for dip in long if dip.delay_seconds is not None]
     mean_aim, longest_aim = DELAYS_SECONDS[len(participants) == 1]
     yield _figure(f"{name}{exporter}: mean delay", statistics.mean(delays), "s", at_most=mean_aim, aims=exporter)

@@ -21,6 +21,12 @@ FLICKER_SECONDS = 2.0
 
 LONGEST_BURST_SECONDS = 3.0
 PROBE_SECONDS = 0.1
+EMPTY_SECONDS = (0.8, 3.0)
+"""About a second: from when to when."""
+ANSWERED_WITHIN_SECONDS = 17.0
+"""Until the next whole answer, at the default interval."""
+LOWEST_SECONDS = 60.0 + ANSWERED_WITHIN_SECONDS
+"""How far a lowest level looks back: a count tells of the time since the answer before."""
 
 Key = tuple[str, str]
 """Participant and policy."""
@@ -110,6 +116,16 @@ class Shown:
     def reads(self) -> list[Poll]:
         return [poll for poll in self.polls if poll.is_read]
 
+    def lowest(self) -> dict[Key, list[tuple[float, int]]]:
+        """Returns of each bucket the lowest level of late that each answer showed, and the Bridge's instant of it."""
+        by_key: dict[Key, list[tuple[float, int]]] = defaultdict(list)
+        for poll in self.polls:
+            if isinstance(poll.result, Observation):
+                at = poll.result.observed_at.timestamp()
+                for each in poll.result.buckets:
+                    by_key[poll.participant, each.bucket.policy].append((at, each.lowest_tokens))
+        return by_key
+
     def levels(self) -> Iterator[tuple[Key, float, float, int]]:
         """Yields participant and policy, when a level was shown, of which instant of the Bridge, and the tokens."""
         for poll in self.polls:
@@ -133,6 +149,32 @@ def dips(truth: Truth, shown: Shown, share: float) -> dict[Key, list[Dip]]:
         for key in list(truth.levels)
         if key[1] != POLICIES_LIST and key[1] != POLICIES_READ
     }
+
+
+def proven_empty(truth: Truth, shown: Shown, key: Key) -> list[bool]:
+    """Returns of each time that a bucket was empty for about a second whether a lowest level of 0 was shown after it.
+
+    Refused calls are counted, and the next answer tells the count.
+    """
+    told = [at for at, tokens in shown.lowest()[key] if tokens <= 0]
+    return [
+        any(began - PROBE_SECONDS <= at <= ended + ANSWERED_WITHIN_SECONDS for at in told)
+        for began, ended in truth.dips(key, 0.0, shown.since)
+        if EMPTY_SECONDS[0] <= ended - began < EMPTY_SECONDS[1]
+    ]
+
+
+def never_empty(truth: Truth, shown: Shown) -> int:
+    """Returns how many lowest levels of 0 were shown of buckets that had not been empty of late."""
+    count = 0
+    for key, lowest in shown.lowest().items():
+        empty = [at for at, tokens in truth.levels[key] if tokens <= 0]
+        for observed_at, tokens in lowest:
+            after = bisect_left(empty, observed_at - LOWEST_SECONDS)
+            # A count tells of the time since the answer before it.
+            if tokens <= 0 and not (after < len(empty) and empty[after] <= observed_at + PROBE_SECONDS):
+                count += 1
+    return count
 
 
 def never_there(truth: Truth, shown: Shown) -> int:
