@@ -12,7 +12,8 @@ of burst and rate (B, c) (R. L. Cruz, "A Calculus for Network Delay, Part I", IE
     min(C, A + (R / P - c) x age) - B
 
 Where refill is stepwise or not known, the next step may be a whole period away: nothing refilled is counted before an
-answer shows it, and there are at least ``A - c x age - B``.
+answer shows it, and there are at least ``A - c x age - B``. A step that does not fit hides what was consumed before it,
+up to the refill: where ``A + R`` reaches the capacity, c is at least ``R / P``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Final
 
 from exporter.buckets.bucket import WARNING_LEFT_PERCENT, Bucket
 from exporter.buckets.catalog import MINUTE_SECONDS
-from exporter.buckets.observation import VisibleBucket
+from exporter.buckets.observation import BucketObservation, VisibleBucket
 from exporter.buckets.refill import RefillMode
 
 BURST_SECONDS: Final = 1.0
@@ -106,14 +107,22 @@ def headroom(visible: VisibleBucket, mode: RefillMode | None, now: datetime) -> 
     """
     bucket, rate = visible.observation.bucket, visible.observation.consumption_rate_per_minute
     ages = [max(0.0, (now - at).total_seconds()) for at in (visible.observed_at, visible.confirmed_at)]
+    per_second = _consumption_per_second(visible.observation, mode)
     refilled = 0.0
-    if rate is None:
-        # More than is refilled cannot be consumed for long: that much, and nothing of the refill, is taken to be gone.
-        per_second = bucket.refill_per_second
-    else:
-        per_second = rate / MINUTE_SECONDS
-        if mode is RefillMode.CONTINUOUS:
-            refilled = bucket.refill_per_second * min(ages)
+    if mode is RefillMode.CONTINUOUS and rate is not None:
+        refilled = bucket.refill_per_second * min(ages)
     burst = per_second * BURST_SECONDS + 1 if per_second else 0.0
     tokens = min(bucket.capacity, bucket.available_tokens) + refilled - per_second * max(ages)
     return Headroom(bucket, min(bucket.capacity, tokens) - burst, max(ages), rate, mode)
+
+
+def _consumption_per_second(observed: BucketObservation, mode: RefillMode | None) -> float:
+    """Returns the tokens per second to reckon with: as measured, or the refill where more may go unseen."""
+    bucket, rate = observed.bucket, observed.consumption_rate_per_minute
+    if rate is None:
+        # More than is refilled cannot be consumed for long.
+        return bucket.refill_per_second
+    overflows = bucket.available_tokens + bucket.refill_tokens >= bucket.capacity
+    if overflows and mode is not RefillMode.CONTINUOUS:
+        return max(rate / MINUTE_SECONDS, bucket.refill_per_second)
+    return rate / MINUTE_SECONDS

@@ -54,12 +54,12 @@ def test_continuous_refill_counts_since_the_answer() -> None:
 
 @no_steps_shown
 def test_no_step_counts_before_an_answer_shows_it(mode) -> None:
-    assert offered(50, age=70, mode=mode).remaining == 50
+    assert offered(30, age=70, mode=mode).remaining == 30
 
 
 def test_consumption_counts_since_the_answer_and_a_burst_of_a_second_and_a_token() -> None:
     assert offered(50, age=10, rate=120).tokens == 50 + 10 - 20 - (2 + 1)
-    assert offered(50, age=10, rate=120, mode=STEPWISE).tokens == 50 - 20 - (2 + 1)
+    assert offered(30, age=10, rate=120, mode=STEPWISE).tokens == 30 - 20 - (2 + 1)
 
 
 def test_a_bucket_that_fills_up_is_full_but_for_a_burst() -> None:
@@ -75,6 +75,13 @@ def test_a_debt_is_no_tokens_and_is_paid_first() -> None:
 
     assert indebted.remaining == 0
     assert indebted.retry_after_seconds(1) == 11
+
+
+@no_steps_shown
+def test_as_much_as_is_refilled_may_be_consumed_unseen_where_the_next_step_does_not_fit(mode) -> None:
+    assert offered(40, age=10, rate=30, mode=mode).tokens == 40 - 10 - (1 + 1)
+    assert offered(39, age=10, rate=30, mode=mode).tokens == 39 - 5 - (0.5 + 1)
+    assert offered(40, age=10, rate=120, mode=mode).tokens == 40 - 20 - (2 + 1)
 
 
 @pytest.mark.parametrize("mode", [*RefillMode, None])
@@ -117,10 +124,10 @@ def test_continuous_what_lacks_of_the_reserve_comes_back_within_a_period() -> No
 
 @no_steps_shown
 def test_what_lies_above_the_reserve_lasts_until_the_next_step(mode) -> None:
-    assert offered(51, mode=mode).sustainable_rate_per_minute == 30
-    assert offered(100, mode=mode).sustainable_rate_per_minute == 60
-    assert offered(21, mode=mode).sustainable_rate_per_minute == 0
-    assert offered(5, mode=mode).sustainable_rate_per_minute == 0
+    def rate(available: int) -> float:
+        return offered(available, mode=mode, capacity=1000).sustainable_rate_per_minute
+
+    assert [rate(available) for available in (900, 231, 201, 5)] == [60, 30, 0, 0]
 
 
 def test_the_reserve_is_the_fewest_tokens_that_do_not_warn() -> None:
@@ -157,16 +164,25 @@ INTERVAL_SECONDS = 15.0
 BEGAN = datetime(2026, 3, 10, tzinfo=UTC)
 POLLS = 12
 POLICY = PolicyName("KEYS_CHECK")
+(PARTICIPANT,) = ispbs(1)
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A bucket of the simulator after random traffic, which ended at its last poll, and what that showed."""
+    """A bucket of the simulator after random traffic, which may end at its last poll, and what that showed."""
 
-    truth: TokenBucket
+    world: World
     visible: VisibleBucket
     mode: RefillMode | None
     ended: float
+
+    @property
+    def truth(self) -> TokenBucket:
+        return self.at(0)
+
+    def at(self, seconds: float) -> TokenBucket:
+        """Returns it after the traffic until then."""
+        return self.world.accounts(PARTICIPANT, BEGAN + timedelta(seconds=seconds))[POLICY].bucket
 
     @property
     def rate(self) -> float:
@@ -187,11 +203,21 @@ class Watched:
         yield until, self.truth.available(until)
 
 
-def watched(mode: Refill, limit: tuple[int, int], share: float, variation: float, level: float, seed: int) -> Watched:
+def watched(
+    mode: Refill,
+    limit: tuple[int, int],
+    share: float,
+    variation: float,
+    level: float,
+    seed: int,
+    *,
+    goes_on: bool = False,
+) -> Watched:
     """Polls a scenario; the first poll is at a time that the seed decides."""
     refill_tokens, capacity = limit
     first = seed % 150 / 10
     ended = first + (POLLS - 1) * INTERVAL_SECONDS
+    until = math.floor(2 * ended) / 2 + (60 if goes_on else 0)
     text = f"""
 description: a test's
 refill: {mode}
@@ -199,33 +225,33 @@ step: 500ms
 sizes: {{KEYS_CHECK: {{capacity: {capacity}, refill_tokens: {refill_tokens}}}}}
 tokens_at_start: {{KEYS_CHECK: {level}}}
 traffic:
-  - {{policies: [KEYS_CHECK], share_of_refill: {share}, variation: {variation}, until: {math.floor(2 * ended) * 500}ms}}
+  - {{policies: [KEYS_CHECK], share_of_refill: {share}, variation: {variation}, until: {round(until * 1000)}ms}}
   - {{policies: [ENTRIES_WRITE], share_of_refill: 0.5, variation: 0.2}}
 """
-    (participant,) = ispbs(1)
-    world = World(scenario.parse(text, "a test's"), [participant], seed, BEGAN)
+    world = World(scenario.parse(text, "a test's"), [PARTICIPANT], seed, BEGAN)
     estimator = Estimator(60, INTERVAL_SECONDS)
     for number in range(POLLS):
         instant = BEGAN + timedelta(seconds=first + number * INTERVAL_SECONDS)
-        buckets = tuple(sorted(map(bucket_of, world.answer(participant, instant).policies), key=lambda b: b.policy))
-        observation = estimator.observe(Snapshot(participant, instant, "A", "c", buckets))
+        buckets = tuple(sorted(map(bucket_of, world.answer(PARTICIPANT, instant).policies), key=lambda b: b.policy))
+        observation = estimator.observe(Snapshot(PARTICIPANT, instant, "A", "c", buckets))
     (shown,) = [o for o in observation.buckets if o.bucket.policy == POLICY]
-    truth = world.accounts(participant, instant)[POLICY].bucket
-    return Watched(truth, VisibleBucket(shown, instant, instant), observation.refill_mode, ended)
+    return Watched(world, VisibleBucket(shown, instant, instant), observation.refill_mode, ended)
 
 
 def percents(most: int) -> st.SearchStrategy[float]:
     return st.integers(0, most).map(lambda percent: percent / 100)
 
 
+limits = st.sampled_from([(70, 70), (600, 600), (40, 200), (1_200, 3_000), (2_500, 5_000)])
+seeds = st.integers(0, 10_000)
 buckets_after_traffic = st.builds(
     watched,
     mode=st.sampled_from(Refill),
-    limit=st.sampled_from([(70, 70), (600, 600), (40, 200), (1_200, 3_000), (2_500, 5_000)]),
+    limit=limits,
     share=percents(200),
     variation=percents(100),
     level=percents(100),
-    seed=st.integers(0, 10_000),
+    seed=seeds,
 )
 ages = st.floats(0, 2 * INTERVAL_SECONDS)
 steps = st.floats(0.05, BURST_SECONDS)
@@ -236,6 +262,26 @@ fractions = st.floats(0, 0.99)
 def test_what_remains_is_there_while_traffic_goes_on_as_measured(watched, age, step, carried) -> None:
     for now, available in watched.consume(watched.rate, watched.ended, watched.ended + age, step=step, carried=carried):
         assert watched.offers(now).remaining <= max(0, available)
+
+
+@given(
+    st.builds(
+        watched,
+        mode=st.just(Refill.STEPWISE),
+        limit=limits,
+        share=percents(100),
+        variation=st.just(0.0),
+        level=percents(100),
+        seed=seeds,
+        goes_on=st.just(value=True),
+    ),
+    ages,
+)
+def test_stepwise_what_remains_is_there_though_overflow_hides_what_is_consumed(watched, age) -> None:
+    assume(watched.mode is STEPWISE)
+    now = watched.ended + age
+
+    assert watched.offers(now).remaining <= watched.at(now).available(now)
 
 
 @given(buckets_after_traffic, ages)
