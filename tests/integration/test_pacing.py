@@ -36,8 +36,8 @@ sizes:
 traffic:
   - {{policies: [KEYS_CHECK], share_of_refill: 0.2}}
 """
-KEYS = 30
-"""Each of two callers looks up: together more than there is above the reserve."""
+KEYS = 45
+"""Each of two callers looks up: together more than the bucket holds, and refills while they hurry."""
 
 (PACE, EXAMPLE) = re.findall(
     r"^```python\n(.*?)^```$", (ROOT / "docs/pacing.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
