@@ -38,7 +38,8 @@ there: they carry that room's types, or only its callers handle them.
 
 Signals that never leave their room are not errors of the program, and not in the tree: `FunctionFailed` and
 `ExpansionFailed` (rules.templates), `ParseError` (rules.promql), `InvalidQuery` and `HistoryUnavailable`
-(web.status_page), `Refusal` (simulator). Nor is `DurationOutOfRange`, the ValueError of a parser.
+(web.status_page), `HeadroomRefusal` (web), `Refusal` (simulator). Nor is `DurationOutOfRange`, the ValueError of a
+parser.
 """
 
 from __future__ import annotations

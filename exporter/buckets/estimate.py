@@ -110,6 +110,7 @@ class Estimator:
             buckets=tuple(map(self._figures, snapshot.buckets, followed)),
             refused=snapshot.refused,
             is_whole=snapshot.is_whole,
+            refill_mode=self.mode,
         )
 
     def _follow(self, bucket: Bucket, at: float, *, is_whole: bool) -> _History:

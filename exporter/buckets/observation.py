@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName
+from exporter.buckets.refill import RefillMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Observation:
     """A snapshot with its derived figures, sorted by policy.
 
     Not ``is_whole``: of a read, which asks for one bucket. It says nothing of the others, nor of the category.
+    ``refill_mode`` is what the participant's answers have shown up to this one; None: not known. It is not stored.
     """
 
     participant: Ispb
@@ -60,6 +62,7 @@ class Observation:
     buckets: tuple[BucketObservation, ...]
     refused: tuple[PolicyName, ...] = ()
     is_whole: bool = True
+    refill_mode: RefillMode | None = field(default=None, compare=False)
 
 
 PARTICIPANT_REMOVED: Final = "PARTICIPANT_REMOVED"
@@ -146,6 +149,7 @@ class View:
     with impossible figures. ``observed_at`` is the last whole observation's, and ``news_at`` the
     poll (its UTC time) that first held it; it ``is_stale`` where answers have repeated it for the staleness.
     ``whole_at`` is the last poll (its UTC time) that was no read; None: there was none yet.
+    ``refill_mode`` is the last observation's, be it whole or a read.
     """
 
     poll: Poll
@@ -157,6 +161,7 @@ class View:
     news_at: datetime | None = None
     is_stale: bool = False
     whole_at: datetime | None = None
+    refill_mode: RefillMode | None = field(default=None, compare=False)
 
     @property
     def participant(self) -> Ispb:
@@ -195,10 +200,13 @@ def view_after(earlier: View | None, poll: Poll) -> View:
         category = category_confirmed_at = None
     known = (category, category_confirmed_at, earlier.refused, earlier.observed_at, earlier.news_at)
     if isinstance(poll.result, Failure):
-        return View(poll, kept, *known, whole_at=poll.polled_at)
+        return View(poll, kept, *known, whole_at=poll.polled_at, refill_mode=earlier.refill_mode)
+    mode = poll.result.refill_mode
     if poll.result.is_whole:
-        return _after_whole_answer(View(poll, kept, *known, whole_at=poll.polled_at), poll.result)
-    return View(poll, _after_read(kept, poll.result, poll.polled_at), *known, whole_at=earlier.whole_at)
+        before = View(poll, kept, *known, whole_at=poll.polled_at, refill_mode=mode)
+        return _after_whole_answer(before, poll.result)
+    buckets = _after_read(kept, poll.result, poll.polled_at)
+    return View(poll, buckets, *known, whole_at=earlier.whole_at, refill_mode=mode)
 
 
 def _is_fresh(confirmed_at: datetime, poll: Poll) -> bool:
@@ -223,7 +231,7 @@ def _after_whole_answer(before: View, answer: Observation) -> View:
     if kept.keys() - confirmed.keys():
         confirmed = dict(sorted({**kept, **confirmed}.items()))
     of_answer = (category, category_confirmed_at, answer.refused, answer.observed_at, news_at)
-    return View(poll, confirmed, *of_answer, whole_at=before.whole_at)
+    return View(poll, confirmed, *of_answer, whole_at=before.whole_at, refill_mode=before.refill_mode)
 
 
 def _after_read(

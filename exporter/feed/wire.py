@@ -12,9 +12,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from exporter.alerts.alert import Severity, Transition
 from exporter.buckets.bucket import Bucket, Ispb, PolicyName, ResponseCounts
 from exporter.buckets.observation import BucketObservation, Category, Failure, Observation, Poll
+from exporter.buckets.refill import RefillMode
 from exporter.feed.stubs import feed_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_REFILL_MODES: Final = {
+    RefillMode.CONTINUOUS: feed_pb2.REFILL_MODE_CONTINUOUS,
+    RefillMode.STEPWISE: feed_pb2.REFILL_MODE_STEPWISE,
+}
+_MODES_BY_NUMBER: Final = {number: mode for mode, number in _REFILL_MODES.items()}
+"""Without those that a later release may add: such a mode is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,7 @@ def _observation_message(observation: Observation) -> feed_pb2.Observation:
         buckets=[_bucket_message(b) for b in observation.buckets],
         refused=observation.refused,
         is_read=not observation.is_whole,
+        refill_mode=_REFILL_MODES[observation.refill_mode] if observation.refill_mode else None,
     )
 
 
@@ -169,6 +178,7 @@ def _observation(message: feed_pb2.Observation, participant: Ispb) -> Observatio
         buckets=tuple(_bucket(b) for b in message.buckets),
         refused=tuple(PolicyName(name) for name in message.refused),
         is_whole=not message.is_read,
+        refill_mode=_MODES_BY_NUMBER.get(message.refill_mode),
     )
 
 

@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 def alerts_json(alerts: Sequence[Alert], warning: str | None = None) -> bytes:
     """Returns the body of ``/api/v1/alerts``; ``warning`` says why these may not be the alerts of now."""
-    return _success({"alerts": [_alert(alert) for alert in alerts]}, warning)
+    return success_json({"alerts": [_alert(alert) for alert in alerts]}, warning)
 
 
 def rules_json(
@@ -60,7 +60,12 @@ def rules_json(
             "lastEvaluation": go_time(max(evaluated, default=None)),
         }
         bodies.append(body)
-    return _success({"groups": bodies}, warning)
+    return success_json({"groups": bodies}, warning)
+
+
+def success_json(data: dict[str, Any], warning: str | None = None) -> bytes:
+    """Returns the body of an answer, as Prometheus answers."""
+    return _encode({"status": "success", "data": data} | ({"warnings": [warning]} if warning is not None else {}))
 
 
 def error_json(kind: str, message: str) -> bytes:
@@ -90,10 +95,6 @@ def go_float(value: float) -> str:
         return not_finite(value)
     mantissa, exponent = f"{Decimal(repr(value)).normalize():e}".split("e")
     return f"{mantissa}e{int(exponent):+03d}"
-
-
-def _success(data: dict[str, Any], warning: str | None) -> bytes:
-    return _encode({"status": "success", "data": data} | ({"warnings": [warning]} if warning is not None else {}))
 
 
 def _alert(alert: Alert) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from exporter.config.settings import WebSettings
 from exporter.errors import DictRateLimitError
 from exporter.web.api import alerts_json, buckets_json, error_json, rules_json
+from exporter.web.headroom import HeadroomQuery, HeadroomRefusal, headroom_json
 from exporter.web.negotiation import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from exporter.web.server.guard import SecurityHeaders
 from exporter.web.sources import Sources
@@ -75,6 +76,7 @@ def create_app(
             Route("/api/v1/alerts", endpoints.alerts),
             Route("/api/v1/rules", endpoints.rules),
             Route("/api/v1/buckets", endpoints.buckets),
+            Route("/api/v1/headroom", endpoints.headroom),
         ],
     )
     app.router.redirect_slashes = False
@@ -138,6 +140,14 @@ class _Endpoints:
     async def buckets(self, request: Request) -> Response:
         participants, policies = (request.query_params.getlist(name) for name in ("participant", "policy"))
         return _streamed(request, partial(buckets_json, self._sources.views(), participants, policies), _JSON)
+
+    async def headroom(self, request: Request) -> Response:
+        parameters = (request.query_params.getlist(name) for name in ("participant", "policy", "tokens"))
+        try:
+            body = headroom_json(HeadroomQuery.parse(*parameters), self._sources.views(), _now())
+        except HeadroomRefusal as refusal:
+            return Response(error_json(refusal.kind, str(refusal)), refusal.status, media_type=_JSON)
+        return Response(body, media_type=_JSON)
 
 
 def _same_site(request: Request) -> bool:

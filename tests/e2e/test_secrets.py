@@ -36,7 +36,17 @@ PASSWORD = f"{CANARY}-database"
 SCRAPE_PASSWORD = f"{CANARY}-scrape"
 OTLP_KEY = f"{CANARY}-otlp"
 ALERTMANAGER_TOKEN = f"{CANARY}-alertmanager"
-PATHS = ("/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/alerts", "/api/v1/rules", "/api/v1/buckets", "/-/reload")
+PATHS = (
+    "/",
+    "/metrics",
+    "/-/healthy",
+    "/-/ready",
+    "/api/v1/alerts",
+    "/api/v1/rules",
+    "/api/v1/buckets",
+    "/api/v1/headroom",
+    "/-/reload",
+)
 
 
 @pytest.fixture(scope="module")

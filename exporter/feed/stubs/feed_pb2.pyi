@@ -2,12 +2,22 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RefillMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFILL_MODE_UNSPECIFIED: _ClassVar[RefillMode]
+    REFILL_MODE_CONTINUOUS: _ClassVar[RefillMode]
+    REFILL_MODE_STEPWISE: _ClassVar[RefillMode]
+REFILL_MODE_UNSPECIFIED: RefillMode
+REFILL_MODE_CONTINUOUS: RefillMode
+REFILL_MODE_STEPWISE: RefillMode
 
 class FromReconciler(_message.Message):
     __slots__ = ("open", "report")
@@ -156,20 +166,22 @@ class Failure(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Observation(_message.Message):
-    __slots__ = ("observed_at", "category", "correlation_id", "buckets", "refused", "is_read")
+    __slots__ = ("observed_at", "category", "correlation_id", "buckets", "refused", "is_read", "refill_mode")
     OBSERVED_AT_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     BUCKETS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     IS_READ_FIELD_NUMBER: _ClassVar[int]
+    REFILL_MODE_FIELD_NUMBER: _ClassVar[int]
     observed_at: _timestamp_pb2.Timestamp
     category: str
     correlation_id: str
     buckets: _containers.RepeatedCompositeFieldContainer[BucketObservation]
     refused: _containers.RepeatedScalarFieldContainer[str]
     is_read: bool
-    def __init__(self, observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., category: _Optional[str] = ..., correlation_id: _Optional[str] = ..., buckets: _Optional[_Iterable[_Union[BucketObservation, _Mapping]]] = ..., refused: _Optional[_Iterable[str]] = ..., is_read: _Optional[bool] = ...) -> None: ...
+    refill_mode: RefillMode
+    def __init__(self, observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., category: _Optional[str] = ..., correlation_id: _Optional[str] = ..., buckets: _Optional[_Iterable[_Union[BucketObservation, _Mapping]]] = ..., refused: _Optional[_Iterable[str]] = ..., is_read: _Optional[bool] = ..., refill_mode: _Optional[_Union[RefillMode, str]] = ...) -> None: ...
 
 class BucketObservation(_message.Message):
     __slots__ = ("policy", "available_tokens", "capacity", "refill_tokens", "refill_period_seconds", "response_counts", "consumption_rate_per_minute", "recovery_eta_seconds", "exhaustion_projection_seconds", "error_404_rate", "error_429_rate", "lowest_available_tokens")

@@ -238,6 +238,19 @@ def test_polling_alone_shows_how_buckets_refill(mode) -> None:
     assert estimator.mode == RefillMode(mode)
 
 
+@pytest.mark.parametrize("mode", list(Refill))
+def test_each_observation_says_how_buckets_refill_as_far_as_it_is_known(mode) -> None:
+    world = World(Limit(1200, 60, 36_000), mode, 20.0)
+    estimator = Estimator(60, 15)
+
+    first = estimator.observe(world.snapshot(5))
+    for n in range(1, 8):
+        estimator.observe(world.snapshot(5 + n * 15))
+    read = estimator.observe(world.read(115))
+
+    assert (first.refill_mode, read.refill_mode) == (None, RefillMode(mode))
+
+
 def test_nothing_is_said_of_consumption_after_one_observation() -> None:
     observed = Estimator(60, 15).observe(snapshot(bucket(30_000))).buckets[0]
 

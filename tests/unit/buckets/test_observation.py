@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from exporter.buckets.refill import RefillMode
 from tests.support.builders import at, bucket, failed, observation, poll, read, view
 
 if TYPE_CHECKING:
@@ -179,3 +181,17 @@ def test_a_read_that_follows_no_poll_of_its_stream_within_the_staleness_is_parti
     assert view(poll(WRITE), read(WRITE, seconds=300, sequence=2)).is_partial
     assert not view(poll(WRITE), failed(15), read(WRITE, seconds=299, sequence=3)).is_partial
     assert not view(failed(0)).is_partial
+
+
+def test_a_view_has_the_refill_mode_of_its_last_observation() -> None:
+    def answered(mode: RefillMode | None, seconds: float, *, is_whole: bool = True) -> Poll:
+        result = replace(observation(WRITE, seconds=seconds, refill_mode=mode), is_whole=is_whole)
+        return poll(seconds=seconds, result=result)
+
+    continuous = answered(RefillMode.CONTINUOUS, 0)
+    stepwise = answered(RefillMode.STEPWISE, 15, is_whole=False)
+
+    assert view(continuous).refill_mode is RefillMode.CONTINUOUS
+    assert view(continuous, stepwise).refill_mode is RefillMode.STEPWISE
+    assert view(continuous, failed(15)).refill_mode is RefillMode.CONTINUOUS
+    assert view(continuous, answered(None, 15)).refill_mode is None

@@ -10,9 +10,22 @@ from hypothesis import given
 
 from exporter.alerts.alert import AlertState, Severity, Transition
 from exporter.buckets.observation import Failure
+from exporter.buckets.refill import RefillMode
 from exporter.feed.stubs import feed_pb2
 from exporter.feed.wire import Report, feed_message, poll_message, poll_of, report_message
-from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, counts, failed, observed, poll, read
+from tests.support.builders import (
+    PARTICIPANT,
+    POLICY,
+    alert,
+    at,
+    bucket,
+    counts,
+    failed,
+    observation,
+    observed,
+    poll,
+    read,
+)
 from tests.support.stored import resolved
 from tests.support.strategies import polls
 
@@ -92,6 +105,21 @@ def test_a_read_comes_in_a_field_that_a_reconciler_of_the_release_before_passes_
         "poll",
         "read",
     ]
+
+
+@pytest.mark.parametrize("mode", [None, *RefillMode])
+def test_how_buckets_refill_arrives_with_polls_and_reads(mode: RefillMode | None) -> None:
+    whole = observation(refill_mode=mode)
+
+    for answered in (whole, replace(whole, is_whole=False)):
+        assert poll_of(sent(poll(result=answered)), "stream").result.refill_mode is mode
+
+
+def test_a_way_to_refill_that_only_a_later_release_knows_is_not_known_here() -> None:
+    message = sent(poll())
+    message.answered.refill_mode = 77
+
+    assert poll_of(message, "stream").result.refill_mode is None
 
 
 def test_a_failure_arrives_with_its_code_and_message() -> None:

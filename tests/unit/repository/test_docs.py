@@ -37,8 +37,9 @@ from exporter.simulator import scenario
 from exporter.store.migrations import migrations
 from exporter.web.api import buckets_json
 from exporter.web.app import create_app
+from exporter.web.headroom import HeadroomQuery, headroom_json
 from exporter.web.sources import Sources
-from tests.support.builders import PARTICIPANT, bucket, poll, view
+from tests.support.builders import PARTICIPANT, at, bucket, poll, view
 from tests.support.deployed import understood
 from tests.support.program import ROOT
 
@@ -442,3 +443,15 @@ def test_the_sample_of_buckets_has_the_fields_of_the_answer() -> None:
         return [*participant], [*participant["buckets"][0]]
 
     assert shape(line) == shape(answer)
+
+
+def test_the_sample_of_headroom_has_the_fields_of_the_answer_and_the_table_explains_each() -> None:
+    (line,) = re.findall(r"^{.*\"reserve\".*}$", (DOCS / "http-api.md").read_text(), re.MULTILINE)
+    query = HeadroomQuery.parse([PARTICIPANT], [], ["60"])
+    answer = headroom_json(query, {PARTICIPANT: view(poll(bucket()))}, at(0))
+    told = {cells[0].split(" ")[0] for cells in rows(DOCS / "http-api.md", "## `/api/v1/headroom`")}
+
+    sample, made = (json.loads(body)["data"] for body in (line, answer))
+    assert [*sample] == [*made]
+    assert [*sample["buckets"][0]] == [*made["buckets"][0]]
+    assert made["buckets"][0].keys() - {"policy"} <= told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +16,27 @@ from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
 from exporter.web.sources import RuleGroupStatus, RuleStatus, Sources
-from tests.support.builders import PARTICIPANT, alert, view
+from tests.support.builders import PARTICIPANT, POLICY, alert, poll, view
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-PATHS = ["/metrics", "/-/healthy", "/-/ready", "/api/v1/alerts", "/api/v1/rules", "/api/v1/buckets"]
+PATHS = [
+    "/metrics",
+    "/-/healthy",
+    "/-/ready",
+    "/api/v1/alerts",
+    "/api/v1/rules",
+    "/api/v1/buckets",
+    f"/api/v1/headroom?participant={PARTICIPANT}",
+]
 
 
 def sources(**given: Any) -> Sources:
     metrics = Metrics()
     metrics.publish(view())
     given.setdefault("metrics", metrics)
-    given.setdefault("views", lambda: {PARTICIPANT: view()})
+    given.setdefault("views", lambda: {PARTICIPANT: view(replace(poll(), polled_at=datetime.now(UTC)))})
     given.setdefault("readiness", lambda: Readiness(ready=True, dependencies=[]))
     return Sources(**given)
 
@@ -238,3 +247,28 @@ async def test_buckets_are_filtered_by_the_query():
         answer = await http.get("/api/v1/buckets?participant=00000000&policy=ENTRIES_WRITE")
 
     assert answer.json()["data"] == {"participants": []}
+
+
+async def test_headroom_is_asked_for_by_participant_policies_and_tokens():
+    async with client() as http:
+        answer = await http.get(f"/api/v1/headroom?participant={PARTICIPANT}&policy={POLICY}&tokens=40000")
+
+    (bucket,) = answer.json()["data"]["buckets"]
+    assert (bucket["policy"], bucket["retry_after_seconds"]) == (POLICY, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "kind"),
+    [
+        ("", 400, "bad_data"),
+        (f"?participant={PARTICIPANT}&tokens=0", 400, "bad_data"),
+        ("?participant=87654321", 404, "not_found"),
+    ],
+)
+async def test_headroom_that_cannot_be_told_is_an_error_as_prometheus_writes_it(query, status, kind):
+    async with client() as http:
+        answer = await http.get(f"/api/v1/headroom{query}")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert answer.json().keys() == {"status", "errorType", "error"}
+    assert (answer.json()["status"], answer.json()["errorType"]) == ("error", kind)
