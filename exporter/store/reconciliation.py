@@ -56,12 +56,16 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The last answered poll of a stream, its buckets, and when (a poll's UTC time) all were last written."""
+    """The last answered poll of a stream, the buckets known by it, and when (a poll's UTC time) all were last written.
+
+    ``policies`` are those of the last whole answer: a read may have told of another bucket since.
+    """
 
     stream_id: str
     sequence: int
     complete_at: datetime
     category: str | None
+    policies: tuple[PolicyName, ...]
     buckets: Mapping[PolicyName, BucketObservation]
 
 
@@ -69,7 +73,7 @@ class Chain:
 class StatesToWrite:
     """What to write of a poll's buckets, and what the database holds ``after`` that is committed.
 
-    ``policies`` are the answer's policies where they are not those of the stream's answered poll before, else None.
+    ``policies`` are the answer's policies where they are not those of the stream's whole answer before, else None.
     ``complete``: every bucket is among ``buckets``. ``figures`` are of policies that were added, or changed.
     """
 
@@ -107,7 +111,7 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
     if chain is not None and follows:
         last, complete_at = chain.buckets, chain.complete_at
         buckets = tuple(o for o in answer.buckets if last.get(o.bucket.policy) != o)
-        policies = None if tuple(last) == tuple(present) else tuple(present)
+        policies = None if chain.policies == tuple(present) else tuple(present)
     else:
         complete_at, buckets, policies = poll.polled_at, answer.buckets, tuple(present)
 
@@ -117,7 +121,10 @@ def states_to_write(before: Written, poll: Poll, heartbeat_seconds: float) -> St
     if figures or removed:
         policies_after = {p: f for p, f in before.policies.items() if p not in removed} | figures
     return StatesToWrite(
-        after=Written(policies_after, Chain(poll.stream_id, poll.sequence, complete_at, answer.category, present)),
+        after=Written(
+            policies_after,
+            Chain(poll.stream_id, poll.sequence, complete_at, answer.category, tuple(present), present),
+        ),
         buckets=buckets,
         policies=policies,
         complete=not follows,

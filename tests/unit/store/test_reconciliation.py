@@ -325,6 +325,16 @@ def test_what_is_written_gives_back_every_answer(plan) -> None:
         )
 
 
+def test_a_bucket_that_a_read_told_of_first_is_among_the_next_answers_policies() -> None:
+    told = observed(bucket(policy="A"))
+    empty = poll(result=Observation(Ispb(PARTICIPANT), at(0), "A", "c-1", ()))
+    again = poll(told, seconds=15, sequence=3)
+
+    *_, states = writes(empty, read(told, seconds=7, sequence=2), again)
+
+    assert states.policies == ("A",)
+
+
 @given(plans)
 def test_no_state_grows_as_old_as_the_heartbeat(plan) -> None:
     polls = [made for made, _ in history(plan)]
