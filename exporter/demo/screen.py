@@ -64,7 +64,7 @@ class Screen:
             f"  broker       {settings.pulsar.service_url}",
             f"  Bridge       {settings.bridge.target} (simulated)",
             "",
-            "KEYS_CHECK runs low: an alert fires and resolves. ENTRIES_UPDATE dips where no poll looks. Ctrl-C ends it.",
+            "KEYS_CHECK runs low: an alert fires and resolves. ENTRIES_UPDATE dips between polls. Ctrl-C ends it.",
         ]
         self.say("")
         if self.live:
