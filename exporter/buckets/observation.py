@@ -176,6 +176,10 @@ class View:
     def up(self) -> bool:
         return self.poll.answered and not self.is_stale
 
+    def is_current(self, visible: VisibleBucket) -> bool:
+        """Returns whether a bucket's state is that of the last whole poll, or of a read since."""
+        return visible.confirmed_at >= (self.whole_at or self.at)
+
     @property
     def is_partial(self) -> bool:
         """Whether only reads are known of the time within the staleness: what is not shown need not be gone."""

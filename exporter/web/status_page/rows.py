@@ -46,7 +46,7 @@ _TOKEN_GAUGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BucketRow:
-    """One bucket. ``alerts`` are its open ones, worst first; ``answered`` whether its state is the last poll's."""
+    """One bucket. ``alerts`` are its open ones, worst first; ``answered`` whether the last poll, or a read since, told it."""
 
     participant: Ispb
     visible: VisibleBucket
@@ -63,8 +63,8 @@ class BucketRow:
 
     @property
     def was_lower(self) -> bool:
-        """Whether the bucket was lower of late than it is."""
-        return self.visible.observation.lowest_tokens < self.bucket.available_tokens
+        """Whether the bucket was low of late, and lower than it is."""
+        return self.level != "ok" and self.visible.observation.lowest_tokens < self.bucket.available_tokens
 
     @property
     def refill_period(self) -> str:
@@ -112,7 +112,7 @@ def list_buckets(state: CurrentState, query: StatusQuery) -> BucketList:
         BucketRow(
             participant,
             visible,
-            visible.confirmed_at == state.views[participant].poll.polled_at,
+            state.views[participant].is_current(visible),
             tuple(sorted(alerts.get((participant, policy), ()), key=danger, reverse=True)),
         )
         for _, _, participant, policy, visible in heapq.nsmallest(first + BUCKETS_PER_PAGE, listed)[first:]

@@ -22,7 +22,7 @@ from exporter.web.status_page.rows import (
     value_text,
     waits_for,
 )
-from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, failed, observed, poll, view
+from tests.support.builders import PARTICIPANT, POLICY, START, alert, at, bucket, failed, observed, poll, read, view
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import View
@@ -82,7 +82,27 @@ def test_a_bucket_is_as_low_as_it_was_of_late():
         ("DIPPED", "empty", True),
         ("LOW", "ok", False),
     ]
+    lower = replace(observed(bucket(99, capacity=100)), lowest_available_tokens=50)
+    [row] = list_buckets(CurrentState(at(0), {Ispb(PARTICIPANT): view(poll(lower))}, []), StatusQuery()).rows
+    assert not row.was_lower
     assert listed.at_most["empty"] == 1
+
+
+def test_a_bucket_is_as_of_the_last_whole_poll_whatever_was_read_since():
+    whole = poll(bucket(80, policy="A", capacity=100), bucket(80, policy="B", capacity=100))
+    after = view(whole, read(bucket(70, policy="A", capacity=100), seconds=7, sequence=2))
+    unanswered = view(whole, failed(15))
+
+    def answered(seen: View) -> dict[str, bool]:
+        listed = list_buckets(CurrentState(at(20), {Ispb(PARTICIPANT): seen}, []), StatusQuery())
+        return {row.bucket.policy: row.answered for row in listed.rows}
+
+    assert answered(after) == {"A": True, "B": True}
+    assert answered(unanswered) == {"A": False, "B": False}
+    assert answered(view(whole, failed(15), read(bucket(70, policy="A", capacity=100), seconds=17, sequence=3))) == {
+        "A": True,
+        "B": False,
+    }
 
 
 def test_filters_leave_what_was_asked_for():
