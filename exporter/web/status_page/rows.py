@@ -46,7 +46,7 @@ _TOKEN_GAUGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BucketRow:
-    """One bucket. ``alerts`` are its open ones, worst first; ``answered`` whether the last poll told it, or a read since."""
+    """One bucket. ``alerts`` are its open ones, worst first; ``answered``: the last poll told it, or a read since."""
 
     participant: Ispb
     visible: VisibleBucket
