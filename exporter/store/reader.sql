@@ -105,7 +105,9 @@ SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds,
 -- (as the greatest pair: ordering 45,000 rows would go to disk).
 SELECT policy,
        date_bin(%(step)s::interval, observed_at, 'epoch') AS step,
-       greatest(max(utilization_percent), max(100.0 - 100.0 * greatest(lowest_available_tokens, 0) / capacity)),
+       max(greatest(
+           utilization_percent,
+           100.0 - 100.0 * greatest(coalesce(lowest_available_tokens, available_tokens), 0) / capacity)),
        (max(ARRAY[extract(epoch FROM observed_at)::float8, utilization_percent]))[2]
   FROM dict_rate_limit_states
  WHERE participant = %(participant)s::text

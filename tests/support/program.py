@@ -208,7 +208,7 @@ class Bridge:
             "POLL__INTERVAL": "1s",
             "POLL__STALENESS": "10s",
             "POLL__ESTIMATE_WINDOW": "5s",
-            "POLL__LOWEST_WINDOW": "5s",
+            "POLL__LOWEST_WINDOW": "1s",
         }
 
     def start(self) -> Bridge:
