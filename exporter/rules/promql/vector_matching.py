@@ -84,6 +84,7 @@ def _set_operation(operator: str, left: Instant, right: Instant, match: Match) -
 
 def _run_set_operation(operator: str, left: Instant, right: Instant, match: Match) -> Callable[[Moment], Vector]:
     signature = match.signature()
+    on, by_labels = match.on, not match.on.keeps_metric_name
     run_left, run_right = left.run, right.run
 
     def both(moment: Moment) -> Vector:
@@ -92,9 +93,10 @@ def _run_set_operation(operator: str, left: Instant, right: Instant, match: Matc
             # Most rules wait for something that is not so: the left side is read only where it could raise.
             return run_left(moment)[:0] if left.can_fail else []
         samples = run_left(moment)
-        if len(others) == 1:
-            only = signature(others[0])
-            return [sample for sample in samples if signature(sample) == only]
+        if len(others) == 1 and by_labels:
+            only = others[0][1].projected(on)
+            pairs = only.pairs
+            return [sample for sample in samples if (own := sample[1].projected(on)) is only or own.pairs == pairs]
         signatures = {signature(sample) for sample in others}
         return [sample for sample in samples if signature(sample) in signatures]
 
@@ -150,6 +152,10 @@ class _Pairing:
         many, one = self._match.sides(left, right)
         if not many or not one:
             return []
+        if self._one_to_one and len(many) == len(one):
+            side_by_side = self._side_by_side(many, one)
+            if side_by_side is not None:
+                return side_by_side
         signature = self._signature
         ones: dict[object, Sample] = {}
         for sample in one:
@@ -174,6 +180,20 @@ class _Pairing:
             # Only the metric name distinguished them, and the operation has dropped it.
             raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
         return result
+
+    def _side_by_side(self, many: Vector, one: Vector) -> Vector | None:
+        """Returns the result where the series match in their order, as those of two gauges do; else None."""
+        if self._matches_name or self.keeps_name:
+            return None
+        on, value_of = self._match.on, self._value
+        result: Vector = []
+        for (_, labels, left), (_, others, right) in zip(many, one, strict=True):
+            if others is not labels or labels.projected(on) is not labels:
+                return None
+            value = value_of(left, right)
+            if value is not None:
+                result.append(("", labels, value))
+        return result if len({id(labels) for _, labels, _ in many}) == len(many) else None
 
     def _pair(self, many: Sample, one: Sample, value: float) -> Sample:
         labels = many[1]
