@@ -163,7 +163,7 @@ def aggregated(aggregation: str, over: Instant, onto: Grouping) -> Instant:
 
     def run(moment: Moment) -> Vector:
         samples = run_over(moment)
-        if one_name and all([labels.projected(onto) is labels for _, labels, _ in samples]):
+        if one_name and all(labels.projected(onto) is labels for _, labels, _ in samples):
             # Every series is a group of its own.
             return [("", labels, fold([value])) for _, labels, value in samples]
         groups: dict[tuple[str, Pairs], tuple[Labels, list[float]]] = {}
