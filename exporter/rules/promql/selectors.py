@@ -138,10 +138,12 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
 
 def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
-    selected = _predicate(matchers)
+    names = [m.predicate() for m in matchers if m.label == "alertname"]
+    selected = _predicate(m for m in matchers if m.label != "alertname")
 
     def run(moment: Moment) -> Vector:
-        series = [(moment.alert_series(alert, with_state=False), alert) for alert in moment.alerts]
+        alerts = [alert for alert in moment.alerts if all(matches(alert.name) for matches in names)]
+        series = [(moment.alert_series(alert, with_state=False), alert) for alert in alerts]
         return [
             (ALERTS_FOR_STATE, labels, math.floor(alert.active_since.timestamp()) + 0.0)
             for labels, alert in series

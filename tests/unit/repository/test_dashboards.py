@@ -204,7 +204,7 @@ def test_notifications_link_to_dashboards_that_exist() -> None:
 
 
 def test_thresholds_are_those_of_the_rules() -> None:
-    begins_at = re.findall(r"dict_rate_limit_up == 1\n +\) <= ([\d.]+)\n", RULES.read_text())
+    begins_at = re.findall(r"_capacity <= ([\d.]+)\n +and on", RULES.read_text())
 
     assert [100 * float(share) for share in begins_at] == [panels.WARNING_PERCENT_LEFT, panels.CRITICAL_PERCENT_LEFT]
 

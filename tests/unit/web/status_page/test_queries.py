@@ -177,6 +177,6 @@ def test_a_link_keeps_the_filter_and_goes_back_to_the_first_page():
 
 
 def test_the_marks_are_where_the_shipped_rules_warn():
-    shares = re.findall(r"dict_rate_limit_up == 1\n +\) <= ([\d.]+)\n", RULES.read_text(encoding="utf-8"))
+    shares = re.findall(r"_capacity <= ([\d.]+)\n +and on", RULES.read_text(encoding="utf-8"))
 
     assert [100 * float(share) for share in shares] == [WARNING_LEFT_PERCENT, CRITICAL_LEFT_PERCENT]
