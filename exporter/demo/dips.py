@@ -23,7 +23,7 @@ class DipWatch:
         low = {p: b for p, v in view.buckets.items() if _is_low(b := v.observation.bucket)}
         if view.whole_at != self._whole_at:
             for policy, bucket in self._lowest.items():
-                if policy in view.buckets and policy not in low:
+                if view.poll.answered and policy in view.buckets and policy not in low:
                     yield bucket
             self._whole_at, self._low_at_poll, self._lowest = view.whole_at, frozenset(low), {}
         elif view.poll.is_read:

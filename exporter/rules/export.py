@@ -78,8 +78,14 @@ def figures(alert: str) -> dict[str, str]:
         "capacity": _figure(f"max(dict_rate_limit_capacity{_WHO})", 'printf "%.0f"'),
         "used": _figure(f"max(dict_rate_limit_utilization_percent{_WHO})", 'printf "%.1f %%"'),
         "lowest": _since_alert(alert, f"min(min_over_time(dict_rate_limit_lowest_available_tokens{_WHO}[%.0fs]))"),
-        # Not by `increase`: it extrapolates, and would tell calls that nobody made.
-        "refused": _since_alert(alert, f"max({_REFUSED} - min_over_time({_REFUSED}[%.0[3]fs])) > 0"),
+        # Not by `increase`: it extrapolates, and would tell calls that nobody made. Counts of several Bridge instances,
+        # which answer in turn, are no counter: it would be reset.
+        "refused": _since_alert(
+            alert,
+            f"max(({_REFUSED} - min_over_time({_REFUSED}[%.0[3]fs]))"
+            f" and on (participant, policy) resets({_REFUSED}[%.0[3]fs]) == 0"
+            f" and on (participant, policy) max_over_time(dict_rate_limit_error_429_rate{_BUCKET}[%.0[3]fs]) > 0) > 0",
+        ),
         "empty_in": _of_bucket(
             f"{{{{ with {seconds_to_empty} }}}}{{{{ $s := . | first | value }}}}"
             f"{{{{ if lt $s 1e15 }}}}{{{{ $s | {_SECONDS} }}}}{{{{ else }}}}not draining{{{{ end }}}}{{{{ end }}}}"

@@ -341,7 +341,7 @@ def test_the_links_of_a_notification_are_those_of_the_alert_in_its_title(tmp_pat
 def critical(policy: str, used: str = "94.3 %", **annotations: str) -> dict[str, Any]:
     """An alert as it is posted, with what alerts.yml annotates it with."""
     shown = {
-        "summary": f"{policy} 12345678: nearly empty, and not recovering by itself",
+        "summary": f"{policy} 12345678: not recovering by itself",
         "summary_resolved": f"{policy} 12345678: did not recover by itself",
         "description": f"{used} of the bucket is used.",
         "runbook_url": f"{RUNBOOKS}/DictRateLimitNotRecovering.md",
@@ -578,6 +578,8 @@ LEVEL = {"summary": "s", "summary_resolved": "KEYS_CHECK 12345678: was low", "to
             {**LEVEL, "tokens": "56", "lowest": "0", "refused": "38", "empty_in": "not draining", "full_in": "12 s"},
             "56 of 70 left, lowest 0, 38 calls refused, full in 12 s",
         ),
+        (THROTTLED, {**LEVEL, "tokens": "56", "full_in": "12 s"}, "56 of 70 left, calls refused, full in 12 s"),
+        (THROTTLED, {**LEVEL, "tokens": "0", "refused": "1"}, "0 of 70 left, 1 call refused"),
         (CRITICAL, {**LEVEL, "lowest": "6", "empty_in": "33 s"}, "6 of 70 left, empty in 33 s"),
         (STUCK, {**LEVEL, "tokens": "0", "refused": "38"}, "0 of 70 left, 38 calls refused, not recovering"),
         (STUCK, {**LEVEL, "empty_in": "not draining"}, "6 of 70 left, not recovering"),

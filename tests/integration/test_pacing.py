@@ -143,7 +143,8 @@ class Seconds:
 
 def headroom_file(folder: Path, **given: Any) -> str:
     """Returns the URL of an answer that stays as it is."""
-    bucket = {"remaining": 60, "reserve": 13, "sustainable_rate_per_minute": 600, "age_seconds": 0.0, **given}
+    known = {"quota": 60, "remaining": 60, "reserve": 13, "sustainable_rate_per_minute": 600, "age_seconds": 0.0}
+    bucket = {**known, **given}
     file = folder / "headroom.json"
     file.write_text(json.dumps({"data": {"buckets": [bucket]}}))
     return file.as_uri()
@@ -160,6 +161,24 @@ def test_while_the_bucket_is_not_known_a_caller_goes_at_a_fixed_rate(tmp_path: P
         own.take()
 
     assert time.now == pytest.approx(10 / 0.5, rel=0.1)
+
+
+def test_while_the_bucket_is_not_known_a_caller_waits_for_several_tokens_as_long_as_they_take(tmp_path: Path) -> None:
+    time = Seconds()
+    own = pace_class(time=time)(headroom_file(tmp_path, age_seconds=61.0), fallback_per_second=0.5)
+
+    own.take(20)
+    own.take(20)
+
+    assert time.now == pytest.approx(2 * 20 / 0.5, rel=0.1)
+
+
+def test_more_at_once_than_a_callers_share_of_the_bucket_is_refused(tmp_path: Path) -> None:
+    own = pace_class(time=Seconds())(headroom_file(tmp_path), weight=0.25)
+
+    own.take(11)
+    with pytest.raises(ValueError, match="20 tokens at once are more than this caller's share"):
+        pace_class(time=Seconds())(headroom_file(tmp_path), weight=0.25).take(20)
 
 
 def test_a_caller_takes_its_share_of_the_sustainable_rate(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
 from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus, Sources
-from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll, view
+from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll, read, view
 from tests.support.pages import BUCKET, NOW, PAST_ALERT, Shape, StoredHistory, links, page, request
 
 if TYPE_CHECKING:
@@ -505,6 +505,14 @@ async def test_an_unanswered_poll_is_told():
     shape = await page(views=lambda: {PARTICIPANT: view(poll(bucket(3_000)), failed(15))})
 
     assert "The last poll was not answered: the Bridge did not answer. These figures are the last known." in shape.words
+
+
+async def test_a_bucket_that_the_last_whole_poll_did_not_tell_is_no_failure_of_a_read_since():
+    seen = view(poll(bucket(7, capacity=100)), failed(15), read(bucket(1, policy="OTHER"), seconds=17, sequence=3))
+
+    shape = await page(BUCKET, views=lambda: {PARTICIPANT: seen})
+
+    assert "The last whole poll did not tell this bucket. These figures are the last known." in shape.words
 
 
 async def test_a_pending_alert_looks_pending():
