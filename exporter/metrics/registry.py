@@ -230,8 +230,13 @@ class Metrics(ProgramMetrics):
 
 
 def _number(value: float) -> str:
-    # What most figures are, and as prometheus_client writes it.
-    return f"{value}.0" if type(value) is int and -1_000_000 < value < 1_000_000 else _go_float(value)
+    """Returns a figure as prometheus_client writes it, most of them without its help."""
+    if -1_000_000 < value < 1_000_000:
+        if type(value) is int:
+            return f"{value}.0"
+        if type(value) is float:
+            return repr(value)
+    return _go_float(value)
 
 
 def _only_change(before: View | None, after: View) -> str | None:

@@ -37,6 +37,9 @@ alerts_log = logging.getLogger("exporter.alerts")
 BATCH_POLLS = 32
 """At most this many polls share a commit."""
 
+COMMIT_EVERY_SECONDS = 0.05
+"""A commit begins no sooner after the last one began, so that polls of many participants share it."""
+
 FINISH_SECONDS = 2.0
 """How long a commit in hand may still take when the process is asked to end."""
 
@@ -120,7 +123,7 @@ class ReconcileLoop:
     async def run(self, fence: Fence) -> None:
         """Reconciles until cancelled. Raises LeaseLost."""
         self._last_polls_read.clear()
-        is_restored = False
+        is_restored, began_at = False, 0.0
         while True:
             try:
                 if not is_restored:
@@ -128,7 +131,10 @@ class ReconcileLoop:
                     is_restored = True
                 if not len(self._inbox):  # what is there may be of the time before
                     await self._remove_participants(fence)
+                if len(self._inbox) < BATCH_POLLS:
+                    await asyncio.sleep(began_at + COMMIT_EVERY_SECONDS - time.monotonic())
                 polls = await self._inbox.take(BATCH_POLLS)
+                began_at = time.monotonic()
                 await _finish(self._reconcile(polls, fence))
                 self._inbox.done(polls)
             except DatabaseUnusable as error:
@@ -193,6 +199,7 @@ class ReconcileLoop:
             poll = self._not_ahead(poll, state, fence)  # noqa: PLW2901
             with telemetry.carrying(poll.traceparent), telemetry.span("evaluate", participant=poll.participant):
                 after[poll.participant], reconciliation = decide(state, poll, rules)
+            await asyncio.sleep(0)  # what else is due need not wait for all of them
             if reconciliation is not None:
                 decided.append(reconciliation)
                 category = reconciliation.poll.category

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from struct import Struct
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -119,9 +121,9 @@ def configured_dsn(settings: DatabaseSettings) -> str:
             f"database.dsn: begins with {scheme[1]}; write postgresql://user:password@host:5432/database"
         )
     try:
-        parameters = conninfo_to_dict(dsn)
+        parameters = parameters_of(dsn)
     except (psycopg.ProgrammingError, UnicodeError):
-        parameters = {"port": "unknown"}
+        parameters = MappingProxyType({"port": "unknown"})
     host, port, database = (str(parameters.get(name) or "") for name in ("host", "port", "dbname"))
     if "@" in host + database or "://" in host or not re.fullmatch(r"[0-9,]*", port):
         raise ConfigurationError(
@@ -136,13 +138,19 @@ def configured_dsn(settings: DatabaseSettings) -> str:
     return dsn
 
 
+@lru_cache(maxsize=2)
+def parameters_of(dsn: str) -> Mapping[str, Any]:
+    """Returns what a DSN says: each use of a connection asks. Raises psycopg.ProgrammingError, UnicodeError."""
+    return MappingProxyType(conninfo_to_dict(dsn))
+
+
 def check_dsn(dsn: str) -> None:
     """Raises ConfigurationError, in libpq's words, for a parameter that no server could be reached with.
 
     libpq checks them as it begins to connect: here to a folder without a socket.
     """
     nowhere = {"host": "/nonexistent", "port": "5432"}
-    parameters = {name: value for name, value in conninfo_to_dict(dsn).items() if name != "hostaddr"} | nowhere
+    parameters = {name: value for name, value in parameters_of(dsn).items() if name != "hostaddr"} | nowhere
     message = _first_error(parameters)
     if message != _first_error(nowhere):
         raise ConfigurationError(f"database.dsn: {' '.join(message.split())}")

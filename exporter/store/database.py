@@ -15,12 +15,19 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from exporter.config.settings import DatabaseSettings
 from exporter.errors import ConfigurationError, DatabaseUnavailable, DatabaseUnusable
-from exporter.store.connections import SESSION_OPTIONS, Connection, UtcLoader, begin, configured_dsn, refuses_writes
+from exporter.store.connections import (
+    SESSION_OPTIONS,
+    Connection,
+    UtcLoader,
+    begin,
+    configured_dsn,
+    parameters_of,
+    refuses_writes,
+)
 from exporter.store.driver_errors import no_connection, text_of, translated
 from exporter.telemetry import REMIND_SECONDS, Reminder
 
@@ -105,7 +112,7 @@ class Database:
             return "the DSN has changed"
         why = await refuses_writes(connection)
         connection.takes_writes = why is None
-        demanded = conninfo_to_dict(self._dsn).get("target_session_attrs") in ("read-write", "primary")
+        demanded = parameters_of(self._dsn).get("target_session_attrs") in ("read-write", "primary")
         return why if self._writes or demanded else None
 
     def _recording(self) -> type[Connection]:

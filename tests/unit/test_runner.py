@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from exporter.runner import end_tasks
+from exporter.runner import Running, end_tasks, run_until_stopped
 
 
 async def deaf(cancellations: int) -> None:
@@ -58,3 +59,27 @@ def test_a_process_that_does_not_end_is_ended_by_force() -> None:
 
     assert ended.returncode == 1
     assert b"process did not end in time, ending it by force" in ended.stderr
+
+
+async def test_what_lives_as_long_as_the_process_is_not_looked_through_for_garbage() -> None:
+    stop, thresholds = asyncio.Event(), gc.get_threshold()
+    lives_on: list[list[int]] = []
+    made: list[int] = []
+
+    def fill(_: Running) -> None:
+        before = full_collections()
+        lives_on.extend([] for _ in range(1_000_000))
+        made.append(full_collections() - before)
+        stop.set()
+
+    try:
+        await run_until_stopped(stop, fill, Running((), dict))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+    assert made == [0]
+
+
+def full_collections() -> int:
+    return gc.get_stats()[2]["collections"]

@@ -64,9 +64,7 @@ class Labels:
 
     def with_policy(self, policy: str) -> Labels:
         """Returns the labels of a bucket, where these are its participant's."""
-        bucket = Labels((*self.pairs, (POLICY, policy)), {BY_PARTICIPANT: self})
-        bucket._projections[BY_PARTICIPANT_AND_POLICY] = bucket
-        return bucket
+        return Labels((*self.pairs, (POLICY, policy)), {BY_PARTICIPANT: self, BY_PARTICIPANT_AND_POLICY: _ITSELF})
 
     def get(self, name: str) -> str:
         """An absent label is an empty one."""
@@ -79,9 +77,8 @@ class Labels:
         projection = self._projections.get(onto)
         if projection is None:
             pairs = tuple([pair for pair in self.pairs if onto.retains(pair[0])])
-            projection = self if pairs == self.pairs else Labels(pairs)
-            self._projections[onto] = projection
-        return projection
+            projection = self._projections[onto] = _ITSELF if pairs == self.pairs else Labels(pairs)
+        return self if projection is _ITSELF else projection
 
     def replaced(self, changes: Iterable[tuple[str, str]]) -> Labels:
         """Returns these labels with others set; an empty value removes."""
@@ -90,6 +87,9 @@ class Labels:
     def __repr__(self) -> str:
         return format_series("", self)
 
+
+_ITSELF: Final = Labels(())
+"""A projection that leaves labels as they are: a reference to themselves would make them the garbage collector's."""
 
 Sample: TypeAlias = "tuple[str, Labels, float]"
 """Metric name (empty where an operation dropped it), labels, value."""

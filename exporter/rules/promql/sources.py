@@ -9,7 +9,7 @@ from typing import ClassVar, Final, TypeAlias
 
 from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
-from exporter.buckets.observation import View
+from exporter.buckets.observation import BucketObservation, View
 from exporter.rules.promql.series import Labels, Vector
 
 ALERTS: Final = "ALERTS"
@@ -39,16 +39,14 @@ class ViewSource:
     Each is read once, when a rule first selects it.
     """
 
-    __slots__ = ("_about_buckets", "_about_participant", "_read", "view")
+    __slots__ = ("_about_participant", "_buckets", "_read", "view")
     _latest: ClassVar[ViewSource | None] = None
 
     def __init__(self, view: View) -> None:
         self.view = view
         self._read: dict[str, Vector] = {}
-        about_participant = self._about_participant = Labels((("participant", view.participant),))
-        self._about_buckets = [
-            (about_participant.with_policy(policy), visible.observation) for policy, visible in view.buckets.items()
-        ]
+        self._about_participant = Labels((("participant", view.participant),))
+        self._buckets: list[tuple[Labels, BucketObservation]] | None = None
 
     @classmethod
     def of(cls, view: View) -> ViewSource:
@@ -64,6 +62,12 @@ class ViewSource:
             vector = self._read[name] = self._of(name)
         return vector
 
+    def _about_buckets(self) -> list[tuple[Labels, BucketObservation]]:
+        if self._buckets is None:
+            label = self._about_participant.with_policy
+            self._buckets = [(label(policy), visible.observation) for policy, visible in self.view.buckets.items()]
+        return self._buckets
+
     def _of(self, name: str) -> Vector:
         if isinstance(self.view, SeriesView):
             return self.view.series.get(name, [])
@@ -72,7 +76,7 @@ class ViewSource:
             read = per_bucket.value
             return [
                 (name, labels, float(value))
-                for labels, observation in self._about_buckets
+                for labels, observation in self._about_buckets()
                 if (value := read(observation)) is not None
             ]
         gauge = PARTICIPANT_GAUGE_BY_NAME[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from datetime import timedelta
 
@@ -136,6 +137,19 @@ def test_polls_sent_again_change_nothing(tokens, again) -> None:
 
 
 MINUTES_5 = timedelta(minutes=5)
+
+
+def test_polls_leave_nothing_to_the_garbage_collector() -> None:
+    """It would look through all that is known of all participants, and hold everything up meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        after(low(0), low(15), poll(bucket(30_000), seconds=30), failed(45))
+        left = gc.collect()
+    finally:
+        gc.enable()
+
+    assert left == 0
 
 
 def test_a_poll_that_is_ahead_no_further_than_tolerated_stays_as_it_is() -> None:
