@@ -44,15 +44,12 @@ from exporter.simulator.scenario import SHIPPED
 from exporter.simulator.world import ispbs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 MEASURED_SECONDS = float(os.environ.get("BENCH_SECONDS", "360"))
 MODES = ("continuous", "stepwise")
 LEVELS = (0.2, 0.1)
 RESERVE = 100
-BURSTING = ("KEYS_CHECK", "ENTRIES_UPDATE", "SYNC_VERIFICATIONS_WRITE")
-DELAYS_SECONDS = {False: (1.5, 4.0), True: (3.0, 7.0)}
-"""Mean and longest, where one bucket bursts, and where three do."""
 
 DRAIN = """
 description: three buckets drain steadily
@@ -141,8 +138,10 @@ def _figures(name: str, cases: dict[str, Case]) -> Iterator[Figure]:
     spikes = cases["spikes"]
     three, *one = spikes.participants
     for exporter in ("polls", "reads"):
-        yield from _of_dips(f"{name}one bursts, ", spikes, exporter, one)
-        yield from _of_dips(f"{name}three burst, ", spikes, exporter, [three])
+        yield from _of_dips(f"{name}one bursts, {exporter}: ", spikes, exporter, one)
+        yield from _of_delays(f"{name}one bursts, {exporter}: ", spikes, exporter, one, mean=1.5, longest=4.0)
+        yield from _of_dips(f"{name}three burst, {exporter}: ", spikes, exporter, [three])
+        yield from _of_delays(f"{name}three burst, {exporter}: ", spikes, exporter, [three], mean=3.0, longest=7.0)
     yield from _of_drain(f"{name}three drain: ", cases["drain"])
     for case_name, case in cases.items():
         shown = case.shown["reads"]
@@ -159,34 +158,36 @@ def _figures(name: str, cases: dict[str, Case]) -> Iterator[Figure]:
 
 
 def _of_dips(name: str, case: Case, exporter: str, participants: Collection[str]) -> Iterator[Figure]:
-    by_level = {share: _dips(case, exporter, share, participants) for share in (*LEVELS, 0.0)}
-    long = [dip for share in LEVELS for dip in by_level[share] if dip.number and dip.seconds >= 2]
-    firsts = [dip for dip in by_level[LEVELS[0]] if not dip.number]
-    empties = [dip for dip in by_level[0.0] if dip.number and EMPTY_SECONDS[0] <= dip.seconds < EMPTY_SECONDS[1]]
-    for what, some, aim in (
-        ("dips to 20 % and 10 %", long, 100),
+    firsts = [dip for dip in _dips(case, exporter, LEVELS[0], participants) if not dip.number]
+    empties = [
+        dip
+        for dip in _dips(case, exporter, 0.0, participants)
+        if dip.number and EMPTY_SECONDS[0] <= dip.seconds < EMPTY_SECONDS[1]
+    ]
+    for what, dips_, aim in (
+        ("dips to 20 % and 10 %", _long_dips(case, exporter, participants), 100),
         ("first dips to 20 %", firsts, 51),
         ("empties of a second", empties, 70),
     ):
-        if not some:
-            continue
-        share = 100 * sum(dip.delay_seconds is not None for dip in some) / len(some)
-        yield _figure(f"{name}{exporter}: {what} seen, of {len(some)}", share, "%", at_least=aim, aims=exporter)
-    proven = [
-        told
-        for key in case.truth.levels
-        if key[0] in participants and key[1] in BURSTING
-        for told in proven_empty(case.truth, case.shown[exporter], key)
-    ]
-    if proven:
-        share = 100 * sum(proven) / len(proven)
-        yield _figure(
-            f"{name}{exporter}: empties of a second proven by counts, of {len(proven)}", share, "%", at_least=100
-        )
+        seen = [dip.delay_seconds is not None for dip in dips_]
+        yield from _share(f"{name}{what} seen", seen, at_least=aim, aims=exporter)
+    proven = proven_empty(case.truth, case.shown[exporter], participants)
+    yield from _share(f"{name}empties of a second proven by counts", proven, at_least=100)
+
+
+def _of_delays(
+    name: str, case: Case, exporter: str, participants: Collection[str], *, mean: float, longest: float
+) -> Iterator[Figure]:
+    long = _long_dips(case, exporter, participants)
     delays = [dip.delay_seconds for dip in long if dip.delay_seconds is not None]
-    mean_aim, longest_aim = DELAYS_SECONDS[len(participants) == 1]
-    yield _figure(f"{name}{exporter}: mean delay", statistics.mean(delays), "s", at_most=mean_aim, aims=exporter)
-    yield _figure(f"{name}{exporter}: longest delay", max(delays), "s", at_most=longest_aim, aims=exporter)
+    yield _figure(f"{name}mean delay", statistics.mean(delays), "s", at_most=mean, aims=exporter)
+    yield _figure(f"{name}longest delay", max(delays), "s", at_most=longest, aims=exporter)
+
+
+def _long_dips(case: Case, exporter: str, participants: Collection[str]) -> list[Dip]:
+    """Returns the dips of two seconds and more, from a bucket's second on."""
+    dips_ = (dip for share in LEVELS for dip in _dips(case, exporter, share, participants))
+    return [dip for dip in dips_ if dip.number and dip.seconds >= 2]
 
 
 def _of_drain(name: str, case: Case) -> Iterator[Figure]:
@@ -194,10 +195,16 @@ def _of_drain(name: str, case: Case) -> Iterator[Figure]:
         dip for share in (*LEVELS, 0.0) for dip in _dips(case, "reads", share, case.participants) if dip.seconds >= 2
     ]
     delays = [dip.delay_seconds for dip in crossings if dip.delay_seconds is not None]
-    seen = 100 * len(delays) / len(crossings)
-    yield _figure(f"{name}crossings seen, of {len(crossings)}", seen, "%", at_least=100)
+    yield from _share(f"{name}crossings seen", [dip.delay_seconds is not None for dip in crossings], at_least=100)
     yield _figure(f"{name}mean delay", statistics.mean(delays), "s", at_most=1.5)
     yield _figure(f"{name}longest delay", max(delays), "s")
+
+
+def _share(name: str, seen: Sequence[bool], *, at_least: float, aims: str = "reads") -> Iterator[Figure]:
+    """Yields the percentage that was seen; nothing where there was nothing to see."""
+    if seen:
+        percent = 100 * sum(seen) / len(seen)
+        yield _figure(f"{name}, of {len(seen)}", percent, "%", at_least=at_least, aims=aims)
 
 
 def _figure(

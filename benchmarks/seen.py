@@ -12,9 +12,9 @@ from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
 from exporter.buckets.observation import Observation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-    from exporter.buckets.observation import Poll
+    from exporter.buckets.observation import BucketObservation, Poll
 
 FLICKER_SECONDS = 2.0
 """A shorter time above a level, within a dip, does not end it: a token that came back and was taken."""
@@ -116,31 +116,20 @@ class Shown:
     def reads(self) -> list[Poll]:
         return [poll for poll in self.polls if poll.is_read]
 
-    def lowest(self) -> dict[Key, list[tuple[float, int]]]:
-        """Returns of each bucket the lowest level of late that each answer showed, and the Bridge's instant of it."""
-        by_key: dict[Key, list[tuple[float, int]]] = defaultdict(list)
+    def buckets(self) -> Iterator[tuple[Key, float, float, BucketObservation]]:
+        """Yields what was shown of each bucket: participant and policy, when, of which instant of the Bridge."""
         for poll in self.polls:
             if isinstance(poll.result, Observation):
-                at = poll.result.observed_at.timestamp()
+                shown_at, observed_at = poll.polled_at.timestamp(), poll.result.observed_at.timestamp()
                 for each in poll.result.buckets:
-                    by_key[poll.participant, each.bucket.policy].append((at, each.lowest_tokens))
-        return by_key
-
-    def levels(self) -> Iterator[tuple[Key, float, float, int]]:
-        """Yields participant and policy, when a level was shown, of which instant of the Bridge, and the tokens."""
-        for poll in self.polls:
-            if isinstance(poll.result, Observation):
-                for each in poll.result.buckets:
-                    key = (poll.participant, each.bucket.policy)
-                    observed_at = poll.result.observed_at.timestamp()
-                    yield key, poll.polled_at.timestamp(), observed_at, each.bucket.available_tokens
+                    yield (poll.participant, each.bucket.policy), shown_at, observed_at, each
 
 
 def dips(truth: Truth, shown: Shown, share: float) -> dict[Key, list[Dip]]:
     """Returns the dips to a share of the capacity of each bucket, and when they were shown."""
     levels: dict[Key, list[tuple[float, int]]] = defaultdict(list)
-    for key, shown_at, _, tokens in shown.levels():
-        levels[key].append((shown_at, tokens))
+    for key, shown_at, _, each in shown.buckets():
+        levels[key].append((shown_at, each.bucket.available_tokens))
     return {
         key: [
             Dip(number, ended - began, _delay(levels[key], began, ended, share * truth.capacities[key[1]]))
@@ -151,14 +140,19 @@ def dips(truth: Truth, shown: Shown, share: float) -> dict[Key, list[Dip]]:
     }
 
 
-def proven_empty(truth: Truth, shown: Shown, key: Key) -> list[bool]:
+def proven_empty(truth: Truth, shown: Shown, participants: Collection[str]) -> list[bool]:
     """Returns of each time that a bucket was empty for about a second whether a lowest level of 0 was shown after it.
 
     Refused calls are counted, and the next answer tells the count.
     """
-    told = [at for at, tokens in shown.lowest()[key] if tokens <= 0]
+    shown_empty: dict[Key, list[float]] = defaultdict(list)
+    for key, _, observed_at, each in shown.buckets():
+        if each.lowest_tokens <= 0:
+            shown_empty[key].append(observed_at)
     return [
-        any(began - PROBE_SECONDS <= at <= ended + ANSWERED_WITHIN_SECONDS for at in told)
+        any(began - PROBE_SECONDS <= at <= ended + ANSWERED_WITHIN_SECONDS for at in shown_empty[key])
+        for key in truth.levels
+        if key[0] in participants
         for began, ended in truth.dips(key, 0.0, shown.since)
         if EMPTY_SECONDS[0] <= ended - began < EMPTY_SECONDS[1]
     ]
@@ -166,24 +160,21 @@ def proven_empty(truth: Truth, shown: Shown, key: Key) -> list[bool]:
 
 def never_empty(truth: Truth, shown: Shown) -> int:
     """Returns how many lowest levels of 0 were shown of buckets that had not been empty of late."""
+    empty = {key: [at for at, tokens in levels if tokens <= 0] for key, levels in truth.levels.items()}
     count = 0
-    for key, lowest in shown.lowest().items():
-        empty = [at for at, tokens in truth.levels[key] if tokens <= 0]
-        for observed_at, tokens in lowest:
-            after = bisect_left(empty, observed_at - LOWEST_SECONDS)
-            # A count tells of the time since the answer before it.
-            if tokens <= 0 and not (after < len(empty) and empty[after] <= observed_at + PROBE_SECONDS):
-                count += 1
+    for key, _, observed_at, each in shown.buckets():
+        after = bisect_left(empty[key], observed_at - LOWEST_SECONDS)
+        was_empty = after < len(empty[key]) and empty[key][after] <= observed_at + PROBE_SECONDS
+        count += each.lowest_tokens <= 0 and not was_empty
     return count
 
 
 def never_there(truth: Truth, shown: Shown) -> int:
     """Returns how many levels were shown that the bucket did not have."""
     count = 0
-    for key, _, observed_at, tokens in shown.levels():
+    for key, _, observed_at, each in shown.buckets():
         around = truth.around(key, observed_at)
-        if around is not None and not around[0] <= tokens <= around[1]:
-            count += 1
+        count += around is not None and not around[0] <= each.bucket.available_tokens <= around[1]
     return count
 
 

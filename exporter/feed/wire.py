@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -200,13 +200,11 @@ def _bucket(message: feed_pb2.BucketObservation) -> BucketObservation:
         exhaustion_projection_seconds=_optional(message, "exhaustion_projection_seconds"),
         error_404_rate=_optional(message, "error_404_rate"),
         error_429_rate=_optional(message, "error_429_rate"),
-        lowest_available_tokens=(
-            message.lowest_available_tokens if message.HasField("lowest_available_tokens") else None
-        ),
+        lowest_available_tokens=_optional(message, "lowest_available_tokens"),
     )
 
 
-def _optional(message: feed_pb2.BucketObservation, name: str) -> float | None:
+def _optional(message: feed_pb2.BucketObservation, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None
 
 

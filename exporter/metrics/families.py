@@ -127,18 +127,16 @@ def _counter_family(name: str, help_: str, state: AlertState) -> Family:
     return Family(name, "counter", help_, labels, lambda watched, _: watched.counters(state), outlives_polling=True)
 
 
-RESPONSES: Final = Family(
-    "dict_rate_limit_responses_total",
-    "counter",
-    "Answers that the Bridge has counted since it started, by outcome: ok, not_found (404) or rate_limited (429).",
-    ("participant", "policy", "outcome"),
-    _responses,
-    of_buckets=True,
-)
-
 POLLED_FAMILIES: Final = (
     *(_bucket_family(gauge) for gauge in BUCKET_GAUGES),
-    RESPONSES,
+    Family(
+        "dict_rate_limit_responses_total",
+        "counter",
+        "Answers that the Bridge has counted since it started, by outcome: ok, not_found (404) or rate_limited (429).",
+        ("participant", "policy", "outcome"),
+        _responses,
+        of_buckets=True,
+    ),
     *(_participant_family(gauge) for gauge in PARTICIPANT_GAUGES),
 )
 """What polls show."""

@@ -38,7 +38,7 @@ BATCH_POLLS = 32
 """At most this many polls share a commit."""
 
 POLLS_AT_A_TIME = 8
-"""After so many evaluations what else is due has its turn, scrapes and events: they take a millisecond each."""
+"""Evaluations, of a millisecond each, until what else is due has its turn: scrapes, polls, events."""
 
 COMMIT_EVERY_SECONDS = 0.05
 """A commit begins no sooner after the last one began, so that polls of many participants share it."""

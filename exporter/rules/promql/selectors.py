@@ -112,10 +112,13 @@ def _predicate(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
     return lambda labels: all(matches(labels.get(label)) for label, matches in conditions)
 
 
+def _predicates(label: str, matchers: Iterable[Matcher]) -> list[Callable[[str], bool]]:
+    return [matcher.predicate() for matcher in matchers if matcher.label == label]
+
+
 def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     conditions = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
-    names = [m.predicate() for m in matchers if m.label == "alertname"]
-    states = [m.predicate() for m in matchers if m.label == "alertstate"]
+    names, states = _predicates("alertname", matchers), _predicates("alertstate", matchers)
 
     def selected(alert: Alert) -> bool:
         return all(matches(alert.name) for matches in names) and all(matches(alert.state) for matches in states)
@@ -138,7 +141,7 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
 
 def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
-    names = [m.predicate() for m in matchers if m.label == "alertname"]
+    names = _predicates("alertname", matchers)
     selected = _predicate(m for m in matchers if m.label != "alertname")
 
     def run(moment: Moment) -> Vector:
