@@ -169,10 +169,9 @@ def _of_dips(name: str, case: Case, exporter: str, participants: Collection[str]
         ("first dips to 20 %", firsts, 51),
         ("empties of a second", empties, 70),
     ):
-        seen = [dip.delay_seconds is not None for dip in dips_]
-        yield from _share(f"{name}{what} seen", seen, at_least=aim, aims=exporter)
+        yield from _share(f"{name}{what} seen", _seen(dips_), at_least=aim, aims=exporter)
     proven = proven_empty(case.truth, case.shown[exporter], participants)
-    yield from _share(f"{name}empties of a second proven by counts", proven, at_least=100)
+    yield from _share(f"{name}empties of a second proven by counts", proven, at_least=100, aims=exporter)
 
 
 def _of_delays(
@@ -191,13 +190,21 @@ def _long_dips(case: Case, exporter: str, participants: Collection[str]) -> list
 
 
 def _of_drain(name: str, case: Case) -> Iterator[Figure]:
-    crossings = [
-        dip for share in (*LEVELS, 0.0) for dip in _dips(case, "reads", share, case.participants) if dip.seconds >= 2
-    ]
-    delays = [dip.delay_seconds for dip in crossings if dip.delay_seconds is not None]
-    yield from _share(f"{name}crossings seen", [dip.delay_seconds is not None for dip in crossings], at_least=100)
+    by_level = {
+        share: [dip for dip in _dips(case, "reads", share, case.participants) if dip.seconds >= 2]
+        for share in (*LEVELS, 0.0)
+    }
+    crossings = [dip for share in LEVELS for dip in by_level[share]]
+    yield from _share(f"{name}crossings of 20 % and 10 % seen", _seen(crossings), at_least=100)
+    # A bucket that is drained has a token now and then.
+    yield from _share(f"{name}empties seen", _seen(by_level[0.0]), at_least=70)
+    delays = [dip.delay_seconds for dip in (*crossings, *by_level[0.0]) if dip.delay_seconds is not None]
     yield _figure(f"{name}mean delay", statistics.mean(delays), "s", at_most=1.5)
     yield _figure(f"{name}longest delay", max(delays), "s")
+
+
+def _seen(dips_: Iterable[Dip]) -> list[bool]:
+    return [dip.delay_seconds is not None for dip in dips_]
 
 
 def _share(name: str, seen: Sequence[bool], *, at_least: float, aims: str = "reads") -> Iterator[Figure]:

@@ -163,8 +163,9 @@ def never_empty(truth: Truth, shown: Shown) -> int:
     empty = {key: [at for at, tokens in levels if tokens <= 0] for key, levels in truth.levels.items()}
     count = 0
     for key, _, observed_at, each in shown.buckets():
-        after = bisect_left(empty[key], observed_at - LOWEST_SECONDS)
-        was_empty = after < len(empty[key]) and empty[key][after] <= observed_at + PROBE_SECONDS
+        of_bucket = empty.get(key, [])
+        after = bisect_left(of_bucket, observed_at - LOWEST_SECONDS)
+        was_empty = after < len(of_bucket) and of_bucket[after] <= observed_at + PROBE_SECONDS
         count += each.lowest_tokens <= 0 and not was_empty
     return count
 

@@ -53,6 +53,11 @@ class _History:
     polled: list[_Seen] = field(default_factory=list)
     """Those of ``seen`` that are no reads."""
 
+    def begin_again(self) -> None:
+        """Forgets what estimates are made of. What the lowest level was, it was all the same."""
+        self.evidence = RefillEvidence(Phase(float(self.refill_period_seconds)))
+        self.seen, self.polled = [], []
+
     def see(self, now: _Seen, *, is_whole: bool) -> None:
         # The window may begin at the first observation before W, or the first poll: keep those.
         begin = now[0] - self.window_seconds
@@ -86,21 +91,23 @@ class Estimator:
     def observe(self, snapshot: Snapshot) -> Observation:
         """Returns the snapshot with its derived figures.
 
-        A change of category starts every estimate again, a change of capacity or refill that bucket's.
+        A change of category starts every estimate again, a change of capacity or refill that bucket's. Its lowest level
+        begins again with another capacity only.
         """
         if self._began is None:
             self._began = snapshot.observed_at
         at = (snapshot.observed_at - self._began).total_seconds()
         if snapshot.category is not None and snapshot.category != self._category:
             if self._category is not None:
-                self._histories.clear()
+                for history in self._histories.values():
+                    history.begin_again()
             self._category = snapshot.category
         followed = [self._follow(bucket, at, is_whole=snapshot.is_whole) for bucket in snapshot.buckets]
         if snapshot.is_whole and len(self._histories) > len(snapshot.buckets):
             self._histories = {
                 policy: history
                 for policy, history in self._histories.items()
-                if at - history.seen[-1][0] <= 10 * history.window_seconds
+                if history.seen and at - history.seen[-1][0] <= 10 * history.window_seconds
             }
         return Observation(
             participant=snapshot.participant,
@@ -128,7 +135,7 @@ class Estimator:
                 refill_period_seconds=period_seconds,
                 evidence=RefillEvidence(Phase(float(period_seconds))),
                 window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
-                lowest=LowestLevel(self._lowest_window_seconds),
+                lowest=history.lowest if history is not None else LowestLevel(self._lowest_window_seconds),
             )
         seen = history.seen
         if seen:
@@ -250,17 +257,23 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
 def _error_shares(window: list[_Seen]) -> tuple[float | None, float | None]:
     """Returns the shares of 404s and of 429s, 0 to 1.
 
-    A count that falls, or another instance, starts the window anew.
+    Each instance's counts are compared with its own; a count that falls, or none at all, starts the window anew.
     """
-    last = window[-1][2]
-    if last is None:
+    if window[-1][2] is None:
         return None, None
-    first = last
-    for _, _, counts in reversed(window[:-1]):
-        if counts is None or not first.continues(counts):
-            break
-        first = counts
-    answers = last.total - first.total
+    begins: dict[str, ResponseCounts] = {}
+    ends: dict[str, ResponseCounts] = {}
+    for _, _, counts in window:
+        if counts is None:
+            begins, ends = {}, {}
+            continue
+        before = ends.get(counts.instance)
+        if before is None or not counts.continues(before):
+            begins[counts.instance] = counts
+        ends[counts.instance] = counts
+    answers = sum(end.total - begins[instance].total for instance, end in ends.items())
     if not answers:
         return None, None
-    return (last.not_found - first.not_found) / answers, (last.rate_limited - first.rate_limited) / answers
+    not_found = sum(end.not_found - begins[instance].not_found for instance, end in ends.items())
+    rate_limited = sum(end.rate_limited - begins[instance].rate_limited for instance, end in ends.items())
+    return not_found / answers, rate_limited / answers

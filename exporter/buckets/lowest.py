@@ -12,26 +12,42 @@ class LowestLevel:
     """Over the last ``window_seconds`` before the last answer. Time is an argument, in seconds, and never goes back.
 
     DICT answers 429 where a bucket has no token: between two answers of one Bridge instance of which the later counts
-    more of them the bucket was empty, whatever they showed of it.
+    more of them the bucket was empty, whatever they showed of it. Several instances may answer in turn. A bucket of
+    another capacity is another bucket, whose empty moments are counted on.
     """
 
     window_seconds: float
+    _capacity: int = 0
     _levels: list[tuple[float, int]] = field(default_factory=list)
-    _counts: ResponseCounts | None = None
+    _counted: tuple[tuple[float, ResponseCounts], ...] = ()
 
     def see(self, bucket: Bucket, at: float) -> None:
         """Takes in an answer's state of the bucket."""
-        counts, before = bucket.response_counts, self._counts
         level = bucket.available_tokens
-        if counts is not None and before is not None and counts.has_refused_since(before):
+        if self._has_refused(bucket.response_counts, at):
             level = min(level, 0)
-        self._counts = counts
+        if bucket.capacity != self._capacity:
+            self._capacity, self._levels = bucket.capacity, []
         # Each is above the one before it: what was lower is still the lowest, what was higher never will be.
         while self._levels and self._levels[-1][1] >= level:
             self._levels.pop()
         self._levels.append((at, level))
         while self._levels[0][0] <= at - self.window_seconds:
             del self._levels[0]
+
+    def _has_refused(self, counts: ResponseCounts | None, at: float) -> bool:
+        """Returns whether there were 429s since the last counts of that instance, which it remembers."""
+        if counts is None:
+            self._counted = ()
+            return False
+        before = [earlier for _, earlier in self._counted if earlier.instance == counts.instance]
+        others = [
+            other
+            for other in self._counted
+            if other[1].instance != counts.instance and other[0] > at - self.window_seconds
+        ]
+        self._counted = (*others, (at, counts))
+        return bool(before) and counts.has_refused_since(before[0])
 
     @property
     def tokens(self) -> int:

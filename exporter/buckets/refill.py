@@ -76,13 +76,13 @@ class Phase:
 class RefillEvidence:
     """What the observations of one bucket have shown so far.
 
-    ``polled`` is the last one that was no read, where reads came after it; ``is_told`` whether their rises proved
+    ``polled`` is the last one that was no read, where reads came after it; ``have_proven`` whether their rises proved
     anything since, and ``was_dry`` whether they found the bucket dry.
     """
 
     phase: Phase
     polled: tuple[float, int] | None = None
-    is_told: bool = False
+    have_proven: bool = False
     was_dry: bool = False
     rise_after: float = -math.inf
     rates: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=STEADY_PAIRS))
@@ -103,15 +103,15 @@ def proof(
         evidence.rates.clear()
     if is_read:
         evidence.polled = evidence.polled or earlier
-        evidence.is_told = evidence.is_told or proven is not None
+        evidence.have_proven = evidence.have_proven or proven is not None
         # A dry bucket consumes whatever is refilled: no pair around it tells anything.
         evidence.was_dry = evidence.was_dry or later[1] <= 0
         return proven
     if evidence.was_dry:
         evidence.rates.clear()
-    elif proven is None and not evidence.is_told and bucket.policy not in GIVEN_BACK:
+    elif proven is None and not evidence.have_proven and bucket.policy not in GIVEN_BACK:
         proven = _by_steadiness(evidence, bucket, evidence.polled or earlier, later)
-    evidence.polled, evidence.is_told, evidence.was_dry = None, False, False
+    evidence.polled, evidence.have_proven, evidence.was_dry = None, False, False
     return proven
 
 

@@ -34,7 +34,7 @@ class Stream:
 
 
 class Deflation:
-    """Makes polls small: one of 31 buckets takes about 1 KB, a read 0.1 KB."""
+    """Makes polls small: one of 31 buckets takes 0.5 to 1 KB, a read 0.1 KB."""
 
     def __init__(self) -> None:
         self._example = b""

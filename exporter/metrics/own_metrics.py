@@ -123,7 +123,8 @@ class PollMetrics:
         self.reads = add.counter("reads", "Reads of single buckets that were answered.", "participant")
         self.reads_off = add.gauge(
             "reads_off",
-            "1 while no single buckets are read, because the Bridge refused it with this gRPC status.",
+            "1 while no single buckets are read: the Bridge refused it with this gRPC status, its answers hold no "
+            "bucket that pays for it (NO_POLICIES_READ), or the reserve leaves nothing of that (RESERVE_TOO_LARGE).",
             "participant",
             "code",
         )

@@ -33,6 +33,7 @@ from exporter.poller.answer_log import DefectLog, DifferenceLog
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
 from exporter.poller.reading import BucketReader
 from exporter.poller.reads import PlannedRead
+from exporter.poller.reads_off import ReadsOff
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +63,15 @@ class Poller:
         sink: Stream,
         metrics: Metrics,
         clock: Clock,
+        reads_off: ReadsOff,
     ) -> None:
         self.participant = participant
         self.view: View | None = None
         self.reader: BucketReader | None = None
         if settings.poll.reads.share:
-            self.reader = BucketReader(participant, client=client, settings=settings.poll, metrics=metrics, clock=clock)
+            self.reader = BucketReader(
+                participant, client=client, settings=settings.poll, metrics=metrics, clock=clock, off=reads_off
+            )
         self._client = client
         self._settings = settings.poll
         self._retries = settings.bridge.retries

@@ -14,6 +14,7 @@ from exporter.config.settings import Settings
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
+from exporter.poller.reads_off import ReadsOff
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Polling:
         self._client = client
         self._new_stream = new_stream
         self._clock = clock or Clock()
+        self._reads_off = ReadsOff(metrics.polls.reads_off)
         self._tasks: list[asyncio.Task[None]] = []
         self.pollers: dict[Ispb, Poller] = {}
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -49,11 +51,8 @@ class Polling:
 
     @property
     def reads_off(self) -> str | None:
-        """Why single buckets are not read between polls: the setting, or the status by which the Bridge refused it."""
-        if not self._settings.poll.reads.share:
-            return "poll.reads.share is 0"
-        codes = {p.reader.off for p in self.pollers.values() if p.reader is not None and p.reader.off is not None}
-        return f"the Bridge refuses them: {', '.join(sorted(codes))}" if codes else None
+        """Why single buckets are not read between polls: the setting, or what `ReadsOff` says; None: they are."""
+        return "poll.reads.share is 0" if not self._settings.poll.reads.share else self._reads_off.why
 
     @property
     def polled_once(self) -> bool:
@@ -72,6 +71,7 @@ class Polling:
                 sink=stream,
                 metrics=self._metrics,
                 clock=self._clock,
+                reads_off=self._reads_off,
             )
             task = asyncio.create_task(poller.run(), name=f"poller {participant}")
             task.add_done_callback(self._note_end)
@@ -86,7 +86,7 @@ class Polling:
         await asyncio.gather(*tasks, return_exceptions=True)
         for participant in self.pollers:
             self._metrics.withdraw_gauges(participant)
-        self._metrics.polls.reads_off.clear()
+        self._reads_off.clear()
         self.pollers = {}
 
     async def ended(self) -> None:

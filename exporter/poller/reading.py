@@ -19,6 +19,7 @@ from exporter.errors import BadAnswer, BridgeBudgetExhausted, BridgeError, Bridg
 from exporter.metrics import Metrics
 from exporter.poller.answer_log import DefectLog
 from exporter.poller.reads import PlannedRead, ReadPlanner
+from exporter.poller.reads_off import ReadsOff
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,22 @@ class ReadAnswer:
 class BucketReader:
     """Reads buckets of one participant. Times are in seconds since 1970.
 
-    ``off`` is the gRPC status by which the Bridge refuses reads; None: it does not. A call that fails changes nothing
-    but the plan: where the Bridge does not answer there are no more before the next poll.
+    A call that fails changes nothing but the plan: where the Bridge does not answer there are no more before the next
+    poll.
     """
 
     def __init__(
-        self, participant: Ispb, *, client: BridgeClient, settings: PollSettings, metrics: Metrics, clock: Clock
+        self,
+        participant: Ispb,
+        *,
+        client: BridgeClient,
+        settings: PollSettings,
+        metrics: Metrics,
+        clock: Clock,
+        off: ReadsOff,
     ) -> None:
-        self.off: str | None = None
+        self._off = off
+        self._refusal: str | None = None
         self._participant = participant
         self._client = client
         self._settings = settings
@@ -60,6 +69,8 @@ class BucketReader:
         """Takes in the answer to a whole poll."""
         now = received_at.timestamp()
         self._planner.poll_answered(buckets, now)
+        if self._refusal is None:
+            self._off.set(self._participant, self._planner.obstacle)
         self._policy_stopped_until = {policy: end for policy, end in self._policy_stopped_until.items() if now < end}
 
     def next(self, now: float, until: float) -> PlannedRead | None:
@@ -90,9 +101,8 @@ class BucketReader:
             return None
         self._metrics.reads.labels(self._participant).inc()
         self._defects.note(answer.defects)
-        if self.off is not None:
-            log.info("the Bridge answers reads of single buckets again", extra={"participant": self._participant})
-            self._set_off(None)
+        self._refusal = None
+        self._off.set(self._participant, None)
         if not answer.is_news:
             # A cache in between: before the next poll it would answer the same.
             self._policy_stopped_until[policy] = received_at.timestamp() + self._settings.interval
@@ -105,10 +115,8 @@ class BucketReader:
         now = self._clock.now().timestamp()
         fields = {"participant": self._participant, "policy": policy, "code": error.code, "error": str(error)}
         if isinstance(error, BridgeRefused) and error.code != "NOT_FOUND":
-            self._stopped_until = now + OFF_SECONDS
-            if self.off != error.code:
-                log.warning("the Bridge refuses reads of single buckets: there are none between polls", extra=fields)
-                self._set_off(error.code)
+            self._stopped_until, self._refusal = now + OFF_SECONDS, error.code
+            self._off.set(self._participant, error.code, str(error))
             return
         log.info("read failed", extra=fields)
         if isinstance(error, BadAnswer):
@@ -120,9 +128,3 @@ class BucketReader:
             self._planner.budget.dry()
         else:
             self._stopped_until = now + self._settings.interval
-
-    def _set_off(self, code: str | None) -> None:
-        self._metrics.reads_off.remove_by_labels({"participant": self._participant})
-        if code is not None:
-            self._metrics.reads_off.labels(self._participant, code).set(1)
-        self.off = code

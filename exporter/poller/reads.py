@@ -17,6 +17,7 @@ from typing import Final
 from exporter.buckets.bucket import Bucket, PolicyName
 from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
 from exporter.poller.read_budget import SHORTEST_GAP_SECONDS, ReadBudget
+from exporter.poller.reads_off import NO_POLICIES_READ, RESERVE_TOO_LARGE
 from exporter.poller.watched import Watched
 
 PACE_SECONDS: Final = 1.5
@@ -58,19 +59,26 @@ class PlannedRead:
 
 
 class ReadPlanner:
-    """Decides for one participant. ``interval_seconds`` is between whole polls."""
+    """Decides for one participant. ``interval_seconds`` is between whole polls, which may be stretched.
+
+    ``obstacle`` is what the last whole answer put in the way: `NO_POLICIES_READ`, `RESERVE_TOO_LARGE`; None: nothing.
+    """
 
     def __init__(self, share: float, reserve: int, interval_seconds: float) -> None:
         self.budget = ReadBudget(share, reserve)
+        self.obstacle: str | None = None
         self._interval_seconds = interval_seconds
+        self._polled_at = math.inf
         self._watched: dict[PolicyName, Watched] = {}
 
     def poll_answered(self, buckets: Iterable[Bucket], at: float) -> None:
         """Takes in a whole answer: buckets that it does not hold are not read."""
         watched: dict[PolicyName, Watched] = {}
+        self.obstacle, self._polled_at = NO_POLICIES_READ, at
         for bucket in buckets:
             if bucket.policy == POLICIES_READ:
                 self.budget.answered(bucket, at)
+                self.obstacle = RESERVE_TOO_LARGE if bucket.capacity <= self.budget.reserve else None
             # What polls and reads take of their own buckets is seen at each poll; and reading them would cost, too.
             elif bucket.policy != POLICIES_LIST:
                 watched[bucket.policy] = self._seen(bucket, at)
@@ -86,16 +94,17 @@ class ReadPlanner:
         It stands until something is taken in.
         """
         ready_at = self.budget.ready_at(now)
-        if ready_at >= until:
+        if self.obstacle is not None or ready_at >= until:
             return None
+        interval_seconds = max(self._interval_seconds, until - self._polled_at)
         turns_at = self.budget.ready_at(now, 1 + KEPT_FOR_CROSSINGS_TOKENS)
         gap_seconds = self.budget.gap_seconds(now)
         planned: PlannedRead | None = None
         planned_rank = math.inf
         for policy, watched in self._watched.items():
-            if policy in excluded or (watched.is_calm and watched.recovery_seconds >= self._interval_seconds):
+            if policy in excluded or (watched.is_calm and watched.recovery_seconds >= interval_seconds):
                 continue
-            for why, due in self._reasons(watched, gap_seconds, until):
+            for why, due in self._reasons(watched, gap_seconds, interval_seconds, until):
                 at = max(due, now, turns_at if why is Why.TURN else ready_at)
                 rank = due + YIELDED_SECONDS.get(why, 0.0)
                 if at < until and (planned is None or (at, rank) < (planned.at, planned_rank)):
@@ -109,7 +118,9 @@ class ReadPlanner:
         watched.see(bucket, at, self._interval_seconds)
         return watched
 
-    def _reasons(self, watched: Watched, gap_seconds: float, until: float) -> Iterator[tuple[Why, float]]:
+    def _reasons(
+        self, watched: Watched, gap_seconds: float, interval_seconds: float, until: float
+    ) -> Iterator[tuple[Why, float]]:
         """Yields why and when to look at a bucket again."""
         crossing_at = watched.crossing_at() + AFTER_CROSSING_SECONDS
         if watched.change < 0:
@@ -118,7 +129,7 @@ class ReadPlanner:
             yield Why.RISING, max(watched.at + gap_seconds, crossing_at)
         if watched.is_hot:
             yield from self._reasons_of_bursts(watched, gap_seconds)
-        if watched.recovery_seconds < self._interval_seconds:
+        if watched.recovery_seconds < interval_seconds:
             # No recovery fits in between two looks that are so far apart.
             looks = math.ceil((until - watched.at) / max(watched.recovery_seconds, SHORTEST_GAP_SECONDS))
             if looks > 1:

@@ -36,7 +36,6 @@ alerts_log = logging.getLogger("exporter.alerts")
 
 BATCH_POLLS = 32
 """At most this many polls share a commit."""
-
 POLLS_AT_A_TIME = 8
 """Evaluations, of a millisecond each, until what else is due has its turn: scrapes, polls, events."""
 
@@ -196,12 +195,14 @@ class ReconcileLoop:
         after: dict[Ispb, ParticipantState] = {}
         decided: list[Reconciliation] = []
         categories: dict[Ispb, Category] = {}
-        began_at = time.monotonic()
+        seconds = 0.0
         for position, poll in enumerate(polls, 1):
+            began_at = time.monotonic()
             state = after.get(poll.participant) or self._participants.get(poll.participant) or ParticipantState()
             poll = self._not_ahead(poll, state, fence)  # noqa: PLW2901
             with telemetry.carrying(poll.traceparent), telemetry.span("evaluate", participant=poll.participant):
                 after[poll.participant], reconciliation = decide(state, poll, rules)
+            seconds += time.monotonic() - began_at
             if not position % POLLS_AT_A_TIME:
                 await asyncio.sleep(0)
             if reconciliation is not None:
@@ -215,10 +216,9 @@ class ReconcileLoop:
                         log.warning("category changed", extra={**fields, "category": category.name})
         refused: set[int] = set()
         if decided:
-            seconds = (time.monotonic() - began_at) / len(decided)
-            self._metrics.reconciler.evaluate_duration.observe(seconds)
+            self._metrics.reconciler.evaluate_duration.observe(seconds / len(decided))
             views = [state.view for state in after.values() if state.view is not None]
-            self.health.note(rules, decided, views, seconds)
+            self.health.note(rules, decided, views, seconds / len(decided))
             refused = await self._commit(decided, fence)
         self._participants |= after
         self._publish([r for r in decided if id(r) not in refused], categories)

@@ -17,6 +17,7 @@ from exporter.errors import BridgeBudgetExhausted, BridgeUnavailable
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
+from exporter.poller.reads_off import ReadsOff
 from exporter.simulator import scenario as scenarios
 from exporter.simulator.world import Refusal, World, ispbs
 
@@ -126,6 +127,7 @@ class Simulation:
                 sink=self.stream,
                 metrics=self.metrics,
                 clock=Clock(wall=self.clock.seconds, monotonic=self.clock.seconds),
+                reads_off=ReadsOff(self.metrics.polls.reads_off),
             )
             for name in names
         ]

@@ -497,10 +497,19 @@ def test_the_share_of_404s_comes_from_counts_of_one_instance(first, last, share)
         ([counts(100, 5), counts(200, 30), counts(200, 30)], 0.25),
         ([counts(100, 5), counts(20, 0), counts(60, 10)], 0.25),
         ([counts(100, 50), counts(120, 0), counts(160, 10)], 0.25),
-        ([counts(100, 5), counts(150, 5, instance="b"), counts(200, 30)], None),
+        ([counts(100, 5), counts(150, 5, instance="b"), counts(200, 30)], 0.25),
+        ([counts(100, 5), counts(150, 5, instance="b"), counts(150, 5), counts(200, 30, instance="b")], 0.25),
         ([counts(100, 5), None, counts(200, 30), counts(240, 40)], 0.25),
     ],
-    ids=["none", "no answers since", "restarted", "404s fell", "another instance between", "none counted between"],
+    ids=[
+        "none",
+        "no answers since",
+        "restarted",
+        "404s fell",
+        "another instance between",
+        "two instances in turn",
+        "none counted between",
+    ],
 )
 def test_the_share_of_404s_goes_back_as_far_as_the_counts_follow_each_other(seen, share) -> None:
     estimator = Estimator(60, 15)
@@ -518,9 +527,10 @@ def test_the_share_of_404s_goes_back_as_far_as_the_counts_follow_each_other(seen
         ([counts(100, 5, 7), counts(100, 5, 7)], None),
         ([counts(100, 5, 50), counts(120, 5, 0), counts(160, 5, 10)], 0.25),
         ([counts(100, 5, 7), counts(200, 5, 30, instance="b")], None),
+        ([counts(100, 5, 7), counts(9, 0, 5, instance="b"), counts(150, 5, 7), counts(59, 0, 25, instance="b")], 0.2),
         ([counts(100, 5, 7), None], None),
     ],
-    ids=["some", "none", "no answers since", "429s fell", "another instance", "none counted"],
+    ids=["some", "none", "no answers since", "429s fell", "another instance", "in turn", "none counted"],
 )
 def test_the_share_of_429s_is_over_the_same_answers(seen, share) -> None:
     estimator = Estimator(60, 15)
@@ -557,6 +567,16 @@ def test_what_a_read_has_overtaken_is_not_the_lowest_level() -> None:
     late = estimator.observe(snapshot(bucket(5), seconds=3)).buckets[0]
 
     assert late.lowest_available_tokens == 20_000
+
+
+@pytest.mark.parametrize(("tokens", "refused", "lowest"), [(5, 0, 5), (20_000, 50, 0)])
+def test_a_change_of_category_hides_neither_a_low_level_nor_a_429(tokens, refused, lowest) -> None:
+    estimator = Estimator(60, 15)
+    estimator.observe(snapshot(bucket(tokens, response_counts=counts(100, 0, 0)), category="A"))
+
+    changed = snapshot(bucket(30_000, response_counts=counts(200, 0, refused)), seconds=15, category="B")
+
+    assert estimator.observe(changed).buckets[0].lowest_available_tokens == lowest
 
 
 def test_a_bucket_of_another_capacity_has_a_lowest_level_of_its_own() -> None:

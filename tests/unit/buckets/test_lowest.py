@@ -54,6 +54,25 @@ def test_an_empty_moment_counts_from_the_answer_that_proved_it() -> None:
     assert lowest(*answers, (75, keys(70, refused=5))) == 65
 
 
+def test_a_429_is_told_by_the_instance_that_counted_it() -> None:
+    in_turn = ((0, keys(70, refused=4)), (15, keys(65, refused=90, instance="two")), (30, keys(60, refused=5)))
+
+    assert lowest(*in_turn) == 0
+
+
+def test_what_an_instance_counted_long_ago_proves_nothing_of_late() -> None:
+    others = tuple((at, keys(65, refused=90, instance="two")) for at in (15, 45, 75))
+
+    assert lowest((0, keys(70, refused=4)), *others, (90, keys(60, refused=5))) == 60
+
+
+def test_a_429_counts_where_the_capacity_has_changed_meanwhile() -> None:
+    larger = replace(keys(100, refused=5), capacity=140)
+
+    assert lowest((0, keys(3, refused=4)), (15, larger)) == 0
+    assert lowest((0, keys(3, refused=4)), (15, replace(keys(100, refused=4), capacity=140))) == 100
+
+
 @pytest.mark.parametrize(
     "later",
     [

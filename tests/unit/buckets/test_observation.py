@@ -150,6 +150,14 @@ def test_an_answer_that_a_read_has_overtaken_does_not_take_its_bucket_back() -> 
     assert seen.buckets["ENTRIES_WRITE"].confirmed_at == at(7)
 
 
+def test_a_read_that_shows_what_is_known_confirms_nothing() -> None:
+    """It has no row in the database, and what is made of the rows is the same."""
+    seen = view(poll(LIST, WRITE), read(WRITE, seconds=7, sequence=2))
+
+    assert seen.buckets["ENTRIES_WRITE"].confirmed_at == at(0)
+    assert policies(view(poll(LIST, WRITE), read(WRITE, seconds=299, sequence=2), failed(300))) == []
+
+
 def test_a_read_that_an_answer_has_overtaken_changes_nothing() -> None:
     seen = view(poll(LIST, WRITE), read(bucket(5), seconds=7, observed_seconds=-1, sequence=2))
 

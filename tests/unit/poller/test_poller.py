@@ -22,6 +22,7 @@ from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.budget import LONGEST_WAIT_SECONDS, Budget
 from exporter.poller.poller import Poller
+from exporter.poller.reads_off import ReadsOff
 from exporter.simulator import scenario as scenarios
 from exporter.simulator.world import World, ispbs
 from tests.support.builders import PARTICIPANT
@@ -121,6 +122,7 @@ def poller(
         sink=Stream(polls.append),
         metrics=metrics,
         clock=clock or Clock(),
+        reads_off=ReadsOff(metrics.polls.reads_off),
     )
     return made, polls, client, metrics
 
@@ -379,7 +381,7 @@ async def test_policies_that_never_come_again_leave_nothing_behind() -> None:
 async def test_a_failure_is_a_warning_once_and_its_end_is_told(caplog) -> None:
     caplog.set_level("INFO")
     away = failing(BridgeUnavailable, "UNAVAILABLE")
-    made, _, _, _ = poller(away, away, answer, answer, away)
+    made, _, _, _ = poller(away, away, answer, answer, away, reads=ReadsSettings(share=0))
 
     told = []
     for _ in range(5):
@@ -471,7 +473,8 @@ async def test_a_bad_answer_costs_every_call_that_it_took(calls) -> None:
 
 
 async def test_a_change_of_category_is_remembered_and_logged(caplog) -> None:
-    made, polls, _, _ = poller(lambda: answer(category="A"), lambda: answer(category="B"))
+    outcomes = (lambda: answer(category="A"), lambda: answer(category="B"))
+    made, polls, _, _ = poller(*outcomes, reads=ReadsSettings(share=0))
 
     await made.poll(15)
     await made.poll(15)
@@ -509,7 +512,7 @@ async def test_what_was_known_of_the_category_before_the_start_is_remembered() -
 
 
 async def test_a_category_that_was_known_before_the_first_answer_is_what_it_is_compared_with(caplog) -> None:
-    made, polls, _, _ = poller(lambda: answer(category="C"))
+    made, polls, _, _ = poller(lambda: answer(category="C"), reads=ReadsSettings(share=0))
 
     made.learn_category(KNOWN)
     await made.poll(15)
@@ -858,32 +861,28 @@ def test_a_read_ends_before_the_next_poll_is_due() -> None:
 
 
 def test_a_bridge_that_refuses_reads_is_asked_again_after_an_hour_and_told_once(caplog) -> None:
-    client, made, metrics = run_reading(7_500, failing(BridgeRefused, "UNIMPLEMENTED"))
+    client, _, metrics = run_reading(7_500, failing(BridgeRefused, "UNIMPLEMENTED"))
 
     assert [at - client.read_at[0] for at in client.read_at] == pytest.approx([0, 3_600, 7_200], abs=30)
-    assert logged(caplog, "code") == [
-        ("the Bridge refuses reads of single buckets: there are none between polls", "UNIMPLEMENTED")
-    ]
+    assert logged(caplog, "code") == [("single buckets are not read between polls", "UNIMPLEMENTED")]
     off = f'dict_rate_limit_reads_off{{code="UNIMPLEMENTED",participant="{PARTICIPANT}"}}'
     assert value(metrics, off) == 1
-    assert made.reader.off == "UNIMPLEMENTED"
 
 
 def test_a_bridge_that_answers_reads_again_is_read_again_and_that_is_told(caplog) -> None:
     caplog.set_level("INFO")
-    client, made, metrics = run_reading(3_700, failing(BridgeRefused, "UNIMPLEMENTED"), read_answer_now)
+    client, _, metrics = run_reading(3_700, failing(BridgeRefused, "UNIMPLEMENTED"), read_answer_now)
 
     assert len(client.reads) > 2
-    assert "the Bridge answers reads of single buckets again" in [record.getMessage() for record in caplog.records]
+    assert "single buckets are read again between polls" in [record.getMessage() for record in caplog.records]
     assert b"dict_rate_limit_reads_off{" not in metrics.exposition()
-    assert made.reader.off is None
 
 
 def test_a_policy_that_the_bridge_does_not_know_is_not_read_for_an_hour() -> None:
-    client, made, _ = run_reading(3_700, failing(BridgeRefused, "NOT_FOUND"))
+    client, _, metrics = run_reading(3_700, failing(BridgeRefused, "NOT_FOUND"))
 
     assert [at - client.read_at[0] for at in client.read_at] == pytest.approx([0, 3_600], abs=15)
-    assert made.reader.off is None
+    assert b"dict_rate_limit_reads_off{" not in metrics.exposition()
 
 
 @pytest.mark.parametrize(

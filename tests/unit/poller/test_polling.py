@@ -55,7 +55,7 @@ async def test_of_reads_nothing_is_said_while_they_are_made(polling) -> None:
 @pytest.mark.parametrize("polling", [ReadsSettings()], indirect=True)
 async def test_that_the_bridge_refuses_reads_is_said_beside_how_it_is(polling) -> None:
     for participant in (MINE, THEIRS):
-        polling.pollers[participant].reader.off = "UNIMPLEMENTED"
+        polling._reads_off.set(participant, "UNIMPLEMENTED")
 
     assert said(polling) == (
         True,

@@ -21,6 +21,7 @@ from exporter.poller.reads import (
     ReadPlanner,
     Why,
 )
+from exporter.poller.reads_off import NO_POLICIES_READ, RESERVE_TOO_LARGE
 from exporter.poller.watched import FASTER, HOT_SECONDS, SHORTEST_BURST_SECONDS
 from exporter.simulator.world import World, ispbs
 from tests.support.builders import bucket
@@ -52,6 +53,31 @@ def polled(made: ReadPlanner, *buckets, at: float) -> ReadPlanner:
 
 
 # What is read
+
+
+def test_what_recovers_unseen_between_stretched_polls_is_read() -> None:
+    recovers_in_24_s = bucket(50, policy="ENTRIES_READ_PARTICIPANT_ANTISCAN", capacity=50, refill_tokens=25)
+    made = planner(recovers_in_24_s)
+
+    assert made.next(0.0, 14.5) is None
+    assert made.next(0.0, 29.5) == PlannedRead(recovers_in_24_s.policy, 14.75, Why.TURN)
+
+
+@pytest.mark.parametrize(
+    ("answer", "obstacle"),
+    [
+        ([large(150)], NO_POLICIES_READ),
+        ([reading(), large(150)], None),
+        ([bucket(100, policy=POLICIES_READ, capacity=100, refill_tokens=60), large(150)], RESERVE_TOO_LARGE),
+    ],
+)
+def test_nothing_is_read_while_nothing_pays_for_it_and_that_is_said(answer, obstacle) -> None:
+    made = planner(large(200), reserve=100)
+
+    made.poll_answered(answer, 15.0)
+
+    assert made.obstacle == obstacle
+    assert (made.next(15.0, 60.0) is None) == (obstacle is not None)
 
 
 def test_a_calm_bucket_that_recovers_slowly_is_not_read() -> None:
