@@ -11,6 +11,7 @@ from exporter.config.settings import BridgeSettings, Settings
 from exporter.feed.backlog import Stream
 from exporter.metrics import Metrics
 from exporter.poller.poller import Poller
+from exporter.poller.reads_off import ReadsOff
 from exporter.reconciler.decide import ParticipantState, decide
 from exporter.reconciler.loop import BATCH_POLLS
 from exporter.simulator import scenario
@@ -56,10 +57,12 @@ async def record(database: DatabaseSettings, rules: Sequence[Rule], *, hours: fl
     polls: list[Poll] = []
     settings = Settings(bridge=BridgeSettings(target="bridge:1", retries=0))
     stream, metrics = Stream(polls.append), Metrics()
+    off = ReadsOff(metrics.polls.reads_off)
     clock = Clock(bridge.time, bridge.time)
     client = cast("BridgeClient", bridge)
     pollers = [
-        Poller(name, client=client, settings=settings, sink=stream, metrics=metrics, clock=clock) for name in names
+        Poller(name, client=client, settings=settings, sink=stream, metrics=metrics, clock=clock, reads_off=off)
+        for name in names
     ]
     interval_seconds = settings.poll.interval
     followed = dict.fromkeys(names, ParticipantState())

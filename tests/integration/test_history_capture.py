@@ -72,6 +72,17 @@ async def test_a_captured_incident_passes_at_once_under_both_engines(recorded, t
 
 
 @pytest.mark.prometheus
+async def test_what_reads_saw_is_captured(recorded, tmp_path):
+    past = await recorded("demo", interval_seconds=15, seconds=3_600, reads=True)
+    file = tmp_path / "incident.test.yml"
+
+    await captured(past.dsn, past.participant, RULES, f"--output-file={file}", minutes=(0, 60))
+
+    assert expected_alerts(file) > 0
+    assert passes_everywhere(file)
+
+
+@pytest.mark.prometheus
 async def test_it_is_about_one_policy_and_at_another_pace_where_that_is_asked(recorded, tmp_path):
     past = await recorded("exhaustion", seconds=FOUR_HOURS_SECONDS)
     file = tmp_path / "incident.test.yml"

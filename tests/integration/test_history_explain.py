@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from exporter.cli.main import cli
 from exporter.rules.files import loading
-from tests.support.builders import POLICY, at, bucket, failed, observed, poll
+from tests.support.builders import POLICY, at, bucket, failed, observed, poll, read
 from tests.support.recorded import recorder
 from tests.support.rules import rule_file
 
@@ -106,6 +106,15 @@ async def test_a_firing_alert_is_reported_with_each_sides_value(past):
     assert "max by (participant, policy)(dict_rate_limit_utilization_percent)  = 85" in lines
     assert any(line.startswith("true ") and line.endswith(">= 80  = 85") for line in lines)
     assert "dict_rate_limit_up  = 1" in lines
+
+
+async def test_what_a_read_saw_is_explained_as_of_the_read(past):
+    await past.record([*used(60), read(bucket(3_600), seconds=7, sequence=2)])
+
+    text = await past.text("Low", when=at(10))
+
+    assert text.startswith("Low (warning) of 12345678, ENTRIES_WRITE, at the poll of 2026-03-10 12:00:07 UTC\n")
+    assert "Firing since 2026-03-10 12:00:07" in text
 
 
 async def test_hysteresis_is_named_as_what_it_goes_on_by(past):
