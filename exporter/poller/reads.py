@@ -17,8 +17,13 @@ from typing import Final
 from exporter.buckets.bucket import Bucket, PolicyName
 from exporter.buckets.catalog import POLICIES_LIST, POLICIES_READ
 from exporter.poller.read_budget import SHORTEST_GAP_SECONDS, ReadBudget
-from exporter.poller.reads_off import NO_POLICIES_READ, RESERVE_TOO_LARGE
 from exporter.poller.watched import Watched
+
+NO_POLICIES_READ: Final = "NO_POLICIES_READ"
+"""The obstacle to reads that whole answers hold no POLICIES_READ."""
+
+RESERVE_TOO_LARGE: Final = "RESERVE_TOO_LARGE"
+"""The obstacle to reads that the reserve is not below what POLICIES_READ can hold."""
 
 PACE_SECONDS: Final = 1.5
 """How late a level is read that a burst may cross at any time."""

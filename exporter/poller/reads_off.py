@@ -8,11 +8,9 @@ from typing import Final
 from prometheus_client import Gauge
 
 from exporter.buckets.bucket import Ispb
+from exporter.poller.reads import NO_POLICIES_READ, RESERVE_TOO_LARGE
 
 log = logging.getLogger(__name__)
-
-NO_POLICIES_READ: Final = "NO_POLICIES_READ"
-RESERVE_TOO_LARGE: Final = "RESERVE_TOO_LARGE"
 
 _WHY: Final = {
     NO_POLICIES_READ: "the Bridge's answers hold no POLICIES_READ, which pays for reads",

@@ -16,12 +16,13 @@ from exporter.poller.reads import (
     EXPECTED_GAP_SHARE,
     FALLING_GAP_SHARE,
     KEPT_FOR_CROSSINGS_TOKENS,
+    NO_POLICIES_READ,
     PACE_SECONDS,
+    RESERVE_TOO_LARGE,
     PlannedRead,
     ReadPlanner,
     Why,
 )
-from exporter.poller.reads_off import NO_POLICIES_READ, RESERVE_TOO_LARGE
 from exporter.poller.watched import FASTER, HOT_SECONDS, SHORTEST_BURST_SECONDS
 from exporter.simulator.world import World, ispbs
 from tests.support.builders import bucket

@@ -6,7 +6,8 @@ import pytest
 
 from exporter.buckets.bucket import Ispb
 from exporter.metrics import Metrics
-from exporter.poller.reads_off import NO_POLICIES_READ, RESERVE_TOO_LARGE, ReadsOff
+from exporter.poller.reads import NO_POLICIES_READ, RESERVE_TOO_LARGE
+from exporter.poller.reads_off import ReadsOff
 
 FIRST, SECOND = Ispb("12345678"), Ispb("87654321")
 
