@@ -24,7 +24,7 @@ GRACE_SECONDS: Final = 6.0
 END_SECONDS: Final = 20.0
 """How long a process that is asked to end may take at most, whatever hangs."""
 
-COLLECT_AFTER: Final = 200_000, 10, 10
+COLLECT_AFTER: Final = 100_000, 10, 10
 """The garbage collector's thresholds. Polls leave no cycles behind, so it looks in vain; and a full collection looks
 through all that is known of all participants, while nothing else goes on: with 1,000 of them for 0.9 s.
 """

@@ -52,7 +52,13 @@ UNITS: Final = {
 
 def render(template: str, *, refresh_seconds: float | None = None, **context: Any) -> str:
     """Returns a template of the folder ``templates`` as HTML; None: the page is not loaded again."""
-    return _environment().get_template(template).render(context, refresh_seconds=refresh_seconds)
+    page = _environment().get_template(template)
+    names = page.new_context({**context, "refresh_seconds": refresh_seconds})
+    try:
+        return "".join(page.root_render_func(names))
+    finally:
+        # Macros refer to them: what a page showed, all polls of that moment, would wait for the garbage collector.
+        names.vars.clear()
 
 
 def message(status: int, title: str, text: str, root: str, back: str = "") -> HTMLResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from exporter.health import Dependency, Readiness
 from exporter.metrics import Metrics
 from exporter.web.app import create_app
 from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus, Sources
+from exporter.web.status_page.rows import BucketRow
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll, read, view
 from tests.support.pages import BUCKET, NOW, PAST_ALERT, Shape, StoredHistory, links, page, request
 
@@ -62,6 +64,18 @@ async def test_a_bucket_is_shown_with_its_level_and_figures():
         assert words in shape.words
     [bar] = [attributes for tag, attributes in shape.elements if tag == "rect" and attributes["class"] == "left"]
     assert bar["width"] == "8.33"
+
+
+async def test_what_a_page_showed_is_gone_with_it():
+    """Without the garbage collector, which is slow where much is known."""
+    gc.disable()
+    try:
+        await body()
+        left = [one for one in gc.get_objects() if isinstance(one, BucketRow)]
+    finally:
+        gc.enable()
+
+    assert not left
 
 
 async def test_a_dip_is_shown_with_how_low_it_came_and_what_it_refused():
