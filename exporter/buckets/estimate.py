@@ -49,6 +49,8 @@ class _History:
     evidence: RefillEvidence
     window_seconds: float
     lowest: LowestLevel
+    at: float = -math.inf
+    """When the bucket was last seen."""
     seen: list[_Seen] = field(default_factory=list)
     polled: list[_Seen] = field(default_factory=list)
     """Those of ``seen`` that are no reads."""
@@ -60,7 +62,8 @@ class _History:
 
     def see(self, now: _Seen, *, is_whole: bool) -> None:
         # The window may begin at the first observation before W, or the first poll: keep those.
-        begin = now[0] - self.window_seconds
+        self.at = now[0]
+        begin = self.at - self.window_seconds
         self.seen.append(now)
         if is_whole:
             self.polled.append(now)
@@ -107,7 +110,7 @@ class Estimator:
             self._histories = {
                 policy: history
                 for policy, history in self._histories.items()
-                if history.seen and at - history.seen[-1][0] <= 10 * history.window_seconds
+                if at - history.at <= 10 * history.window_seconds
             }
         return Observation(
             participant=snapshot.participant,
@@ -128,20 +131,21 @@ class Estimator:
             or history.refill_tokens != bucket.refill_tokens
             or history.refill_period_seconds != bucket.refill_period_seconds
         ):
-            period_seconds = bucket.refill_period_seconds
+            period_seconds, before = bucket.refill_period_seconds, history
             history = self._histories[bucket.policy] = _History(
                 capacity=bucket.capacity,
                 refill_tokens=bucket.refill_tokens,
                 refill_period_seconds=period_seconds,
                 evidence=RefillEvidence(Phase(float(period_seconds))),
                 window_seconds=window_seconds(self._window_seconds, self._interval_seconds, period_seconds),
-                lowest=history.lowest if history is not None else LowestLevel(self._lowest_window_seconds),
+                lowest=LowestLevel(self._lowest_window_seconds),
             )
-        seen = history.seen
-        if seen:
-            if seen[-1][0] >= at:
-                return history  # the same state again, or one that a read has overtaken
-            last, tokens, _ = seen[-1]
+            if before is not None:
+                history.lowest, history.at = before.lowest, before.at
+        if history.at >= at:
+            return history  # the same state again, or one that a read has overtaken
+        if history.seen:
+            last, tokens, _ = history.seen[-1]
             now = (at, bucket.available_tokens)
             proven = proof(history.evidence, bucket, (last, tokens), now, is_read=not is_whole)
             if proven is not None:
@@ -257,9 +261,10 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
 def _error_shares(window: list[_Seen]) -> tuple[float | None, float | None]:
     """Returns the shares of 404s and of 429s, 0 to 1.
 
-    Each instance's counts are compared with its own; a count that falls, or none at all, starts the window anew.
+    Each instance's counts are compared with its own. A count that falls starts the window of its instance anew, an
+    answer without counts that of all.
     """
-    if window[-1][2] is None:
+    if not window or window[-1][2] is None:
         return None, None
     begins: dict[str, ResponseCounts] = {}
     ends: dict[str, ResponseCounts] = {}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.buckets.bucket import Bucket, ResponseCounts
+
+REMEMBERED_SECONDS: Final = 300.0
+"""How long an instance's counts are remembered while others answer: until its turn comes again."""
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ class LowestLevel:
         others = [
             other
             for other in self._counted
-            if other[1].instance != counts.instance and other[0] > at - self.window_seconds
+            if other[1].instance != counts.instance and other[0] > at - REMEMBERED_SECONDS
         ]
         self._counted = (*others, (at, counts))
         return bool(before) and counts.has_refused_since(before[0])

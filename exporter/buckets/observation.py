@@ -194,8 +194,7 @@ def view_after(earlier: View | None, poll: Poll) -> View:
     A bucket that no answer has confirmed for ``poll.staleness_seconds`` is not
     shown. An observation that is answered again confirms nothing. An exporter that
     has just started (another ``stream_id``) shows nothing of what its predecessor knew.
-    A read changes its bucket alone, where it shows another state, and an answer that was overtaken by such a read does
-    not take that bucket back.
+    A read changes its bucket alone, and an answer that was overtaken by a read does not take that bucket back.
     """
     if earlier is None or (poll.sequence and earlier.poll.stream_id != poll.stream_id):
         earlier = View(poll)
@@ -242,15 +241,17 @@ def _after_whole_answer(before: View, answer: Observation) -> View:
 def _after_read(
     kept: dict[PolicyName, VisibleBucket], answer: Observation, read_at: datetime
 ) -> dict[PolicyName, VisibleBucket]:
-    """Returns the buckets after a read: those that it holds, where they are news.
+    """Returns the buckets after a read: those that it holds, where they are not known to be older than what is kept.
 
-    They may be older than what is kept. And what is known already is not confirmed: of such a read there is no row in
-    the database, from which history must come to the same.
+    What is known already is not confirmed: of such a read there is no row in the database, from which history must
+    come to the same.
     """
-    read = {b.bucket.policy: VisibleBucket(b, answer.observed_at, read_at) for b in answer.buckets}
-    newer = {
-        p: b
-        for p, b in read.items()
-        if p not in kept or (kept[p].observed_at < b.observed_at and kept[p].observation != b.observation)
-    }
+    newer: dict[PolicyName, VisibleBucket] = {}
+    for observation in answer.buckets:
+        policy = observation.bucket.policy
+        known = kept.get(policy)
+        if known is None or known.observed_at < answer.observed_at:
+            same = known is not None and known.observation == observation
+            confirmed_at = known.confirmed_at if known is not None and same else read_at
+            newer[policy] = VisibleBucket(observation, answer.observed_at, confirmed_at)
     return kept | newer if newer.keys() <= kept.keys() else dict(sorted((kept | newer).items()))

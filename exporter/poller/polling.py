@@ -52,7 +52,10 @@ class Polling:
     @property
     def reads_off(self) -> str | None:
         """Why single buckets are not read between polls: the setting, or what `ReadsOff` says; None: they are."""
-        return "poll.reads.share is 0" if not self._settings.poll.reads.share else self._reads_off.why
+        if not self._settings.poll.reads.share:
+            return "poll.reads.share is 0"
+        why, off, polled = self._reads_off.why, len(self._reads_off), len(self.pollers)
+        return why if why is None or off == polled else f"{why} ({off} of {polled} participants)"
 
     @property
     def polled_once(self) -> bool:

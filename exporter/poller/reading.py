@@ -69,8 +69,7 @@ class BucketReader:
         """Takes in the answer to a whole poll."""
         now = received_at.timestamp()
         self._planner.poll_answered(buckets, now)
-        if self._refusal is None:
-            self._off.set(self._participant, self._planner.obstacle)
+        self._off.set(self._participant, self._planner.obstacle or self._refusal)
         self._policy_stopped_until = {policy: end for policy, end in self._policy_stopped_until.items() if now < end}
 
     def next(self, now: float, until: float) -> PlannedRead | None:

@@ -9,8 +9,12 @@ from prometheus_client import Gauge
 
 from exporter.buckets.bucket import Ispb
 from exporter.poller.reads import NO_POLICIES_READ, RESERVE_TOO_LARGE
+from exporter.telemetry import Reminder
 
 log = logging.getLogger(__name__)
+
+REMIND_SECONDS: Final = 3600.0
+"""One reason is logged once in this time, however often it comes and goes, of however many participants."""
 
 _WHY: Final = {
     NO_POLICIES_READ: "the Bridge's answers hold no POLICIES_READ, which pays for reads",
@@ -25,36 +29,40 @@ class ReadsOff:
     def __init__(self, metric: Gauge) -> None:
         self._metric = metric
         self._codes: dict[Ispb, str] = {}
+        self._reminders: dict[str, Reminder] = {}
+
+    def __len__(self) -> int:
+        """How many participants' reads are off."""
+        return len(self._codes)
 
     @property
     def why(self) -> str | None:
-        """A phrase that says why; None: reads are on."""
+        """A phrase that says why some are off; None: none are."""
         codes = sorted(set(self._codes.values()))
         refusals = [code for code in codes if code not in _WHY]
         whys = [f"the Bridge refuses them: {', '.join(refusals)}"] if refusals else []
         return "; ".join(whys + [_WHY[code] for code in codes if code in _WHY]) or None
 
-    def of(self, participant: Ispb) -> str | None:
-        return self._codes.get(participant)
-
     def set(self, participant: Ispb, code: str | None, error: str | None = None) -> None:
         """Notes that reads of a participant are off by ``code``; None: they are on."""
         if self._codes.get(participant) == code:
             return
-        is_first = code not in self._codes.values()
         self._metric.remove_by_labels({"participant": participant})
         self._codes.pop(participant, None)
-        if code is None:
-            if not self._codes:
-                log.info("single buckets are read again between polls", extra={"participant": participant})
-            return
-        self._metric.labels(participant, code).set(1)
-        self._codes[participant] = code
-        if is_first:
-            fields = {"participant": participant, "code": code, "error": error or _WHY.get(code)}
-            log.warning("single buckets are not read between polls", extra=fields)
+        fields = {"participant": participant, "code": code, "error": error or _WHY.get(code or "")}
+        if code is not None:
+            self._metric.labels(participant, code).set(1)
+            self._codes[participant] = code
+            if self._is_due(code):
+                log.warning("single buckets are not read between polls", extra=fields)
+        elif not self._codes and self._is_due("on"):
+            log.info("single buckets are read again between polls", extra=fields)
 
     def clear(self) -> None:
         """Nothing is polled any more."""
         self._codes.clear()
         self._metric.clear()
+
+    def _is_due(self, code: str) -> bool:
+        """Returns whether this was not logged of late: answers may alternate."""
+        return self._reminders.setdefault(code, Reminder(REMIND_SECONDS)).is_due(code)

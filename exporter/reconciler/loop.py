@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from exporter.feed.inbox import Inbox
 from exporter.metrics import Metrics
 from exporter.reconciler.decide import ParticipantState, decide, not_ahead, removal
 from exporter.reconciler.feeds import Feeds
+from exporter.reconciler.finishing import finish
 from exporter.reconciler.rule_health import RuleHealthTracker
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.store.lease import Fence
@@ -41,9 +42,6 @@ POLLS_AT_A_TIME = 8
 
 COMMIT_EVERY_SECONDS = 0.05
 """A commit begins no sooner after the last one began, so that polls of many participants share it."""
-
-FINISH_SECONDS = 2.0
-"""How long a commit in hand may still take when the process is asked to end."""
 
 
 class LoopObserver(Protocol):
@@ -86,6 +84,7 @@ class ReconcileLoop:
         self._reminder = telemetry.Reminder()
         self._participants: dict[Ispb, ParticipantState] = {}
         self._last_polls: Mapping[Ispb, LastPoll] = {}
+        self._commit_at = 0.0
         self._last_polls_read = asyncio.Event()
 
     @property
@@ -125,7 +124,7 @@ class ReconcileLoop:
     async def run(self, fence: Fence) -> None:
         """Reconciles until cancelled. Raises LeaseLost."""
         self._last_polls_read.clear()
-        is_restored, began_at = False, 0.0
+        is_restored = False
         while True:
             try:
                 if not is_restored:
@@ -133,12 +132,8 @@ class ReconcileLoop:
                     is_restored = True
                 if not len(self._inbox):  # what is there may be of the time before
                     await self._remove_participants(fence)
-                if len(self._inbox) < BATCH_POLLS:
-                    await asyncio.sleep(began_at + COMMIT_EVERY_SECONDS - time.monotonic())
-                polls = await self._inbox.take(BATCH_POLLS)
-                began_at = time.monotonic()
-                await _finish(self._reconcile(polls, fence))
-                self._inbox.done(polls)
+                await self._inbox.take(1)
+                await finish(self._reconcile_next(fence))
             except DatabaseUnusable as error:
                 # Whether the last commit took place is not known: the database is asked.
                 is_restored = False
@@ -189,6 +184,15 @@ class ReconcileLoop:
                 await self._writer.commit([resolved], fence)
                 self._publish([resolved])
                 self._metrics.remove(participant)
+
+    async def _reconcile_next(self, fence: Fence) -> None:
+        """Reconciles what waits, and what comes until the next commit may begin."""
+        if len(self._inbox) < BATCH_POLLS:
+            await asyncio.sleep(self._commit_at - time.monotonic())
+        self._commit_at = time.monotonic() + COMMIT_EVERY_SECONDS
+        polls = await self._inbox.take(BATCH_POLLS)
+        await self._reconcile(polls, fence)
+        self._inbox.done(polls)
 
     async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
         rules = self._rules.rules
@@ -286,15 +290,3 @@ def _log_transition(transition: Transition, poll: Poll) -> None:
         "polled_at": poll.polled_at.isoformat(timespec="milliseconds"),
     }
     alerts_log.log(level, "alert %s", alert.state, extra=fields)
-
-
-async def _finish(work: Coroutine[None, None, None]) -> None:
-    """Waits for ``work``; where this is cancelled meanwhile, for a moment still: the polls exist nowhere else."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=FINISH_SECONDS)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise

@@ -163,5 +163,6 @@ def _without_collections() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect(1)  # what is frozen is never looked through again, be it garbage
         gc.freeze()
         gc.enable()

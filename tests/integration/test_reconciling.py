@@ -91,6 +91,25 @@ async def test_a_commit_in_hand_is_finished_when_the_process_is_asked_to_end(dat
     assert truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2
 
 
+async def test_what_waits_to_share_a_commit_is_committed_when_the_process_is_asked_to_end(
+    database_dsn, monkeypatch
+) -> None:
+    settings = Settings(database=DatabaseSettings(dsn=Secret(database_dsn)), rules=RulesSettings(files=(str(RULES),)))
+    monkeypatch.setattr("exporter.reconciler.loop.COMMIT_EVERY_SECONDS", 1.0)
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciler.build(settings, Metrics(), "this", stack)
+        task = asyncio.create_task(reconciling.run(None))
+        reconciling.inbox.put(low_now())
+        await until(lambda: reconciling.loop.open_alerts)
+        reconciling.inbox.put(replace(low_now(), sequence=2))
+        for _ in range(5):  # it is noticed
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert truth.count(database_dsn, "dict_rate_limit_reconciliations") == 2
+
+
 def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
     with truth.rows(dsn) as ask:
         found: list[tuple[object, ...]] = ask(query)

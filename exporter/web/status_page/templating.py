@@ -56,6 +56,8 @@ def render(template: str, *, refresh_seconds: float | None = None, **context: An
     names = page.new_context({**context, "refresh_seconds": refresh_seconds})
     try:
         return "".join(page.root_render_func(names))
+    except Exception:  # noqa: BLE001 - raised again, with the template's lines in it
+        page.environment.handle_exception()
     finally:
         # Macros refer to them: what a page showed, all polls of that moment, would wait for the garbage collector.
         names.vars.clear()

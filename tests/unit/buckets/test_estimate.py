@@ -579,6 +579,30 @@ def test_a_change_of_category_hides_neither_a_low_level_nor_a_429(tokens, refuse
     assert estimator.observe(changed).buckets[0].lowest_available_tokens == lowest
 
 
+def test_a_change_of_category_does_not_hide_the_low_level_of_a_bucket_that_is_missing_from_that_answer() -> None:
+    estimator = Estimator(60, 15)
+    estimator.observe(snapshot(bucket(1), category="A"))
+    estimator.observe(snapshot(bucket(20, policy="CLAIMS_READ"), seconds=15, category="B"))
+
+    back = estimator.observe(snapshot(bucket(60), seconds=30, category="B"))
+
+    assert back.buckets[0].lowest_available_tokens == 1
+
+
+def test_an_answer_of_another_category_that_a_read_has_overtaken_counts_no_429_twice() -> None:
+    estimator = Estimator(60, 15)
+    for seconds, refused, category, is_whole in (
+        (0, 1, "A", True),
+        (12, 9, "A", False),
+        (5, 5, "B", True),
+        (100, 9, "B", True),
+    ):
+        answer = snapshot(bucket(60, response_counts=counts(100, 0, refused)), seconds=seconds, category=category)
+        observed = estimator.observe(replace(answer, is_whole=is_whole)).buckets[0]
+
+    assert observed.lowest_available_tokens == 60
+
+
 def test_a_bucket_of_another_capacity_has_a_lowest_level_of_its_own() -> None:
     estimator = Estimator(60, 15)
     estimator.observe(snapshot(bucket(5, capacity=100), seconds=0))

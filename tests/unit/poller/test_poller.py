@@ -764,21 +764,35 @@ async def test_an_answer_to_a_read_that_goes_back_in_time_is_a_defect_and_change
     assert value(metrics, read_failure("BAD_ANSWER")) == 1
 
 
-async def test_an_answer_that_a_read_has_overtaken_leaves_its_bucket_as_it_was_read() -> None:
-    made, polls, client, _ = poller(answer_with_keys, lambda: answer_with_keys(ahead_seconds=5))
-    client.read_outcomes = [read_answer(ahead_seconds=10)]
+async def test_an_answer_to_a_read_that_goes_back_behind_one_that_showed_nothing_new_is_a_defect() -> None:
+    made, polls, client, metrics = poller(answer_with_keys)
+    client.read_outcomes = [read_answer(available=70, ahead_seconds=3), read_answer(ahead_seconds=1)]
+    await made.poll(15)
+
+    await made.read("KEYS_CHECK", 5.0)
+    await made.read("KEYS_CHECK", 5.0)
+
+    assert len(polls) == 2
+    assert value(metrics, defects("time_going_back")) == 1
+
+
+@pytest.mark.parametrize("available", [5, 70])
+async def test_an_answer_that_a_read_has_overtaken_leaves_its_bucket_as_it_was_read(available) -> None:
+    made, polls, client, _ = poller(answer_with_keys, lambda: answer_with_keys(available=9, ahead_seconds=5))
+    client.read_outcomes = [read_answer(available=available, ahead_seconds=10)]
     await made.poll(15)
     await made.read("KEYS_CHECK", 5.0)
 
     await made.poll(15)
 
-    assert tokens(made)["KEYS_CHECK"] == 5
+    assert tokens(made)["KEYS_CHECK"] == available
     assert [poll.answered for poll in polls] == [True, True, True]
 
 
-async def test_an_answer_to_a_read_that_comes_again_is_no_poll() -> None:
+@pytest.mark.parametrize("available", [5, 70])
+async def test_an_answer_to_a_read_that_comes_again_is_no_poll(available) -> None:
     made, polls, client, _ = poller(answer_with_keys)
-    client.read_outcomes = [read_answer()]
+    client.read_outcomes = [read_answer(available=available)]
     await made.poll(15)
 
     await made.read("KEYS_CHECK", 5.0)
@@ -819,6 +833,9 @@ async def test_while_polls_fail_nothing_is_read() -> None:
         planned.append(made.next_read(now, now + 15))
 
     assert [read is not None for read in planned] == [True, False, True]
+
+
+READS_OFF = "dict_rate_limit_reads_off{"
 
 
 def read_answer_now() -> GetRateLimitPolicyResponse:
@@ -867,6 +884,22 @@ def test_a_bridge_that_refuses_reads_is_asked_again_after_an_hour_and_told_once(
     assert logged(caplog, "code") == [("single buckets are not read between polls", "UNIMPLEMENTED")]
     off = f'dict_rate_limit_reads_off{{code="UNIMPLEMENTED",participant="{PARTICIPANT}"}}'
     assert value(metrics, off) == 1
+
+
+async def test_what_is_in_the_way_of_reads_comes_before_a_refusal_and_does_not_end_it() -> None:
+    made, _, client, metrics = poller(answer_with_keys, answer, answer_with_keys)
+    client.read_outcomes = [failing(BridgeRefused, "UNIMPLEMENTED")]
+    off = []
+    await made.poll(15)
+    await made.read("KEYS_CHECK", 5.0)
+    for _ in range(2):
+        await made.poll(15)
+        off.append([line for line in metrics.exposition().decode().splitlines() if line.startswith(READS_OFF)])
+
+    assert off == [
+        [f'{READS_OFF}code="NO_POLICIES_READ",participant="{PARTICIPANT}"}} 1.0'],
+        [f'{READS_OFF}code="UNIMPLEMENTED",participant="{PARTICIPANT}"}} 1.0'],
+    ]
 
 
 def test_a_bridge_that_answers_reads_again_is_read_again_and_that_is_told(caplog) -> None:

@@ -63,6 +63,15 @@ async def test_that_the_bridge_refuses_reads_is_said_beside_how_it_is(polling) -
     )
 
 
+@pytest.mark.parametrize("polling", [ReadsSettings()], indirect=True)
+async def test_that_reads_of_some_are_off_says_of_how_many(polling) -> None:
+    polling._reads_off.set(MINE, "UNIMPLEMENTED")
+
+    assert said(polling)[1].endswith(
+        "no reads between polls: the Bridge refuses them: UNIMPLEMENTED (1 of 2 participants)"
+    )
+
+
 @pytest.mark.parametrize("polling", [ReadsSettings(share=0)], indirect=True)
 async def test_that_the_settings_want_no_reads_is_said_beside_how_the_bridge_is(polling) -> None:
     assert said(polling) == (True, "2 of 2 participants answered; no reads between polls: poll.reads.share is 0")

@@ -40,6 +40,18 @@ def test_each_participant_is_on_metrics_and_the_log_has_one_line(off, metrics, c
     ]
 
 
+def test_what_comes_and_goes_is_not_told_each_time(off, caplog) -> None:
+    caplog.set_level("INFO")
+    for _ in range(5):
+        off.set(FIRST, NO_POLICIES_READ)
+        off.set(FIRST, None)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "single buckets are not read between polls",
+        "single buckets are read again between polls",
+    ]
+
+
 def test_another_reason_is_another_line(off, metrics, caplog) -> None:
     off.set(FIRST, "UNIMPLEMENTED")
     off.set(FIRST, "PERMISSION_DENIED")

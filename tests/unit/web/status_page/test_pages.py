@@ -68,6 +68,7 @@ async def test_a_bucket_is_shown_with_its_level_and_figures():
 
 async def test_what_a_page_showed_is_gone_with_it():
     """Without the garbage collector, which is slow where much is known."""
+    gc.collect()
     gc.disable()
     try:
         await body()
