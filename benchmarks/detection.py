@@ -177,8 +177,7 @@ def _of_dips(name: str, case: Case, exporter: str, participants: Collection[str]
 def _of_delays(
     name: str, case: Case, exporter: str, participants: Collection[str], *, mean: float, longest: float
 ) -> Iterator[Figure]:
-    long = _long_dips(case, exporter, participants)
-    delays = [dip.delay_seconds for dip in long if dip.delay_seconds is not None]
+    delays = _delays(_long_dips(case, exporter, participants))
     yield _figure(f"{name}mean delay", statistics.mean(delays), "s", at_most=mean, aims=exporter)
     yield _figure(f"{name}longest delay", max(delays), "s", at_most=longest, aims=exporter)
 
@@ -198,13 +197,17 @@ def _of_drain(name: str, case: Case) -> Iterator[Figure]:
     yield from _share(f"{name}crossings of 20 % and 10 % seen", _seen(crossings), at_least=100)
     # A bucket that is drained has a token now and then.
     yield from _share(f"{name}empties seen", _seen(by_level[0.0]), at_least=70)
-    delays = [dip.delay_seconds for dip in (*crossings, *by_level[0.0]) if dip.delay_seconds is not None]
+    delays = _delays((*crossings, *by_level[0.0]))
     yield _figure(f"{name}mean delay", statistics.mean(delays), "s", at_most=1.5)
     yield _figure(f"{name}longest delay", max(delays), "s")
 
 
 def _seen(dips_: Iterable[Dip]) -> list[bool]:
     return [dip.delay_seconds is not None for dip in dips_]
+
+
+def _delays(dips_: Iterable[Dip]) -> list[float]:
+    return [dip.delay_seconds for dip in dips_ if dip.delay_seconds is not None]
 
 
 def _share(name: str, seen: Sequence[bool], *, at_least: float, aims: str = "reads") -> Iterator[Figure]:

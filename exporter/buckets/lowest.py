@@ -16,8 +16,8 @@ class LowestLevel:
     """Over the last ``window_seconds`` before the last answer. Time is an argument, in seconds, and never goes back.
 
     DICT answers 429 where a bucket has no token: between two answers of one Bridge instance of which the later counts
-    more of them the bucket was empty, whatever they showed of it. Several instances may answer in turn. A bucket of
-    another capacity is another bucket, whose empty moments are counted on.
+    more of them the bucket was empty, whatever they showed of it. Several instances may answer in turn. Where the
+    capacity changes the levels begin again, and the counts of 429s go on.
     """
 
     window_seconds: float

@@ -250,8 +250,7 @@ def _after_read(
     for observation in answer.buckets:
         policy = observation.bucket.policy
         known = kept.get(policy)
+        confirmed_at = read_at if known is None or known.observation != observation else known.confirmed_at
         if known is None or known.observed_at < answer.observed_at:
-            same = known is not None and known.observation == observation
-            confirmed_at = known.confirmed_at if known is not None and same else read_at
             newer[policy] = VisibleBucket(observation, answer.observed_at, confirmed_at)
     return kept | newer if newer.keys() <= kept.keys() else dict(sorted((kept | newer).items()))

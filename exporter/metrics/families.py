@@ -52,14 +52,14 @@ class WatchedParticipant:
             self.counts = {key: count for key, count in self.counts.items() if key[1] not in removed}
         return bool(removed)
 
-    def buckets(self, only: Collection[str] | None = None) -> list[tuple[Labels, BucketObservation]]:
-        """Returns the buckets that are served, or those of some policies only, with their labels."""
+    def buckets(self, policy: str | None = None) -> list[tuple[Labels, BucketObservation]]:
+        """Returns the buckets that are served, or that of one policy, with their labels."""
         if self.view is None:
             return []
         return [
             (Labels(participant=self.participant, policy=each), visible.observation)
             for each, visible in self.view.buckets.items()
-            if only is None or each in only
+            if policy is None or each == policy
         ]
 
     def counters(self, state: AlertState) -> Iterator[tuple[Labels, float]]:

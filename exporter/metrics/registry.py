@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.alerts.alert import AlertState, Severity
-from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
 from exporter.metrics.exposition import Part, gzip_page, text_page
 from exporter.metrics.families import COUNTER_FAMILIES, POLLED_FAMILIES, Buckets, Family, WatchedParticipant
@@ -71,7 +71,7 @@ class Metrics(ProgramMetrics):
         poll = view.poll
         rendered = self._of(poll.participant)
         now = rendered.touched_at = self._monotonic()
-        changed = _changed(rendered.view, view)
+        changed = _only_change(rendered.view, view)
         rendered.view = view
         rendered.served_until = now + poll.staleness_seconds + MISSED_POLLS * poll.interval_seconds
         if not view.buckets.keys() <= rendered.policies.keys():
@@ -79,15 +79,11 @@ class Metrics(ProgramMetrics):
         rendered.policies |= dict.fromkeys(view.buckets, now)
         if len(rendered.policies) > len(view.buckets) and rendered.remove_policies(now - KEEP_REMOVED_SECONDS):
             rendered.outdated = True
-        # After a read, the lines of one bucket.
-        only = changed if changed is not None and len(changed) <= 1 else None
-        buckets = rendered.buckets(only)
+        buckets = rendered.buckets(changed)
         rendered.polled_parts = [
-            self._part(family, rendered, buckets, before)
-            if only is None or not family.of_buckets
-            else self._part_of_one(family, rendered, buckets, before)
-            if buckets
-            else self._ready(before.text, before)
+            self._part_of_one(family, rendered, buckets, before)
+            if family.of_buckets and changed is not None
+            else self._part(family, rendered, buckets, before)
             for family, before in zip(POLLED_FAMILIES, rendered.polled_parts, strict=True)
         ]
         self._update_counters(rendered)
@@ -243,12 +239,13 @@ def _number(value: float) -> str:
     return _go_float(value)
 
 
-def _changed(before: View | None, after: View) -> list[PolicyName] | None:
-    """Returns the policies of the buckets that changed, where they are those that were shown before; else None."""
+def _only_change(before: View | None, after: View) -> str | None:
+    """Returns the policy of the only bucket that changed, as after a read; None: there is none, or more than one."""
     if before is None or before.buckets.keys() != after.buckets.keys():
         return None
     # A read keeps the other buckets as they are, not only equal ones.
-    return [policy for policy, visible in after.buckets.items() if visible is not before.buckets[policy]]
+    changed = [policy for policy, visible in after.buckets.items() if visible is not before.buckets[policy]]
+    return changed[0] if len(changed) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

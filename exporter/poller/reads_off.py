@@ -13,7 +13,7 @@ from exporter.telemetry import Reminder
 
 log = logging.getLogger(__name__)
 
-REMIND_SECONDS: Final = 3600.0
+LOGGED_EVERY_SECONDS: Final = 3600.0
 """One reason is logged once in this time, however often it comes and goes, of however many participants."""
 
 _WHY: Final = {
@@ -65,4 +65,4 @@ class ReadsOff:
 
     def _is_due(self, code: str) -> bool:
         """Returns whether this was not logged of late: answers may alternate."""
-        return self._reminders.setdefault(code, Reminder(REMIND_SECONDS)).is_due(code)
+        return self._reminders.setdefault(code, Reminder(LOGGED_EVERY_SECONDS)).is_due(code)
