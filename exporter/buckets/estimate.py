@@ -12,6 +12,7 @@ bound there.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -54,6 +55,8 @@ class _History:
     seen: list[_Seen] = field(default_factory=list)
     polled: list[_Seen] = field(default_factory=list)
     """Those of ``seen`` that are no reads."""
+    counted_from: float = -math.inf
+    """Since this observation all have counts, each of which continues the one before it."""
 
     def begin_again(self) -> None:
         """Forgets what estimates are made of. What the lowest level was, it was all the same."""
@@ -64,6 +67,9 @@ class _History:
         # The window may begin at the first observation before W, or the first poll: keep those.
         self.at = now[0]
         begin = self.at - self.window_seconds
+        before = self.seen[-1][2] if self.seen else None
+        if now[2] is None or before is None or not now[2].continues(before):
+            self.counted_from = self.at
         self.seen.append(now)
         if is_whole:
             self.polled.append(now)
@@ -165,7 +171,7 @@ class Estimator:
     def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
         seen = history.seen
         window = _window(seen, seen, history.window_seconds)
-        shares = _error_shares(window)
+        shares = _error_shares(window, history.counted_from)
         if self.mode is not RefillMode.CONTINUOUS:
             window = self._window_from_poll(history)
         span_seconds = window[-1][0] - window[0][0] if window else 0.0
@@ -217,10 +223,13 @@ def _consumed_continuous(history: _History, window: list[_Seen]) -> float:
     last, tokens, _ = window[0]
     level, consumed = float(tokens), 0
     for at, tokens, _ in window[1:]:
-        level = max(level, min(level + per_second * (at - last), capacity))
+        if level < capacity:
+            level = min(level + per_second * (at - last), capacity)
         taken = math.floor(level - tokens + _NEARLY)
         consumed += taken
-        level = min(level - taken, max(tokens, capacity))
+        level -= taken
+        if level > capacity:
+            level = min(level, max(tokens, capacity))
         last = at
     return consumed
 
@@ -258,27 +267,35 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
     return window[0][1] - window[-1][1] + steps * min(history.refill_tokens, room)
 
 
-def _error_shares(window: list[_Seen]) -> tuple[float | None, float | None]:
+def _error_shares(window: list[_Seen], counted_from: float) -> tuple[float | None, float | None]:
     """Returns the shares of 404s and of 429s, 0 to 1.
+
+    Since ``counted_from`` each answer's counts continue those of the one before it.
+    """
+    if not window or window[-1][2] is None:
+        return None, None
+    if window[0][0] >= counted_from:
+        window = [window[0], window[-1]]
+    counted = _counted(window)
+    answers = sum([end.total - begin.total for begin, end in counted])
+    if not answers:
+        return None, None
+    not_found = sum([end.not_found - begin.not_found for begin, end in counted])
+    rate_limited = sum([end.rate_limited - begin.rate_limited for begin, end in counted])
+    return not_found / answers, rate_limited / answers
+
+
+def _counted(window: list[_Seen]) -> Collection[tuple[ResponseCounts, ResponseCounts]]:
+    """Returns from which counts to which each Bridge instance has counted.
 
     Each instance's counts are compared with its own. A count that falls starts the window of its instance anew, an
     answer without counts that of all.
     """
-    if not window or window[-1][2] is None:
-        return None, None
-    begins: dict[str, ResponseCounts] = {}
-    ends: dict[str, ResponseCounts] = {}
+    counted: dict[str, tuple[ResponseCounts, ResponseCounts]] = {}
     for _, _, counts in window:
         if counts is None:
-            begins, ends = {}, {}
+            counted = {}
             continue
-        before = ends.get(counts.instance)
-        if before is None or not counts.continues(before):
-            begins[counts.instance] = counts
-        ends[counts.instance] = counts
-    answers = sum(end.total - begins[instance].total for instance, end in ends.items())
-    if not answers:
-        return None, None
-    not_found = sum(end.not_found - begins[instance].not_found for instance, end in ends.items())
-    rate_limited = sum(end.rate_limited - begins[instance].rate_limited for instance, end in ends.items())
-    return not_found / answers, rate_limited / answers
+        begin, before = counted.get(counts.instance, (counts, counts))
+        counted[counts.instance] = (begin if counts.continues(before) else counts, counts)
+    return counted.values()

@@ -44,14 +44,15 @@ class LowestLevel:
         if counts is None:
             self._counted = ()
             return False
-        before = [earlier for _, earlier in self._counted if earlier.instance == counts.instance]
-        others = [
-            other
-            for other in self._counted
-            if other[1].instance != counts.instance and other[0] > at - REMEMBERED_SECONDS
-        ]
+        before: ResponseCounts | None = None
+        others: list[tuple[float, ResponseCounts]] = []
+        for counted in self._counted:
+            if counted[1].instance == counts.instance:
+                before = counted[1]
+            elif counted[0] > at - REMEMBERED_SECONDS:
+                others.append(counted)
         self._counted = (*others, (at, counts))
-        return bool(before) and counts.has_refused_since(before[0])
+        return before is not None and counts.has_refused_since(before)
 
     @property
     def tokens(self) -> int:

@@ -24,6 +24,15 @@ _REFILL_MODES: Final = {
 _MODES_BY_NUMBER: Final = {number: mode for mode, number in _REFILL_MODES.items()}
 """Without those that a later release may add: such a mode is not known here."""
 
+_ESTIMATES: Final = (
+    "consumption_rate_per_minute",
+    "exhaustion_projection_seconds",
+    "error_404_rate",
+    "error_429_rate",
+    "lowest_available_tokens",
+)
+"""The figures of a bucket that may be None, and are missing from the message then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -44,8 +53,9 @@ class Report:
 
 def feed_message(poll: Poll) -> feed_pb2.FromExporter:
     """Returns the message that carries a poll, or a read."""
-    message = poll_message(poll)
-    return feed_pb2.FromExporter(read=message) if poll.is_read else feed_pb2.FromExporter(poll=message)
+    message = feed_pb2.FromExporter()
+    _fill(message.read if poll.is_read else message.poll, poll)
+    return message
 
 
 def carried_poll(message: feed_pb2.FromExporter) -> feed_pb2.Poll:
@@ -55,25 +65,35 @@ def carried_poll(message: feed_pb2.FromExporter) -> feed_pb2.Poll:
 
 def poll_message(poll: Poll) -> feed_pb2.Poll:
     """Returns the message of a poll; its stream is sent once, when a feed opens."""
-    message = feed_pb2.Poll(
-        sequence=poll.sequence,
-        participant=poll.participant,
-        polled_at=_timestamp(poll.polled_at),
-        interval_seconds=poll.interval_seconds,
-        staleness_seconds=poll.staleness_seconds,
-        clock_skew_seconds=poll.clock_skew_seconds,
-        traceparent=poll.traceparent or "",
-        duration_seconds=poll.duration_seconds,
-        last_success_at=_timestamp(poll.last_success_at),
-        known_category=_category_message(poll.category) if poll.category else None,
-        category_changed_at=_timestamp(poll.category.changed_at) if poll.category else None,  # for the release before
-        stream_began_at=_timestamp(poll.stream_began_at),
-    )
-    if isinstance(poll.result, Failure):
-        message.failed.CopyFrom(feed_pb2.Failure(code=poll.result.code, message=poll.result.message))
-    else:
-        message.answered.CopyFrom(_observation_message(poll.result))
+    message = feed_pb2.Poll()
+    _fill(message, poll)
     return message
+
+
+def _fill(message: feed_pb2.Poll, poll: Poll) -> None:
+    # Where they are carried, and field by field: in half the time of messages that are made and then copied.
+    message.sequence = poll.sequence
+    message.participant = poll.participant
+    _fill_timestamp(message.polled_at, poll.polled_at)
+    message.interval_seconds = poll.interval_seconds
+    message.staleness_seconds = poll.staleness_seconds
+    if poll.clock_skew_seconds is not None:
+        message.clock_skew_seconds = poll.clock_skew_seconds
+    message.traceparent = poll.traceparent or ""
+    message.duration_seconds = poll.duration_seconds
+    if poll.last_success_at is not None:
+        _fill_timestamp(message.last_success_at, poll.last_success_at)
+    if poll.category is not None:
+        _fill_category(message.known_category, poll.category)
+        if poll.category.changed_at is not None:
+            _fill_timestamp(message.category_changed_at, poll.category.changed_at)  # for the release before
+    if poll.stream_began_at is not None:
+        _fill_timestamp(message.stream_began_at, poll.stream_began_at)
+    if isinstance(poll.result, Failure):
+        message.failed.code = poll.result.code
+        message.failed.message = poll.result.message
+    else:
+        _fill_observation(message.answered, poll.result)
 
 
 def poll_of(message: feed_pb2.Poll, stream_id: str) -> Poll:
@@ -101,7 +121,7 @@ def poll_of(message: feed_pb2.Poll, stream_id: str) -> Poll:
 
 
 def report_message(report: Report) -> feed_pb2.Report:
-    return feed_pb2.Report(
+    message = feed_pb2.Report(
         sequence=report.sequence,
         transitions=[
             feed_pb2.Transition(
@@ -114,9 +134,11 @@ def report_message(report: Report) -> feed_pb2.Report:
         ],
         outbox_pending=report.outbox_pending,
         outbox_oldest_age_seconds=report.outbox_oldest_age_seconds,
-        categories={participant: _category_message(category) for participant, category in report.categories.items()},
         series=[feed_pb2.AlertSeries(severity=severity, per_policy=each) for severity, each in report.series or ()],
     )
+    for participant, category in report.categories.items():
+        _fill_category(message.categories[participant], category)
+    return message
 
 
 def categories_of(message: feed_pb2.Report) -> dict[Ispb, Category]:
@@ -124,9 +146,11 @@ def categories_of(message: feed_pb2.Report) -> dict[Ispb, Category]:
     return {Ispb(participant): _category(category) for participant, category in message.categories.items()}
 
 
-def _category_message(category: Category) -> feed_pb2.Category:
-    changed_at = _timestamp(category.changed_at)
-    return feed_pb2.Category(name=category.name, changed_at=changed_at, previous=category.previous or "")
+def _fill_category(message: feed_pb2.Category, category: Category) -> None:
+    message.name = category.name
+    if category.changed_at is not None:
+        _fill_timestamp(message.changed_at, category.changed_at)
+    message.previous = category.previous or ""
 
 
 def _category(message: feed_pb2.Category) -> Category:
@@ -134,39 +158,36 @@ def _category(message: feed_pb2.Category) -> Category:
     return Category(message.name, changed_at, message.previous or None)
 
 
-def _observation_message(observation: Observation) -> feed_pb2.Observation:
-    return feed_pb2.Observation(
-        observed_at=_timestamp(observation.observed_at),
-        category=observation.category or "",
-        correlation_id=observation.correlation_id,
-        buckets=[_bucket_message(b) for b in observation.buckets],
-        refused=observation.refused,
-        is_read=not observation.is_whole,
-        refill_mode=_REFILL_MODES[observation.refill_mode] if observation.refill_mode else None,
-    )
+def _fill_observation(message: feed_pb2.Observation, observation: Observation) -> None:
+    _fill_timestamp(message.observed_at, observation.observed_at)
+    message.category = observation.category or ""
+    message.correlation_id = observation.correlation_id
+    message.refused.extend(observation.refused)
+    message.is_read = not observation.is_whole
+    if observation.refill_mode is not None:
+        message.refill_mode = _REFILL_MODES[observation.refill_mode]
+    for observed in observation.buckets:
+        _fill_bucket(message.buckets.add(), observed)
 
 
-def _bucket_message(observed: BucketObservation) -> feed_pb2.BucketObservation:
+def _fill_bucket(message: feed_pb2.BucketObservation, observed: BucketObservation) -> None:
     bucket, counts = observed.bucket, observed.bucket.response_counts
-    counts_message = None
+    message.policy = bucket.policy
+    message.available_tokens = bucket.available_tokens
+    message.capacity = bucket.capacity
+    message.refill_tokens = bucket.refill_tokens
+    message.refill_period_seconds = bucket.refill_period_seconds
+    message.recovery_eta_seconds = bucket.recovery_eta_seconds
     if counts is not None:
-        counts_message = feed_pb2.ResponseCounts(
-            total=counts.total, not_found=counts.not_found, rate_limited=counts.rate_limited, instance=counts.instance
-        )
-    return feed_pb2.BucketObservation(
-        policy=bucket.policy,
-        available_tokens=bucket.available_tokens,
-        capacity=bucket.capacity,
-        refill_tokens=bucket.refill_tokens,
-        refill_period_seconds=bucket.refill_period_seconds,
-        response_counts=counts_message,
-        consumption_rate_per_minute=observed.consumption_rate_per_minute,
-        recovery_eta_seconds=bucket.recovery_eta_seconds,
-        exhaustion_projection_seconds=observed.exhaustion_projection_seconds,
-        error_404_rate=observed.error_404_rate,
-        error_429_rate=observed.error_429_rate,
-        lowest_available_tokens=observed.lowest_available_tokens,
-    )
+        counted = message.response_counts
+        counted.total = counts.total
+        counted.not_found = counts.not_found
+        counted.rate_limited = counts.rate_limited
+        counted.instance = counts.instance
+    for name in _ESTIMATES:
+        value = getattr(observed, name)
+        if value is not None:
+            setattr(message, name, value)
 
 
 def _observation(message: feed_pb2.Observation, participant: Ispb) -> Observation:
@@ -196,24 +217,15 @@ def _bucket(message: feed_pb2.BucketObservation) -> BucketObservation:
             refill_period_seconds=message.refill_period_seconds,
             response_counts=counts,
         ),
-        consumption_rate_per_minute=_optional(message, "consumption_rate_per_minute"),
-        exhaustion_projection_seconds=_optional(message, "exhaustion_projection_seconds"),
-        error_404_rate=_optional(message, "error_404_rate"),
-        error_429_rate=_optional(message, "error_429_rate"),
-        lowest_available_tokens=_optional(message, "lowest_available_tokens"),
+        **{name: getattr(message, name) for name in _ESTIMATES if message.HasField(name)},
     )
 
 
-def _optional(message: feed_pb2.BucketObservation, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
-
-
-def _timestamp(at: datetime | None) -> Timestamp | None:
-    if at is None:
-        return None
+def _fill_timestamp(message: Timestamp, at: datetime) -> None:
     # In integers: a float of seconds since 1970 does not hold microseconds exactly.
     since = at - _EPOCH
-    return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
+    message.seconds = since.days * 86400 + since.seconds
+    message.nanos = since.microseconds * 1000
 
 
 def _datetime(message: Timestamp) -> datetime:

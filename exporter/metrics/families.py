@@ -43,6 +43,10 @@ class WatchedParticipant:
     policies: dict[str, float] = field(default_factory=dict)
     series: Collection[tuple[Severity, bool]] = ()
     counts: dict[tuple[AlertState, str, Severity], int] = field(default_factory=dict)
+    labels: Labels = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.labels = Labels(participant=self.participant)
 
     def remove_policies(self, before: float) -> bool:
         """Drops policies that were last seen before that time, and their counts; returns whether any were dropped."""
@@ -115,8 +119,11 @@ def _participant_family(gauge: ParticipantGauge) -> Family:
         view = watched.view
         if view is None or (number := gauge.value(view)) is None:
             return
-        own = dict(zip(gauge.label_names, gauge.labels(view), strict=True))
-        yield Labels(participant=watched.participant, **own), number
+        if gauge.label_names:
+            own = dict(zip(gauge.label_names, gauge.labels(view), strict=True))
+            yield Labels(participant=watched.participant, **own), number
+        else:
+            yield watched.labels, number
 
     labels, outlives_polling = ("participant", *gauge.label_names), gauge.name.endswith("_timestamp_seconds")
     return Family(gauge.name, "gauge", gauge.help, labels, samples, outlives_polling=outlives_polling)

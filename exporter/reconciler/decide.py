@@ -63,8 +63,11 @@ def decide(
     if out_of_order and not made_by_exporter:
         return state, None
     if not out_of_order:
-        poll = replace(poll, category=category_after(state.category, poll))
-        state = replace(state, category=poll.category)
+        category = category_after(state.category, poll)
+        if category is not poll.category:
+            poll = replace(poll, category=category)
+        if category is not state.category:
+            state = replace(state, category=category)
     view = view_after(state.view, poll)
     if repeated:
         return replace(state, view=view), None

@@ -10,7 +10,16 @@ from typing import Final, Literal, TypeVar
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.functions import COMPARISONS, number_operation
 from exporter.rules.promql.nodes import NO_NAME, Instant, combine
-from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY, Grouping, Sample, Vector, format_series
+from exporter.rules.promql.series import (
+    METRIC_NAME,
+    PARTICIPANT,
+    POLICY,
+    Grouping,
+    Sample,
+    Vector,
+    format_series,
+    grouping,
+)
 from exporter.rules.promql.sources import Moment
 
 SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
@@ -143,6 +152,7 @@ class _Pairing:
         self._one_to_one = match.many is None
         self._signature = match.signature()
         self._matches_name = match.on.keeps_metric_name
+        self._matches_all = match.on == grouping(frozenset(), keep=False)
         filters = operator in COMPARISONS and not as_bool
         self._value = _filter(operator) if filters else number_operation(operator)
         self.includes_name = METRIC_NAME in match.include and not as_bool
@@ -186,9 +196,10 @@ class _Pairing:
         if self._matches_name or self.keeps_name:
             return None
         on, value_of = self._match.on, self._value
+        matches_all = self._matches_all
         result: Vector = []
         for (_, labels, left), (_, others, right) in zip(many, one, strict=True):
-            if others is not labels or labels.projected(on) is not labels:
+            if others is not labels or not (matches_all or labels.projected(on) is labels):
                 return None
             value = value_of(left, right)
             if value is not None:
