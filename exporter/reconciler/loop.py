@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 alerts_log = logging.getLogger("exporter.alerts")
 """A logger of its own: the demo shows alerts otherwise, and silences it."""
 
-BATCH_POLLS = 32
+BATCH_POLLS = 64
 """At most this many polls share a commit."""
 POLLS_AT_A_TIME = 8
 """Evaluations, of a millisecond each, until what else is due has its turn: scrapes, polls, events."""

@@ -6,9 +6,11 @@ import asyncio
 import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
+from exporter import runner
 from exporter.runner import Running, end_tasks, run_until_stopped
 
 
@@ -79,6 +81,27 @@ async def test_what_lives_as_long_as_the_process_is_not_looked_through_for_garba
         gc.unfreeze()
 
     assert made == [0]
+
+
+async def test_cycles_that_are_left_behind_are_freed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, thresholds = asyncio.Event(), gc.get_threshold()
+    monkeypatch.setattr(runner, "COLLECT_EVERY_SECONDS", 0.01)
+
+    def leave_behind(_: Running) -> None:
+        left = Cycle()
+        weakref.finalize(left, stop.set)
+
+    try:
+        async with asyncio.timeout(10):
+            await run_until_stopped(stop, leave_behind, Running((), dict))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.itself = self
 
 
 def full_collections() -> int:
