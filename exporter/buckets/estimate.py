@@ -12,13 +12,13 @@ bound there.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
 from exporter.buckets.bucket import Bucket, PolicyName, ResponseCounts, Snapshot
+from exporter.buckets.error_shares import error_shares
 from exporter.buckets.lowest import LowestLevel
 from exporter.buckets.observation import BucketObservation, Observation
 from exporter.buckets.refill import CLOCK_TOLERANCE_SECONDS, Phase, RefillEvidence, RefillMode, proof
@@ -171,7 +171,9 @@ class Estimator:
     def _figures(self, bucket: Bucket, history: _History) -> BucketObservation:
         seen = history.seen
         window = _window(seen, seen, history.window_seconds)
-        shares = _error_shares(window, history.counted_from)
+        # Of counts that continue one another the first and the last tell all.
+        unbroken = bool(window) and window[0][0] >= history.counted_from
+        shares = error_shares([counts for _, _, counts in ((window[0], window[-1]) if unbroken else window)])
         if self.mode is not RefillMode.CONTINUOUS:
             window = self._window_from_poll(history)
         span_seconds = window[-1][0] - window[0][0] if window else 0.0
@@ -265,37 +267,3 @@ def _consumed_at_least(history: _History, window: list[_Seen]) -> float:
     if history.refill_period_seconds > LONGEST_WHOLE_PERIOD_SECONDS:
         steps = 0
     return window[0][1] - window[-1][1] + steps * min(history.refill_tokens, room)
-
-
-def _error_shares(window: list[_Seen], counted_from: float) -> tuple[float | None, float | None]:
-    """Returns the shares of 404s and of 429s, 0 to 1.
-
-    Since ``counted_from`` each answer's counts continue those of the one before it.
-    """
-    if not window or window[-1][2] is None:
-        return None, None
-    if window[0][0] >= counted_from:
-        window = [window[0], window[-1]]
-    counted = _counted(window)
-    answers = sum([end.total - begin.total for begin, end in counted])
-    if not answers:
-        return None, None
-    not_found = sum([end.not_found - begin.not_found for begin, end in counted])
-    rate_limited = sum([end.rate_limited - begin.rate_limited for begin, end in counted])
-    return not_found / answers, rate_limited / answers
-
-
-def _counted(window: list[_Seen]) -> Collection[tuple[ResponseCounts, ResponseCounts]]:
-    """Returns from which counts to which each Bridge instance has counted.
-
-    Each instance's counts are compared with its own. A count that falls starts the window of its instance anew, an
-    answer without counts that of all.
-    """
-    counted: dict[str, tuple[ResponseCounts, ResponseCounts]] = {}
-    for _, _, counts in window:
-        if counts is None:
-            counted = {}
-            continue
-        begin, before = counted.get(counts.instance, (counts, counts))
-        counted[counts.instance] = (begin if counts.continues(before) else counts, counts)
-    return counted.values()
