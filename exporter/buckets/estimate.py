@@ -56,7 +56,7 @@ class _History:
     polled: list[_Seen] = field(default_factory=list)
     """Those of ``seen`` that are no reads."""
     counted_from: float = -math.inf
-    """Since this observation all have counts, each of which continues the one before it."""
+    """From this time on the counts continue one another, or the last observation has none."""
 
     def begin_again(self) -> None:
         """Forgets what estimates are made of. What the lowest level was, it was all the same."""
@@ -172,8 +172,8 @@ class Estimator:
         seen = history.seen
         window = _window(seen, seen, history.window_seconds)
         # Of counts that continue one another the first and the last tell all.
-        unbroken = bool(window) and window[0][0] >= history.counted_from
-        shares = error_shares([counts for _, _, counts in ((window[0], window[-1]) if unbroken else window)])
+        counted = [window[0], window[-1]] if window and window[0][0] >= history.counted_from else window
+        shares = error_shares([counts for _, _, counts in counted])
         if self.mode is not RefillMode.CONTINUOUS:
             window = self._window_from_poll(history)
         span_seconds = window[-1][0] - window[0][0] if window else 0.0

@@ -43,7 +43,7 @@ class WatchedParticipant:
     policies: dict[str, float] = field(default_factory=dict)
     series: Collection[tuple[Severity, bool]] = ()
     counts: dict[tuple[AlertState, str, Severity], int] = field(default_factory=dict)
-    labels: Labels = field(init=False)
+    labels: Labels = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.labels = Labels(participant=self.participant)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.config.settings import WebSettings
 from exporter.errors import DictRateLimitError
@@ -168,13 +168,32 @@ def _streamed(
 
     To HEAD nothing is rendered, and no length is named: 0 would not be GET's.
     """
+    return _Slices(slices() if request.method != "HEAD" else (), headers, media_type)
 
-    async def in_turns() -> AsyncIterator[bytes]:
-        for part in slices() if request.method != "HEAD" else ():
+
+class _Slices(StreamingResponse):
+    """Ends where the client has gone away, with the slice that is being sent.
+
+    It is not cancelled: the traceback of that is a cycle, and would hold the slice until garbage is collected.
+    """
+
+    def __init__(self, slices: Iterable[bytes], headers: Mapping[str, str] | None, media_type: str) -> None:
+        super().__init__(self._in_turns(slices), headers=headers, media_type=media_type)
+        self._disconnect: asyncio.Task[None] | None = None
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        self._disconnect = asyncio.create_task(self.listen_for_disconnect(receive))
+        try:
+            await self.stream_response(send)
+        finally:
+            self._disconnect.cancel()
+
+    async def _in_turns(self, slices: Iterable[bytes]) -> AsyncIterator[bytes]:
+        for part in slices:
             yield part
+            if self._disconnect is not None and self._disconnect.done():
+                return
             await asyncio.sleep(0)
-
-    return StreamingResponse(in_turns(), headers=headers, media_type=media_type)
 
 
 def _now() -> datetime:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ from tests.support.http import WAIT_SECONDS, connect, read_to_end
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -141,6 +143,33 @@ async def test_a_response_that_is_not_read_is_given_up_in_time():
 
         assert len(await read_to_end(reader)) < len(metrics.exposition())
         writer.close()
+
+
+async def test_what_a_client_was_sent_that_went_away_is_freed_without_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    metrics = big_metrics(1000)
+    exposition, slices = metrics.exposition(), []
+
+    def page(**_: object) -> Iterator[memoryview]:
+        for begin in range(0, len(exposition), 131_072):
+            part = memoryview(exposition)[begin : begin + 131_072]
+            slices.append(weakref.ref(part))
+            yield part
+
+    monkeypatch.setattr(metrics, "page", page)
+    gc.disable()
+    try:
+        async with serving(app_of(metrics)) as server:
+            reader, writer = await connect(server)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+            await reader.readexactly(1024)
+            writer.transport.abort()
+
+            await until(lambda: not server.connections and not any(part() is not None for part in slices))
+            assert 0 < len(slices) < len(exposition) // 131_072
+    finally:
+        gc.enable()
 
 
 async def test_a_response_to_a_request_that_was_waiting_is_given_up_in_time():

@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser as promql
 
 from exporter.rules.promql.selectors import Matcher, matchers_of
-from exporter.rules.promql.series import METRIC_NAME, Grouping, grouping
+from exporter.rules.promql.series import BY_ALL_LABELS, METRIC_NAME, Grouping, grouping
 from exporter.rules.promql.sources import ALERT_SERIES
 
 
@@ -74,7 +74,7 @@ def matching_of(operation: Any) -> Grouping:
     """Returns the labels by which an operator matches the series of its sides."""
     matching = getattr(operation.modifier, "matching", None)
     if matching is None:
-        return grouping(frozenset(), keep=False)
+        return BY_ALL_LABELS
     return grouping(frozenset(matching.labels), keep=matching.type == promql.LabelModifierType.Include)
 
 

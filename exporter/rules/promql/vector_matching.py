@@ -11,6 +11,7 @@ from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.functions import COMPARISONS, number_operation
 from exporter.rules.promql.nodes import NO_NAME, Instant, combine
 from exporter.rules.promql.series import (
+    BY_ALL_LABELS,
     METRIC_NAME,
     PARTICIPANT,
     POLICY,
@@ -18,7 +19,6 @@ from exporter.rules.promql.series import (
     Sample,
     Vector,
     format_series,
-    grouping,
 )
 from exporter.rules.promql.sources import Moment
 
@@ -152,7 +152,7 @@ class _Pairing:
         self._one_to_one = match.many is None
         self._signature = match.signature()
         self._matches_name = match.on.keeps_metric_name
-        self._matches_all = match.on == grouping(frozenset(), keep=False)
+        self._matches_all = match.on is BY_ALL_LABELS
         filters = operator in COMPARISONS and not as_bool
         self._value = _filter(operator) if filters else number_operation(operator)
         self.includes_name = METRIC_NAME in match.include and not as_bool

@@ -37,8 +37,8 @@ def answers(draw: st.DrawFn) -> list[ResponseCounts | None]:
 def test_the_shares_are_those_of_all_counts_in_the_window(seen: list[ResponseCounts | None]) -> None:
     estimator = Estimator(60, INTERVAL_SECONDS)
     for n, counts in enumerate(seen):
-        at = snapshot(bucket(20_000, response_counts=counts), seconds=INTERVAL_SECONDS * n)
-        observed = estimator.observe(at).buckets[0]
+        answered = snapshot(bucket(20_000, response_counts=counts), seconds=INTERVAL_SECONDS * n)
+        observed = estimator.observe(answered).buckets[0]
 
         shares = error_shares(seen[max(0, n + 1 - IN_WINDOW) : n + 1])
         assert (observed.error_404_rate, observed.error_429_rate) == shares

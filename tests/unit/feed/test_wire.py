@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 
 from exporter.alerts.alert import AlertState, Severity, Transition
-from exporter.buckets.observation import Failure
+from exporter.buckets.bucket import Ispb
+from exporter.buckets.observation import Category, Failure
 from exporter.buckets.refill import RefillMode
 from exporter.feed.stubs import feed_pb2
-from exporter.feed.wire import Report, feed_message, poll_message, poll_of, report_message
+from exporter.feed.wire import Report, categories_of, feed_message, poll_message, poll_of, report_message
 from tests.support.builders import (
     PARTICIPANT,
     POLICY,
@@ -120,6 +121,14 @@ def test_a_way_to_refill_that_only_a_later_release_knows_is_not_known_here() -> 
     message.answered.refill_mode = 77
 
     assert poll_of(message, "stream").result.refill_mode is None
+
+
+@pytest.mark.parametrize("category", [Category("H"), Category("A", datetime(1970, 1, 1, tzinfo=UTC), "H")])
+def test_what_is_known_of_categories_arrives_with_a_report(category: Category) -> None:
+    known = {Ispb("12345678"): category, Ispb("87654321"): Category("B", at(7))}
+    message = feed_pb2.Report.FromString(report_message(Report(categories=known)).SerializeToString())
+
+    assert categories_of(message) == known
 
 
 def test_a_failure_arrives_with_its_code_and_message() -> None:

@@ -29,6 +29,7 @@ from exporter.durations import parse_duration
 from exporter.health import Readiness
 from exporter.metrics import Metrics
 from exporter.reconciler.leadership import LeadershipState
+from exporter.reconciler.loop import BATCH_POLLS
 from exporter.reconciler.reconciler import DROPPED
 from exporter.rules.promql.functions import CALENDAR, LIMITED, ROUNDING
 from exporter.rules.templates.functions import FUNCTIONS
@@ -408,6 +409,10 @@ def test_every_table_and_view_is_in_the_reference_and_no_other() -> None:
     made = {"dict_rate_limit_migrations", *re.findall(r"CREATE (?:TABLE|VIEW) public\.(\w+)", schema)}
 
     assert {cells[0] for cells in rows(DOCS / "database.md", "## Tables")} == made
+
+
+def test_the_number_of_polls_that_share_a_transaction_is_the_writers() -> None:
+    assert f"share one, {BATCH_POLLS} at most." in (DOCS / "database.md").read_text()
 
 
 def test_every_reason_of_a_resolution_is_in_the_reference_of_events() -> None:
