@@ -194,7 +194,7 @@ class _RuleReplay(Replay):
             polls=self._polls,
             error=self._error,
             recorded=next(filter(concerns, recorded), None),
-            breakdown=break_down(rule.expression.tree, moment, policy),
+            breakdown=break_down(rule.expression, moment, policy),
         )
 
 
@@ -227,7 +227,7 @@ def explain_current(
                 is_true=alert is not None and alert.keep_firing_since is None,
                 error=errors.get((rule.group, rule.name)),
                 recorded=Episode.from_alert(alert) if alert is not None and alert.state is AlertState.FIRING else None,
-                breakdown=break_down(rule.expression.tree, moment, subject),
+                breakdown=break_down(rule.expression, moment, subject),
                 since=view.at,
             )
             for alert in own or [None] * concerns(rule, policy)

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import promql_parser as promql
-
 from exporter.clock import in_utc
 from exporter.explain.breakdown import NodeResult
 from exporter.explain.explanation import Explanation
 from exporter.explain.sentences import sentences
 from exporter.numbers import for_json, not_finite
 from exporter.rules.promql.series import POLICY, format_series
+from exporter.rules.promql.tree import SET_OPERATORS, Aggregation, Binary
 
 _MOST_SERIES: Final = 3
 """Of many series the text has those nearest to the condition."""
@@ -54,17 +53,12 @@ def _tree(node: NodeResult, depth: int) -> Iterator[str]:
 def _label(node: NodeResult) -> str:
     """Returns the operator of an expression whose operands have lines of their own, else the expression."""
     tree = node.tree
-    if isinstance(tree, promql.BinaryExpr) and str(tree.op) in {"and", "or", "unless"}:
-        matching = tree.modifier.matching if tree.modifier is not None else None
-        if matching is None:
-            return "any of" if str(tree.op) == "or" else str(tree.op)
-        word = "on" if matching.type == promql.LabelModifierType.Include else "ignoring"
-        return f"{tree.op} {word} ({', '.join(matching.labels)})"
-    if isinstance(tree, promql.AggregateExpr) and any(child.is_condition for child in node.children):
-        if tree.modifier is None:
-            return f"{tree.op} of"
-        word = "by" if tree.modifier.type == promql.AggModifierType.By else "without"
-        return f"{tree.op} {word} ({', '.join(tree.modifier.labels)}) of"
+    if isinstance(tree, Binary) and tree.operator in SET_OPERATORS:
+        if tree.labels is None:
+            return "any of" if tree.operator == "or" else tree.operator
+        return f"{tree.operator} {tree.labels}"
+    if isinstance(tree, Aggregation) and any(child.is_condition for child in node.children):
+        return f"{tree.operator} {tree.labels} of" if tree.labels is not None else f"{tree.operator} of"
     return node.text
 
 

@@ -7,14 +7,11 @@ One that asks for the day and hour cannot be played at another time. The age of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import promql_parser as promql
-
-from exporter.rules.promql.expression import expression_text
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
-from exporter.rules.promql.traversal import selectors, sub_expressions, walk
+from exporter.rules.promql.traversal import selectors
+from exporter.rules.promql.tree import Aggregation, Binary, Call, Paren, Selector, Tree, walk, without_parens
 from exporter.rules.rule import CompiledRule
 
 
@@ -33,7 +30,7 @@ def with_dependencies(rules: Sequence[CompiledRule], all_rules: Sequence[Compile
 def _dependencies(rule: CompiledRule, all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:
     """Returns the rules whose alerts the rule selects, itself included where it does."""
     selected = [
-        [matcher.predicate() for matcher in selector.matchers if matcher.label == "alertname"]
+        [matcher.predicate() for matcher in selector.conditions if matcher.label == "alertname"]
         for selector in selectors(rule.expression.tree)
         if selector.metric in ALERT_SERIES
     ]
@@ -52,33 +49,33 @@ def is_timestamp(metric: str) -> bool:
 def time_of_day(rule: CompiledRule) -> str | None:
     """Returns the sub-expression that asks for the day or the hour; None if there is none."""
     tree = _asking(rule.expression.tree)
-    return None if tree is None else expression_text(tree)
+    return None if tree is None else rule.expression.excerpt(tree)
 
 
-def _asking(tree: Any) -> Any | None:
+def _asking(tree: Tree) -> Tree | None:
     if _is_age(tree):
         return None
-    if isinstance(tree, promql.Call) and (tree.func.name == "time" or (tree.func.name in CALENDAR and not tree.args)):
+    if isinstance(tree, Call) and (tree.function == "time" or (tree.function in CALENDAR and not tree.arguments)):
         return tree
-    if isinstance(tree, promql.VectorSelector):
-        return tree if any(is_timestamp(s.metric) for s in selectors(tree)) else None
-    return next(filter(None, map(_asking, sub_expressions(tree))), None)
+    if isinstance(tree, Selector):
+        return tree if is_timestamp(tree.metric) else None
+    asking = (_asking(operand) for operand in tree.operands)
+    return next((operand for operand in asking if operand is not None), None)
 
 
-def _is_age(tree: Any) -> bool:
-    if not isinstance(tree, promql.BinaryExpr) or str(tree.op) != "-" or not _is_now(tree.lhs):
+def _is_age(tree: Tree) -> bool:
+    if not isinstance(tree, Binary) or tree.operator != "-" or not _is_now(tree.left):
         return False
-    metrics = [s.metric for s in selectors(tree.rhs)]
-    return bool(metrics) and all(map(is_timestamp, metrics)) and all(map(_keeps_times, walk(tree.rhs)))
+    metrics = [s.metric for s in selectors(tree.right)]
+    return bool(metrics) and all(map(is_timestamp, metrics)) and all(map(_keeps_times, walk(tree.right)))
 
 
-def _keeps_times(tree: Any) -> bool:
-    if isinstance(tree, promql.AggregateExpr):
-        return str(tree.op) in {"min", "max", "avg"}
-    return isinstance(tree, promql.VectorSelector | promql.ParenExpr)
+def _keeps_times(tree: Tree) -> bool:
+    if isinstance(tree, Aggregation):
+        return tree.operator in {"min", "max", "avg"}
+    return isinstance(tree, Selector | Paren)
 
 
-def _is_now(tree: Any) -> bool:
-    if isinstance(tree, promql.ParenExpr):
-        return _is_now(tree.expr)
-    return isinstance(tree, promql.Call) and tree.func.name == "time"
+def _is_now(tree: Tree) -> bool:
+    tree = without_parens(tree)
+    return isinstance(tree, Call) and tree.function == "time"

@@ -55,8 +55,10 @@ def _significant_digits(value: float) -> int:
 _OPTIONS: Final = re2.Options()
 _OPTIONS.log_errors = False
 
-_NOT_FOR_GO: Final = re.compile(r"(?:[^\\\[]|\\[^C]|\[\^?+\]?+(?:[^\]\\]|\\[^C])*\])*?(?P<what>\\C|\(\?<)", re.DOTALL)
-r"""What the C++ library accepts and Go does not: ``\C``, and (before Go 1.22) ``(?<name>``."""
+_NOT_FOR_GO: Final = re.compile(
+    r"(?:[^\\\[]|\\Q.*?(?:\\E|\Z)|\\[^CQ]|\[\^?+\]?+(?:[^\]\\]|\\[^C])*\])*?(?P<what>\\C)", re.DOTALL
+)
+r"""What the C++ library accepts and Go does not: ``\C``."""
 
 
 def compile_pattern(pattern: str) -> Any:

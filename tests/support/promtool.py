@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import yaml
+
 from tests.support.releases import binary, reference
 
 if TYPE_CHECKING:
@@ -23,25 +25,41 @@ class Verdict:
 
 
 def check_rules(*files: Path) -> Verdict:
-    done = _run("check", "rules", *files)
+    done = _run(binary("promtool", reference()), "check", "rules", *files)
     return Verdict(done.returncode == 0, done.stdout)
 
 
 def run_tests(files: Sequence[Path]) -> list[Verdict]:
     """Runs the test files in one call; one verdict per file, in order."""
-    output = _run("test", "rules", *files).stdout
+    output = _run(binary("promtool", reference()), "test", "rules", *files).stdout
     parts = re.split(r"^(?:Unit Testing: |Processing test file:) .*\n", output, flags=re.MULTILINE)[1:]
     assert len(parts) == len(files), f"promtool was cut short:\n{output[-2000:]}"
     return [Verdict(re.search(r"^  SUCCESS$", part, re.MULTILINE) is not None, part) for part in parts]
 
 
-def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def _run(promtool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     # Release 3 prints failures on standard error; through one pipe, the lines stay in order.
     return subprocess.run(
-        [binary("promtool", reference()), *map(str, arguments)],
+        [promtool, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=600,
     )
+
+
+def parse_errors(texts: Sequence[str], folder: Path, *options: str) -> dict[str, tuple[int, int]]:
+    """Returns line and byte of the line, both from 1, of what promtool 3 finds wrong with expressions, by expression.
+
+    Those without a fault are left out. A file is written into ``folder``.
+    """
+    rules = [{"alert": f"Rule{index}", "expr": text} for index, text in enumerate(texts)]
+    file = folder / "expressions.yml"
+    document = {"groups": [{"name": "g", "rules": rules}]}
+    file.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, allow_unicode=True), "utf-8")
+    done = _run(binary("promtool", "3"), *options, "check", "rules", file)
+    found = re.findall(r'"Rule(\d+)": could not parse expression: (\d+):(\d+): ', done.stdout)
+    assert len(found) == done.stdout.count('"Rule'), f"a fault without a place:\n{done.stdout[-2000:]}"
+    assert found or "SUCCESS" in done.stdout, done.stdout[-2000:]
+    return {texts[int(index)]: (int(line), int(column)) for index, line, column in found}

@@ -14,8 +14,9 @@ from exporter import files
 from exporter.alerts.alert import Severity
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text, parse_file
-from exporter.rules.finding import Finding
+from exporter.rules.finding import Finding, Location
 from exporter.rules.promql.expression import Expression, ExpressionRefused, Problem, compile_rule
+from exporter.rules.promql.lexer import opening
 from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.rule import CompiledRule, unexpanded_labels
@@ -185,14 +186,16 @@ class _Compiler:
         self._expression = cache(lambda text: _expression(text, alerts))
 
     def rule(self, rule: ParsedRule) -> CompiledRule | None:
-        def report(line: int, message: str) -> None:
-            self._findings.append(Finding(self._group.file, line, self._group.name, rule.name, message))
+        def report(line: int, message: str, column: int = 0) -> None:
+            group = self._group
+            self._findings.append(Finding(group.file, line, group.name, rule.name, message, column=column))
 
         before = len(self._findings)
         expression = self._expression(rule.expr.text)
         if not isinstance(expression, Expression):
             for problem in expression:
-                report(*_located(problem, rule.expr))
+                location, message = _located(problem, rule.expr)
+                report(location.line, message, location.column)
         severity = _severity(rule, report)
         if PARTICIPANT in rule.labels:
             report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
@@ -223,20 +226,24 @@ def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ..
     except ExpressionRefused as refused:
         return refused.problems
     except RecursionError:
-        return (Problem("the expression is nested too deeply", ""),)
+        return (Problem("the expression is nested too deeply"),)
 
 
-def _located(problem: Problem, expr: Text) -> tuple[int, str]:
-    """Returns the line in the file of what is wrong, and a sentence that quotes that line of the expression alone."""
-    location = expr.locate(problem.position) if problem.position is not None else None
-    if problem.position is None or location is None:
-        return expr.line_of(problem.fragment), problem.message
-    line, column = location
-    begin = expr.text.rfind("\n", 0, problem.position) + 1
+def _located(problem: Problem, expr: Text) -> tuple[Location, str]:
+    """Returns where in the file something is wrong, and a sentence that quotes that line of the expression alone."""
+    if problem.position is None:
+        return Location(expr.line), problem.message
+    location = expr.location(problem.position)
+    error = problem.error
+    if error is None or not location.column:
+        return location, problem.message
+    opened = expr.location(error.opened) if error.opened is not None else None
+    also = "" if opened is None else opening(opened.line, opened.column)
+    begin = expr.text.rfind("\n", 0, min(problem.position, len(expr.text.rstrip()))) + 1
     quoted = expr.text[begin:].lstrip("\n").partition("\n")[0].strip()
     if len(quoted) > _MOST_QUOTED:
         quoted = f"{quoted[:_MOST_QUOTED]}..."
-    return line, f"`{quoted}` cannot be parsed, column {column}: {problem.reason}"
+    return location, f"`{quoted}` cannot be parsed: {error.reason}{also}"
 
 
 def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity | None:

@@ -10,8 +10,7 @@ from typing import Final
 from exporter.durations import parse_duration
 from exporter.errors import YamlInvalid
 from exporter.rules.files.documents import ABSENT, Entry, fields, parse, quoted
-from exporter.rules.finding import Finding
-from exporter.rules.promql.lexer import locate
+from exporter.rules.finding import Finding, Location
 
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
@@ -36,15 +35,10 @@ class Text:
     text: str
     entry: Entry = field(compare=False, repr=False)
 
-    def locate(self, position: int) -> tuple[int, int] | None:
-        """Returns line and column in the file of what is at a position of the text; None where that is not clear."""
-        return self.entry.locate(position)
-
-    def line_of(self, construct: str) -> int:
-        """Returns the line where a part of an expression is written; that of the key where this is not clear."""
-        position = locate(self.text, construct) if construct else None
-        location = self.locate(position) if position is not None else None
-        return self.line if location is None else location[0]
+    def location(self, position: int) -> Location:
+        """Returns where in the file a character of the text stands; the line of the key where that is not clear."""
+        line_and_column = self.entry.locate(position)
+        return Location(self.line) if line_and_column is None else Location(*line_and_column)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
-from exporter.rules.promql.expression import expression_text
+from exporter.rules.finding import Location
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import Selector, selectors
+from exporter.rules.promql.traversal import selectors
+from exporter.rules.promql.tree import Selector, Tree
 from exporter.rules.rule import CompiledRule
 
 SCRAPED_LABELS: Final = frozenset({"job", "instance"})
@@ -24,8 +25,8 @@ _ALERT_LABELS: Final = SCRAPED_LABELS.union(
 )
 
 
-Problems: TypeAlias = "Iterator[tuple[int, str]]"
-"""What a check found: line of the file, and message."""
+Problems: TypeAlias = "Iterator[tuple[Location, str]]"
+"""What a check found: where in the file, and a message."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,9 @@ class Context:
         gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
         return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
 
-    def about(self, tree: Any, rest: str) -> tuple[int, str]:
-        """Returns the line of a part of the expression, and the sentence that begins with it."""
-        text = expression_text(tree)
-        return self.parsed.expr.line_of(text), f"`{text}`{rest}"
+    def about(self, tree: Tree, rest: str) -> tuple[Location, str]:
+        """Returns where a part of the expression stands, and the sentence that begins with it."""
+        return self.parsed.expr.location(tree.span.begin), f"`{self.rule.expression.excerpt(tree)}`{rest}"
 
 
 def contexts(attempt: Attempt) -> Iterator[Context]:

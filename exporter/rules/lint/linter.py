@@ -84,8 +84,10 @@ def _warnings(attempt: Attempt) -> Iterator[Finding]:
         silent = frozenset[str]().union(*(disabled[group.file].get(line, frozenset()) for line in scopes))
         for name, check in CHECKS.items():
             if name not in silent:
-                for line, message in check(context):
-                    yield Finding(group.file, line, group.name, rule.name, message, "warning", name)
+                for location, message in check(context):
+                    yield Finding(
+                        group.file, location.line, group.name, rule.name, message, "warning", name, location.column
+                    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""PromQL expressions, parsed with the real grammar and compiled once: the subset that rules may use.
+"""PromQL expressions, parsed and compiled once: the subset that rules may use.
 
 The tree is turned into closures; what is outside the subset is refused by name. Compiling
 also finds out whether every series of the result carries ``participant``, and whether the
@@ -8,22 +8,33 @@ expression would look across participants, which a rule may not.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-import promql_parser as promql
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from exporter.errors import DictRateLimitError
 from exporter.rules.promql import functions, nodes, unsupported
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Instant, Node, Scalar
 from exporter.rules.promql.parser import parse
-from exporter.rules.promql.selectors import AlertNames, matchers_of, select
-from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
-from exporter.rules.promql.traversal import grouping_of, matching_of
-from exporter.rules.promql.vector_matching import SET_OPERATORS, Match, operation
+from exporter.rules.promql.selectors import AlertNames, select
+from exporter.rules.promql.series import PARTICIPANT
+from exporter.rules.promql.traversal import excerpt
+from exporter.rules.promql.tree import (
+    SET_OPERATORS,
+    Aggregation,
+    Binary,
+    Call,
+    Number,
+    Paren,
+    Range,
+    Selector,
+    Subquery,
+    Text,
+    Tree,
+    Unary,
+)
+from exporter.rules.promql.vector_matching import Match, operation
 
 _MOST_QUOTED: Final = 10_000
 
@@ -31,28 +42,19 @@ _NOTHING: Final = Instant(lambda _: [], nodes.NO_NAME, carries_participant=True,
 """Stands for a sub-expression that was refused, so that the others are compiled too."""
 
 _BINARY: Final = SET_OPERATORS | functions.ARITHMETIC.keys() | functions.COMPARISONS.keys()
-_MANY: Final[Mapping[int, Literal["left", "right"]]] = {
-    int(promql.VectorMatchCardinality.ManyToOne): "left",
-    int(promql.VectorMatchCardinality.OneToMany): "right",
-}
-_UNSUPPORTED: Final = {
-    promql.MatrixSelector: f"a range selector is not supported: {unsupported.PRESENT}",
-    promql.SubqueryExpr: f"a subquery is not supported: {unsupported.PRESENT}",
-    promql.StringLiteral: "a string is not supported here",
-}
+_HISTOGRAM_OPERATORS: Final = frozenset({"</", ">/"})
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an expression is refused: a sentence, and the ``fragment`` that it is about.
+    """Why an expression is refused: a sentence, and where what it is about begins (None: it is the whole expression).
 
-    Of an expression that cannot be parsed, ``reason`` is what is wrong at ``position``.
+    ``error`` is that of an expression that cannot be parsed.
     """
 
     message: str
-    fragment: str
     position: int | None = None
-    reason: str = ""
+    error: ParseError | None = None
 
 
 class ExpressionRefused(DictRateLimitError):
@@ -65,11 +67,20 @@ class ExpressionRefused(DictRateLimitError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A rule's expression: its parsed tree, and the vector that it is compiled to."""
+    """A rule's expression: its tree, and the vector that it is compiled to."""
 
     text: str
-    tree: Any
+    tree: Tree
     vector: Instant
+    _nodes: Mapping[int, Node] = field(compare=False, repr=False)
+
+    def node(self, tree: Tree) -> Node:
+        """Returns what a part of the tree is compiled to."""
+        return self._nodes[id(tree)]
+
+    def excerpt(self, tree: Tree) -> str:
+        """Returns a part of the tree as it is written."""
+        return excerpt(self.text, tree.span)
 
 
 def compile_rule(text: str, alerts: AlertNames | None) -> Expression:
@@ -77,106 +88,96 @@ def compile_rule(text: str, alerts: AlertNames | None) -> Expression:
 
     Raises ExpressionRefused.
     """
-    tree, node = _compile(text, alerts)
+    tree, compiler = _compile(text, alerts)
+    node = compiler.nodes[id(tree)]
     if isinstance(node, Scalar):
-        raise ExpressionRefused(_problem(tree, "is a number: an alert needs series that carry participant"))
-    if not node.carries_participant:
-        raise ExpressionRefused(_problem(tree, "gives series that do not carry participant"))
-    return Expression(text, tree, node)
+        compiler.refuse(tree, "is a number: an alert needs series that carry participant")
+    elif not node.carries_participant:
+        compiler.refuse(tree, "gives series that do not carry participant")
+    else:
+        return Expression(text, tree, node, compiler.nodes)
+    raise ExpressionRefused(*compiler.problems)
 
 
 def compile_expression(text: str) -> Node:
     """Compiles any expression of the subset. Raises ExpressionRefused."""
-    return _compile(text, None)[1]
+    tree, compiler = _compile(text, None)
+    return compiler.nodes[id(tree)]
 
 
-def _compile(text: str, alerts: AlertNames | None) -> tuple[Any, Node]:
+def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
     try:
         tree = parse(text)
     except ValueError as error:
         line = " ".join(text.split())
         shortened = line if len(line) <= _MOST_QUOTED else f"{line[:_MOST_QUOTED]}..."
-        position, reason = (error.position, error.reason) if isinstance(error, ParseError) else (None, "")
-        raise ExpressionRefused(Problem(f"`{shortened}` cannot be parsed: {error}", "", position, reason)) from None
-    compiler = Compiler(alerts)
-    node = compiler.compile(tree)
+        fault = error if isinstance(error, ParseError) else None
+        position = fault.position if fault is not None else None
+        raise ExpressionRefused(Problem(f"`{shortened}` cannot be parsed: {error}", position, fault)) from None
+    compiler = Compiler(text, alerts)
+    compiler.compile(tree)
     if compiler.problems:
         raise ExpressionRefused(*compiler.problems)
-    return tree, node
-
-
-def _problem(tree: Any, why: str) -> Problem:
-    text = expression_text(tree)
-    return Problem(f"`{text}`{'' if why.startswith(('is ', 'gives ')) else ':'} {why}", text)
-
-
-def expression_text(tree: Any) -> str:
-    """Returns the text of an expression."""
-    return _SURPLUS.sub(lambda match: match["text"] or (" " if match["space"] else ""), str(tree))
-
-
-_SURPLUS: Final = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")|(?<=[\w:])\{\}|(?P<space> {2,})')
-"""What the parser writes and people do not: empty braces after a name, two spaces."""
+    return tree, compiler
 
 
 class Compiler:
-    """Compiles one expression; ``problems`` says what was refused.
+    """Compiles one expression; ``nodes`` are what the parts of its tree are compiled to, by their identity.
 
-    ``alerts`` None: those of any alert may be selected.
+    ``problems`` says what was refused. ``alerts`` None: those of any alert may be selected.
     """
 
-    def __init__(self, alerts: AlertNames | None) -> None:
+    def __init__(self, text: str, alerts: AlertNames | None) -> None:
+        self.nodes: dict[int, Node] = {}
         self.problems: list[Problem] = []
+        self._text = text
         self._alerts = alerts
 
-    def compile(self, tree: Any) -> Node:
-        compile_one = _COMPILERS.get(type(tree))
-        if compile_one is None:
-            return self._refuse(tree, _UNSUPPORTED.get(type(tree), "is not supported"))
-        return compile_one(self, tree)
+    def compile(self, tree: Tree) -> Node:
+        node = self.nodes[id(tree)] = _COMPILERS[type(tree)](self, tree)
+        return node
 
-    def _refuse(self, tree: Any, why: str) -> Instant:
-        self.problems.append(_problem(tree, why))
+    def refuse(self, tree: Tree, why: str) -> Instant:
+        text = excerpt(self._text, tree.span)
+        message = f"`{text}`{'' if why.startswith(('is ', 'gives ')) else ':'} {why}"
+        self.problems.append(Problem(message, tree.span.begin))
         return _NOTHING
 
-    def selector(self, tree: Any) -> Instant:
-        if tree.offset is not None:
-            return self._refuse(tree, f"offset is not supported: {unsupported.PRESENT}")
-        if tree.at is not None:
-            return self._refuse(tree, f"@ is not supported: {unsupported.PRESENT}")
-        if tree.matchers.or_matchers:
-            return self._refuse(tree, "`or` between matchers is not supported")
-        matchers = matchers_of(tree)
-        name = tree.name
-        if name is None:
-            names = [m for m in matchers if m.label == METRIC_NAME and m.operator == "="]
-            if not names:
-                return self._refuse(tree, "a selector must name its metric")
-            name = names[0].value
-            matchers.remove(names[0])
+    def selector(self, tree: Selector) -> Instant:
+        for word, modifier in (("offset", tree.offset), ("@", tree.at), (tree.mode, tree.mode)):
+            if modifier is not None:
+                return self.refuse(tree, f"{word} is not supported: {unsupported.PRESENT}")
+        if not tree.metric:
+            return self.refuse(tree, "a selector must name its metric")
+        on_the_name = len(tree.matchers) - len(tree.conditions)
+        if on_the_name > (0 if tree.name else 1):
+            return self.refuse(
+                tree, "a metric is selected by its plain name: other matchers on __name__ are not supported"
+            )
         try:
-            return select(name, matchers, self._alerts)
+            return select(tree.metric, tree.conditions, self._alerts)
         except ValueError as error:
-            return self._refuse(tree, str(error))
+            return self.refuse(tree, str(error))
 
-    def negation(self, tree: Any) -> Node:
-        operand = self.compile(tree.expr)
+    def signed(self, tree: Unary) -> Node:
+        operand = self.compile(tree.operand)
+        if tree.operator == "+":
+            return operand
         if isinstance(operand, Scalar):
             return nodes.scalar(lambda value: -value, operand)
         return nodes.mapped(operand, lambda value: -value)
 
-    def aggregation(self, tree: Any) -> Instant:
-        aggregation = str(tree.op)
-        over = self._vector(tree.expr)
-        if aggregation not in functions.AGGREGATIONS:
-            return self._refuse(tree, unsupported.of_function(aggregation))
-        onto = grouping_of(tree)
-        if not onto.retains(PARTICIPANT):
-            return self._refuse(tree, f"{aggregation} must keep participant: rules do not look across participants")
-        return nodes.aggregated(aggregation, over, onto)
+    def aggregation(self, tree: Aggregation) -> Instant:
+        operator = tree.operator
+        over = self._vector(tree.expression)
+        if operator not in functions.AGGREGATIONS:
+            return self.refuse(tree, unsupported.of_function(operator))
+        if not tree.onto.retains(PARTICIPANT):
+            return self.refuse(tree, f"{operator} must keep participant: rules do not look across participants")
+        return nodes.aggregated(operator, over, tree.onto)
 
-    def call(self, tree: Any) -> Node:
-        name, arguments = tree.func.name, tree.args
+    def call(self, tree: Call) -> Node:
+        name, arguments = tree.function, tree.arguments
         if name == "time":
             return Scalar(lambda moment: moment.seconds)
         if name == "vector":
@@ -189,66 +190,46 @@ class Compiler:
             return nodes.plain(lambda moment: read(moment.seconds))
         function = functions.CALENDAR.get(name) or functions.ROUNDING.get(name)
         if function is None:
-            return self._refuse(tree, unsupported.of_function(name))
+            return self.refuse(tree, unsupported.of_function(name))
         return nodes.mapped(self._vector(arguments[0]), function)
 
-    def binary(self, tree: Any) -> Node:
-        operator, modifier = str(tree.op), tree.modifier
-        left, right = self.compile(tree.lhs), self.compile(tree.rhs)
+    def binary(self, tree: Binary) -> Node:
+        operator = tree.operator
+        left, right = self.compile(tree.left), self.compile(tree.right)
         if operator not in _BINARY:
-            return self._refuse(tree, f"{operator} is not supported")
-        if _fills(modifier):
-            return self._refuse(tree, "fill is not supported")
-        as_bool = modifier is not None and modifier.return_bool
+            why = ": rules see no histograms" if operator in _HISTOGRAM_OPERATORS else ""
+            return self.refuse(tree, f"{operator} is not supported{why}")
         if isinstance(left, Scalar) and isinstance(right, Scalar):
             return nodes.scalar(functions.number_operation(operator), left, right)
-        combine = nodes.filtered if operator in functions.COMPARISONS and not as_bool else nodes.computed
+        combine = nodes.filtered if tree.filters else nodes.computed
         if isinstance(left, Scalar):
             assert isinstance(right, Instant)  # noqa: S101 - two numbers were above
             return combine(operator, right, left, number_first=True)
         if isinstance(right, Scalar):
             return combine(operator, left, right, number_first=False)
-        return self._matched(tree, left, right, as_bool=as_bool)
-
-    def _matched(self, tree: Any, left: Instant, right: Instant, *, as_bool: bool) -> Instant:
         try:
-            return operation(str(tree.op), left, right, _match(tree), as_bool=as_bool)
+            return operation(operator, left, right, Match(tree.on, tree.many, tree.include), as_bool=tree.as_bool)
         except ValueError as error:
-            return self._refuse(tree, str(error))
+            return self.refuse(tree, str(error))
 
-    def _vector(self, tree: Any) -> Instant:
+    def _vector(self, tree: Tree) -> Instant:
         node = self.compile(tree)
-        return node if isinstance(node, Instant) else self._refuse(tree, "must be an instant vector")
+        return node if isinstance(node, Instant) else self.refuse(tree, "must be an instant vector")
 
-    def _number(self, tree: Any) -> Scalar:
+    def _number(self, tree: Tree) -> Scalar:
         node = self.compile(tree)
-        if isinstance(node, Scalar):
-            return node
-        self._refuse(tree, "must be a number")
-        return nodes.constant(math.nan)
-
-
-def _match(tree: Any) -> Match:
-    on, modifier = matching_of(tree), tree.modifier
-    if modifier is None:
-        return Match(on)
-    return Match(on, _MANY.get(int(modifier.card)), tuple(modifier.group_labels or ()))
-
-
-def _fills(modifier: Any) -> bool:
-    """Whether missing matches are filled in, which Prometheus 2 does not support."""
-    values = getattr(modifier, "fill_values", None)
-    return values is not None and any(
-        getattr(values, name) is not None for name in dir(values) if not name.startswith("_")
-    )
+        return node if isinstance(node, Scalar) else nodes.constant(math.nan)
 
 
 _COMPILERS: Final[dict[type, Callable[[Compiler, Any], Node]]] = {
-    promql.NumberLiteral: lambda _, tree: nodes.constant(tree.val),
-    promql.ParenExpr: lambda compiler, tree: compiler.compile(tree.expr),
-    promql.VectorSelector: Compiler.selector,
-    promql.UnaryExpr: Compiler.negation,
-    promql.AggregateExpr: Compiler.aggregation,
-    promql.Call: Compiler.call,
-    promql.BinaryExpr: Compiler.binary,
+    Number: lambda _, tree: nodes.constant(tree.value),
+    Paren: lambda compiler, tree: compiler.compile(tree.expression),
+    Selector: Compiler.selector,
+    Unary: Compiler.signed,
+    Aggregation: Compiler.aggregation,
+    Call: Compiler.call,
+    Binary: Compiler.binary,
+    Range: lambda compiler, tree: compiler.refuse(tree, f"a range selector is not supported: {unsupported.PRESENT}"),
+    Subquery: lambda compiler, tree: compiler.refuse(tree, f"a subquery is not supported: {unsupported.PRESENT}"),
+    Text: lambda compiler, tree: compiler.refuse(tree, "a string is not supported here"),
 }

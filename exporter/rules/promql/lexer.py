@@ -1,104 +1,91 @@
-"""The tokens of an expression: what Prometheus 2.42 would not read is refused before the parser sees it.
-
-The parser knows some of Prometheus 3's grammar too, and its tree no longer shows
-where that was used.
-"""
+"""The tokens of an expression, as Prometheus 3.16 reads them."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
-from itertools import takewhile
+from dataclasses import dataclass
 from typing import Final
 
-from exporter.rules.golang import compile_pattern
+from exporter.rules.promql.literals import NUMBERS, STRINGS, string_fault
+from exporter.rules.promql.signatures import AGGREGATIONS
+from exporter.rules.promql.tree import Span
 
-_TOKEN: Final = re.compile(
-    r"""(?P<space>\s+|\#[^\n]*)
-      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-      | (?P<raw>`[^`]*`)
-      | (?P<duration>(?:[0-9]+(?:ms|[smhdwy]))+(?![0-9A-Za-z_]))
-      | (?P<number>0[xX][0-9a-fA-F]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
-      | (?P<identifier>[a-zA-Z_:][a-zA-Z0-9_:]*)
-      | (?P<sign>==|!=|=~|!~|>=|<=|[-+*/%^=<>(){}\[\],@])
-      | (?P<unknown>.)""",
-    re.VERBOSE | re.DOTALL,
+NUMBER: Final = "number"
+DURATION: Final = "duration"
+STRING: Final = "string"
+IDENTIFIER: Final = "identifier"
+METRIC: Final = "metric name"
+"""An identifier with a colon, which is no name of a function."""
+END: Final = "end of the expression"
+
+MOST_TOKENS: Final = 1000
+"""An expression is walked as deep as it is nested; thousands of terms would end the process, not the file."""
+
+MOST_CHARACTERS: Final = 100_000
+"""Nothing else runs while an expression is read."""
+
+DURATION_WORDS: Final = frozenset({"step", "range", "max_of", "min_of"})
+KEYWORDS: Final = frozenset(
+    [
+        "and",
+        "or",
+        "unless",
+        "atan2",
+        "offset",
+        "smoothed",
+        "anchored",
+        "by",
+        "without",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "fill",
+        "fill_left",
+        "fill_right",
+        "bool",
+        "start",
+        "end",
+    ]
 )
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
-_MATCH_OPERATORS: Final = frozenset({"=", "!=", "=~", "!~"})
-_COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
+_RESERVED: Final = KEYWORDS | DURATION_WORDS | AGGREGATIONS.keys()
+_FILLS: Final = frozenset({"fill", "fill_left", "fill_right"})
+
+_SPACE: Final = r"(?P<space>[ \t\r\n]+|\#[^\r\n]*)"
+
+
+def _pattern(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join((_SPACE, *alternatives, "(?P<unknown>.)")), re.VERBOSE | re.DOTALL)
+
+
+_SIGNS: Final = r"==|!=|>=|<=|</|>/|=(?!~)|[-+*/%^<>(){\],@]"
+_OUTSIDE: Final = _pattern(NUMBERS, STRINGS, r"(?P<word>[a-zA-Z_:][a-zA-Z0-9_:]*)", rf"(?P<sign>{_SIGNS}|\[)")
+_IN_BRACES: Final = _pattern(STRINGS, r"(?P<word>[a-zA-Z_][a-zA-Z0-9_]*)", r"(?P<sign>=~|!~|!=|[=,}])")
+_IN_BRACKETS: Final = _pattern(NUMBERS, r"(?P<word>[a-zA-Z_]+)", r"(?P<sign>[-+*/%^(),:\]])")
+_AFTER_A_DURATION: Final = _pattern(NUMBERS, STRINGS, r"(?P<word>[a-zA-Z_]+)", rf"(?P<sign>{_SIGNS}|:)")
+"""Within brackets Prometheus reads more once a number has come, though nothing more is allowed: the faults differ."""
+
+_CLOSING: Final = {"(": ")", "{": "}", "[": "]"}
 _SET_OPERATORS: Final = {"&": "and", "|": "or", "!": "unless"}
 """Of other languages, and of this one."""
 
-_GROUPING: Final = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
-_CLOSING: Final = {"(": ")", "{": "}", "[": "]"}
-
 
 class ParseError(ValueError):
-    """What is wrong with an expression: ``reason`` at ``position``."""
+    """What is wrong with an expression: ``reason`` at ``position``. ``opened`` is where a bracket is not closed."""
 
-    def __init__(self, reason: str, expression: str, position: int) -> None:
+    def __init__(self, reason: str, expression: str, position: int, opened: int | None = None) -> None:
         line, column = line_and_column(expression, position)
-        super().__init__(f"{line}:{column}: {reason}")
+        also = "" if opened is None else opening(*line_and_column(expression, opened))
+        super().__init__(f"{line}:{column}: {reason}{also}")
         self.reason = reason
         self.position = position
+        self.opened = opened
 
 
-def tokens(expression: str) -> Iterator[re.Match[str]]:
-    """Yields the tokens that are neither white space nor comments."""
-    return (match for match in _TOKEN.finditer(expression) if match.lastgroup != "space")
-
-
-def check(expression: str) -> str:
-    """Returns the text to parse, its strings written the one way that the parser reads as Go does.
-
-    Raises ParseError where it holds what Prometheus 2.42 does not know.
-    """
-    result: list[str] = []
-    checker = _Checker()
-    for match in _TOKEN.finditer(expression):
-        try:
-            if match.lastgroup != "space":
-                checker.take(match.lastgroup or "", match[0], match.start())
-            result.append(_requote_token(match))
-        except ValueError as error:
-            raise ParseError(str(error), expression, match.start()) from None
-    if checker.open_brackets:
-        bracket, _, position = checker.open_brackets[-1]
-        raise ParseError(f"`{bracket}` is not closed", expression, position)
-    return "".join(result)
-
-
-def requote(expression: str) -> str:
-    """Returns the beginning of an expression that passed `check`, with its strings as that writes them."""
-    return _TOKEN.sub(_requote_token, expression)
-
-
-def locate(expression: str, fragment: str) -> int | None:
-    """Returns where a fragment, as the parser writes it, begins: at the longest run of its first tokens."""
-    sought = [_plain(token) for token in tokens(fragment)]
-    present = list(tokens(expression))
-    texts = [_plain(token) for token in present]
-    pairs = [zip(texts[index:], sought, strict=False) for index in range(len(texts))]
-    lengths = [sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], one)) for one in pairs]
-    longest = max(lengths, default=0)
-    return present[lengths.index(longest)].start() if longest else None
-
-
-def closing_brackets(beginning: str) -> str:
-    """Returns the brackets that close those that are open at the end of a text."""
-    stack: list[str] = []
-    for token in tokens(beginning):
-        if token[0] in _CLOSING:
-            stack.append(_CLOSING[token[0]])
-        elif stack and token[0] == stack[-1]:
-            stack.pop()
-    return "".join(reversed(stack))
-
-
-def _plain(token: re.Match[str]) -> str:
-    return token[0][1:-1] if token[0][0] in "\"'`" else token[0].lower()
+def opening(line: int, column: int) -> str:
+    """Returns how the reason goes on where it is about a bracket that is not closed."""
+    return f", that of line {line}, column {column}"
 
 
 def line_and_column(text: str, position: int) -> tuple[int, int]:
@@ -106,83 +93,134 @@ def line_and_column(text: str, position: int) -> tuple[int, int]:
     return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
 
 
-def _requote_token(match: re.Match[str]) -> str:
-    if match.lastgroup not in {"string", "raw"}:
-        return match[0]
-    content = _content(match[0])
-    return '"' + content.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+@dataclass(frozen=True, slots=True)
+class Token:
+    """``kind`` is one of the constants above, or the keyword (in lower case) or sign itself."""
+
+    kind: str
+    text: str
+    span: Span
 
 
-class _Checker:
-    """Takes token after token; ``open_brackets`` are those not closed so far, with the word before and the position."""
+class Lexer:
+    """Reads one token after the other; inside braces and brackets other ones are possible than outside."""
 
-    def __init__(self) -> None:
-        self.open_brackets: list[tuple[str, str, int]] = []
-        self._previous: list[str] = []
+    def __init__(self, expression: str) -> None:
+        """Raises ValueError, a sentence, where the expression is too long."""
+        if len(expression) > MOST_CHARACTERS:
+            raise ValueError(
+                f"the expression has {len(expression):,} characters; more than {MOST_CHARACTERS:,} are not supported"
+            )
+        self._expression = expression
+        self._position = 0
+        self._count = 0
+        self._open: list[Token] = []
+        # Within brackets: whether what is before a colon has come, and the colon itself.
+        self._duration_seen = self._number_seen = self._colon_seen = False
 
-    def take(self, kind: str, text: str, position: int) -> None:
-        """Raises ValueError where Prometheus 2.42 would not expect the token, a sentence without a position."""
-        before = self._previous[-1] if self._previous else ""
-        bracket, keyword, _ = self.open_brackets[-1] if self.open_brackets else ("", "", 0)
+    def next(self) -> Token:
+        """Raises ParseError where no token can stand, ValueError where there are too many."""
+        while True:
+            inside = self._inside
+            match = self._pattern(inside).match(self._expression, self._position)
+            if match is None:
+                return self._end()
+            kind, begin = match.lastgroup or "", match.start()
+            if kind != "space":
+                break
+            if inside == "[" and not self._number_seen and match[0].startswith("#"):
+                raise self._error("unexpected `#`: a comment cannot stand before a duration", begin)
+            self._position = match.end()
+        self._count += 1
+        if self._count > MOST_TOKENS:
+            raise ValueError(f"the expression has more than {MOST_TOKENS:,} words, which are not supported")
+        self._position = match.end()
+        token = Token(self._kind(kind, match, inside), match[0], Span(begin, match.end()))
+        self._follow(token, inside)
+        return token
+
+    def _pattern(self, inside: str) -> re.Pattern[str]:
+        if inside == "[":
+            return _AFTER_A_DURATION if self._number_seen else _IN_BRACKETS
+        return _IN_BRACES if inside == "{" else _OUTSIDE
+
+    @property
+    def _inside(self) -> str:
+        """The bracket that decides how the text is read; within `[` parentheses do not."""
+        return next((token.kind for token in reversed(self._open) if token.kind != "("), "")
+
+    def _kind(self, kind: str, match: re.Match[str], inside: str) -> str:
+        text, begin = match[0], match.start()
+        if kind == "bad_number":
+            number = re.compile(r"[0-9A-Za-z_.]*").match(self._expression, begin)
+            raise self._error(f"`{number[0] if number else text}` is no number and no duration", begin)
+        if kind == "bad_string":
+            raise self._error(string_fault(self._expression, begin), begin)
         if kind == "unknown":
-            raise ValueError(f"unexpected {_describe(text)}")
-        if kind in {"string", "raw"}:
-            _check_string(text, before, bracket, keyword)
-        elif kind == "identifier" and bracket == "{" and before in _MATCH_OPERATORS:
-            raise ValueError(f'`{text}` is a text: write it in quotes, {self._previous[-2]}{before}"{text}"')
-        elif kind in {"duration", "number"} or text.lower() in {"inf", "nan"}:
-            words = [word.lower() for word in self._previous[-2:] if word not in "+-"]
-            _check_number(kind, text, is_duration=bracket == "[" or words[-1:] == ["offset"])
-        elif text == "@":
-            raise ValueError("`@` is not supported: rules see the present only")
-        elif text in _CLOSING:
-            self.open_brackets.append((text, before.lower(), position))
-        elif text in _CLOSING.values() and (not self.open_brackets or _CLOSING[self.open_brackets.pop()[0]] != text):
-            raise ValueError(f"unexpected `{text}`")
-        self._previous.append(text)
+            raise self._error(f"unexpected {_describe(text)}", begin)
+        if kind == "sign":
+            return text
+        if kind != "word":
+            return kind
+        word = text.lower()
+        if inside == "{":
+            return IDENTIFIER
+        if inside == "[" and word not in DURATION_WORDS:
+            raise self._error(f"unexpected `{text}`: a duration is written as 5m or 300", begin)
+        if word in {"inf", "nan"}:
+            return NUMBER
+        follows = self._expression[match.end() :].lstrip(" \t\r\n")
+        if word in _RESERVED and (word not in _FILLS or follows.startswith("(")):
+            return word
+        return METRIC if ":" in text else IDENTIFIER
+
+    def _follow(self, token: Token, inside: str) -> None:
+        """Keeps what is open. Raises ParseError where a bracket, or a colon, is none too many."""
+        if token.kind in {NUMBER, DURATION} | DURATION_WORDS:
+            self._duration_seen = True
+            self._number_seen |= token.kind in {NUMBER, DURATION}
+        elif token.kind == ":":
+            if self._colon_seen or not self._duration_seen:
+                after = token.span.begin if self._number_seen else token.span.end
+                raise self._error("unexpected `:`", after)
+            self._colon_seen = True
+        elif token.kind in _CLOSING:
+            self._open.append(token)
+            if token.kind == "[":
+                self._duration_seen = self._number_seen = self._colon_seen = False
+        elif token.kind == ")":
+            if "(" not in {opened.kind for opened in self._open}:
+                raise self._error("unexpected `)`: nothing is open that it could close", token.span.end)
+            self._close("(")
+        elif token.kind in {"}", "]"}:
+            if not inside:
+                raise self._error("unexpected `]`: nothing is open that it could close", token.span.begin)
+            self._close(inside)
+
+    def _close(self, kind: str) -> None:
+        index = max(index for index, token in enumerate(self._open) if token.kind == kind)
+        del self._open[index]
+
+    def _end(self) -> Token:
+        end = len(self._expression)
+        if self._open:
+            opened = self._open[-1]
+            reason = f"unexpected end: a `{opened.kind}` is not closed"
+            raise ParseError(reason, self._expression, end, opened.span.begin)
+        return Token(END, "", Span(end, end))
+
+    def _error(self, reason: str, position: int) -> ParseError:
+        return ParseError(reason, self._expression, position)
 
 
-def _check_number(kind: str, text: str, *, is_duration: bool) -> None:
-    if kind == "duration" and not is_duration:
-        raise ValueError(f"`{text}`: a duration is not a number; write the seconds")
-    if kind == "number" and not text.lower().startswith("0x") and math.isinf(float(text)):
-        raise ValueError(f"`{text}` is too large a number")
-    if kind != "duration" and is_duration:
-        raise ValueError(f"`{text}` is not a duration")
-
-
-def _check_string(literal: str, before: str, bracket: str, keyword: str) -> None:
-    names_metric_or_label = bracket == "{" and before in {"{", ","}
-    names_label = bracket == "(" and keyword in _GROUPING
-    if names_metric_or_label or names_label:
-        raise ValueError(f"a quoted name ({literal}) is not supported")
-    if bracket == "{" and before in {"=~", "!~"}:
-        pattern = _content(literal)
-        try:
-            compile_pattern(pattern)
-        except ValueError as error:
-            raise ValueError(f"{literal} is not a regular expression: {error}") from None
-    if bracket != "{" and before in _COMPARISONS:
-        raise ValueError(f"`{literal}` is a text, and is compared with a number: write it without quotes")
+def tokens(expression: str) -> Iterator[Token]:
+    """Yields the tokens of an expression that can be parsed."""
+    lexer = Lexer(expression)
+    while (token := lexer.next()).kind != END:
+        yield token
 
 
 def _describe(character: str) -> str:
     if character in _SET_OPERATORS:
         return f"character `{character}`; write `{_SET_OPERATORS[character]}`"
-    return "end of a string that is not closed" if character in "\"'`" else f"character `{character}`"
-
-
-def _content(literal: str) -> str:
-    """Returns what a string literal stands for. Raises ValueError."""
-    quote = literal[0]
-
-    def unescape(match: re.Match[str]) -> str:
-        if match[1] == quote:
-            return quote
-        if match[1] not in _ESCAPES:
-            raise ValueError(
-                f"`{match[0]}` in {literal} is not an escape that is supported; a backslash is written twice"
-            )
-        return _ESCAPES[match[1]]
-
-    return literal[1:-1] if quote == "`" else re.sub(r"\\(.)", unescape, literal[1:-1], flags=re.DOTALL)
+    return f"character `{character}`"

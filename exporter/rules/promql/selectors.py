@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
 
 from exporter.alerts.alert import Alert
-from exporter.rules.golang import full_match
 from exporter.rules.promql.nodes import Data, Instant
-from exporter.rules.promql.series import METRIC_NAME, Labels, Vector
+from exporter.rules.promql.series import Labels, Vector
 from exporter.rules.promql.sources import (
     ALERT_SERIES,
     ALERTS,
@@ -19,33 +17,9 @@ from exporter.rules.promql.sources import (
     GAUGE_NAMES,
     Moment,
 )
+from exporter.rules.promql.tree import Matcher
 from exporter.rules.promql.unsupported import of_metric
 from exporter.structures import did_you_mean
-
-_OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """One condition on a label. Raises ValueError where its regular expression is not one for Go."""
-
-    label: str
-    operator: str
-    value: str
-
-    def predicate(self) -> Callable[[str], bool]:
-        pattern = self.value
-        if self.operator == "=":
-            return lambda value: value == pattern
-        if self.operator == "!=":
-            return lambda value: value != pattern
-        matches = full_match(pattern)
-        return matches if self.operator == "=~" else lambda value: not matches(value)
-
-
-def matchers_of(tree: Any) -> list[Matcher]:
-    """Returns the matchers of a parsed selector."""
-    return [Matcher(m.name, _OPERATORS[str(m.op)], m.value) for m in tree.matchers.matchers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +38,6 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
     """
     if name not in GAUGE_NAMES and name not in ALERT_SERIES:
         raise ValueError(of_metric(name))
-    if any(matcher.label == METRIC_NAME for matcher in matchers):
-        raise ValueError("a metric is selected by its plain name: other matchers on __name__ are not supported")
     if name in ALERT_SERIES:
         if alerts is not None:
             _stay_in_group(name, matchers, alerts)

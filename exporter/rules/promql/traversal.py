@@ -1,83 +1,62 @@
-"""The sub-expressions of a parsed expression, for what looks at it without running it."""
+"""What an expression is made of, for what looks at it without running it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
-import promql_parser as promql
-
-from exporter.rules.promql.selectors import Matcher, matchers_of
-from exporter.rules.promql.series import BY_ALL_LABELS, METRIC_NAME, Grouping, grouping
+from exporter.rules.promql.functions import number_operation
+from exporter.rules.promql.lexer import tokens
 from exporter.rules.promql.sources import ALERT_SERIES
+from exporter.rules.promql.tree import Aggregation, Binary, Number, Paren, Selector, Span, Tree, Unary, walk
+
+_MODE: Final = re.compile(r"\s*(?:anchored|smoothed)\b", re.IGNORECASE)
+"""What follows an operand, and is part of it though not of its span."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """A selector: metric, matchers (the one on the metric's name left out), and its tree."""
-
-    metric: str
-    matchers: tuple[Matcher, ...]
-    tree: Any
-
-
-def sub_expressions(tree: Any) -> list[Any]:
-    """Returns the direct sub-expressions of an expression."""
-    if isinstance(tree, promql.BinaryExpr):
-        return [tree.lhs, tree.rhs]
-    if isinstance(tree, promql.ParenExpr | promql.UnaryExpr | promql.AggregateExpr):
-        return [tree.expr]
-    return list(tree.args) if isinstance(tree, promql.Call) else []
-
-
-def walk(tree: Any) -> Iterator[Any]:
-    """Yields an expression and all its sub-expressions."""
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        pending += reversed(sub_expressions(node))
-
-
-def selectors(tree: Any) -> Iterator[Selector]:
+def selectors(tree: Tree) -> Iterator[Selector]:
     """Yields the selectors of an expression."""
-    for node in walk(tree):
-        if isinstance(node, promql.VectorSelector):
-            matchers = matchers_of(node)
-            metric = next((m.value for m in matchers if m.label == METRIC_NAME), "")
-            yield Selector(node.name or metric, tuple(m for m in matchers if m.label != METRIC_NAME), node)
+    return (node for node in walk(tree) if isinstance(node, Selector))
 
 
-def listed_labels(tree: Any) -> Iterator[tuple[Any, str]]:
+def listed_labels(tree: Tree) -> Iterator[tuple[Tree, str]]:
     """Yields the labels that ``by``, ``without``, ``on``, ``ignoring``, ``group_left`` and ``group_right`` list."""
     for node in walk(tree):
-        modifier = getattr(node, "modifier", None)
-        if modifier is None:
-            continue
-        if isinstance(node, promql.AggregateExpr):
-            yield from ((node, label) for label in modifier.labels)
-        else:
-            matching = modifier.matching.labels if modifier.matching is not None else []
-            yield from ((node, label) for label in (*matching, *(modifier.group_labels or ())))
+        if isinstance(node, Aggregation | Binary) and node.labels is not None:
+            included = node.include if isinstance(node, Binary) else ()
+            yield from ((node, label) for label in (*node.labels.names, *included))
 
 
-def grouping_of(aggregation: Any) -> Grouping:
-    """Returns the labels that an aggregation keeps."""
-    modifier = aggregation.modifier
-    if modifier is None:
-        return grouping(frozenset(), keep=True)
-    return grouping(frozenset(modifier.labels), keep=modifier.type == promql.AggModifierType.By)
-
-
-def matching_of(operation: Any) -> Grouping:
-    """Returns the labels by which an operator matches the series of its sides."""
-    matching = getattr(operation.modifier, "matching", None)
-    if matching is None:
-        return BY_ALL_LABELS
-    return grouping(frozenset(matching.labels), keep=matching.type == promql.LabelModifierType.Include)
-
-
-def looks_at_alerts(tree: Any) -> bool:
+def looks_at_alerts(tree: Tree) -> bool:
     """Returns whether an expression selects series of alerts."""
     return any(selector.metric in ALERT_SERIES for selector in selectors(tree))
+
+
+def constant(tree: Tree) -> float | None:
+    """Returns the value of an expression of numbers alone; None where it is another."""
+    match tree:
+        case Number():
+            return tree.value
+        case Paren():
+            return constant(tree.expression)
+        case Unary():
+            value = constant(tree.operand)
+            return -value if value is not None and tree.operator == "-" else value
+        case Binary():
+            left, right = constant(tree.left), constant(tree.right)
+            return number_operation(tree.operator)(left, right) if left is not None and right is not None else None
+        case _:
+            return None
+
+
+def excerpt(expression: str, span: Span) -> str:
+    """Returns a part of an expression as it is written, on one line and without its comments."""
+    mode = _MODE.match(expression, span.end)
+    part = expression[span.begin : mode.end() if mode else span.end]
+    text, end = "", 0
+    for token in tokens(part):
+        between = token.span.begin > end and text[-1:] not in {"(", "[", "{"} and token.kind not in {")", "]", "}", ","}
+        text += f"{' ' if between else ''}{token.text}"
+        end = token.span.end
+    return text

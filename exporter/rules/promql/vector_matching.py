@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.functions import COMPARISONS, number_operation
@@ -21,8 +21,7 @@ from exporter.rules.promql.series import (
     format_series,
 )
 from exporter.rules.promql.sources import Moment
-
-SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
+from exporter.rules.promql.tree import SET_OPERATORS
 
 _Side = TypeVar("_Side")
 

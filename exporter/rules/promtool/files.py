@@ -10,7 +10,6 @@ from itertools import accumulate, repeat
 from typing import Any, Final
 
 import msgspec
-import promql_parser as promql
 import yaml
 
 from exporter import files
@@ -19,6 +18,7 @@ from exporter.errors import DictRateLimitError, YamlInvalid
 from exporter.rules.files.documents import MOST_NODES
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
+from exporter.rules.promql.tree import Selector
 from exporter.yaml_text import Texts, compose, construct
 from exporter.yaml_text.nodes import Mapping, all_repeated, is_merge, line_of, mappings
 
@@ -247,14 +247,14 @@ def parse_series(text: str) -> tuple[str, Labels]:
         tree = parse(text)
     except ValueError as error:
         raise ValueError(f"`{text}` is not a series: {error}") from None
-    if not isinstance(tree, promql.VectorSelector) or tree.offset is not None or tree.at is not None:
+    if not isinstance(tree, Selector) or tree.offset is not None or tree.at is not None or tree.mode is not None:
         raise ValueError(f"`{text}` is not a series")
     labels: dict[str, str] = {}
-    for matcher in tree.matchers.matchers:
-        if str(matcher.op) != "MatchOp.Equal" or matcher.name in labels:
+    for matcher in tree.matchers:
+        if matcher.operator != "=" or matcher.label in labels:
             raise ValueError(f"`{text}` is not a series: each label is given once, with =")
-        labels[matcher.name] = matcher.value
-    return labels.get(METRIC_NAME, tree.name or ""), Labels.of(labels)
+        labels[matcher.label] = matcher.value
+    return labels.get(METRIC_NAME, tree.name), Labels.of(labels)
 
 
 def expand(values: str) -> Sequence[float | _Stale | None]:

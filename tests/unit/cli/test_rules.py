@@ -99,7 +99,7 @@ def test_an_error_is_told_with_file_line_group_and_rule(rule_file):
     result = run("rules", "check", path)
 
     assert result.exit_code == 1
-    assert result.stdout.startswith(f"{path}:5: g/A: error: `dict_rate_limit_utilisation_percent`")
+    assert result.stdout.startswith(f"{path}:5: g/A: error: column 15: `dict_rate_limit_utilisation_percent`")
     assert "did you mean dict_rate_limit_utilization_percent?" in result.stdout
     assert result.stderr.startswith("1 error, ")
 

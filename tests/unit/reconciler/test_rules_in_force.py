@@ -240,10 +240,11 @@ async def test_each_error_of_files_that_do_not_load_is_a_line_of_the_log(tmp_pat
     with pytest.raises(RuleFileInvalid):
         await held.rules.reload()
 
+    unclosed = "unexpected end: a `(` is not closed, that of line 7, column 13"
     assert [line for line in logged(caplog, "error") if line[1]] == [
         ("rules not reloaded, the running ones stay", f"{held.file}:{told}")
         for told in (
-            "7: g/A: error: `and (` cannot be parsed, column 13: `(` is not closed",
+            f"7: g/A: error: column 14: `and (` cannot be parsed: {unclosed}",
             "8: g/A: error: severity `warn` is none of info, warning, critical; did you mean warning?",
         )
     ]

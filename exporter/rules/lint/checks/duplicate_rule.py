@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
 
 
@@ -11,7 +12,7 @@ def check(context: Context) -> Problems:
         return
     other = next((rule for rule in context.same_identity if rule != own), None)
     if other is None:
-        yield line, "is defined more than once, through aliases: their alerts are one and the same"
+        yield Location(line), "is defined more than once, through aliases: their alerts are one and the same"
     else:
         where = f"line {other[1]}" if other[0] == own[0] else f"{other[0]}:{other[1]}"
-        yield line, f"is defined again in {where}, with the same labels: their alerts are one and the same"
+        yield Location(line), f"is defined again in {where}, with the same labels: their alerts are one and the same"

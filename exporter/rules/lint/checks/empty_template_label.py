@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
 from exporter.structures import did_you_mean
 
@@ -15,4 +16,4 @@ def check(context: Context) -> Problems:
         for name, template in templates.items():
             for label in sorted(template.labels - context.labels):
                 hint = did_you_mean(label, context.labels)
-                yield texts[name].line, f"{kind} {name}: `$labels.{label}` is always empty{hint}"
+                yield Location(texts[name].line), f"{kind} {name}: `$labels.{label}` is always empty{hint}"

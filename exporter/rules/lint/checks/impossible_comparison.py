@@ -7,7 +7,7 @@ import math
 from exporter.rules.golang import shortest
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import gauge_comparison
-from exporter.rules.promql.traversal import walk
+from exporter.rules.promql.tree import walk
 
 
 def check(context: Context) -> Problems:

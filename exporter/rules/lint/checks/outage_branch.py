@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import GOES_STALE, UP, Presence, Situation, presence
 from exporter.rules.promql.series import PARTICIPANT, POLICY
@@ -20,4 +21,4 @@ def check(context: Context) -> Problems:
             f'served; add `or max by ({identity}) ({ALERTS}{{alertname="{rule.name}", alertstate="firing"}} '
             f"and on ({PARTICIPANT}) {UP} == 0)`"
         )
-        yield context.parsed.expr.line, message
+        yield Location(context.parsed.expr.line), message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
 
 ANNOTATION: Final = "runbook_url"
@@ -11,4 +12,4 @@ ANNOTATION: Final = "runbook_url"
 
 def check(context: Context) -> Problems:
     if ANNOTATION not in context.rule.annotations:
-        yield context.parsed.line, f"has no annotation {ANNOTATION}: say what to do when it fires"
+        yield Location(context.parsed.line), f"has no annotation {ANNOTATION}: say what to do when it fires"

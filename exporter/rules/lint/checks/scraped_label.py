@@ -7,7 +7,7 @@ from exporter.rules.lint.context import SCRAPED_LABELS, Context, Problems
 
 def check(context: Context) -> Problems:
     for selected in context.selected:
-        for matcher in selected.matchers:
+        for matcher in selected.conditions:
             if matcher.label in SCRAPED_LABELS and not matcher.predicate()(""):
                 why = f"{matcher.label} is what Prometheus' scrape adds, and no series of this program has it"
-                yield context.about(selected.tree, f" selects nothing here: {why}")
+                yield context.about(selected, f" selects nothing here: {why}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-import promql_parser as promql
-
+from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import UP, Presence, Situation, presence
 from exporter.rules.promql.series import PARTICIPANT
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME
+from exporter.rules.promql.tree import Aggregation, Binary, Paren, Tree
 
 _AT_FIRST: Final = Situation(up=False, figures=True)
 _LATER: Final = Situation(up=False, figures=False)
@@ -29,15 +29,15 @@ def check(context: Context) -> Problems:
             "may begin to fire while the Bridge does not answer, on figures from before; "
             f"let its threshold ask for an answered poll: `and on ({PARTICIPANT}) {UP} == 1`"
         )
-        yield context.parsed.expr.line, message
+        yield Location(context.parsed.expr.line), message
 
 
-def _branches(tree: Any) -> Iterator[Any]:
+def _branches(tree: Tree) -> Iterator[Tree]:
     """Yields the sides of every `or` that joins whole expressions."""
-    if isinstance(tree, promql.ParenExpr | promql.AggregateExpr):
-        yield from _branches(tree.expr)
-    elif isinstance(tree, promql.BinaryExpr) and str(tree.op) == "or":
-        yield from _branches(tree.lhs)
-        yield from _branches(tree.rhs)
+    if isinstance(tree, Paren | Aggregation):
+        yield from _branches(tree.expression)
+    elif isinstance(tree, Binary) and tree.operator == "or":
+        yield from _branches(tree.left)
+        yield from _branches(tree.right)
     else:
         yield tree

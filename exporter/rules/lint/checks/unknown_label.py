@@ -10,10 +10,10 @@ from exporter.structures import did_you_mean
 def check(context: Context) -> Problems:
     for selected in context.selected:
         labels = context.labels_of(selected.metric)
-        for matcher in selected.matchers:
+        for matcher in selected.conditions:
             if matcher.label not in labels:
                 why = f": {selected.metric} has no label {matcher.label}{did_you_mean(matcher.label, labels)}"
-                yield context.about(selected.tree, why)
+                yield context.about(selected, why)
     for tree, label in listed_labels(context.rule.expression.tree):
         if label not in context.labels:
             why = f": no series here has a label {label}{did_you_mean(label, context.labels)}"

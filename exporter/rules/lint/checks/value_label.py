@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
 
 
@@ -9,4 +10,4 @@ def check(context: Context) -> Problems:
     for name, template in context.rule.labels.items():
         if template.uses_value:
             why = f"`{template.text}` depends on $value, so that another value makes another alert"
-            yield context.parsed.labels[name].line, f"label {name}: {why}"
+            yield Location(context.parsed.labels[name].line), f"label {name}: {why}"

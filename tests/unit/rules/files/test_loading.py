@@ -130,12 +130,12 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
     assert findings(file) == [
         "3: dict: `limit` of a group is not supported; take it out",
         "5: dict/Low: a rule needs the label severity (info, warning, critical)",
-        f"8: dict/Low: `topk(1, dict_rate_limit_up)`: {of_function('topk')}",
+        f"8: dict/Low: column 16: `topk(1, dict_rate_limit_up)`: {of_function('topk')}",
         "9: dict/Low: `a-b` is not a name for a label",
         "9: dict/Low: `__name__` is not a name for a label",
         "9: dict/Low: a rule may not set the label participant",
         "10: dict/Low: annotation summary: `nonsense` is not a function of templates",
-        "12: dict/High: `dict_rate_limit_up >` cannot be parsed, column 35: unexpected end",
+        "12: dict/High: column 35: `dict_rate_limit_up >` cannot be parsed: unexpected end",
         "13: dict/High: '60' is not a duration; write it as 15s, 5m or 1h30m",
         "14: dict/High: severity `fatal` is none of info, warning, critical",
         "14: dict/High: label team: `$x` is not supported: a rule knows $labels and $value",
@@ -407,8 +407,8 @@ def test_what_cannot_be_parsed_is_told_with_its_line_and_column_however_it_is_wr
 
     [found] = findings(file)
 
-    assert found.startswith(f"{line}: g/A: `")
-    assert f"` cannot be parsed, column {column}: unexpected `=`" in found
+    assert found.startswith(f"{line}: g/A: column {column}: `")
+    assert "` cannot be parsed: unexpected `=`" in found
     assert "\n" not in found
 
 
@@ -434,15 +434,15 @@ def test_what_is_refused_is_told_with_the_line_where_it_stands(tmp_path: Path, s
     )
 
     assert [found.partition("`: ")[0] for found in findings(file)] == [
-        "9: g/A: `max by (policy)(dict_rate_limit_capacity)",
-        "12: g/A: `sum(dict_rate_limit_up)",
+        "9: g/A: column 9: `max by (policy) (dict_rate_limit_capacity)",
+        "12: g/A: column 7: `sum(dict_rate_limit_up)",
     ]
 
 
 def test_words_of_a_comment_are_not_taken_for_the_expressions(tmp_path: Path):
     text = "alert: A\nexpr: |\n  # sum (dict_rate_limit_up)\n  sum(dict_rate_limit_up)\nlabels: {severity: info}"
 
-    assert findings(rule_file(tmp_path, text))[0].startswith("7: dict/A: `sum(dict_rate_limit_up)`")
+    assert findings(rule_file(tmp_path, text))[0].startswith("7: dict/A: column 9: `sum(dict_rate_limit_up)`")
 
 
 def test_an_escape_that_is_not_followed_leaves_the_line_of_the_key(tmp_path: Path):

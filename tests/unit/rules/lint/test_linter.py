@@ -50,12 +50,12 @@ def test_the_shipped_rules_have_nothing_to_warn_of():
     assert check([str(SHIPPED)]) == []
 
 
-def test_what_an_expression_holds_twice_is_found_once(tmp_path: Path):
+def test_what_an_expression_holds_twice_is_found_at_both_places(tmp_path: Path):
     rule = "alert: A\nexpr: dict_rate_limit_uo == 0 or dict_rate_limit_uo == 0\nlabels: {severity: info}"
 
-    errors = [message for _, severity, message in found(tmp_path, rule) if severity == "error"]
+    errors = [finding for finding in check([rule_file(tmp_path, rule)]) if finding.severity == "error"]
 
-    assert len(errors) == 1
+    assert [(error.line, error.column) for error in errors] == [(5, 13), (5, 40)]
 
 
 def test_errors_and_warnings_come_by_line(tmp_path: Path):
@@ -425,7 +425,7 @@ def test_rules_that_merge_one_another_are_checked_each(tmp_path: Path):
             " (lint/value_label)"
         ),
         (
-            "6: g/A: warning: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1"
+            "6: g/A: warning: column 50: `dict_rate_limit_up == 2` is never true: dict_rate_limit_up is 0 to 1"
             " (lint/impossible_comparison)"
         ),
     ]
