@@ -15,6 +15,7 @@ from exporter.rules.promql.tree import (
     SET_OPERATORS,
     Binary,
     Number,
+    Text,
     Tree,
     Unary,
     without_parens,
@@ -87,4 +88,4 @@ def _break_down(
 
 def _is_literal(tree: Tree) -> bool:
     tree = without_parens(tree)
-    return _is_literal(tree.operand) if isinstance(tree, Unary) else isinstance(tree, Number)
+    return _is_literal(tree.operand) if isinstance(tree, Unary) else isinstance(tree, Number | Text)

@@ -1,6 +1,6 @@
 """Our engine and promtool reach the same verdict on random rules over random series.
 
-``DIFFERENTIAL_CASES`` says how many (200), ``DIFFERENTIAL_SEED`` which, ``TEST_PROMETHEUS`` against which release.
+``DIFFERENTIAL_CASES`` says how many (200), ``DIFFERENTIAL_SEED`` which.
 """
 
 from __future__ import annotations

@@ -69,6 +69,6 @@ def test_failures_are_reported_in_promtools_words(tmp_path: Path) -> None:
     [verdict] = promtool.run_tests([tmp_path / "test.yml"])
     [result] = run_tests([str(tmp_path / "test.yml")])
 
-    ours = result.render().removeprefix(f"Unit Testing:  {tmp_path}/test.yml\n")
+    ours = result.render().removeprefix(f"Processing test file: {tmp_path}/test.yml\n")
     assert not verdict.passed
     assert ours == verdict.output

@@ -1,4 +1,4 @@
-"""promtool, of the release that ``TEST_PROMETHEUS`` names: the reference that our rules engine is held to."""
+"""promtool 3, the reference that our rules engine is held to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from tests.support.releases import binary, reference
+from tests.support.releases import binary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,22 +25,22 @@ class Verdict:
 
 
 def check_rules(*files: Path) -> Verdict:
-    done = _run(binary("promtool", reference()), "check", "rules", *files)
+    done = _run("check", "rules", *files)
     return Verdict(done.returncode == 0, done.stdout)
 
 
 def run_tests(files: Sequence[Path]) -> list[Verdict]:
     """Runs the test files in one call; one verdict per file, in order."""
-    output = _run(binary("promtool", reference()), "test", "rules", *files).stdout
-    parts = re.split(r"^(?:Unit Testing: |Processing test file:) .*\n", output, flags=re.MULTILINE)[1:]
+    output = _run("test", "rules", *files).stdout
+    parts = re.split(r"^Processing test file: .*\n", output, flags=re.MULTILINE)[1:]
     assert len(parts) == len(files), f"promtool was cut short:\n{output[-2000:]}"
     return [Verdict(re.search(r"^  SUCCESS$", part, re.MULTILINE) is not None, part) for part in parts]
 
 
-def _run(promtool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     # Release 3 prints failures on standard error; through one pipe, the lines stay in order.
     return subprocess.run(
-        [promtool, *map(str, arguments)],
+        [binary("promtool", "3"), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -58,7 +58,7 @@ def parse_errors(texts: Sequence[str], folder: Path, *options: str) -> dict[str,
     file = folder / "expressions.yml"
     document = {"groups": [{"name": "g", "rules": rules}]}
     file.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, allow_unicode=True), "utf-8")
-    done = _run(binary("promtool", "3"), *options, "check", "rules", file)
+    done = _run(*options, "check", "rules", file)
     found = re.findall(r'"Rule(\d+)": could not parse expression: (\d+):(\d+): ', done.stdout)
     assert len(found) == done.stdout.count('"Rule'), f"a fault without a place:\n{done.stdout[-2000:]}"
     assert found or "SUCCESS" in done.stdout, done.stdout[-2000:]

@@ -1,7 +1,7 @@
 """Random expressions of the subset, as trees whose text comes from their operands.
 
-Left out: powers whose last digit depends on who computes them, and times outside the years 1 to 9999, of which
-our engine says NaN.
+Left out: last digits that depend on who computes them, powers among them; limitk, whose choice is anybody's; times
+outside the years 1 to 9999, of which our engine says NaN.
 """
 
 from __future__ import annotations
@@ -55,7 +55,14 @@ EXACT_BASES = ("0", "-0", "1", "-1", "NaN", "Inf", "-Inf")
 """Of anything, these powers and these bases' powers are the same to the last digit."""
 
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
-CLOCK = ("hour", "minute", "day_of_week", "day_of_month", "days_in_month", "month", "year")
+CLOCK = ("hour", "minute", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year")
+MATHEMATICS = (
+    "sqrt", "ln", "log2", "log10", "deg", "rad", "sin", "cos", "tan", "asin", "acos", "atan", "tanh", "asinh", "acosh",
+    "atanh",
+)  # fmt: skip
+GROWING = ("exp", "sinh", "cosh")
+"""Of large numbers they are too large for their last digits to be left out."""
+
 TIMES = "((({}) > -6e10) < 2e11)"
 """A filter that leaves out what is no time of the years 1 to 9999."""
 
@@ -119,7 +126,10 @@ class Expressions:
                 self._aggregated,
                 self._aggregated,
                 self._called,
+                self._called,
                 self._signed,
+                self._labelled,
+                self._chosen,
             )
         )
         return make(kind) if make == self._selector else make(kind, depth)  # type: ignore[operator, call-arg]
@@ -129,7 +139,7 @@ class Expressions:
         if depth <= 0 or roll < 0.6:
             return Tree("number", self._random.choice(NUMBERS))
         if roll < 0.7:
-            return Tree("number", "time()")
+            return Tree("number", self._random.choice(("time()", "pi()")))
         if roll < 0.8:
             return Tree("number", "-({})", (self.number(depth - 1),))
         operator = self._random.choice((*ARITHMETIC, "^", "== bool", "< bool"))
@@ -224,7 +234,7 @@ class Expressions:
         return self._two(kind, operator, self.vector(kind, depth - 1), plain)
 
     def _aggregated(self, kind: str, depth: int) -> Tree:
-        operator = self._random.choice(("sum", "min", "max", "avg", "count", "group"))
+        operator = self._random.choice(("sum", "min", "max", "avg", "count", "group", "stddev", "stdvar"))
         if kind == "bucket":
             how = self._random.choice(
                 ("by (participant, policy)", "by (participant, policy, job)", "without (job, instance)", "without ()",
@@ -233,13 +243,30 @@ class Expressions:
             return _rounded(operator, Tree(kind, f"{operator} {how} ({{}})", (self.vector(kind, depth - 1),)))
         how = self._random.choice(("by (participant)", "by (participant)", "without (policy)"))
         inner = self.vector(self._random.choice(("bucket", "participant")), depth - 1)
+        if self._random.random() < 0.3:
+            return Tree(kind, f"quantile {how} ({{}}, {{}})", (self.number(1), inner))
         template = self._random.choice((f"{operator} {how} ({{}})", f"{operator} ({{}}) {how}"))
         return _rounded(operator, Tree(kind, template, (inner,)))
 
     def _called(self, kind: str, depth: int) -> Tree:
         inner = self.vector(kind, depth - 1)
         name = self._random.choice(
-            ("abs", "ceil", "floor", "round", "round", "sgn", "clamp", "clamp_min", "clamp_max", *CLOCK[:2])
+            (
+                "abs",
+                "ceil",
+                "floor",
+                "round",
+                "round",
+                "sgn",
+                "clamp",
+                "clamp_min",
+                "clamp_max",
+                *CLOCK[:2],
+                "mathematics",
+                "mathematics",
+                "sort",
+                "sort_desc",
+            )
         )
         if name == "clamp":
             return Tree(kind, "clamp({}, {}, {})", (inner, self.number(1), self.number(1)))
@@ -247,7 +274,43 @@ class Expressions:
             return Tree(kind, name + "({}, {})", (inner, self.number(1)))
         if name in CLOCK:
             return Tree(kind, f"{name}({TIMES})", (inner,))
+        if name == "mathematics":
+            return self._mathematics(kind, inner)
         return Tree(kind, name + "({})", (inner,))
+
+    def _mathematics(self, kind: str, inner: Tree) -> Tree:
+        roll = self._random.random()
+        if roll < 0.2:
+            return Tree(kind, "round({} atan2 {}, 0.001)", (self._wrapped(inner), self._wrapped(self.number(1))))
+        if roll < 0.35:
+            return Tree(kind, f"round({self._random.choice(GROWING)}(clamp({{}}, -20, 20)), 0.001)", (inner,))
+        return Tree(kind, f"round({self._random.choice(MATHEMATICS)}({{}}), 0.001)", (inner,))
+
+    def _labelled(self, kind: str, depth: int) -> Tree:
+        """Returns an expression with a label more, or with one changed."""
+        written = (
+            '"zone", "$1", "policy", "(.)"', '"zone", "${{1}}x", "participant", "(.)(?P<rest>.*)"',
+            '"zone", "", "zone", ".*"', '"instance", "a$$b", "instance", "(.*):1"', '"zone", "z", "no", ""',
+            '"job", "$rest", "instance", "(?P<rest>.).*"',
+        )  # fmt: skip
+        joined = ('"zone", "-", "policy", "instance"', '"zone", ""', '"job", "/", "job", "nothing", "__name__"')
+        template = self._random.choice(
+            (
+                f"label_replace({{}}, {self._random.choice(written)})",
+                f"label_join({{}}, {self._random.choice(joined)})",
+                'count_values without (job) ("value", {})',
+            )
+        )
+        return Tree(kind, template, (self.vector(kind, depth - 1),))
+
+    def _chosen(self, kind: str, depth: int) -> Tree:
+        """Returns the largest or smallest, of which only the value is told: of several equal ones, any can be it."""
+        choice, count = self._random.choice(("topk", "bottomk")), self._random.choice(("1", "2.5", "0", "1e3", "{}"))
+        operands = (self.number(1),) if count == "{}" else ()
+        inner = self.vector("bucket", depth - 1)
+        if kind == "bucket":
+            return Tree(kind, f"{choice} by (participant) (1e6, {{}})", (inner,))
+        return Tree(kind, f"sum by (participant) (sgn({choice} by (participant) ({count}, {{}})))", (*operands, inner))
 
     def _power(self, kind: str, operand: Tree) -> Tree:
         """Returns a power of the operand, or one that has it for its exponent."""
@@ -269,4 +332,4 @@ class Expressions:
 
 def _rounded(operator: str, tree: Tree) -> Tree:
     """Prometheus adds up in the order in which it reads series, which is random: the last digits are left out."""
-    return Tree(tree.kind, "round({}, 0.001)", (tree,)) if operator in {"sum", "avg"} else tree
+    return Tree(tree.kind, "round({}, 0.001)", (tree,)) if operator in {"sum", "avg", "stddev", "stdvar"} else tree

@@ -1,11 +1,7 @@
 """The releases of Prometheus that read our files: "2", Debian's, and "3", today's, built from its Go module.
 
-``TEST_PROMETHEUS`` names the one that is the reference where a test asks a single promtool: 2 (the default) or 3.
-Our engine follows 2, so the differential tests fail against 3 as yet. Differences: 3 no longer finds a sample of
-exactly five minutes ago; asks for group_left also where the comparison would drop the surplus; writes `title`
-otherwise; and takes `(?<name>…)` in a pattern.
-
-Release 3 is built once, into the user's cache folder. ``python -m tests.support.releases`` does so ahead of the tests.
+3 is the reference: our engine reaches its verdicts. It is built once, into the user's cache folder;
+``python -m tests.support.releases`` does so ahead of the tests.
 """
 
 from __future__ import annotations
@@ -37,12 +33,6 @@ _BUILD = (
     *("-gcflags=all=-l -dwarf=false", "-ldflags=-s -w"),
 )
 _BUILD_SECONDS = 3600.0
-
-
-def reference() -> str:
-    release = os.environ.get("TEST_PROMETHEUS", "2")
-    assert release in RELEASES, f"TEST_PROMETHEUS is {release!r}, and must be one of {', '.join(RELEASES)}"
-    return release
 
 
 def present() -> tuple[str, ...]:

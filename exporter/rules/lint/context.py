@@ -13,7 +13,7 @@ from exporter.rules.files.parser import ParsedGroup, ParsedRule
 from exporter.rules.finding import Location
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import selectors
+from exporter.rules.promql.traversal import selectors, written_labels
 from exporter.rules.promql.tree import Selector, Tree
 from exporter.rules.rule import CompiledRule
 
@@ -54,7 +54,8 @@ class Context:
     @cached_property
     def labels(self) -> frozenset[str]:
         """The labels that any series of the expression can have."""
-        return frozenset({METRIC_NAME}).union(*map(self.labels_of, self.metrics))
+        written = written_labels(self.rule.expression.tree)
+        return frozenset({METRIC_NAME, *written}).union(*map(self.labels_of, self.metrics))
 
     def labels_of(self, metric: str) -> frozenset[str]:
         if metric in ALERT_SERIES:

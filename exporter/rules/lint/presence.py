@@ -8,10 +8,11 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 from exporter.buckets.gauges import PARTICIPANT_INFO
+from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.functions import COMPARISONS, MIRRORED
 from exporter.rules.promql.series import BY_PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import constant
+from exporter.rules.promql.traversal import constant, written_labels
 from exporter.rules.promql.tree import Aggregation, Binary, Call, Paren, Selector, Tree, Unary
 
 Labels: TypeAlias = "Mapping[str, bool]"
@@ -95,12 +96,23 @@ def _judge(tree: Tree, situation: Situation) -> _Result:
             return _operation(tree, _judge(tree.left, situation), _judge(tree.right, situation), situation)
         case Aggregation():
             result = _judge(tree.expression, situation)
+            if tree.operator in CHOICES:
+                return result
             dropped = {label: False for label in _TELLING if not tree.onto.retains(label)}
-            return replace(result, labels={**result.labels, **dropped})
+            return _without(replace(result, labels={**result.labels, **dropped}), tree)
         case Paren() | Unary() | Call() if tree.operands:
-            return _judge(tree.operands[0], situation)  # a function's other arguments are numbers
+            # Of a function the first argument makes the series.
+            return _without(_judge(tree.operands[0], situation), tree)
         case _:
             return _Result(Presence.ALWAYS)
+
+
+def _without(result: _Result, tree: Tree) -> _Result:
+    """Returns a result of which nothing is known of the labels that an expression writes."""
+    written = set(written_labels(tree))
+    if written.isdisjoint(result.labels):
+        return result
+    return replace(result, labels={label: value for label, value in result.labels.items() if label not in written})
 
 
 def _selection(selected: Selector, situation: Situation) -> Presence:

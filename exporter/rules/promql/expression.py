@@ -1,8 +1,8 @@
 """PromQL expressions, parsed and compiled once: the subset that rules may use.
 
-The tree is turned into closures; what is outside the subset is refused by name. Compiling
-also finds out whether every series of the result carries ``participant``, and whether the
-expression would look across participants, which a rule may not.
+Each part of the tree is turned into a closure; what is outside the subset is refused by name. Compiling also finds out
+whether every series of the result carries ``participant``, and whether the expression would look across participants,
+which a rule may not.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from exporter.errors import DictRateLimitError
 from exporter.rules.promql import functions, nodes, unsupported
+from exporter.rules.promql.aggregations import CHOICES, FOLDS
+from exporter.rules.promql.calls import CALLS, writable
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Instant, Node, Scalar
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.selectors import AlertNames, select
 from exporter.rules.promql.series import PARTICIPANT
+from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.traversal import excerpt
 from exporter.rules.promql.tree import (
     SET_OPERATORS,
@@ -134,16 +137,17 @@ class Compiler:
         self._alerts = alerts
 
     def compile(self, tree: Tree) -> Node:
+        """Returns a number for what is one, else a vector: of what was refused, one that stands for it."""
         node = self.nodes[id(tree)] = _COMPILERS[type(tree)](self, tree)
         return node
 
-    def refuse(self, tree: Tree, why: str) -> Instant:
+    def refuse(self, tree: Tree, why: str) -> Node:
         text = excerpt(self._text, tree.span)
         message = f"`{text}`{'' if why.startswith(('is ', 'gives ')) else ':'} {why}"
         self.problems.append(Problem(message, tree.span.begin))
-        return _NOTHING
+        return nodes.constant(math.nan) if tree.type is ValueType.SCALAR else _NOTHING
 
-    def selector(self, tree: Selector) -> Instant:
+    def selector(self, tree: Selector) -> Node:
         for word, modifier in (("offset", tree.offset), ("@", tree.at), (tree.mode, tree.mode)):
             if modifier is not None:
                 return self.refuse(tree, f"{word} is not supported: {unsupported.PRESENT}")
@@ -167,31 +171,33 @@ class Compiler:
             return nodes.scalar(lambda value: -value, operand)
         return nodes.mapped(operand, lambda value: -value)
 
-    def aggregation(self, tree: Aggregation) -> Instant:
-        operator = tree.operator
+    def aggregation(self, tree: Aggregation) -> Node:
+        operator, onto = tree.operator, tree.onto
         over = self._vector(tree.expression)
-        if operator not in functions.AGGREGATIONS:
-            return self.refuse(tree, unsupported.of_function(operator))
-        if not tree.onto.retains(PARTICIPANT):
+        if not onto.retains(PARTICIPANT):
             return self.refuse(tree, f"{operator} must keep participant: rules do not look across participants")
-        return nodes.aggregated(operator, over, tree.onto)
+        if tree.parameter is None:
+            return nodes.aggregated(FOLDS[operator], over, onto)
+        if isinstance(tree.parameter, Text):
+            try:
+                label = writable(tree.parameter.value, operator, metric_name=False)
+            except ValueError as error:
+                return self.refuse(tree, str(error))
+            return nodes.counted_values(label, over, onto)
+        parameter = self._number(tree.parameter)
+        if operator == "quantile":
+            return nodes.quantile(parameter, over, onto)
+        return nodes.chosen(CHOICES[operator], parameter, over, onto)
 
     def call(self, tree: Call) -> Node:
-        name, arguments = tree.function, tree.arguments
-        if name == "time":
-            return Scalar(lambda moment: moment.seconds)
-        if name == "vector":
-            return nodes.plain(self._number(arguments[0]).run)
-        if name in functions.LIMITED:
-            limits = [self._number(argument) for argument in arguments[1:]]
-            return nodes.limited(self._vector(arguments[0]), name, limits or [nodes.constant(1.0)])
-        if name in functions.CALENDAR and not arguments:
-            read = functions.CALENDAR[name]
-            return nodes.plain(lambda moment: read(moment.seconds))
-        function = functions.CALENDAR.get(name) or functions.ROUNDING.get(name)
-        if function is None:
-            return self.refuse(tree, unsupported.of_function(name))
-        return nodes.mapped(self._vector(arguments[0]), function)
+        call = CALLS.get(tree.function)
+        if call is None:
+            return self.refuse(tree, unsupported.of_function(tree.function))
+        arguments = [a.value if isinstance(a, Text) else self.compile(a) for a in tree.arguments]
+        try:
+            return call(*arguments)
+        except ValueError as error:
+            return self.refuse(tree, str(error))
 
     def binary(self, tree: Binary) -> Node:
         operator = tree.operator
@@ -213,12 +219,10 @@ class Compiler:
             return self.refuse(tree, str(error))
 
     def _vector(self, tree: Tree) -> Instant:
-        node = self.compile(tree)
-        return node if isinstance(node, Instant) else self.refuse(tree, "must be an instant vector")
+        return cast("Instant", self.compile(tree))
 
     def _number(self, tree: Tree) -> Scalar:
-        node = self.compile(tree)
-        return node if isinstance(node, Scalar) else nodes.constant(math.nan)
+        return cast("Scalar", self.compile(tree))
 
 
 _COMPILERS: Final[dict[type, Callable[[Compiler, Any], Node]]] = {

@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial, reduce
+from functools import partial
 from typing import Final
 
 _EXACT: Final = 2.0**52
@@ -93,22 +93,12 @@ def _utc(read: Callable[[datetime], float], seconds: float) -> float:
         return math.nan
 
 
-def _extreme(pick: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
+def extreme(pick: Callable[[Sequence[float]], float], values: Sequence[float]) -> float:
     """NaN only where there is nothing else; the builtins give it only where it comes first."""
     if len(values) == 1:  # as it is in most groups
         return values[0]
     extreme = pick(values)
     return pick([value for value in values if not math.isnan(value)] or values) if math.isnan(extreme) else extreme
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Moved along with each value, so that it does not overflow where the sum would."""
-    mean = values[0]
-    for count, value in enumerate(values[1:], start=2):
-        if math.isinf(mean) and (mean == value or math.isfinite(value)):
-            continue
-        mean += value / count - mean / count
-    return mean
 
 
 ARITHMETIC: Final[Mapping[str, Callable[[float, float], float]]] = {
@@ -118,6 +108,7 @@ ARITHMETIC: Final[Mapping[str, Callable[[float, float], float]]] = {
     "/": divide,
     "%": modulo,
     "^": power,
+    "atan2": math.atan2,
 }
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
@@ -142,6 +133,7 @@ CALENDAR: Final[Mapping[str, Callable[[float], float]]] = {
     "hour": partial(_utc, lambda at: at.hour),
     "day_of_week": partial(_utc, lambda at: at.isoweekday() % 7),
     "day_of_month": partial(_utc, lambda at: at.day),
+    "day_of_year": partial(_utc, lambda at: at.timetuple().tm_yday),
     "days_in_month": partial(_utc, lambda at: calendar.monthrange(at.year, at.month)[1]),
     "month": partial(_utc, lambda at: at.month),
     "year": partial(_utc, lambda at: at.year),
@@ -153,13 +145,4 @@ LIMITED: Final[Mapping[str, Callable[..., float]]] = {
     "clamp_min": lambda value, low: greater(low, value),
     "clamp_max": lambda value, high: lesser(high, value),
     "round": round_to,
-}
-
-AGGREGATIONS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
-    "sum": partial(reduce, operator.add),  # one by one: Python's own `sum` compensates for lost digits
-    "min": partial(_extreme, min),
-    "max": partial(_extreme, max),
-    "avg": _mean,
-    "count": lambda values: float(len(values)),
-    "group": lambda _: 1.0,
 }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.rules.promql.literals import NUMBERS, STRINGS, string_fault
 from exporter.rules.promql.signatures import AGGREGATIONS
@@ -50,23 +49,27 @@ KEYWORDS: Final = frozenset(
     ]
 )
 _RESERVED: Final = KEYWORDS | DURATION_WORDS | AGGREGATIONS.keys()
+_ARGUMENT: Final = re.compile(r"[ \t\r\n]*\(")
 _FILLS: Final = frozenset({"fill", "fill_left", "fill_right"})
 
-_SPACE: Final = r"(?P<space>[ \t\r\n]+|\#[^\r\n]*)"
+_SPACE: Final = r"[ \t\r\n]+"
+_COMMENT: Final = r"\#[^\r\n]*"
 
 
-def _pattern(*alternatives: str) -> re.Pattern[str]:
-    return re.compile("|".join((_SPACE, *alternatives, "(?P<unknown>.)")), re.VERBOSE | re.DOTALL)
+def _pattern(*alternatives: str, ignored: str = f"{_SPACE}|{_COMMENT}") -> re.Pattern[str]:
+    return re.compile(f"(?:{ignored})*(?:{'|'.join((*alternatives, '(?P<unknown>.)'))}|$)", re.VERBOSE | re.DOTALL)
 
 
 _SIGNS: Final = r"==|!=|>=|<=|</|>/|=(?!~)|[-+*/%^<>(){\],@]"
 _OUTSIDE: Final = _pattern(NUMBERS, STRINGS, r"(?P<word>[a-zA-Z_:][a-zA-Z0-9_:]*)", rf"(?P<sign>{_SIGNS}|\[)")
 _IN_BRACES: Final = _pattern(STRINGS, r"(?P<word>[a-zA-Z_][a-zA-Z0-9_]*)", r"(?P<sign>=~|!~|!=|[=,}])")
-_IN_BRACKETS: Final = _pattern(NUMBERS, r"(?P<word>[a-zA-Z_]+)", r"(?P<sign>[-+*/%^(),:\]])")
+_IN_BRACKETS: Final = _pattern(NUMBERS, r"(?P<word>[a-zA-Z_]+)", r"(?P<sign>[-+*/%^(),:\]])", ignored=_SPACE)
 _AFTER_A_DURATION: Final = _pattern(NUMBERS, STRINGS, r"(?P<word>[a-zA-Z_]+)", rf"(?P<sign>{_SIGNS}|:)")
 """Within brackets Prometheus reads more once a number has come, though nothing more is allowed: the faults differ."""
 
 _CLOSING: Final = {"(": ")", "{": "}", "[": "]"}
+_OPENING: Final = {closing: opening for opening, closing in _CLOSING.items()}
+_BRACKETS: Final = _CLOSING.keys() | _OPENING.keys()
 _SET_OPERATORS: Final = {"&": "and", "|": "or", "!": "unless"}
 """Of other languages, and of this one."""
 
@@ -93,8 +96,7 @@ def line_and_column(text: str, position: int) -> tuple[int, int]:
     return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """``kind`` is one of the constants above, or the keyword (in lower case) or sign itself."""
 
     kind: str
@@ -115,42 +117,36 @@ class Lexer:
         self._position = 0
         self._count = 0
         self._open: list[Token] = []
-        # Within brackets: whether what is before a colon has come, and the colon itself.
+        # The brace or bracket that decides how the text is read. Within a bracket: whether a number, or what else makes
+        # a duration, and the colon have come.
+        self._inside = ""
         self._duration_seen = self._number_seen = self._colon_seen = False
 
     def next(self) -> Token:
         """Raises ParseError where no token can stand, ValueError where there are too many."""
-        while True:
-            inside = self._inside
-            match = self._pattern(inside).match(self._expression, self._position)
-            if match is None:
-                return self._end()
-            kind, begin = match.lastgroup or "", match.start()
-            if kind != "space":
-                break
-            if inside == "[" and not self._number_seen and match[0].startswith("#"):
-                raise self._error("unexpected `#`: a comment cannot stand before a duration", begin)
-            self._position = match.end()
+        match = self._pattern().match(self._expression, self._position)
+        if match is None or match.lastgroup is None:
+            return self._end()
         self._count += 1
         if self._count > MOST_TOKENS:
             raise ValueError(f"the expression has more than {MOST_TOKENS:,} words, which are not supported")
-        self._position = match.end()
-        token = Token(self._kind(kind, match, inside), match[0], Span(begin, match.end()))
-        self._follow(token, inside)
+        begin, self._position = match.span(match.lastgroup)
+        token = Token(self._kind(match.lastgroup, match), match[match.lastgroup], Span(begin, self._position))
+        if self._inside == "[":
+            self._follow_duration(token)
+        if token.kind in _BRACKETS:
+            self._follow(token)
         return token
 
-    def _pattern(self, inside: str) -> re.Pattern[str]:
-        if inside == "[":
-            return _AFTER_A_DURATION if self._number_seen else _IN_BRACKETS
-        return _IN_BRACES if inside == "{" else _OUTSIDE
+    def _pattern(self) -> re.Pattern[str]:
+        if not self._inside:
+            return _OUTSIDE
+        if self._inside == "{":
+            return _IN_BRACES
+        return _AFTER_A_DURATION if self._number_seen else _IN_BRACKETS
 
-    @property
-    def _inside(self) -> str:
-        """The bracket that decides how the text is read; within `[` parentheses do not."""
-        return next((token.kind for token in reversed(self._open) if token.kind != "("), "")
-
-    def _kind(self, kind: str, match: re.Match[str], inside: str) -> str:
-        text, begin = match[0], match.start()
+    def _kind(self, kind: str, match: re.Match[str]) -> str:
+        text, begin = match[kind], match.start(kind)
         if kind == "bad_number":
             number = re.compile(r"[0-9A-Za-z_.]*").match(self._expression, begin)
             raise self._error(f"`{number[0] if number else text}` is no number and no duration", begin)
@@ -160,46 +156,46 @@ class Lexer:
             raise self._error(f"unexpected {_describe(text)}", begin)
         if kind == "sign":
             return text
-        if kind != "word":
-            return kind
+        return self._kind_of_word(text, begin) if kind == "word" else kind
+
+    def _kind_of_word(self, text: str, begin: int) -> str:
         word = text.lower()
-        if inside == "{":
+        if self._inside == "{":
             return IDENTIFIER
-        if inside == "[" and word not in DURATION_WORDS:
+        if self._inside == "[" and word not in DURATION_WORDS:
             raise self._error(f"unexpected `{text}`: a duration is written as 5m or 300", begin)
         if word in {"inf", "nan"}:
             return NUMBER
-        follows = self._expression[match.end() :].lstrip(" \t\r\n")
-        if word in _RESERVED and (word not in _FILLS or follows.startswith("(")):
+        if word in _RESERVED and (word not in _FILLS or _ARGUMENT.match(self._expression, self._position)):
             return word
         return METRIC if ":" in text else IDENTIFIER
 
-    def _follow(self, token: Token, inside: str) -> None:
-        """Keeps what is open. Raises ParseError where a bracket, or a colon, is none too many."""
+    def _follow_duration(self, token: Token) -> None:
+        """Raises ParseError where a colon is one too many, or too early."""
         if token.kind in {NUMBER, DURATION} | DURATION_WORDS:
             self._duration_seen = True
             self._number_seen |= token.kind in {NUMBER, DURATION}
         elif token.kind == ":":
             if self._colon_seen or not self._duration_seen:
-                after = token.span.begin if self._number_seen else token.span.end
-                raise self._error("unexpected `:`", after)
+                raise self._error("unexpected `:`", token.span.begin if self._number_seen else token.span.end)
             self._colon_seen = True
-        elif token.kind in _CLOSING:
-            self._open.append(token)
-            if token.kind == "[":
-                self._duration_seen = self._number_seen = self._colon_seen = False
-        elif token.kind == ")":
-            if "(" not in {opened.kind for opened in self._open}:
-                raise self._error("unexpected `)`: nothing is open that it could close", token.span.end)
-            self._close("(")
-        elif token.kind in {"}", "]"}:
-            if not inside:
-                raise self._error("unexpected `]`: nothing is open that it could close", token.span.begin)
-            self._close(inside)
 
-    def _close(self, kind: str) -> None:
-        index = max(index for index, token in enumerate(self._open) if token.kind == kind)
+    def _follow(self, bracket: Token) -> None:
+        """Keeps what is open. Raises ParseError where nothing is open that a bracket could close."""
+        if bracket.kind in _CLOSING:
+            self._open.append(bracket)
+            if bracket.kind != "(":
+                self._inside = bracket.kind
+                self._duration_seen = self._number_seen = self._colon_seen = False
+            return
+        opening_ = _OPENING[bracket.kind]
+        index = next((i for i in reversed(range(len(self._open))) if self._open[i].kind == opening_), None)
+        if index is None:
+            reason = f"unexpected `{bracket.kind}`: nothing is open that it could close"
+            raise self._error(reason, bracket.span.end if bracket.kind == ")" else bracket.span.begin)
         del self._open[index]
+        if opening_ != "(":
+            self._inside = ""
 
     def _end(self) -> Token:
         end = len(self._expression)

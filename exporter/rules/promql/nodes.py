@@ -5,17 +5,28 @@ Here are the nodes of numbers, and those of one vector: of each sample alone, an
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from exporter.errors import RuleEvaluationFailed
-from exporter.rules.promql.functions import AGGREGATIONS, COMPARISONS, LIMITED, MIRRORED, number_operation
-from exporter.rules.promql.series import POLICY, Grouping, Labels, Pairs, Vector
+from exporter.rules.golang import fixed, shortest
+from exporter.rules.promql import aggregations
+from exporter.rules.promql.aggregations import Choice, Fold
+from exporter.rules.promql.functions import COMPARISONS, LIMITED, MIRRORED, number_operation
+from exporter.rules.promql.series import METRIC_NAME, POLICY, Grouping, Labels, Pairs, Sample, Vector, grouping
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, Moment, ViewSource
 
 _NO_LABELS: Final = Labels(())
 NO_NAME: Final = frozenset([""])
+SEVERAL_NAMES: Final = frozenset(["", "any other"])
+"""Those of series whose names are computed."""
+
+_MOST: Final = 2.0**63
+"""What Go counts in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,40 +157,121 @@ def _without_name(over: Instant, run: Callable[[Moment], Vector]) -> Instant:
     """Drops the metric name; evaluation fails where that leaves two series the same."""
     if len(over.names) == 1:
         return replace(over, run=run, names=NO_NAME)
+    return replace(over, run=_unique(run), names=NO_NAME, can_fail=True)
+
+
+def _unique(run: Callable[[Moment], Vector]) -> Callable[[Moment], Vector]:
+    """Returns a function that fails where two series are the same."""
 
     def checked(moment: Moment) -> Vector:
         samples = run(moment)
-        if len({labels.pairs for _, labels, _ in samples}) < len(samples):
+        if len({(name, labels.pairs) for name, labels, _ in samples}) < len(samples):
             raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
         return samples
 
-    return replace(over, run=checked, names=NO_NAME, can_fail=True)
+    return checked
 
 
-def aggregated(aggregation: str, over: Instant, onto: Grouping) -> Instant:
-    fold, run_over = AGGREGATIONS[aggregation], over.run
-    keeps_name = onto.keeps_metric_name
-    one_name = len(over.names) == 1 and not keeps_name
+def relabelled(over: Instant, label: str, value_of: Callable[[str, Labels], str | None]) -> Instant:
+    """Sets a label, or the metric's name, to what is computed from name and labels; None leaves it, empty removes."""
+    run_over = over.run
+
+    def run(moment: Moment) -> Vector:
+        result: Vector = []
+        for name, labels, number in run_over(moment):
+            value = value_of(name, labels)
+            if value is None:
+                result.append((name, labels, number))
+            elif label == METRIC_NAME:
+                result.append((value, labels, number))
+            else:
+                result.append((name, labels.replaced([(label, value)]), number))
+        return result
+
+    names = SEVERAL_NAMES if label == METRIC_NAME else over.names
+    carries_policy = over.carries_policy or label == POLICY
+    return replace(over, run=_unique(run), names=names, carries_policy=carries_policy, can_fail=True)
+
+
+def aggregated(fold: Fold, over: Instant, onto: Grouping) -> Instant:
+    run_over = over.run
+    one_name = len(over.names) == 1 and not onto.keeps_metric_name
 
     def run(moment: Moment) -> Vector:
         samples = run_over(moment)
         if one_name and all(labels.projected(onto) is labels for _, labels, _ in samples):
             # Every series is a group of its own.
             return [("", labels, fold([value])) for _, labels, value in samples]
-        groups: dict[tuple[str, Pairs], tuple[Labels, list[float]]] = {}
-        for name, labels, value in samples:
-            kept = labels.projected(onto)
-            key = (name if keeps_name else "", kept.pairs)
-            group = groups.get(key)
-            if group is None:
-                groups[key] = (kept, [value])
-            else:
-                group[1].append(value)
-        return [(key[0], labels, fold(values)) for key, (labels, values) in groups.items()]
+        return _folded(fold, samples, onto)
 
+    return _grouped(over, onto, run)
+
+
+def quantile(share: Scalar, over: Instant, onto: Grouping) -> Instant:
+    run_over, run_share = over.run, share.run
+    return _grouped(
+        over, onto, lambda moment: _folded(partial(aggregations.quantile, run_share(moment)), run_over(moment), onto)
+    )
+
+
+def counted_values(label: str, over: Instant, onto: Grouping) -> Instant:
+    """Counts equal values; each becomes a label."""
+    run_over, of_all = over.run, _with(onto, label)
+
+    def run(moment: Moment) -> Vector:
+        samples = [("", labels.replaced([(label, fixed(value))]), value) for _, labels, value in run_over(moment)]
+        return _folded(aggregations.FOLDS["count"], samples, of_all)
+
+    node = _grouped(over, onto, run)
+    return replace(node, carries_policy=node.carries_policy or label == POLICY)
+
+
+def chosen(choose: Choice, count: Scalar, over: Instant, onto: Grouping) -> Instant:
+    """Keeps some of the samples of each group, as they are. Evaluation fails where the count is no number."""
+    run_over, run_count = over.run, count.run
+
+    def run(moment: Moment) -> Vector:
+        samples, most = run_over(moment), run_count(moment)
+        if most < 1:
+            return []
+        if math.isnan(most):
+            raise RuleEvaluationFailed("Parameter value is NaN")
+        if most >= _MOST:
+            raise RuleEvaluationFailed(f"Scalar value {shortest(most)} overflows int64")
+        groups: dict[tuple[str, Pairs], list[Sample]] = defaultdict(list)
+        for sample in samples:
+            groups[_group_of(sample, onto)].append(sample)
+        return [sample for group in groups.values() for sample in choose(group, int(most))]
+
+    return replace(over, run=run, can_fail=True)
+
+
+def _grouped(over: Instant, onto: Grouping, run: Callable[[Moment], Vector]) -> Instant:
     return replace(
         over,
         run=run,
-        names=over.names if keeps_name else NO_NAME,
+        names=over.names if onto.keeps_metric_name else NO_NAME,
         carries_policy=over.carries_policy and onto.retains(POLICY),
     )
+
+
+def _folded(fold: Fold, samples: Vector, onto: Grouping) -> Vector:
+    groups: dict[tuple[str, Pairs], tuple[Labels, list[float]]] = {}
+    for sample in samples:
+        key = _group_of(sample, onto)
+        group = groups.get(key)
+        if group is None:
+            groups[key] = (sample[1].projected(onto), [sample[2]])
+        else:
+            group[1].append(sample[2])
+    return [(name, labels, fold(values)) for (name, _), (labels, values) in groups.items()]
+
+
+def _group_of(sample: Sample, onto: Grouping) -> tuple[str, Pairs]:
+    name, labels, _ = sample
+    return name if onto.keeps_metric_name else "", labels.projected(onto).pairs
+
+
+def _with(onto: Grouping, label: str) -> Grouping:
+    """Returns the grouping that keeps a label, too; one that lists what it leaves out keeps it unless it is listed."""
+    return grouping(onto.names | {label}, keep=True) if onto.keep else onto

@@ -9,7 +9,7 @@ from typing import Final
 from exporter.rules.promql.functions import number_operation
 from exporter.rules.promql.lexer import tokens
 from exporter.rules.promql.sources import ALERT_SERIES
-from exporter.rules.promql.tree import Aggregation, Binary, Number, Paren, Selector, Span, Tree, Unary, walk
+from exporter.rules.promql.tree import Aggregation, Binary, Call, Number, Paren, Selector, Span, Text, Tree, Unary, walk
 
 _MODE: Final = re.compile(r"\s*(?:anchored|smoothed)\b", re.IGNORECASE)
 """What follows an operand, and is part of it though not of its span."""
@@ -26,6 +26,19 @@ def listed_labels(tree: Tree) -> Iterator[tuple[Tree, str]]:
         if isinstance(node, Aggregation | Binary) and node.labels is not None:
             included = node.include if isinstance(node, Binary) else ()
             yield from ((node, label) for label in (*node.labels.names, *included))
+
+
+def written_labels(tree: Tree) -> Iterator[str]:
+    """Yields the labels that an expression writes."""
+    for node in walk(tree):
+        if isinstance(node, Call) and node.function in {"label_replace", "label_join"}:
+            label = node.arguments[1]
+        elif isinstance(node, Aggregation) and node.operator == "count_values" and node.parameter is not None:
+            label = node.parameter
+        else:
+            continue
+        if isinstance(label, Text):
+            yield label.value
 
 
 def looks_at_alerts(tree: Tree) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.rules.golang import full_match
 from exporter.rules.promql.series import BY_ALL_LABELS, METRIC_NAME, Grouping, grouping
@@ -17,8 +17,7 @@ COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
 SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """The characters of an expression's text from ``begin`` up to ``end``, which is the first one after them."""
 
     begin: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from exporter.rules.promql import functions
+from exporter.rules.promql.calls import CALLS
 from exporter.rules.promql.sources import ALERTS, GAUGE_NAMES
 from exporter.structures import nearest
 
@@ -13,7 +13,7 @@ OWN: Final = "dict_rate_limit_"
 
 PRESENT: Final = "rules see the present only"
 
-_FUNCTIONS: Final = ", ".join(sorted({*functions.CALENDAR, *functions.ROUNDING, *functions.LIMITED, "time", "vector"}))
+_FUNCTIONS: Final = ", ".join(sorted(CALLS))
 _RATE: Final = f"{OWN}consumption_rate_per_minute and {OWN}error_404_rate are measured over a window"
 _NO_GAUGE: Final = "no gauge of a bucket or a participant, and rules see no others"
 _INSTEAD: Final = (
@@ -23,23 +23,18 @@ _INSTEAD: Final = (
         f"() is not supported, {PRESENT}; {OWN}exhaustion_projection_seconds is until a bucket is empty",
     ),
     (
-        ".*_over_time|changes|resets|double_exponential_smoothing|holt_winters",
+        ".*_over_time|changes|resets",
         f"() is not supported, {PRESENT}; `for` asks that a condition lasts, and {_RATE}",
     ),
     ("absent", f"() is not supported: its series has no participant; {OWN}up is 0 of one that gets no answer"),
     ("histogram_.*", "() is not supported: rules see no histograms"),
-    ("label_replace|label_join", "() is not supported; labels of an alert are written below `labels`"),
-    (
-        "topk|bottomk|quantile|stddev|stdvar|count_values|limitk|limit_ratio",
-        f" is not supported; aggregations are {', '.join(functions.AGGREGATIONS)}",
-    ),
     (".*", f"() is not supported; functions are {_FUNCTIONS}"),
 )
 """Names, why they are refused, and what to use instead."""
 
 
 def of_function(name: str) -> str:
-    """Returns why a function, or an aggregation, is refused."""
+    """Returns why a function is refused."""
     return name + next(why for names, why in _INSTEAD if re.fullmatch(names, name))
 
 

@@ -16,6 +16,7 @@ from exporter.rules.promql.series import (
     PARTICIPANT,
     POLICY,
     Grouping,
+    Labels,
     Sample,
     Vector,
     format_series,
@@ -179,12 +180,11 @@ class _Pairing:
             other = ones.get(key)
             if other is None:
                 continue
+            name, labels = self._pair(sample, other)
+            self._check_unique(matched[key], (name, labels.pairs))
             value = self._value(other[2], sample[2]) if self._swapped else self._value(sample[2], other[2])
-            if value is None:
-                continue
-            pair = self._pair(sample, other, value)
-            self._check_unique(matched[key], (pair[0], pair[1].pairs))
-            result.append(pair)
+            if value is not None:
+                result.append((name, labels, value))
         if self._matches_name and len({(name, labels.pairs) for name, labels, _ in result}) < len(result):
             # Only the metric name distinguished them, and the operation has dropped it.
             raise RuleEvaluationFailed("vector cannot contain metrics with the same labelset")
@@ -205,15 +205,16 @@ class _Pairing:
                 result.append(("", labels, value))
         return result if len({id(labels) for _, labels, _ in many}) == len(many) else None
 
-    def _pair(self, many: Sample, one: Sample, value: float) -> Sample:
+    def _pair(self, many: Sample, one: Sample) -> tuple[str, Labels]:
+        """Returns the name and the labels of the result."""
         labels = many[1]
         if self._one_to_one:
             labels = labels.projected(self._match.on)
         elif self._match.include:
             labels = labels.replaced((label, one[1].get(label)) for label in self._match.include)
         if self.includes_name:
-            return one[0], labels, value
-        return many[0] if self.keeps_name else "", labels, value
+            return one[0], labels
+        return many[0] if self.keeps_name else "", labels
 
     def _check_unique(self, matched: set[object], series: object) -> None:
         if matched and self._one_to_one:
@@ -227,9 +228,9 @@ class _Pairing:
     def _many_to_many(self, sample: Sample, other: Sample) -> str:
         group = format_series("", sample[1].projected(self._match.on))
         side = "left" if self._swapped else "right"
+        both = ", ".join(sorted(format_series(name, labels) for name, labels, _ in (sample, other)))
         return (
-            f"found duplicate series for the match group {group} on the {side} hand-side of the operation: "
-            f"[{format_series(sample[0], sample[1])}, {format_series(other[0], other[1])}];"
+            f"found duplicate series for the match group {group} on the {side} hand-side of the operation: [{both}];"
             "many-to-many matching not allowed: matching labels must be unique on one side"
         )
 

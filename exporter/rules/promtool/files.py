@@ -23,7 +23,7 @@ from exporter.yaml_text import Texts, compose, construct
 from exporter.yaml_text.nodes import Mapping, all_repeated, is_merge, line_of, mappings
 
 LOOKBACK_MS: Final = 300_000
-"""The lookback delta, inclusive, as in Prometheus 2."""
+"""How old a sample can be that is still seen; one of exactly this age is not."""
 
 _NUMBER: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _ITEM: Final = re.compile(
@@ -71,7 +71,7 @@ class InputSeries:
     def at(self, time_ms: int) -> float | None:
         """Returns what a query at that time sees, if anything."""
         index = bisect_right(self.times_ms, time_ms) - 1
-        if index < 0 or time_ms - self.times_ms[index] > LOOKBACK_MS:
+        if index < 0 or time_ms - self.times_ms[index] >= LOOKBACK_MS:
             return None
         value = self.values[index]
         return None if isinstance(value, _Stale) else value

@@ -66,7 +66,7 @@ class Playback:
     def _moment(self, participant: Ispb, at_ms: int) -> Moment:
         step = self._step(at_ms)
         alerts: list[Alert] = []
-        if step is not None and at_ms - step.at_ms <= LOOKBACK_MS:
+        if step is not None and at_ms - step.at_ms < LOOKBACK_MS:
             alerts = list(step.alerts.get(participant, {}).values())
         source = ViewSource(_view(self.series.get(participant, ()), participant, at_ms))
         return Moment(source, alerts, at_ms / 1000, self.unexpanded)

@@ -65,9 +65,9 @@ class TestResult:
     def render(self, *, diff: bool = False) -> str:
         """Returns promtool's lines for the file."""
         if self.passed:
-            return f"Unit Testing:  {self.file}\n  SUCCESS\n\n"
+            return f"Processing test file: {self.file}\n  SUCCESS\n\n"
         failures = "\n".join(failure.render(diff=diff) for failure in self.failures)
-        return f"Unit Testing:  {self.file}\n  FAILED:\n{failures}\n\n"
+        return f"Processing test file: {self.file}\n  FAILED:\n{failures}\n\n"
 
 
 def run_tests(files: Sequence[str]) -> list[TestResult]:
@@ -98,7 +98,7 @@ def _check(test_file: TestFile, rules: RuleSet, metrics: set[str]) -> None:
             raise TestFileInvalid(f"group_eval_order: no rule file has a group {name}")
     if of_alerts := sorted(metrics & ALERT_SERIES):
         raise TestFileInvalid(f"input_series: {of_alerts[0]} come from the rules, and cannot be given")
-    if test_file.evaluation_interval_ms > LOOKBACK_MS and any(ALERTS in rule.expr for rule in rules.rules):
+    if test_file.evaluation_interval_ms >= LOOKBACK_MS and any(ALERTS in rule.expr for rule in rules.rules):
         raise TestFileInvalid(
             "evaluation_interval is above 5m: at that pace Prometheus forgets ALERTS between two evaluations"
         )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from exporter.durations import parse_duration
 from exporter.numbers import not_finite
-from exporter.rules.golang import compile_pattern, quote, shortest
+from exporter.rules.golang import compile_pattern, expand, quote, shortest, title
 from exporter.rules.promql.functions import EPOCH
 from exporter.rules.templates.values import FunctionFailed, Value, sprint, sprintf, type_name
 
@@ -21,6 +21,9 @@ _LARGE: Final = "kMGTPEZY"
 _SMALL: Final = "munpfazy"
 _MOST_NANOSECONDS: Final = 2.0**63
 """What Prometheus counts in 64 bits: the years 1678 to 2262."""
+
+_MOST_SECONDS: Final = 2**63
+"""From here on Go's whole numbers are the least one, 2**63 below 0."""
 
 _NUMBER: Final = re.compile(r"nan|[+-]?(?:inf|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
 
@@ -97,25 +100,10 @@ def _replace_all(pattern: str, replacement: str, text: str) -> str:
     while start <= len(text) and (match := expression.search(text, start)) is not None:
         result += text[end : match.start()]
         if match.end() > end or match.start() == 0:
-            result += _expand(replacement, match, expression.groupindex)
+            result += expand(replacement, match, expression.groupindex)
         end = match.end()
         start = max(end, start + 1)
     return result + text[end:]
-
-
-def _expand(replacement: str, match: Any, names: Mapping[str, int]) -> str:
-    def group(reference: re.Match[str]) -> str:
-        if reference["dollar"]:
-            return "$"
-        name = reference["braced"] or reference["plain"]
-        index = int(name) if _GROUP_NUMBER.fullmatch(name) else names.get(name)
-        return (match.group(index) or "") if index is not None and index <= match.re.groups else ""
-
-    return _GROUP_REFERENCE.sub(group, replacement)
-
-
-_GROUP_REFERENCE: Final = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)\}|(?P<plain>\w+))")
-_GROUP_NUMBER: Final = re.compile(r"0|[1-9][0-9]?")
 
 
 def humanize(value: Value) -> str:
@@ -143,9 +131,12 @@ def humanize_duration(value: Value) -> str:
     if abs(number) < 1:
         return (_small(number) if number else _four_digits(number)) + "s"
     sign = "-" if number < 0 else ""
-    minutes, seconds = divmod(int(abs(number)), 60)
+    whole = int(abs(number))
+    minutes, seconds = divmod(min(whole, _MOST_SECONDS), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
+    if whole >= _MOST_SECONDS:
+        return f"{sign}-{days}d -{hours}h -{minutes}m -{seconds}s"
     if days:
         return f"{sign}{days}d {hours}h {minutes}m {seconds}s"
     if hours:
@@ -238,7 +229,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "humanizePercentage": Function(humanize_percentage, 1),
     "humanizeTimestamp": Function(humanize_timestamp, 1),
     "toTime": Function(to_time, 1),
-    "title": Function(lambda text: re.sub(r"\b[^\W\d_]", lambda match: match[0].upper(), text), 1, texts=1),
+    "title": Function(title, 1, texts=1),
     "toUpper": Function(str.upper, 1, texts=1),
     "toLower": Function(str.lower, 1, texts=1),
     "match": Function(lambda pattern, text: compile_pattern(pattern).search(text) is not None, 2, texts=2),

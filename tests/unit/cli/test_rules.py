@@ -162,7 +162,7 @@ def test_a_passing_unit_test_is_told_as_promtool_tells_it(rule_file):
     result = run("rules", "test", path)
 
     assert result.exit_code == 0
-    assert result.stdout == f"Unit Testing:  {path}\n  SUCCESS\n\n"
+    assert result.stdout == f"Processing test file: {path}\n  SUCCESS\n\n"
 
 
 def test_a_failing_unit_test_shows_both_sides(rule_file):

@@ -266,6 +266,20 @@ def test_a_filter_with_on_drops_the_name_unless_it_is_listed():
         ("group by (participant) (dict_rate_limit_utilization_percent)", {ALONE: 1.0}),
         ("sum by (participant, policy) (dict_rate_limit_utilization_percent)", {A: 75.0, B: 0.0}),
         ("sum by (participant) (dict_rate_limit_error_404_rate)", {}),
+        ("stddev by (participant) (dict_rate_limit_utilization_percent)", {ALONE: 37.5}),
+        ("stdvar by (participant) (dict_rate_limit_utilization_percent)", {ALONE: 1406.25}),
+        ("quantile by (participant) (0.5, dict_rate_limit_utilization_percent)", {ALONE: 37.5}),
+        ("quantile by (participant) (2, dict_rate_limit_utilization_percent)", {ALONE: math.inf}),
+        ("topk by (participant) (1, dict_rate_limit_utilization_percent)",
+         {f"dict_rate_limit_utilization_percent{A}": 75.0}),
+        ("bottomk by (participant) (1.9, dict_rate_limit_utilization_percent)",
+         {f"dict_rate_limit_utilization_percent{B}": 0.0}),
+        ("topk by (participant) (0.9, dict_rate_limit_utilization_percent)", {}),
+        ("topk by (participant) (1e18, dict_rate_limit_up)", {f"dict_rate_limit_up{ALONE}": 1.0}),
+        ('count_values by (participant) ("level", dict_rate_limit_capacity)',
+         {f'{{level="36000", participant="{PARTICIPANT}"}}': 2.0}),
+        ('count_values without (policy) ("level", dict_rate_limit_capacity * 1e-9)',
+         {f'{{level="0.000036", participant="{PARTICIPANT}"}}': 2.0}),
         ("avg by (participant) (dict_rate_limit_capacity * 1e304)", {ALONE: 3.6e308}),
         ("avg by (participant) (dict_rate_limit_utilization_percent * Inf or dict_rate_limit_up)", {ALONE: math.nan}),
         ("max by (participant) (dict_rate_limit_utilization_percent / 0)", {ALONE: math.inf}),
@@ -276,6 +290,39 @@ def test_a_filter_with_on_drops_the_name_unless_it_is_listed():
 )  # fmt: skip
 def test_aggregations_group_by_label(expr: str, found: dict[str, float]):
     assert evaluated(expr, TWO) == pytest.approx(found, rel=1e-15, nan_ok=True)
+
+
+@pytest.mark.parametrize(("k", "why"), [("NaN", "Parameter value is NaN"), ("1e19", r"Scalar value 1e\+19 overflows")])
+def test_a_count_that_is_none_fails(k: str, why: str):
+    with pytest.raises(RuleEvaluationFailed, match=why):
+        evaluated(f"topk by (participant) ({k}, dict_rate_limit_up)", TWO)
+
+
+@pytest.mark.parametrize(
+    ("expr", "labels"),
+    [
+        ('label_replace({}, "to", "$2-${{1}}", "policy", "(.)(.*)")', {"to": "-A", "policy": "A"}),
+        ('label_replace({}, "to", "x", "policy", "")', {"policy": "A"}),
+        ('label_replace({}, "to", "x", "nothing", "")', {"to": "x", "policy": "A"}),
+        ('label_replace({}, "policy", "", "policy", ".*")', {}),
+        ('label_replace({}, "policy", "$name", "policy", "(?P<name>.)")', {"policy": "A"}),
+        ('label_replace({}, "to", "$1", "__name__", "dict_(.*)_up")', {"to": "rate_limit", "policy": "A"}),
+        ('label_join({}, "to", "-", "policy", "nothing", "policy")', {"to": "A--A", "policy": "A"}),
+        ('label_join({}, "policy", "")', {}),
+    ],
+)
+def test_labels_are_written(expr: str, labels: dict[str, str]):
+    up = 'dict_rate_limit_up * on (participant) group_right dict_rate_limit_capacity{policy="A"} > 0'
+    named = expr.format(f'label_replace({up}, "__name__", "dict_rate_limit_up", "", "")')
+
+    [(name, written, value)] = vector(named, TWO)
+
+    assert (name, dict(written.pairs), value) == (UP, {"participant": PARTICIPANT, **labels}, 36_000.0)
+
+
+def test_labels_that_no_longer_tell_series_apart_fail():
+    with pytest.raises(RuleEvaluationFailed, match="same labelset"):
+        evaluated('label_replace(dict_rate_limit_capacity, "policy", "", "", "")', TWO)
 
 
 def test_nan_is_greatest_and_least_only_where_there_is_nothing_else():
@@ -318,7 +365,7 @@ def test_the_name_can_be_joined_too():
         ("dict_rate_limit_up + on (participant) dict_rate_limit_capacity",
          r"found duplicate series for the match group \{participant=\"12345678\"\} on the right hand-side"),
         ("dict_rate_limit_capacity + on (participant) group_right dict_rate_limit_up",
-         r"on the left hand-side of the operation: \[dict_rate_limit_capacity\{.*policy=\"B\"\}, .*many-to-many"),
+         r"on the left hand-side of the operation: \[dict_rate_limit_capacity\{.*policy=\"A\"\}, .*many-to-many"),
         ("dict_rate_limit_capacity + on (participant) dict_rate_limit_up",
          r"many-to-one matching must be explicit \(group_left/group_right\)"),
         ("-(dict_rate_limit_capacity or on (policy, participant, __name__) dict_rate_limit_available_tokens)",
@@ -332,8 +379,9 @@ def test_what_does_not_match_clearly_fails(expr: str, why: str):
         evaluated(expr, TWO)
 
 
-def test_a_match_that_the_comparison_filters_out_does_not_count():
-    assert len(evaluated("dict_rate_limit_utilization_percent > on (participant) dict_rate_limit_up", TWO)) == 1
+def test_a_match_that_the_comparison_filters_out_counts_too():
+    with pytest.raises(RuleEvaluationFailed, match="many-to-one matching must be explicit"):
+        evaluated("dict_rate_limit_utilization_percent > on (participant) dict_rate_limit_up", TWO)
 
 
 def test_nothing_on_one_side_is_nothing_and_no_failure():
@@ -407,16 +455,19 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f"{UP} offset 5m", f"{UP} offset 5m", "offset is not supported"),
         (f"{UP} @ 5", f"{UP} @ 5", "@ is not supported"),
         (f"{UP} anchored", f"{UP} anchored", "anchored is not supported"),
-        (f"topk(1, {UP})", f"topk(1, {UP})", "topk is not supported"),
-        (f"stddev by (participant) ({UP})", f"stddev by (participant) ({UP})", "stddev is not supported"),
-        (f"limitk(1, {UP})", f"limitk(1, {UP})", "limitk is not supported"),
-        (f"{UP} atan2 {UP}", f"{UP} atan2 {UP}", "atan2 is not supported"),
+        (f"topk(1, {UP})", f"topk(1, {UP})", "topk must keep participant"),
+        (f'count_values by (participant) ("participant", {UP})', "", "may not write the label participant"),
+        (f'count_values by (participant) ("__name__", {UP})', "", "count_values may not write the metric's name"),
+        (f'count_values by (participant) ("", {UP})', "", "count_values writes a label that has no name"),
         (f"{UP} + fill(1) {UP}", "fill(1)", "fill is behind a feature flag in Prometheus, and is not supported"),
         (f"mad_over_time({UP}[5m])", "", "mad_over_time is behind a feature flag in Prometheus"),
         (f"nothing({UP})", "", "1:1: there is no function nothing"),
         (f"absnt({UP})", "", "did you mean absent?"),
         (f"{UP} >/ {UP}", "", ">/ is not supported: rules see no histograms"),
-        (f'label_replace({UP}, "a", "$1", "b", "(.*)")', "label_replace", "label_replace() is not supported"),
+        (f'label_replace({UP}, "participant", "$1", "b", "(.*)")', "", "may not write the label participant"),
+        (f'label_join({UP}, "participant", "", "b")', "", "label_join may not write the label participant"),
+        (f'label_replace({UP}, "a", "$1", "b", "(")', "", "error parsing regexp: missing )"),
+        (f'label_replace({UP}, "\\xff", "$1", "b", "")', "", "writes a label that has no name in UTF-8"),
         (f"absent({UP})", f"absent({UP})", "absent() is not supported"),
         (f"scalar({UP})", f"scalar({UP})", "scalar() is not supported"),
         (f'{UP}{{a="1" or b="2"}}', UP, "1:26: unexpected `or`"),
@@ -436,8 +487,9 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f"predict_linear({UP}[5m], 60)", "", "dict_rate_limit_exhaustion_projection_seconds is until a bucket is"),
         (f"avg_over_time({UP}[5m])", "", "`for` asks that a condition lasts"),
         (f"histogram_quantile(0.9, {UP})", "", "rules see no histograms"),
-        (f"quantile by (participant) (0.9, {UP})", "", "aggregations are sum, min, max, avg, count, group"),
-        (f"sqrt({UP})", "", "functions are abs, ceil, clamp, "),
+        (f"scalar({UP})", "", "functions are abs, acos, acosh, asin, "),
+        (f"clamp({UP}, 0, scalar(up))", "scalar(up)", "scalar() is not supported"),
+        (f"quantile by (participant) (scalar({UP}), {UP})", "", "scalar() is not supported"),
         (f'{UP} >= "80"', "", '"80" is a text, where a number or an instant vector must be: write it without quotes'),
         (f"{UP} >= 80%", "", "1:26: unexpected end; `80%` is no number: write 80 (of a percentage) or 0.8 (of a sh"),
         (f"({UP} >= 80%) or {UP}", "", "1:27: unexpected `)`; `80%` is no number"),
@@ -506,6 +558,15 @@ def test_what_would_look_across_participants_is_refused(expr: str, why: str):
         f"{UP} + ignoring (nothing) {UP}",
         f"max without () ({UP})",
         f"hour({UP}) > bool 5",
+        f"{UP} > 5m",
+        '{"dict_rate_limit_up"}',
+        f'{UP}{{"participant"="1",}}',
+        f'sum by ("participant") ({UP})',
+        f'{UP}{{policy="\\xff"}}',
+        f'{UP}{{policy=~"(?<n>a)"}}',
+        f"topk by (participant) (2, {CAPACITY})",
+        f"limitk by (participant) (2, {CAPACITY})",
+        f'label_replace({UP}, "policy", "$1", "participant", "(.*)")',
     ],
 )
 def test_what_keeps_participant_is_accepted(expr: str):

@@ -1,0 +1,75 @@
+"""The functions of PromQL that look at one instant: what a call is compiled to, given its compiled arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from exporter.rules.golang import compile_pattern, expand
+from exporter.rules.promql import nodes
+from exporter.rules.promql.functions import CALENDAR, LIMITED, ROUNDING
+from exporter.rules.promql.mathematics import MATHEMATICS
+from exporter.rules.promql.nodes import Instant, Node, Scalar
+from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, Labels
+
+_ONE: Final = nodes.constant(1.0)
+
+
+def writable(label: str, function: str, *, metric_name: bool = True) -> str:
+    """Returns a label that an expression may write. Raises ValueError, a sentence, where it may not."""
+    if label == PARTICIPANT:
+        raise ValueError(f"{function} may not write the label participant")
+    if label == METRIC_NAME and not metric_name:
+        raise ValueError(f"{function} may not write the metric's name")
+    if not label or any("\ud800" <= character <= "\udfff" for character in label):
+        raise ValueError(f"{function} writes a label that has no name in UTF-8")
+    return label
+
+
+def _of_time(read: Callable[[float], float], times: Instant | None = None) -> Instant:
+    if times is None:
+        return nodes.plain(lambda moment: read(moment.seconds))
+    return nodes.mapped(times, read)
+
+
+def _limited(name: str, over: Instant, *limits: Scalar) -> Instant:
+    return nodes.limited(over, name, limits or [_ONE])
+
+
+def _label_of(name: str, labels: Labels, label: str) -> str:
+    return name if label == METRIC_NAME else labels.get(label)
+
+
+def _label_replace(over: Instant, label: str, replacement: str, source: str, pattern: str) -> Instant:
+    compile_pattern(pattern)  # alone: `a)|(b` is only wrong without the anchors
+    expression = compile_pattern(f"^(?s:{pattern})$")
+
+    def value_of(name: str, labels: Labels) -> str | None:
+        match = expression.search(_label_of(name, labels, source))
+        return None if match is None else expand(replacement, match, expression.groupindex)
+
+    return nodes.relabelled(over, writable(label, "label_replace"), value_of)
+
+
+def _label_join(over: Instant, label: str, separator: str, *sources: str) -> Instant:
+    def value_of(name: str, labels: Labels) -> str:
+        return separator.join(_label_of(name, labels, source) for source in sources)
+
+    return nodes.relabelled(over, writable(label, "label_join"), value_of)
+
+
+CALLS: Final[Mapping[str, Callable[..., Node]]] = {
+    **{name: partial(nodes.mapped, function=function) for name, function in {**ROUNDING, **MATHEMATICS}.items()},
+    **{name: partial(_of_time, read) for name, read in CALENDAR.items()},
+    **{name: partial(_limited, name) for name in LIMITED},
+    "time": lambda: Scalar(lambda moment: moment.seconds),
+    "pi": lambda: nodes.constant(math.pi),
+    "vector": lambda number: nodes.plain(number.run),
+    "sort": lambda over: over,
+    "sort_desc": lambda over: over,
+    "label_replace": _label_replace,
+    "label_join": _label_join,
+}
+"""In the order of the arguments; a text is itself."""
