@@ -178,22 +178,27 @@ class _Slices(StreamingResponse):
     """
 
     def __init__(self, slices: Iterable[bytes], headers: Mapping[str, str] | None, media_type: str) -> None:
-        super().__init__(self._in_turns(slices), headers=headers, media_type=media_type)
-        self._disconnect: asyncio.Task[None] | None = None
+        self._disconnected = asyncio.Event()
+        super().__init__(_in_turns(slices, self._disconnected), headers=headers, media_type=media_type)
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        self._disconnect = asyncio.create_task(self.listen_for_disconnect(receive))
+        disconnect = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
             await self.stream_response(send)
         finally:
-            self._disconnect.cancel()
+            disconnect.cancel()
 
-    async def _in_turns(self, slices: Iterable[bytes]) -> AsyncIterator[bytes]:
-        for part in slices:
-            yield part
-            if self._disconnect is not None and self._disconnect.done():
-                return
-            await asyncio.sleep(0)
+    async def listen_for_disconnect(self, receive: Receive) -> None:
+        await super().listen_for_disconnect(receive)
+        self._disconnected.set()
+
+
+async def _in_turns(slices: Iterable[bytes], disconnected: asyncio.Event) -> AsyncIterator[bytes]:
+    for part in slices:
+        yield part
+        if disconnected.is_set():
+            return
+        await asyncio.sleep(0)
 
 
 def _now() -> datetime:

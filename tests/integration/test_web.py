@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import gzip
 import weakref
 from functools import partial
@@ -17,11 +16,13 @@ from exporter.config.settings import WebSettings
 from exporter.errors import ConfigurationError
 from exporter.health import Readiness
 from exporter.metrics import Metrics
+from exporter.metrics.exposition import SLICE_BYTES
 from exporter.web.app import create_app
 from exporter.web.server.server import WebServer
 from exporter.web.sources import Sources
 from tests.support import conditions, http
 from tests.support.builders import bucket, poll, view
+from tests.support.garbage import uncollected
 from tests.support.http import WAIT_SECONDS, connect, read_to_end
 
 if TYPE_CHECKING:
@@ -152,14 +153,13 @@ async def test_what_a_client_was_sent_that_went_away_is_freed_without_the_garbag
     exposition, slices = metrics.exposition(), []
 
     def page(**_: object) -> Iterator[memoryview]:
-        for begin in range(0, len(exposition), 131_072):
-            part = memoryview(exposition)[begin : begin + 131_072]
+        for begin in range(0, len(exposition), SLICE_BYTES):
+            part = memoryview(exposition)[begin : begin + SLICE_BYTES]
             slices.append(weakref.ref(part))
             yield part
 
     monkeypatch.setattr(metrics, "page", page)
-    gc.disable()
-    try:
+    with uncollected():
         async with serving(app_of(metrics)) as server:
             reader, writer = await connect(server)
             writer.write(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
@@ -167,9 +167,7 @@ async def test_what_a_client_was_sent_that_went_away_is_freed_without_the_garbag
             writer.transport.abort()
 
             await until(lambda: not server.connections and not any(part() is not None for part in slices))
-            assert 0 < len(slices) < len(exposition) // 131_072
-    finally:
-        gc.enable()
+            assert 0 < len(slices) < len(exposition) // SLICE_BYTES
 
 
 async def test_a_response_to_a_request_that_was_waiting_is_given_up_in_time():

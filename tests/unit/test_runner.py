@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
@@ -63,8 +64,18 @@ def test_a_process_that_does_not_end_is_ended_by_force() -> None:
     assert b"process did not end in time, ending it by force" in ended.stderr
 
 
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """The garbage collector is afterwards as it was."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("collector")
 async def test_what_lives_as_long_as_the_process_is_not_looked_through_for_garbage() -> None:
-    stop, thresholds = asyncio.Event(), gc.get_threshold()
+    stop = asyncio.Event()
     lives_on: list[list[int]] = []
     made: list[int] = []
 
@@ -74,29 +85,22 @@ async def test_what_lives_as_long_as_the_process_is_not_looked_through_for_garba
         made.append(full_collections() - before)
         stop.set()
 
-    try:
-        await run_until_stopped(stop, fill, Running((), dict))
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
+    await run_until_stopped(stop, fill, Running((), dict))
 
     assert made == [0]
 
 
+@pytest.mark.usefixtures("collector")
 async def test_cycles_that_are_left_behind_are_freed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, thresholds = asyncio.Event(), gc.get_threshold()
+    stop = asyncio.Event()
     monkeypatch.setattr(runner, "COLLECT_EVERY_SECONDS", 0.01)
 
     def leave_behind(_: Running) -> None:
         left = Cycle()
         weakref.finalize(left, stop.set)
 
-    try:
-        async with asyncio.timeout(10):
-            await run_until_stopped(stop, leave_behind, Running((), dict))
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
+    async with asyncio.timeout(10):
+        await run_until_stopped(stop, leave_behind, Running((), dict))
 
 
 class Cycle:

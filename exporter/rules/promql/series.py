@@ -41,8 +41,8 @@ def grouping(names: frozenset[str], *, keep: bool) -> Grouping:
 
 
 BY_PARTICIPANT: Final = grouping(frozenset({PARTICIPANT}), keep=True)
-BY_ALL_LABELS: Final = grouping(frozenset(), keep=False)
 BY_PARTICIPANT_AND_POLICY: Final = grouping(frozenset({PARTICIPANT, POLICY}), keep=True)
+BY_ALL_LABELS: Final = grouping(frozenset(), keep=False)
 
 
 class Labels:

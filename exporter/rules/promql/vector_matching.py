@@ -152,10 +152,9 @@ class _Pairing:
         self._one_to_one = match.many is None
         self._signature = match.signature()
         self._matches_name = match.on.keeps_metric_name
-        self._matches_all = match.on is BY_ALL_LABELS
         filters = operator in COMPARISONS and not as_bool
         self._value = _filter(operator) if filters else number_operation(operator)
-        self.includes_name = METRIC_NAME in match.include and not as_bool
+        self.includes_name = METRIC_NAME in match.include
         self.keeps_name = filters and (not self._one_to_one or match.on.retains(METRIC_NAME))
 
     def __call__(self, left: Vector, right: Vector) -> Vector:
@@ -195,7 +194,7 @@ class _Pairing:
         if self._matches_name or self.keeps_name:
             return None
         on, value_of = self._match.on, self._value
-        matches_all = self._matches_all
+        matches_all = on is BY_ALL_LABELS
         result: Vector = []
         for (_, labels, left), (_, others, right) in zip(many, one, strict=True):
             if others is not labels or not (matches_all or labels.projected(on) is labels):

@@ -15,6 +15,7 @@ from exporter.buckets.observation import Category
 from exporter.reconciler.decide import ParticipantState, decide, not_ahead
 from exporter.rules.files import loading
 from tests.support.builders import POLICY, at, bucket, failed, poll, read
+from tests.support.garbage import uncollected
 from tests.support.program import RULES
 
 RULE_SET = loading.load([str(RULES)])
@@ -141,13 +142,9 @@ MINUTES_5 = timedelta(minutes=5)
 
 def test_polls_leave_nothing_to_the_garbage_collector() -> None:
     """It would look through all that is known of all participants, and hold everything up meanwhile."""
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         after(low(0), low(15), poll(bucket(30_000), seconds=30), failed(45))
         left = gc.collect()
-    finally:
-        gc.enable()
 
     assert left == 0
 

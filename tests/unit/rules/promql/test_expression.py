@@ -353,8 +353,9 @@ def test_a_joined_label_that_the_one_side_lacks_is_removed():
         evaluated(joined, TWO)
 
 
-def test_the_name_can_be_joined_too():
-    joined = "dict_rate_limit_up * on (participant) group_left (__name__) dict_rate_limit_participant_info"
+@pytest.mark.parametrize("operator", ["*", "==", "== bool"])
+def test_the_name_can_be_joined_too(operator: str):
+    joined = f"dict_rate_limit_up {operator} on (participant) group_left (__name__) dict_rate_limit_participant_info"
 
     assert set(evaluated(joined, TWO)) == {f"dict_rate_limit_participant_info{ALONE}"}
 

@@ -23,6 +23,7 @@ from exporter.web.app import create_app
 from exporter.web.sources import RuleExplanation, RuleGroupStatus, RuleStatus, Sources
 from exporter.web.status_page.rows import BucketRow
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, observed, poll, read, view
+from tests.support.garbage import uncollected
 from tests.support.pages import BUCKET, NOW, PAST_ALERT, Shape, StoredHistory, links, page, request
 
 if TYPE_CHECKING:
@@ -68,13 +69,9 @@ async def test_a_bucket_is_shown_with_its_level_and_figures():
 
 async def test_what_a_page_showed_is_gone_with_it():
     """Without the garbage collector, which is slow where much is known."""
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         await body()
         left = [one for one in gc.get_objects() if isinstance(one, BucketRow)]
-    finally:
-        gc.enable()
 
     assert not left
 
