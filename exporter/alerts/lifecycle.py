@@ -234,7 +234,10 @@ class _RuleResolution:
 
 
 def _by_fingerprint(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:
-    by_fingerprint = {fingerprint(sample.labels): sample for sample in samples}
+    try:
+        by_fingerprint = {fingerprint(sample.labels): sample for sample in samples}
+    except UnicodeEncodeError:
+        raise RuleEvaluationFailed("a label is not UTF-8") from None
     if len(by_fingerprint) < len(samples):
         raise RuleEvaluationFailed("two samples give one label set after applying the alert's labels")
     return by_fingerprint

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
-from exporter.rules.promql.nodes import Scalar
+from exporter.rules.promql.nodes import Scalar, run
 from exporter.rules.promql.series import POLICY, Vector
 from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.tree import (
@@ -68,9 +68,9 @@ def _break_down(
     node = expression.node(tree)
     try:
         if isinstance(node, Scalar):
-            scalar = node.run(moment)
+            scalar = run(node.run, moment)
         else:
-            series = [s for s in node.run(moment) if policy is None or s[1].get(POLICY) in {"", policy}]
+            series = [s for s in run(node.run, moment) if policy is None or s[1].get(POLICY) in {"", policy}]
     except RuleEvaluationFailed as failed:
         error = str(failed)
     parts = [operand for operand in tree.operands if not _is_literal(operand)]

@@ -96,9 +96,15 @@ _OPTIONS: Final = re2.Options()
 _OPTIONS.log_errors = False
 
 _NOT_FOR_GO: Final = re.compile(
-    r"(?:[^\\\[]|\\Q.*?(?:\\E|\Z)|\\[^CQ]|\[\^?+\]?+(?:[^\]\\]|\\[^C])*\])*?(?P<what>\\C)", re.DOTALL
+    r"(?:[^\\\[]|\\Q.*?(?:\\E|\Z)|\\[^CQ]|\[\^?+\]?+(?:[^\]\\]|\\[^C])*\])*?(?P<what>\\C|\(\?P?<(?![0-9A-Za-z_]+>))",
+    re.DOTALL,
 )
-r"""What the C++ library accepts and Go does not: ``\C``."""
+r"""What the C++ library accepts and Go does not: ``\C``, and groups whose names are not plain."""
+
+
+def is_utf_8(text: str) -> bool:
+    """Returns whether a text is one, and has no lone surrogates, which stand for other bytes."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def compile_pattern(pattern: str) -> Any:
@@ -106,6 +112,8 @@ def compile_pattern(pattern: str) -> Any:
     foreign = _NOT_FOR_GO.match(pattern)
     if foreign:
         raise ValueError(f"error parsing regexp: invalid or unsupported Perl syntax: {foreign['what']}")
+    if not is_utf_8(pattern):
+        raise ValueError("error parsing regexp: it is not UTF-8")
     try:
         return re2.compile(pattern, _OPTIONS)
     except re2.error as error:

@@ -103,7 +103,7 @@ async def test_a_firing_alert_is_reported_with_each_sides_value(past):
     assert text.startswith("Low (warning) of 12345678, ENTRIES_WRITE, at the poll of 2026-03-10 12:00:30 UTC\n")
     assert "Firing since 2026-03-10 12:00:15 (15s)." in text
     lines = [line.strip() for line in text.splitlines()]
-    assert "max by (participant, policy)(dict_rate_limit_utilization_percent)  = 85" in lines
+    assert "max by (participant, policy) (dict_rate_limit_utilization_percent)  = 85" in lines
     assert any(line.startswith("true ") and line.endswith(">= 80  = 85") for line in lines)
     assert "dict_rate_limit_up  = 1" in lines
 
@@ -122,7 +122,7 @@ async def test_hysteresis_is_named_as_what_it_goes_on_by(past):
 
     text = await past.text("Low", when=at(30))
 
-    assert "It would not start firing now: it keeps firing by `max by (participant, policy)(dict_rate_limit_u" in text
+    assert "It would not start firing now: it keeps firing by `max by (participant, policy) (dict_rate_limit_u" in text
 
 
 async def test_an_alert_that_waits_says_for_how_long(past):
@@ -220,7 +220,7 @@ async def test_an_alert_held_through_an_outage_goes_on_by_that_branch(past):
 
     text = await past.text("Low", when=at(360))
 
-    assert "it keeps firing by `max by (participant, policy)(ALERTS{" in text
+    assert "it keeps firing by `max by (participant, policy) (ALERTS{" in text
 
 
 async def test_an_alert_about_the_participant_needs_no_policy(past):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ _BINARY: Final = f"{_STANDARD}binary"
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 _KINDS: Final = {"mapping": "keys with values", "sequence": "a list", "scalar": "a text"}
+_PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)*")
+"""An anchor and a tag, which stand before a node."""
+
 _ESCAPED_SPACE: Final = "ntr 0abefvNLP_\n"
 
 MOST_NODES: Final = 300_000
@@ -114,7 +118,8 @@ def quoted(text: str) -> str:
 
 def _characters(source: str, begin: int, style: str | None) -> Iterator[tuple[int, str]]:
     """Yields position and character, but for white space, from where a scalar begins; escapes are replaced."""
-    position = begin
+    properties = _PROPERTIES.match(source, begin)
+    position = properties.end() if properties else begin
     if style in {"|", ">"}:
         position = source.find("\n", begin) + 1 or len(source)
     elif style in {"'", '"'}:

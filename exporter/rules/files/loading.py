@@ -225,8 +225,6 @@ def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ..
         return compile_rule(text, alerts)
     except ExpressionRefused as refused:
         return refused.problems
-    except RecursionError:
-        return (Problem("the expression is nested too deeply"),)
 
 
 def _located(problem: Problem, expr: Text) -> tuple[Location, str]:
@@ -243,7 +241,7 @@ def _located(problem: Problem, expr: Text) -> tuple[Location, str]:
     quoted = expr.text[begin:].lstrip("\n").partition("\n")[0].strip()
     if len(quoted) > _MOST_QUOTED:
         quoted = f"{quoted[:_MOST_QUOTED]}..."
-    return location, f"`{quoted}` cannot be parsed: {error.reason}{also}"
+    return location, f"`{quoted}`{error.verdict}: {error.reason}{also}"
 
 
 def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity | None:

@@ -27,8 +27,11 @@ REFUSED: Final = "dict_rate_limit_refused_policies"
 GOES_STALE: Final = frozenset(BUCKET_GAUGE_BY_NAME) | {PARTICIPANT_INFO}
 """Gauges that are no longer served when no answer has confirmed them for long."""
 
-_SAME_RANGE: Final = frozenset({"min", "max", "avg"})
+_SAME_RANGE: Final = frozenset({"min", "max", "avg", *CHOICES})
 """Aggregations that stay within the range of what they aggregate."""
+
+_SAME_VALUES: Final = frozenset({"sort", "sort_desc", "label_replace", "label_join"})
+"""Functions that leave the values as they are."""
 
 _ALWAYS_SERVED: Final = frozenset({UP, REFUSED, "dict_rate_limit_poll_interval_seconds"})
 
@@ -97,7 +100,8 @@ def _judge(tree: Tree, situation: Situation) -> _Result:
         case Aggregation():
             result = _judge(tree.expression, situation)
             if tree.operator in CHOICES:
-                return result
+                count = constant(tree.parameter) if tree.parameter is not None else None
+                return result if count is None or count >= 1 else replace(result, presence=Presence.NEVER)
             dropped = {label: False for label in _TELLING if not tree.onto.retains(label)}
             return _without(replace(result, labels={**result.labels, **dropped}), tree)
         case Paren() | Unary() | Call() if tree.operands:
@@ -204,6 +208,8 @@ def _gauge(tree: Tree) -> tuple[str, float, float] | None:
             return _gauge(tree.expression)
         case Aggregation() if tree.operator in _SAME_RANGE:
             return _gauge(tree.expression)
+        case Call() if tree.function in _SAME_VALUES:
+            return _gauge(tree.arguments[0])
         case Binary() if tree.filters or tree.operator in {"and", "unless"}:
             return _gauge(tree.left)
         case _:

@@ -65,7 +65,8 @@ def variance(values: Sequence[float]) -> float:
 
 
 def deviation(values: Sequence[float]) -> float:
-    return math.sqrt(variance(values))
+    squares = variance(values)
+    return math.nan if squares < 0 else math.sqrt(squares)
 
 
 def quantile(share: float, values: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from exporter.rules.golang import compile_pattern, expand
+from exporter.rules.golang import compile_pattern, expand, is_utf_8
 from exporter.rules.promql import nodes
 from exporter.rules.promql.functions import CALENDAR, LIMITED, ROUNDING
 from exporter.rules.promql.mathematics import MATHEMATICS
@@ -17,15 +17,30 @@ from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, Labels
 _ONE: Final = nodes.constant(1.0)
 
 
-def writable(label: str, function: str, *, metric_name: bool = True) -> str:
+_NOT_WRITTEN: Final = frozenset({PARTICIPANT, "__type__", "__unit__"})
+"""Prometheus drops the last two wherever it drops the metric's name."""
+
+
+def writable(label: str, function: str) -> str:
     """Returns a label that an expression may write. Raises ValueError, a sentence, where it may not."""
-    if label == PARTICIPANT:
-        raise ValueError(f"{function} may not write the label participant")
-    if label == METRIC_NAME and not metric_name:
-        raise ValueError(f"{function} may not write the metric's name")
-    if not label or any("\ud800" <= character <= "\udfff" for character in label):
-        raise ValueError(f"{function} writes a label that has no name in UTF-8")
+    if label in _NOT_WRITTEN:
+        raise ValueError(f"{function} may not write the label {label}")
+    return _storable(_named(label, function), function)
+
+
+def _named(label: str, function: str) -> str:
+    if not label or not is_utf_8(label):
+        raise ValueError(f"{function} is given a label that has no name in UTF-8")
     return label
+
+
+def _storable(text: str, function: str) -> str:
+    """Returns a text that labels of alerts can hold. Raises ValueError, a sentence, where it is none."""
+    if not is_utf_8(text):
+        raise ValueError(f"{function} writes what is not UTF-8")
+    if "\0" in text:
+        raise ValueError(f"{function} writes a NUL character, which the database does not take")
+    return text
 
 
 def _of_time(read: Callable[[float], float], times: Instant | None = None) -> Instant:
@@ -43,7 +58,7 @@ def _label_of(name: str, labels: Labels, label: str) -> str:
 
 
 def _label_replace(over: Instant, label: str, replacement: str, source: str, pattern: str) -> Instant:
-    compile_pattern(pattern)  # alone: `a)|(b` is only wrong without the anchors
+    _storable(replacement, "label_replace")
     expression = compile_pattern(f"^(?s:{pattern})$")
 
     def value_of(name: str, labels: Labels) -> str | None:
@@ -54,6 +69,10 @@ def _label_replace(over: Instant, label: str, replacement: str, source: str, pat
 
 
 def _label_join(over: Instant, label: str, separator: str, *sources: str) -> Instant:
+    _storable(separator, "label_join")
+    for source in sources:
+        _named(source, "label_join")
+
     def value_of(name: str, labels: Labels) -> str:
         return separator.join(_label_of(name, labels, source) for source in sources)
 

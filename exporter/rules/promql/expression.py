@@ -18,9 +18,9 @@ from exporter.rules.promql.aggregations import CHOICES, FOLDS
 from exporter.rules.promql.calls import CALLS, writable
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.nodes import Instant, Node, Scalar
-from exporter.rules.promql.parser import parse
+from exporter.rules.promql.parser import TOO_DEEP, parse
 from exporter.rules.promql.selectors import AlertNames, select
-from exporter.rules.promql.series import PARTICIPANT
+from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
 from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.traversal import excerpt
 from exporter.rules.promql.tree import (
@@ -39,7 +39,8 @@ from exporter.rules.promql.tree import (
 )
 from exporter.rules.promql.vector_matching import Match, operation
 
-_MOST_QUOTED: Final = 10_000
+_MOST_QUOTED: Final = 1000
+"""Characters of an expression."""
 
 _NOTHING: Final = Instant(lambda _: [], nodes.NO_NAME, carries_participant=True, carries_policy=True)
 """Stands for a sub-expression that was refused, so that the others are compiled too."""
@@ -111,17 +112,23 @@ def compile_expression(text: str) -> Node:
 def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
     try:
         tree = parse(text)
+    except ParseError as error:
+        message = f"`{_shortened(' '.join(text.split()))}`{error.verdict}: {error}"
+        raise ExpressionRefused(Problem(message, error.position, error)) from None
     except ValueError as error:
-        line = " ".join(text.split())
-        shortened = line if len(line) <= _MOST_QUOTED else f"{line[:_MOST_QUOTED]}..."
-        fault = error if isinstance(error, ParseError) else None
-        position = fault.position if fault is not None else None
-        raise ExpressionRefused(Problem(f"`{shortened}` cannot be parsed: {error}", position, fault)) from None
+        raise ExpressionRefused(Problem(str(error))) from None
     compiler = Compiler(text, alerts)
-    compiler.compile(tree)
+    try:
+        compiler.compile(tree)
+    except RecursionError:
+        raise ExpressionRefused(Problem(TOO_DEEP)) from None
     if compiler.problems:
         raise ExpressionRefused(*compiler.problems)
     return tree, compiler
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
 class Compiler:
@@ -142,8 +149,8 @@ class Compiler:
         return node
 
     def refuse(self, tree: Tree, why: str) -> Node:
-        text = excerpt(self._text, tree.span)
-        message = f"`{text}`{'' if why.startswith(('is ', 'gives ')) else ':'} {why}"
+        text = _shortened(excerpt(self._text, tree.span))
+        message = f"`{text}`{'' if why.startswith(('is ', 'gives ', 'selects ')) else ':'} {why}"
         self.problems.append(Problem(message, tree.span.begin))
         return nodes.constant(math.nan) if tree.type is ValueType.SCALAR else _NOTHING
 
@@ -153,11 +160,8 @@ class Compiler:
                 return self.refuse(tree, f"{word} is not supported: {unsupported.PRESENT}")
         if not tree.metric:
             return self.refuse(tree, "a selector must name its metric")
-        on_the_name = len(tree.matchers) - len(tree.conditions)
-        if on_the_name > (0 if tree.name else 1):
-            return self.refuse(
-                tree, "a metric is selected by its plain name: other matchers on __name__ are not supported"
-            )
+        if not all(matcher.predicate()(tree.metric) for matcher in tree.matchers if matcher.label == METRIC_NAME):
+            return self.refuse(tree, "selects nothing: its matchers on __name__ exclude each other")
         try:
             return select(tree.metric, tree.conditions, self._alerts)
         except ValueError as error:
@@ -180,7 +184,7 @@ class Compiler:
             return nodes.aggregated(FOLDS[operator], over, onto)
         if isinstance(tree.parameter, Text):
             try:
-                label = writable(tree.parameter.value, operator, metric_name=False)
+                label = writable(tree.parameter.value, operator)
             except ValueError as error:
                 return self.refuse(tree, str(error))
             return nodes.counted_values(label, over, onto)

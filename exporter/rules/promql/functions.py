@@ -1,4 +1,4 @@
-"""The operators, functions and aggregations of PromQL on plain numbers.
+"""The operators of PromQL on plain numbers, its functions of time, rounding and limits.
 
 As Go, and so Prometheus, computes them: nothing raises, every case has a float.
 """

@@ -77,6 +77,8 @@ _SET_OPERATORS: Final = {"&": "and", "|": "or", "!": "unless"}
 class ParseError(ValueError):
     """What is wrong with an expression: ``reason`` at ``position``. ``opened`` is where a bracket is not closed."""
 
+    verdict = " cannot be parsed"
+
     def __init__(self, reason: str, expression: str, position: int, opened: int | None = None) -> None:
         line, column = line_and_column(expression, position)
         also = "" if opened is None else opening(*line_and_column(expression, opened))
@@ -149,7 +151,9 @@ class Lexer:
         text, begin = match[kind], match.start(kind)
         if kind == "bad_number":
             number = re.compile(r"[0-9A-Za-z_.]*").match(self._expression, begin)
-            raise self._error(f"`{number[0] if number else text}` is no number and no duration", begin)
+            raise self._error(
+                f"`{number[0] if number else text}` is no number and no duration, such as 1.5, 90s or 1h30m", begin
+            )
         if kind == "bad_string":
             raise self._error(string_fault(self._expression, begin), begin)
         if kind == "unknown":
@@ -219,4 +223,6 @@ def tokens(expression: str) -> Iterator[Token]:
 def _describe(character: str) -> str:
     if character in _SET_OPERATORS:
         return f"character `{character}`; write `{_SET_OPERATORS[character]}`"
+    if character in "\u201c\u201d\u201e\u2018\u2019":
+        return f"character `{character}`; a text stands in plain quotes"
     return f"character `{character}`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, cast
 
-from exporter.rules.golang import compile_pattern
+from exporter.rules.golang import compile_pattern, is_utf_8
 from exporter.rules.promql.lexer import IDENTIFIER, STRING
 from exporter.rules.promql.literals import string_value
 from exporter.rules.promql.series import METRIC_NAME
@@ -29,10 +29,10 @@ def take_label_names(tokens: Tokens) -> tuple[str, ...]:
     while not tokens.take_if(")"):
         token = tokens.expect(*LABELS, STRING)
         names.append(string_value(token.text) if token.kind == STRING else token.text)
-        if not _is_utf_8(names[-1]) or not names[-1]:
+        if not is_utf_8(names[-1]) or not names[-1]:
             tokens.fail(_NAMELESS, token.span.begin)
         if not tokens.take_if(","):
-            tokens.expect(")")
+            tokens.expect(")", hint="a `,` or the `)` is missing before it")
             break
     return tuple(names)
 
@@ -44,7 +44,7 @@ def take_matchers(tokens: Tokens) -> tuple[Matcher, ...]:
     while not tokens.take_if("}"):
         matchers.append(_matcher(tokens))
         if not tokens.take_if(","):
-            tokens.expect("}", hint="")
+            tokens.expect("}", hint="a `,` or the `}` is missing before it")
             break
     return tuple(matchers)
 
@@ -54,10 +54,11 @@ def _matcher(tokens: Tokens) -> Matcher:
     name = string_value(label.text) if label.kind == STRING else label.text
     if label.kind == STRING and tokens.peek().kind in {",", "}"}:
         return Matcher(METRIC_NAME, "=", name, span=label.span)
-    operator = tokens.expect("=", "!=", "=~", "!~", hint="")
+    written = f'a matcher is written {label.text}="A", or {label.text}=~"A|B"'
+    operator = tokens.expect("=", "!=", "=~", "!~", hint=written)
     unquoted = tokens.peek().text if tokens.peek().kind == IDENTIFIER else ""
-    hint = f'a text is written in quotes: {label.text}{operator.kind}"{unquoted}"' if unquoted else ""
-    text = tokens.expect(STRING, hint=hint)
+    quoted = f'a text is written in quotes: {label.text}{operator.kind}"{unquoted}"'
+    text = tokens.expect(STRING, hint=quoted if unquoted else written)
     value = string_value(text.text)
     if operator.kind in {"=~", "!~"}:
         try:
@@ -66,7 +67,3 @@ def _matcher(tokens: Tokens) -> Matcher:
             tokens.fail(f"{text.text} is not a regular expression: {error}", label.span.begin)
     kind = cast("Literal['=', '!=', '=~', '!~']", operator.kind)
     return Matcher(name, kind, value, span=label.span.to(text.span))
-
-
-def _is_utf_8(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)

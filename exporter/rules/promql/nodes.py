@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.golang import fixed, shortest
@@ -25,8 +25,8 @@ NO_NAME: Final = frozenset([""])
 SEVERAL_NAMES: Final = frozenset(["", "any other"])
 """Those of series whose names are computed."""
 
-_MOST: Final = 2.0**63
-"""What Go counts in 64 bits."""
+_MOST: Final = 9223372036854774784.0
+"""The largest float below what Go counts in 64 bits: that already is too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,18 @@ class Instant:
 
 
 Node: TypeAlias = "Scalar | Instant"
+
+_Value = TypeVar("_Value")
+
+
+def run(of: Callable[[Moment], _Value], moment: Moment) -> _Value:
+    """Returns the value at a moment. Raises RuleEvaluationFailed, and nothing else, whatever is in the expression."""
+    try:
+        return of(moment)
+    except RuleEvaluationFailed:
+        raise
+    except Exception as error:
+        raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
 
 
 def constant(value: float) -> Scalar:
@@ -219,11 +231,17 @@ def counted_values(label: str, over: Instant, onto: Grouping) -> Instant:
     run_over, of_all = over.run, _with(onto, label)
 
     def run(moment: Moment) -> Vector:
-        samples = [("", labels.replaced([(label, fixed(value))]), value) for _, labels, value in run_over(moment)]
+        samples = [
+            (fixed(value), labels, value)
+            if label == METRIC_NAME
+            else (name, labels.replaced([(label, fixed(value))]), value)
+            for name, labels, value in run_over(moment)
+        ]
         return _folded(aggregations.FOLDS["count"], samples, of_all)
 
-    node = _grouped(over, onto, run)
-    return replace(node, carries_policy=node.carries_policy or label == POLICY)
+    node = _grouped(over, of_all, run)
+    names = SEVERAL_NAMES if of_all.keeps_metric_name and label == METRIC_NAME else node.names
+    return replace(node, names=names, carries_policy=node.carries_policy or label == POLICY)
 
 
 def chosen(choose: Choice, count: Scalar, over: Instant, onto: Grouping) -> Instant:

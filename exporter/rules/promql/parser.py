@@ -24,12 +24,25 @@ _PRECEDENCE: Final = {
 }
 _POWER: Final = _PRECEDENCE["^"]
 
+TOO_DEEP: Final = "the expression is nested too deeply"
+
+
+class TypesDoNotFit(ParseError):
+    """An expression is grammatical, and Prometheus refuses it all the same."""
+
+    verdict = ""
+
 
 def parse(text: str) -> Tree:
-    """Returns the tree of an expression. Raises ParseError; ValueError, a sentence, where it is too large."""
-    expression = _Parser(text).whole()
-    for reason, position in type_errors(expression, text):
-        raise ParseError(reason, text, position)
+    """Returns the tree of an expression. Raises ParseError; ValueError, a sentence, where it is too large or deep."""
+    try:
+        expression = _Parser(text).whole()
+        error = next(type_errors(expression, text), None)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    if error is not None:
+        reason, position = error
+        raise TypesDoNotFit(reason, text, position)
     return expression
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,8 @@ from exporter.rules.golang import quote
 METRIC_NAME: Final = "__name__"
 PARTICIPANT: Final = "participant"
 POLICY: Final = "policy"
+
+_PLAIN: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 """Labels, sorted by name, none of them empty, the metric name not among them."""
@@ -98,7 +101,12 @@ Sample: TypeAlias = "tuple[str, Labels, float]"
 Vector: TypeAlias = "list[Sample]"
 
 
+def label_text(label: str) -> str:
+    """Returns a label's name, in quotes where it is not a plain one."""
+    return label if _PLAIN.fullmatch(label) else quote(label)
+
+
 def format_series(name: str, labels: Labels) -> str:
     """Returns the series in Prometheus' notation: ``name{a="b", c="d"}``."""
-    inside = ", ".join(f"{n}={quote(v)}" for n, v in labels.pairs)
+    inside = ", ".join(f"{label_text(n)}={quote(v)}" for n, v in labels.pairs)
     return f"{name}{{{inside}}}" if inside or not name else name

@@ -29,6 +29,14 @@ LABELS: Final = (METRICS | _NOT_METRICS) - {"without"}
 OPERANDS: Final = METRICS | {NUMBER, DURATION, STRING, "(", "{", "+", "-"}
 """Kinds of tokens that can be a function, a metric or a label, or begin an operand: most keywords can be names, too."""
 
+_UNITS: Final = frozenset(["ms", "s", "m", "h", "d", "w", "y"])
+_MEANT: Final = {
+    "=": "a comparison is written ==, >=, <= or !=",
+    "for": "how long it must be true is a key of the rule: for: 5m",
+    "in": 'one of several is written {policy=~"A|B"}',
+}
+_MEANT_BEFORE: Final = {"not": "what must not be true is written unless"}
+
 
 class Tokens:
     """Looks one token ahead, and reads that no sooner than it is asked for: the first fault is the one that is told."""
@@ -70,8 +78,19 @@ class Tokens:
         self.fail(f"unexpected {what}{meant and f'; {meant}'}", token.span.begin)
 
     def _meant(self) -> str:
-        if self.peek().kind == "=":
-            return "a comparison is written ==, >=, <= or !="
+        token, before = self.peek(), self._taken[-1] if self._taken else None
+        if before is not None and before.text.lower() in _MEANT_BEFORE:
+            return _MEANT_BEFORE[before.text.lower()]
+        if before is not None and before.kind == NUMBER:
+            if token.kind == ",":
+                return "a number has a point, 1.5, and nothing between thousands, or 1_000"
+            if token.text in _UNITS:
+                return f"a duration is written without a space: {before.text}{token.text}"
+        if before is not None and (before.kind, token.kind) == ("<", ">"):
+            return "what is not equal is written !="
+        return _MEANT.get(token.text.lower()) or self._meant_by_percent()
+
+    def _meant_by_percent(self) -> str:
         before = self._taken[:-1] if self._taken and self._taken[-1].kind in SET_OPERATORS else self._taken
         if len(before) > 1 and before[-1].kind == "%" and before[-2].kind == NUMBER:
             number = number_value(before[-2].text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -53,6 +54,8 @@ def constant(tree: Tree) -> float | None:
             return tree.value
         case Paren():
             return constant(tree.expression)
+        case Call() if tree.function == "pi":
+            return math.pi
         case Unary():
             value = constant(tree.operand)
             return -value if value is not None and tree.operator == "-" else value

@@ -53,12 +53,13 @@ def type_errors(node: Tree, text: str) -> TypeErrors:
 def _checked(node: Tree, expected: ValueType, where: str, text: str) -> TypeErrors:
     yield from type_errors(node, text)
     if node.type is not expected:
-        yield f"{where} is {_a(expected)}, not {_a(node.type)}", node.span.begin
+        yield f"{where} must be {_a(expected)}, and is {_a(node.type)}", node.span.begin
 
 
 def _aggregation(node: Aggregation, text: str) -> TypeErrors:
-    yield from _checked(node.expression, ValueType.VECTOR, f"what {node.operator} aggregates", text)
     parameter = AGGREGATIONS[node.operator]
+    first = f"{node.operator}, whose parameter comes first," if parameter is not None else node.operator
+    yield from _checked(node.expression, ValueType.VECTOR, f"what is aggregated by {first}", text)
     if node.parameter is not None and parameter is not None:
         yield from _checked(node.parameter, parameter, f"the first argument of {node.operator}", text)
 
@@ -71,7 +72,7 @@ def _operator(node: Binary, text: str) -> TypeErrors:
         yield f"bool is for comparisons, and {operator} is none", position
     if node.filters and node.type is ValueType.SCALAR:
         why = "an alert compares series that carry participant with a number"
-        yield f"a comparison of two numbers is written with bool, {operator} bool; {why}", position
+        yield f"{operator} compares two numbers, which Prometheus takes with bool only; {why}", position
     if node.labels is not None and node.labels.word == "on":
         for label in node.labels.names:
             if label in node.include:

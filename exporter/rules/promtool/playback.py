@@ -14,7 +14,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.functions import EPOCH
-from exporter.rules.promql.nodes import Scalar
+from exporter.rules.promql.nodes import Scalar, run
 from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
 from exporter.rules.promql.sources import Moment, SeriesView, Unexpanded, ViewSource
 from exporter.rules.promtool.files import LOOKBACK_MS, InputSeries
@@ -55,9 +55,9 @@ class Playback:
         node = compile_expression(expr)
         no_participant = Ispb("")
         if isinstance(node, Scalar):
-            return [("", Labels(()), node.run(self._moment(no_participant, at_ms)))]
+            return [("", Labels(()), run(node.run, self._moment(no_participant, at_ms)))]
         participants = self.series if node.carries_participant else [no_participant]
-        return [sample for participant in participants for sample in node.run(self._moment(participant, at_ms))]
+        return [sample for participant in participants for sample in run(node.run, self._moment(participant, at_ms))]
 
     def _step(self, at_ms: int) -> Step | None:
         count = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)

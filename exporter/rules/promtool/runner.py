@@ -13,7 +13,7 @@ from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.files.loading import RuleSet, load
 from exporter.rules.golang import exponential, quote
 from exporter.rules.promql.expression import ExpressionRefused
-from exporter.rules.promql.series import METRIC_NAME, Sample
+from exporter.rules.promql.series import METRIC_NAME, Sample, label_text
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
 from exporter.rules.promtool.files import (
     LOOKBACK_MS,
@@ -178,4 +178,4 @@ def _format_alerts(alerts: Sequence[tuple[str, str]]) -> str:
 
 
 def _format_labels(labels: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{name}={quote(labels[name])}" for name in sorted(labels)) + "}"
+    return "{" + ", ".join(f"{label_text(name)}={quote(labels[name])}" for name in sorted(labels)) + "}"

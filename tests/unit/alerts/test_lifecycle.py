@@ -262,6 +262,16 @@ def test_two_samples_of_one_label_set_fail_the_rule() -> None:
     assert "one label set" in evaluation.failures[0].message
 
 
+def test_a_label_that_is_not_utf_8_fails_the_rule_alone() -> None:
+    def write(_view: View, _alerts: Sequence[Alert]) -> list[RuleSample]:
+        return [StandInRule("First").sample(team="\udcff")]
+
+    evaluation = after((0, [StandInRule("First", result=write), StandInRule("Second")]))
+
+    assert [failure.message for failure in evaluation.failures] == ["a label is not UTF-8"]
+    assert only(evaluation).name == "Second"
+
+
 def test_two_rules_of_one_name_are_told_apart_by_severity() -> None:
     warning, critical = StandInRule(), StandInRule(severity=Severity.CRITICAL)
 

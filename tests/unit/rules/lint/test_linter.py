@@ -225,6 +225,9 @@ def test_a_guard_that_the_check_does_not_understand_is_taken_for_a_good_one(tmp_
         ("dict_rate_limit_up != 2", "always"),
         ("dict_rate_limit_up > bool 1", "never"),
         ("(dict_rate_limit_utilization_percent and dict_rate_limit_capacity) > (50 + 60)", "never"),
+        ("sort(dict_rate_limit_utilization_percent) > 50 * pi()", "never"),
+        ("topk by (participant) (1, dict_rate_limit_utilization_percent) > 101", "never"),
+        ('label_replace(dict_rate_limit_utilization_percent, "zone", "$1", "policy", "(.)") >= 0', "always"),
     ],
 )
 def test_a_threshold_outside_the_gauges_range_is_warned_of(tmp_path: Path, expr: str, verdict: str):
@@ -241,6 +244,8 @@ def test_a_threshold_outside_the_gauges_range_is_warned_of(tmp_path: Path, expr:
         "dict_rate_limit_capacity > 1e9",
         "sum by (participant) (dict_rate_limit_up) > 5",
         "dict_rate_limit_up * 5 > 4",
+        "stddev by (participant) (dict_rate_limit_up) > 5",
+        "exp(dict_rate_limit_utilization_percent) > 101",
         "(dict_rate_limit_up > bool 0) < 3",
         "dict_rate_limit_capacity > dict_rate_limit_available_tokens",
         "time() - dict_rate_limit_category_changed_timestamp_seconds < 3600",

@@ -15,7 +15,7 @@ from exporter.rules.promql.expression import ExpressionRefused, compile_rule
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.selectors import AlertNames
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
-from tests.support.rules import evaluated, number, refusal, vector
+from tests.support.rules import evaluated, number, refusal, rule_file, vector
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -275,6 +275,12 @@ def test_a_filter_with_on_drops_the_name_unless_it_is_listed():
         ("bottomk by (participant) (1.9, dict_rate_limit_utilization_percent)",
          {f"dict_rate_limit_utilization_percent{B}": 0.0}),
         ("topk by (participant) (0.9, dict_rate_limit_utilization_percent)", {}),
+        ("stddev by (participant) (dict_rate_limit_utilization_percent * 1e307)", {ALONE: math.nan}),
+        ('count_values by (participant, __name__) ("v", dict_rate_limit_capacity)',
+         {f'dict_rate_limit_capacity{{participant="{PARTICIPANT}", v="36000"}}': 2.0}),
+        ('count_values by (participant) ("__name__", dict_rate_limit_up)', {f"1{ALONE}": 1.0}),
+        ('count_values by (participant) ("the level", dict_rate_limit_up)',
+         {f'{{participant="{PARTICIPANT}", "the level"="1"}}': 1.0}),
         ("topk by (participant) (1e18, dict_rate_limit_up)", {f"dict_rate_limit_up{ALONE}": 1.0}),
         ('count_values by (participant) ("level", dict_rate_limit_capacity)',
          {f'{{level="36000", participant="{PARTICIPANT}"}}': 2.0}),
@@ -292,7 +298,9 @@ def test_aggregations_group_by_label(expr: str, found: dict[str, float]):
     assert evaluated(expr, TWO) == pytest.approx(found, rel=1e-15, nan_ok=True)
 
 
-@pytest.mark.parametrize(("k", "why"), [("NaN", "Parameter value is NaN"), ("1e19", r"Scalar value 1e\+19 overflows")])
+@pytest.mark.parametrize(
+    ("k", "why"), [("NaN", "value is NaN"), ("1e19", r"value 1e\+19 overflows"), ("9.2233720368547748e18", "overflows")]
+)
 def test_a_count_that_is_none_fails(k: str, why: str):
     with pytest.raises(RuleEvaluationFailed, match=why):
         evaluated(f"topk by (participant) ({k}, dict_rate_limit_up)", TWO)
@@ -458,8 +466,15 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f"{UP} anchored", f"{UP} anchored", "anchored is not supported"),
         (f"topk(1, {UP})", f"topk(1, {UP})", "topk must keep participant"),
         (f'count_values by (participant) ("participant", {UP})', "", "may not write the label participant"),
-        (f'count_values by (participant) ("__name__", {UP})', "", "count_values may not write the metric's name"),
-        (f'count_values by (participant) ("", {UP})', "", "count_values writes a label that has no name"),
+        (f'count_values by (participant) ("", {UP})', "", "count_values is given a label that has no name"),
+        (f'label_replace({UP}, "__type__", "a", "b", "")', "", "label_replace may not write the label __type__"),
+        (f'label_replace({UP}, "a", "\\xff", "b", "")', "", "label_replace writes what is not UTF-8"),
+        (f'label_replace({UP}, "a", "\\x00", "b", "")', "", "label_replace writes a NUL character"),
+        (f'label_join({UP}, "a", "\\xff", "b")', "", "label_join writes what is not UTF-8"),
+        (f'label_join({UP}, "a\\x00", "", "b")', "", "label_join writes a NUL character"),
+        (f'label_join({UP}, "a", "", "")', "", "label_join is given a label that has no name"),
+        (f'{UP}{{a=~"\\xff"}}', "", "error parsing regexp: it is not UTF-8"),
+        (f'{UP}{{a=~"(?P<é>a)"}}', "", "invalid or unsupported Perl syntax"),
         (f"{UP} + fill(1) {UP}", "fill(1)", "fill is behind a feature flag in Prometheus, and is not supported"),
         (f"mad_over_time({UP}[5m])", "", "mad_over_time is behind a feature flag in Prometheus"),
         (f"nothing({UP})", "", "1:1: there is no function nothing"),
@@ -468,12 +483,12 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f'label_replace({UP}, "participant", "$1", "b", "(.*)")', "", "may not write the label participant"),
         (f'label_join({UP}, "participant", "", "b")', "", "label_join may not write the label participant"),
         (f'label_replace({UP}, "a", "$1", "b", "(")', "", "error parsing regexp: missing )"),
-        (f'label_replace({UP}, "\\xff", "$1", "b", "")', "", "writes a label that has no name in UTF-8"),
+        (f'label_replace({UP}, "\\xff", "$1", "b", "")', "", "is given a label that has no name in UTF-8"),
         (f"absent({UP})", f"absent({UP})", "absent() is not supported"),
         (f"scalar({UP})", f"scalar({UP})", "scalar() is not supported"),
         (f'{UP}{{a="1" or b="2"}}', UP, "1:26: unexpected `or`"),
         ('{__name__=~"dict_.*"}', "__name__", "a selector must name its metric"),
-        ('{__name__="dict_rate_limit_up", __name__!="x"}', "__name__", "other matchers on __name__"),
+        (f'{UP}{{"x"="1"}} + {{"{UP}", __name__!~"d.*"}}', "__name__", "selects nothing: its matchers on __name__"),
         ('"text"', "text", "a string is not supported"),
         ("up", "`up` is not a metric of this program", "did you mean dict_rate_limit_up?"),
         ("dict_rate_limit_utilisation_percent", "dict_rate_limit_utilisation_percent",
@@ -516,7 +531,7 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f'{UP}{{a="b', "", "a string that is not closed"),
         (f"{UP} > 1 > bool", "", "unexpected end"),
         (f"abs({UP}, 1)", "", "1:1: abs takes 1 argument, and has 2"),
-        ("1 > 2", "", "1:3: a comparison of two numbers is written with bool, > bool"),
+        ("1 > 2", "", "1:3: > compares two numbers, which Prometheus takes with bool only"),
     ],
 )  # fmt: skip
 def test_constructs_outside_the_subset_are_named(expr: str, construct: str, why: str):
@@ -560,6 +575,8 @@ def test_what_would_look_across_participants_is_refused(expr: str, why: str):
         f"max without () ({UP})",
         f"hour({UP}) > bool 5",
         f"{UP} > 5m",
+        '{"dict_rate_limit_up", __name__=~"dict_.*"}',
+        f'label_replace({UP}, "x", "$1", "policy", "(.*)a)|(b")',
         '{"dict_rate_limit_up"}',
         f'{UP}{{"participant"="1",}}',
         f'sum by ("participant") ({UP})',
@@ -630,6 +647,15 @@ def test_whether_alerts_are_about_a_policy_is_known_beforehand():
     assert not carries_policy(f"max by (participant) ({CAPACITY})")
     assert not carries_policy(f"{CAPACITY} > on (participant) {UP}")
     assert not carries_policy(f"{UP} and on (participant) {CAPACITY}")
+
+
+@pytest.mark.parametrize("expr", [" or ".join([UP] * 400), "abs(" * 120 + UP + ")" * 120], ids=["terms", "calls"])
+def test_a_deep_expression_is_evaluated(tmp_path: Path, expr: str):
+    rule = f"alert: X\nexpr: {expr}\nlabels: {{severity: info}}"
+
+    [compiled] = load([rule_file(tmp_path, rule)]).rules
+
+    assert len(compiled.evaluate(TWO, [])) == 1
 
 
 @pytest.mark.parametrize(
