@@ -33,6 +33,7 @@ def test_promtool_refuses_what_we_refuse_at_the_same_character(tmp_path: Path) -
     assert len(set(texts)) / 10 < len(ours) < len(set(texts)) * 9 / 10, "one of the two is hardly tried"
 
 
+@pytest.mark.prometheus
 def test_limitk_is_taken_though_prometheus_has_it_behind_a_flag(tmp_path: Path) -> None:
     text = "limitk by (participant) (1, up)"
 

@@ -293,7 +293,7 @@ class Expressions:
             '"zone", "", "zone", ".*"', '"instance", "a$$b", "instance", "(.*):1"', '"zone", "z", "no", ""',
             '"job", "$rest", "instance", "(?P<rest>.).*"',
         )  # fmt: skip
-        joined = ('"zone", "-", "policy", "instance"', '"zone", ""', '"job", "/", "job", "nothing", "__name__"')
+        joined = ('("zone"), "-", "policy", "instance"', '"zone", ""', '"job", "/", "job", "nothing", "__name__"')
         template = self._random.choice(
             (
                 f"label_replace({{}}, {self._random.choice(written)})",

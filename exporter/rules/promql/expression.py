@@ -36,6 +36,7 @@ from exporter.rules.promql.tree import (
     Text,
     Tree,
     Unary,
+    without_parens,
 )
 from exporter.rules.promql.vector_matching import Match, operation
 
@@ -182,9 +183,10 @@ class Compiler:
             return self.refuse(tree, f"{operator} must keep participant: rules do not look across participants")
         if tree.parameter is None:
             return nodes.aggregated(FOLDS[operator], over, onto)
-        if isinstance(tree.parameter, Text):
+        text = without_parens(tree.parameter)
+        if isinstance(text, Text):
             try:
-                label = writable(tree.parameter.value, operator)
+                label = writable(text.value, operator)
             except ValueError as error:
                 return self.refuse(tree, str(error))
             return nodes.counted_values(label, over, onto)
@@ -197,7 +199,10 @@ class Compiler:
         call = CALLS.get(tree.function)
         if call is None:
             return self.refuse(tree, unsupported.of_function(tree.function))
-        arguments = [a.value if isinstance(a, Text) else self.compile(a) for a in tree.arguments]
+        arguments = [
+            text.value if isinstance(text := without_parens(argument), Text) else self.compile(argument)
+            for argument in tree.arguments
+        ]
         try:
             return call(*arguments)
         except ValueError as error:

@@ -10,7 +10,20 @@ from typing import Final
 from exporter.rules.promql.functions import number_operation
 from exporter.rules.promql.lexer import tokens
 from exporter.rules.promql.sources import ALERT_SERIES
-from exporter.rules.promql.tree import Aggregation, Binary, Call, Number, Paren, Selector, Span, Text, Tree, Unary, walk
+from exporter.rules.promql.tree import (
+    Aggregation,
+    Binary,
+    Call,
+    Number,
+    Paren,
+    Selector,
+    Span,
+    Text,
+    Tree,
+    Unary,
+    walk,
+    without_parens,
+)
 
 _MODE: Final = re.compile(r"\s*(?:anchored|smoothed)\b", re.IGNORECASE)
 """What follows an operand, and is part of it though not of its span."""
@@ -38,8 +51,9 @@ def written_labels(tree: Tree) -> Iterator[str]:
             label = node.parameter
         else:
             continue
-        if isinstance(label, Text):
-            yield label.value
+        text = without_parens(label)
+        if isinstance(text, Text):
+            yield text.value
 
 
 def looks_at_alerts(tree: Tree) -> bool:

@@ -279,6 +279,8 @@ def test_a_filter_with_on_drops_the_name_unless_it_is_listed():
         ('count_values by (participant, __name__) ("v", dict_rate_limit_capacity)',
          {f'dict_rate_limit_capacity{{participant="{PARTICIPANT}", v="36000"}}': 2.0}),
         ('count_values by (participant) ("__name__", dict_rate_limit_up)', {f"1{ALONE}": 1.0}),
+        ('count_values by (participant) (("level"), dict_rate_limit_up)',
+         {f'{{level="1", participant="{PARTICIPANT}"}}': 1.0}),
         ('count_values by (participant) ("the level", dict_rate_limit_up)',
          {f'{{participant="{PARTICIPANT}", "the level"="1"}}': 1.0}),
         ("topk by (participant) (1e18, dict_rate_limit_up)", {f"dict_rate_limit_up{ALONE}": 1.0}),
@@ -317,6 +319,7 @@ def test_a_count_that_is_none_fails(k: str, why: str):
         ('label_replace({}, "to", "$1", "__name__", "dict_(.*)_up")', {"to": "rate_limit", "policy": "A"}),
         ('label_join({}, "to", "-", "policy", "nothing", "policy")', {"to": "A--A", "policy": "A"}),
         ('label_join({}, "policy", "")', {}),
+        ('label_join({}, ("to"), (("-")), "policy")', {"to": "A", "policy": "A"}),
     ],
 )
 def test_labels_are_written(expr: str, labels: dict[str, str]):
