@@ -75,17 +75,27 @@ _SET_OPERATORS: Final = {"&": "and", "|": "or", "!": "unless"}
 
 
 class ParseError(ValueError):
-    """What is wrong with an expression: ``reason`` at ``position``. ``opened`` is where a bracket is not closed."""
+    """What is wrong with an expression: ``reason`` at ``position``. ``opened`` is where a bracket is not closed.
 
-    verdict = " cannot be parsed"
+    ``verdict`` is what is said of the expression itself: nothing where it is grammatical, and its types do not fit.
+    """
 
-    def __init__(self, reason: str, expression: str, position: int, opened: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        expression: str,
+        position: int,
+        opened: int | None = None,
+        *,
+        verdict: str = " cannot be parsed",
+    ) -> None:
         line, column = line_and_column(expression, position)
         also = "" if opened is None else opening(*line_and_column(expression, opened))
         super().__init__(f"{line}:{column}: {reason}{also}")
         self.reason = reason
         self.position = position
         self.opened = opened
+        self.verdict = verdict
 
 
 def opening(line: int, column: int) -> str:

@@ -27,12 +27,6 @@ _POWER: Final = _PRECEDENCE["^"]
 TOO_DEEP: Final = "the expression is nested too deeply"
 
 
-class TypesDoNotFit(ParseError):
-    """An expression is grammatical, and Prometheus refuses it all the same."""
-
-    verdict = ""
-
-
 def parse(text: str) -> Tree:
     """Returns the tree of an expression. Raises ParseError; ValueError, a sentence, where it is too large or deep."""
     try:
@@ -42,7 +36,7 @@ def parse(text: str) -> Tree:
         raise ValueError(TOO_DEEP) from None
     if error is not None:
         reason, position = error
-        raise TypesDoNotFit(reason, text, position)
+        raise ParseError(reason, text, position, verdict="")
     return expression
 
 
