@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import NewType, Protocol
 
 from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import BucketObservation, View
 
 Fingerprint = NewType("Fingerprint", str)
@@ -99,6 +100,11 @@ class Rule(Protocol):
     @property
     def severity(self) -> Severity: ...
     @property
+    def lookback_ms(self) -> Mapping[str, int]:
+        """How old the samples of which gauges can be that it looks at, in milliseconds; of others it needs only now."""
+        ...
+
+    @property
     def fixed_labels(self) -> Mapping[str, str]:
         """The labels that it gives to each of its alerts, whatever the sample."""
         ...
@@ -115,11 +121,12 @@ class Rule(Protocol):
         """
         ...
 
-    def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
         """Returns the series that are true for the view's participant, at the view's instant.
 
         ``alerts`` are that participant's open alerts of this rule's group, as
-        ``ALERTS`` shows them to this rule. Raises `errors.RuleEvaluationFailed`.
+        ``ALERTS`` shows them to this rule; ``history`` is what was shown of it, the view itself included (None:
+        nothing else). Raises `errors.RuleEvaluationFailed`.
         """
         ...
 

@@ -9,7 +9,7 @@ before.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -28,6 +28,7 @@ from exporter.alerts.alert import (
     fingerprint,
 )
 from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 
@@ -39,11 +40,17 @@ LONGEST_WINDOW: Final = timedelta(minutes=16)
 
 
 def evaluate(
-    rules: Sequence[Rule], view: View, open_alerts: Mapping[Fingerprint, Alert], *, before: RulesBefore = "same"
+    rules: Sequence[Rule],
+    view: View,
+    open_alerts: Mapping[Fingerprint, Alert],
+    *,
+    history: GaugeHistory | None = None,
+    before: RulesBefore = "same",
 ) -> Evaluation:
     """Returns what the view's poll makes of its participant's open alerts.
 
-    ``before`` says which rules the evaluation before was of.
+    ``history`` is what was shown of the participant, the view itself included (None: nothing else); ``before`` says
+    which rules the evaluation before was of.
     An alert that did not change is the same object afterwards. A rule that fails
     leaves its alerts as they are; the others go on.
     """
@@ -52,7 +59,7 @@ def evaluate(
     step.end(resolution.without_rule, Reason.RULE_REMOVED)
     for index, rule in enumerate(rules):
         try:
-            samples = rule.evaluate(view, [a for a in step.alerts.values() if a.group == rule.group])
+            samples = rule.evaluate(view, [a for a in step.alerts.values() if a.group == rule.group], history)
             active = _by_fingerprint(samples)
         except RuleEvaluationFailed as error:
             step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
@@ -70,6 +77,15 @@ def evaluate(
     if before != "same":
         step.transitions = [step.with_rule_changed(transition, rules, before) for transition in step.transitions]
     return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
+
+
+def lookback_ms(rules: Iterable[Rule]) -> dict[str, int]:
+    """Returns how long the samples of which gauges are to be kept for rules, in milliseconds."""
+    longest: dict[str, int] = {}
+    for rule in rules:
+        for gauge, ms in rule.lookback_ms.items():
+            longest[gauge] = max(longest.get(gauge, 0), ms)
+    return longest
 
 
 def remove_participant(open_alerts: Mapping[Fingerprint, Alert], at: datetime) -> tuple[Transition, ...]:

@@ -9,9 +9,10 @@ from typing import Final, TypeAlias
 
 from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule
 from exporter.buckets.bucket import Ispb
+from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import Observation, Poll, View, view_after
 from exporter.history.episodes import Episode, episodes_within, firing_at
-from exporter.history.replay import Gap, Gaps, Period, Replay, warm_up
+from exporter.history.replay import Gap, Gaps, Period, Replay, lookback, warm_up
 from exporter.store.reader import AlertFilter, Reader
 
 Progress: TypeAlias = "Callable[[int, float], None]"
@@ -65,10 +66,14 @@ class BacktestResult:
 
 @dataclass(frozen=True, slots=True)
 class ReplayState:
-    """All that the polls to come depend on: the last view, and the open alerts of each set of rules."""
+    """All that the polls to come depend on.
+
+    They are the last view, and of each set of rules the open alerts, and what it looks back at.
+    """
 
     view: View | None
     alerts: tuple[Mapping[Fingerprint, Alert], ...]
+    histories: tuple[GaugeHistory, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,8 @@ async def replay_chunk(
     """Replays a participant's polls of a chunk of the period through each set of rules, reading them once.
 
     Where the state at its beginning is not known, the replay begins earlier by the rules' warm-up, with the alerts that
-    were firing then: so ``for`` and hysteresis are in their state by the time the chunk begins. Raises
-    DatabaseUnavailable.
+    were firing then: so ``for`` and hysteresis are in their state by the time the chunk begins. What the rules look
+    back at is read from before that. Raises DatabaseUnavailable.
     """
     begins_at = chunk.since if initial_state is not None else chunk.since - warm_up(rule_sets)
     alerts = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=begins_at))
@@ -105,15 +110,18 @@ async def replay_chunk(
     ]
     gaps = Gaps(period.since, period.until)
     view = initial_state.view if initial_state is not None else None
+    read_from = begins_at if initial_state is not None else begins_at - lookback(rule_sets)
+    for replay, history in zip(replays, initial_state.histories if initial_state is not None else (), strict=False):
+        replay.history = history.copy()
     if view is not None:
         gaps.resume_after(view.poll)
     counter = _PollCounter(chunk.since, progress)
-    async for poll in reader.polls(participant, begins_at, chunk.until, evaluated_only=True):
+    async for poll in reader.polls(participant, read_from, chunk.until, evaluated_only=True):
         if initial_state is None and poll.polled_at >= chunk.since:
-            initial_state = ReplayState(view, tuple(replay.alerts for replay in replays))
+            initial_state = _state(view, replays)
         view = view_after(view, poll)
         for replay in replays:
-            replay.step_to(view)
+            replay.follow(view, evaluate_from=begins_at)
         if poll.polled_at < chunk.since:
             gaps.resume_after(poll)
         else:
@@ -122,7 +130,7 @@ async def replay_chunk(
     if chunk.until == period.until:
         gaps.finish()
     counter.report_progress(chunk.until)
-    final_state = ReplayState(view, tuple(replay.alerts for replay in replays))
+    final_state = _state(view, replays)
     result = BacktestResult(
         participant=participant,
         coverage=Coverage(counter.polls, counter.failed_polls, counter.observations, gaps.count, gaps.seconds),
@@ -131,6 +139,10 @@ async def replay_chunk(
         rule_sets=tuple(replay.result() for replay in replays),
     )
     return ChunkResult(result, initial_state or final_state, final_state)
+
+
+def _state(view: View | None, replays: Sequence[Replay]) -> ReplayState:
+    return ReplayState(view, tuple(r.alerts for r in replays), tuple(r.history.copy() for r in replays))
 
 
 class _PollCounter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import math
 import multiprocessing
 import os
 import signal
@@ -38,7 +39,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import ordered
-from exporter.history.replay import Period, longest_of, warm_up
+from exporter.history.replay import Period, longest_of, lookback, warm_up
 from exporter.rules.files.loading import load
 from exporter.rules.rule import CompiledRule
 from exporter.store.database import Database
@@ -51,18 +52,19 @@ _REPORT_EVERY_SECONDS: Final = 0.1
 class Job:
     """What to replay: ``rule_files`` are lists of files, each list one set of rules.
 
-    A chunk is at least ``min_warm_ups`` times as long as the warm-up that is read before it: shorter ones would cost
-    more than they gain.
+    A rule may look back ``max_range_seconds``. A chunk is at least ``min_warm_ups`` times as long as what is read
+    before it: shorter ones would cost more than they gain.
     """
 
     database: DatabaseSettings
     rule_files: tuple[tuple[str, ...], ...]
     period: Period
+    max_range_seconds: float = math.inf
     min_warm_ups: int = 4
 
     def rule_sets(self) -> list[tuple[CompiledRule, ...]]:
         """Raises RuleFileInvalid."""
-        return [load([glob.escape(file) for file in files]).rules for files in self.rule_files]
+        return [load([glob.escape(f) for f in files], self.max_range_seconds).rules for files in self.rule_files]
 
 
 def run(
@@ -74,7 +76,10 @@ def run(
     DatabaseUnavailable, RuleFileInvalid; DictRateLimitError where a process was killed.
     """
     count = processes or len(os.sched_getaffinity(0))
-    chunks = split(job.period, -(-count // len(participants)), job.min_warm_ups * warm_up(job.rule_sets()))
+    rule_sets = job.rule_sets()
+    chunks = split(
+        job.period, -(-count // len(participants)), job.min_warm_ups * (warm_up(rule_sets) + lookback(rule_sets))
+    )
     count = min(count, len(participants) * len(chunks))
     if count == 1:
         return [asyncio.run(_replay(job, ispb, job.period, None, progress)).result for ispb in participants]

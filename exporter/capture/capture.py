@@ -25,9 +25,9 @@ from exporter.history.replay import Period
 from exporter.history.rule_dependencies import is_timestamp, time_of_day, with_dependencies
 from exporter.numbers import not_finite
 from exporter.rules.promql.series import Sample, format_series
-from exporter.rules.promql.sources import ALERT_SERIES, ViewSource
+from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, GaugeSource
 from exporter.rules.promql.traversal import selectors
-from exporter.rules.promtool.files import LOOKBACK_MS, input_series
+from exporter.rules.promtool.files import input_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import AlertFilter, Reader
@@ -134,7 +134,7 @@ def _scrape(view: View | None, at: datetime, gauges: Sequence[str], policies: Se
     """Yields the samples that a scrape would have found at a time."""
     if view is None or (at - view.at).total_seconds() > MISSED_INTERVALS * view.poll.interval_seconds:
         return
-    source = ViewSource(view)
+    source = GaugeSource(view)
     for gauge in gauges:
         for sample in source.series(gauge):
             if not policies or sample[1].get("policy") in {"", *policies}:

@@ -71,7 +71,7 @@ def backtest(
 
     period = period_between(since, until, "--since", "--until")
     sides = (files, against) if against else (files,)
-    job = workers.Job(settings.database, sides, period)
+    job = workers.Job(settings.database, sides, period, settings.rules.max_range)
     rule_sets = job.rule_sets()
     has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rule_set in rule_sets for rule in rule_set)
     ispbs = asyncio.run(find_participants(settings.database, participants))
@@ -126,7 +126,7 @@ def capture(
 
     period = period_between(since, until, "--from", "--to")
     rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]
-    loaded = load([escape(file) for file in rule_files] or settings.rules.files).rules
+    loaded = load([escape(file) for file in rule_files] or settings.rules.files, settings.rules.max_range).rules
     folder = output_file.parent if output_file is not None else Path()
     relative_files = [escape(os.path.relpath(file, folder)) for file in rule_files]
     request = CaptureRequest(participant, period, policies, alerts, interval)
@@ -176,7 +176,7 @@ def explain(
     from exporter.history.participants import read_history
     from exporter.rules.files.loading import load
 
-    loaded = load([escape(file) for file in files] or settings.rules.files).rules
+    loaded = load([escape(file) for file in files] or settings.rules.files, settings.rules.max_range).rules
     selected = find_rules(alert, loaded)
     explanations = asyncio.run(
         read_history(

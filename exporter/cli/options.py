@@ -73,7 +73,7 @@ def log_level(default: str | None = None) -> Callable[[Any], Any]:
     )
 
 
-_config_file = click.option(
+config_file = click.option(
     "--config.file", "config_file", type=click.Path(path_type=Path), help="Configuration file (YAML)."
 )
 _log_format = click.option(
@@ -87,7 +87,7 @@ def configured(command: Callable[..., None]) -> Any:
     Logs warnings and errors only, unless ``--log.level`` is given.
     """
 
-    @_config_file
+    @config_file
     @log_level()
     @_log_format
     @wraps(command)
@@ -102,7 +102,7 @@ def configured(command: Callable[..., None]) -> Any:
 def service_flags(command: Callable[..., Any]) -> Any:
     """Adds the flags of a service; passes ``configuration``: file, then environment, then flags, with all problems."""
 
-    @_config_file
+    @config_file
     @click.option("--web.listen-address", "web_listen_address", help="Address to listen on (default 0.0.0.0:9862).")
     @click.option("--web.config.file", "web_config_file", help="TLS and basic auth, in exporter-toolkit's format.")
     @click.option(

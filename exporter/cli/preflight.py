@@ -57,7 +57,7 @@ def check_rules(configuration: Configuration, role: Role | None) -> list[str]:
 
     rules = configuration.settings.rules
     try:
-        load(rules.files, allow_none=rules.allow_none)
+        load(rules.files, rules.max_range, allow_none=rules.allow_none)
     except RuleFileInvalid as error:
         return str(error).splitlines()
     return []

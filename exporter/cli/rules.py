@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.options import FILE, output
+from exporter.cli.options import FILE, config_file, output
 from exporter.numbers import counted
 
 
@@ -24,27 +24,35 @@ def rules() -> None:
 
 @rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@config_file
 @click.option("--lint-fatal", is_flag=True, help="Warnings count as errors.")
 @output("text", "json")
-def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
+def check(*, files: tuple[str, ...], config_file: Path | None, lint_fatal: bool, output: str) -> None:
     """Validate rule files: what is wrong is a line each, `file:line: group/rule: message`.
 
     A message begins with `error:`, which keeps the file from loading, or `warning:`, which does not, and ends with the
     name of its check, as in `(lint/runbook)`. A comment disables a check: `# dict-rate-limit: disable lint/runbook`.
-    Files are checked together, as the reconciler loads them. Exit code 1 where an error was found (with --lint-fatal
-    also a warning), 2 where the command is used wrongly.
+    Files are checked together, as the reconciler loads them. Where rules look back, the memory that this takes is told:
+    with --config.file of the participants that it names, and by its rules.max_range. Exit code 1 where an error was
+    found (with --lint-fatal also a warning), 2 where the command is used wrongly.
     """
+    from exporter.cli.lookback import lookback_of
+    from exporter.config.configuration import load_settings
+    from exporter.config.settings import Settings
     from exporter.rules.files import loading
     from exporter.rules.lint import linter
 
-    attempt = loading.attempt([escape(file) for file in files])
+    settings = load_settings(config_file) if config_file is not None else Settings()
+    attempt = loading.attempt([escape(file) for file in files], settings.rules.max_range)
+    lookback = lookback_of(attempt.rule_set.rules, settings)
     findings = linter.findings(attempt)
     counts = dict.fromkeys(files, 0)
     for group in attempt.groups:
         counts[group.file] += len(group.rules)
     if output == "json":
         listed = [{"file": file, "rules": count} for file, count in counts.items()]
-        click.echo(json.dumps({"files": listed, "findings": list(map(asdict, findings))}, indent=2))
+        told = {"files": listed, "findings": list(map(asdict, findings)), "lookback": lookback and asdict(lookback)}
+        click.echo(json.dumps(told, indent=2))
     else:
         for finding in findings:
             click.echo(str(finding))
@@ -52,6 +60,8 @@ def check(*, files: tuple[str, ...], lint_fatal: bool, output: str) -> None:
         for file, count in counts.items():
             if file not in refused:
                 click.echo(f"{file}: {counted(count, 'rule')} found")
+        if lookback is not None:
+            click.echo(str(lookback))
     errors, warnings = len(attempt.errors), len(findings) - len(attempt.errors)
     if findings:
         click.echo(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}", err=True)

@@ -83,11 +83,13 @@ class FeedSettings(Section, frozen=True):
 class RulesSettings(Section, frozen=True):
     """Prometheus rule files; ``reload_interval`` is how often they are checked for changes.
 
-    Files without any rule are refused, unless ``allow_none`` says that this is intended.
+    Rules look back at most ``max_range``, for which samples are kept in memory. Files without any rule are refused,
+    unless ``allow_none`` says that this is intended.
     """
 
     files: tuple[str, ...] = ("rules/*.yml",)
     reload_interval: Duration = Duration(30)
+    max_range: Duration = Duration(86_400)
     allow_none: bool = False
 
 

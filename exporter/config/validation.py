@@ -19,6 +19,7 @@ _ABOVE_ZERO: Final = (
     "poll.lowest_window",
     "poll.max_clock_skew",
     "rules.reload_interval",
+    "rules.max_range",
     "database.connect_timeout",
     "database.heartbeat",
     "pulsar.operation_timeout",

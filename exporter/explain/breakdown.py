@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
-from exporter.rules.promql.nodes import Scalar, run
+from exporter.rules.promql.nodes import Instant, Scalar, run
 from exporter.rules.promql.series import POLICY, Vector
+from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.tree import (
     COMPARISONS,
@@ -69,11 +70,12 @@ def _break_down(
     try:
         if isinstance(node, Scalar):
             scalar = run(node.run, moment)
-        else:
+        elif isinstance(node, Instant):
             series = [s for s in run(node.run, moment) if policy is None or s[1].get(POLICY) in {"", policy}]
     except RuleEvaluationFailed as failed:
         error = str(failed)
-    parts = [operand for operand in tree.operands if not _is_literal(operand)]
+    # The samples of a range are no value to show.
+    parts = [part for part in tree.operands if not _is_literal(part) and part.type is not ValueType.RANGE]
     return NodeResult(
         expression.excerpt(tree),
         tree,

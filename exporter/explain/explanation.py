@@ -9,15 +9,16 @@ from typing import Final
 
 from exporter.alerts.alert import Alert, AlertState, Evaluation, RuleSample, fingerprint
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.observation import View
+from exporter.buckets.gauge_history import GaugeHistory
+from exporter.buckets.observation import View, view_after
 from exporter.errors import DictRateLimitError
 from exporter.explain.breakdown import NodeResult, break_down
 from exporter.history.episodes import Episode, firing_at
 from exporter.history.participants import nearest_or_all
-from exporter.history.replay import Period, Replay, warm_up
+from exporter.history.replay import Period, Replay, lookback, warm_up
 from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.series import POLICY
-from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, Moment, ViewSource
+from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GaugeSource, Moment
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import AlertFilter, Reader
@@ -114,8 +115,8 @@ async def explain(
     stored = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=since))
     alerts = [alert for alert in stored if (alert.name, alert.severity) in names]
     replay = _RuleReplay(rule, needed, list(firing_at(alerts, since)), since)
-    async for poll in reader.polls(participant, since, at + _INSTANT, evaluated_only=True):
-        replay.step(poll)
+    async for poll in reader.polls(participant, since - lookback([needed]), at + _INSTANT, evaluated_only=True):
+        replay.follow(view_after(replay.view, poll), evaluate_from=since)
     view = replay.view
     if view is None:
         raise NothingToExplain(f"the database holds no poll of {participant} from {Period(since, at)}")
@@ -138,13 +139,14 @@ class _RecordingRule:
         self.group, self.name, self.severity = rule.group, rule.name, rule.severity
         self.for_seconds, self.keep_firing_for_seconds = rule.for_seconds, rule.keep_firing_for_seconds
         self.fixed_labels, self.per_policy, self.has_data = rule.fixed_labels, rule.per_policy, rule.has_data
+        self.lookback_ms = rule.lookback_ms
         self.alerts: Sequence[Alert] = ()
         self.samples: Sequence[RuleSample] = ()
         self._rule = rule
 
-    def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
         self.alerts, self.samples = alerts, ()
-        self.samples = samples = self._rule.evaluate(view, alerts)
+        self.samples = samples = self._rule.evaluate(view, alerts, history)
         return samples
 
 
@@ -181,7 +183,7 @@ class _RuleReplay(Replay):
 
         ended = [e for e in self.episodes.all() if e.resolved_at is not None and concerns(e)]
         rule, recording = self._rule, self._recording
-        moment = Moment(ViewSource(view), recording.alerts, view.at.timestamp(), rule.unexpanded)
+        moment = Moment(GaugeSource(view, self.history), recording.alerts, rule.unexpanded)
         return Explanation(
             rule=rule,
             view=view,
@@ -204,20 +206,22 @@ def explain_current(
     alerts: Sequence[Alert],
     policy: PolicyName,
     errors: Mapping[tuple[str, str], str],
+    *,
+    history: GaugeHistory | None = None,
 ) -> list[Explanation]:
     """Explains each rule that concerns the bucket, and those about its participant whose alert is open.
 
     ``alerts`` are the participant's open ones after the view's poll; ``errors`` are those of rules, by group and name,
-    that could not be evaluated.
+    that could not be evaluated; ``history`` is what they look back at.
     """
     explanations: list[Explanation] = []
-    source = ViewSource(view)
+    source = GaugeSource(view, history)
     for rule in rules:
         in_group = [alert for alert in alerts if alert.group == rule.group]
         subject = policy if rule.per_policy else None
         identity = rule.name, rule.severity, subject
         own: list[Alert | None] = [a for a in in_group if (a.name, a.severity, a.policy) == identity]
-        moment = Moment(source, in_group, view.at.timestamp(), rule.unexpanded)
+        moment = Moment(source, in_group, rule.unexpanded)
         explanations += (
             Explanation(
                 rule=rule,

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule, by_fingerprint
-from exporter.alerts.lifecycle import evaluate, remove_participant
+from exporter.alerts.lifecycle import evaluate, lookback_ms, remove_participant
+from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import MISSED_INTERVALS, PARTICIPANT_REMOVED, Failure, Poll, View, view_after
 from exporter.clock import in_utc
 from exporter.history.episodes import Episodes
@@ -36,12 +37,14 @@ class Period:
 class Replay:
     """Replays one participant's polls through rules, in order, as the reconciler evaluated them.
 
-    ``view`` is what `/metrics` served after the last poll, ``alerts`` are those open after it, and ``episodes`` those
-    that were firing at ``since`` or later. Initial alerts are those open before the first poll.
+    ``view`` is what `/metrics` served after the last poll, ``history`` what the rules look back at, ``alerts`` are
+    those open after it, and ``episodes`` those that were firing at ``since`` or later. Initial alerts are those open
+    before the first poll.
     """
 
     def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert] = (), since: datetime = _EVER) -> None:
         self.view: View | None = None
+        self.history = GaugeHistory(lookback_ms(rules))
         self.alerts: Mapping[Fingerprint, Alert] = by_fingerprint(alerts)
         self.episodes = Episodes(since)
         self.episodes.resume(alerts)
@@ -49,19 +52,34 @@ class Replay:
 
     def step(self, poll: Poll) -> Evaluation:
         """Returns the evaluation of the rules at the poll."""
-        self.view = view_after(self.view, poll)
-        return self.step_to(self.view)
+        return self.step_to(view_after(self.view, poll))
+
+    def follow(self, view: View, evaluate_from: datetime) -> None:
+        """Evaluates the rules over the view after a poll, or only notes one of earlier: later they look back at it."""
+        if view.at >= evaluate_from:
+            self.step_to(view)
+            return
+        self.view = view
+        if not view.is_partial:
+            self.history.add(view)
 
     def step_to(self, view: View) -> Evaluation:
-        """Does the same with the view after the poll, which several replays may share."""
+        """Returns the evaluation over the view after the poll, which several replays may share."""
         self.view = view
+        self.history.add(view)
         if isinstance(view.poll.result, Failure) and view.poll.result.code == PARTICIPANT_REMOVED:
             evaluation = Evaluation({}, remove_participant(self.alerts, view.at))
         else:
-            evaluation = evaluate(self._rules, view, self.alerts)
+            evaluation = evaluate(self._rules, view, self.alerts, history=self.history)
         self.alerts = evaluation.alerts
         self.episodes.add(evaluation.transitions)
         return evaluation
+
+
+def lookback(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
+    """Returns how far the rules look back at what was shown before a poll."""
+    longest_ms = max((max(lookback_ms(rules).values(), default=0) for rules in rule_sets), default=0)
+    return timedelta(milliseconds=longest_ms)
 
 
 def warm_up(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:

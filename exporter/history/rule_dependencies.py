@@ -1,7 +1,8 @@
 """What a rule depends on: the alerts of other rules, and the time of day.
 
-One that asks for the day and hour cannot be played at another time. The age of a timestamp or an alert (``time() -
-…_timestamp_seconds``, ``time() - ALERTS_FOR_STATE``) is the same then: clock and timestamps are moved together.
+One that asks for the day and hour, or looks at a time of its own (``@``), cannot be played at another time. The age of
+a timestamp or an alert (``time() - …_timestamp_seconds``, ``time() - ALERTS_FOR_STATE``) is the same then: clock and
+timestamps are moved together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
 from exporter.rules.promql.traversal import selectors
-from exporter.rules.promql.tree import Aggregation, Binary, Call, Paren, Selector, Tree, walk, without_parens
+from exporter.rules.promql.tree import Aggregation, Binary, Call, Paren, Selector, Subquery, Tree, walk, without_parens
 from exporter.rules.rule import CompiledRule
 
 
@@ -47,7 +48,7 @@ def is_timestamp(metric: str) -> bool:
 
 
 def time_of_day(rule: CompiledRule) -> str | None:
-    """Returns the sub-expression that asks for the day or the hour; None if there is none."""
+    """Returns the sub-expression that asks for the day, the hour or a time; None if there is none."""
     tree = _asking(rule.expression.tree)
     return None if tree is None else rule.expression.excerpt(tree)
 
@@ -56,6 +57,8 @@ def _asking(tree: Tree) -> Tree | None:
     if _is_age(tree):
         return None
     if isinstance(tree, Call) and (tree.function == "time" or (tree.function in CALENDAR and not tree.arguments)):
+        return tree
+    if isinstance(tree, Selector | Subquery) and tree.at is not None and tree.at.seconds is not None:
         return tree
     if isinstance(tree, Selector):
         return tree if is_timestamp(tree.metric) else None

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from exporter.alerts.alert import Alert, Fingerprint, Rule
 from exporter.alerts.lifecycle import RulesBefore, evaluate, remove_participant
 from exporter.buckets.bucket import Ispb
+from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import PARTICIPANT_REMOVED, Category, Failure, Observation, Poll, View, view_after
 from exporter.store.reconciliation import Reconciliation
 
@@ -49,9 +50,11 @@ def category_after(before: Category | None, poll: Poll) -> Category | None:
 
 
 def decide(
-    state: ParticipantState, poll: Poll, rules: Sequence[Rule]
+    state: ParticipantState, poll: Poll, rules: Sequence[Rule], history: GaugeHistory | None = None
 ) -> tuple[ParticipantState, Reconciliation | None]:
     """Returns what is known after ``poll``, and what to commit (None: it was reconciled before).
+
+    ``history`` is what the rules look back at; a poll that is evaluated is added to it.
 
     A poll that comes out of order, behind one that was already evaluated (the feed was lost meanwhile), is kept as
     history and not evaluated: alerts never go back in time. So is a read behind which polls are missing: what it does
@@ -77,7 +80,9 @@ def decide(
         unseen = Reconciliation(poll, evaluated=False, alerts_before=state.alerts, alerts_after=state.alerts)
         return replace(state, view=view), unseen
     rules_before: RulesBefore = "unknown" if state.rules is None else "same" if state.rules is rules else "other"
-    evaluation = evaluate(rules, view, state.alerts, before=rules_before)
+    if history is not None:
+        history.add(view)
+    evaluation = evaluate(rules, view, state.alerts, history=history, before=rules_before)
     decided = Reconciliation(
         poll,
         evaluated=True,

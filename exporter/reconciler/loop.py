@@ -25,6 +25,7 @@ from exporter.metrics import Metrics
 from exporter.reconciler.decide import ParticipantState, decide, not_ahead, removal
 from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.finishing import finish
+from exporter.reconciler.histories import Histories
 from exporter.reconciler.rule_health import RuleHealthTracker
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.store.lease import Fence
@@ -79,6 +80,7 @@ class ReconcileLoop:
         self._rules = rules
         self._observer = observer
         self._metrics = metrics
+        self.histories = Histories(writer, settings)
         self._configured = frozenset(map(Ispb, settings.participants))
         self._tolerated = timedelta(seconds=settings.poll.max_clock_skew)
         self._reminder = telemetry.Reminder()
@@ -101,6 +103,7 @@ class ReconcileLoop:
     def reset(self) -> None:
         """Drops what is known: another reconciler goes on with it."""
         self._participants = {}
+        self.histories.clear()
         self._last_polls_read.clear()
         self.health.reset()
         self._metrics.reconciler.last_evaluation_timestamp_seconds.clear()
@@ -167,6 +170,7 @@ class ReconcileLoop:
         self._last_polls_read.set()
         if polled_at:
             self.clock.advance_to(max(polled_at.values()))
+        await self.histories.prepare(self._rules.rules, self._participants, fence.now())
         self._feeds.report_restored(restored.last_polls)
         fields = {"participants": len(self._participants), "open_alerts": len(self.open_alerts)}
         log.log(logging.INFO if is_first else logging.DEBUG, "state restored", extra=fields)
@@ -178,6 +182,7 @@ class ReconcileLoop:
             return
         for participant in sorted(self._participants.keys() - kept):
             state = self._participants.pop(participant)
+            self.histories.remove(participant)
             self._metrics.remove(participant)
             if state.alerts:
                 resolved = removal(participant, state, fence.now())
@@ -196,6 +201,7 @@ class ReconcileLoop:
 
     async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
         rules = self._rules.rules
+        await self.histories.prepare(rules, self._participants, fence.now())
         after: dict[Ispb, ParticipantState] = {}
         decided: list[Reconciliation] = []
         categories: dict[Ispb, Category] = {}
@@ -205,7 +211,8 @@ class ReconcileLoop:
             state = after.get(poll.participant) or self._participants.get(poll.participant) or ParticipantState()
             poll = self._not_ahead(poll, state, fence)  # noqa: PLW2901
             with telemetry.carrying(poll.traceparent), telemetry.span("evaluate", participant=poll.participant):
-                after[poll.participant], reconciliation = decide(state, poll, rules)
+                history = self.histories.of(poll.participant)
+                after[poll.participant], reconciliation = decide(state, poll, rules, history)
             seconds += time.monotonic() - began_at
             if not position % POLLS_AT_A_TIME:
                 await asyncio.sleep(0)

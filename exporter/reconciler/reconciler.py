@@ -86,7 +86,7 @@ class Reconciler:
             settings=settings,
             metrics=metrics,
         )
-        self.explain = status.explainer(self.rules)
+        self.explain = status.explainer(self.rules, self.loop.histories)
         heartbeat = timedelta(seconds=settings.database.heartbeat)
         self.utilization = partial(self._reader.utilization, heartbeat=heartbeat)
         self.timeline = Timeline(self._pages, settings.database.heartbeat)

@@ -50,7 +50,7 @@ class RulesInForce:
         self._note_files()
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
-        attempt = loading.attempt(settings.files)
+        attempt = loading.attempt(settings.files, settings.max_range)
         self.rule_set = attempt.accepted(allow_none=settings.allow_none)
         self._unchecked: Attempt | None = attempt
         self.rules: Sequence[Rule] = ()
@@ -81,7 +81,7 @@ class RulesInForce:
         settings = self._settings
         try:
             with _without_collections():
-                attempt = await asyncio.to_thread(loading.attempt, settings.files)
+                attempt = await asyncio.to_thread(loading.attempt, settings.files, settings.max_range)
             rule_set = attempt.accepted(allow_none=settings.allow_none)
         except RuleFileInvalid as error:
             self._metrics.rules.last_reload_successful.set(0)

@@ -14,6 +14,7 @@ from exporter.explain.explanation import explain_current
 from exporter.explain.sentences import sentences
 from exporter.feed.client import FeedClient
 from exporter.health import Dependency
+from exporter.reconciler.histories import Histories
 from exporter.reconciler.leadership import Leadership, LeadershipState
 from exporter.reconciler.rule_health import RuleHealthTracker
 from exporter.reconciler.rules_in_force import RulesInForce
@@ -93,7 +94,7 @@ def _rule(rule: CompiledRule, healths: RuleHealthTracker) -> RuleStatus:
     )
 
 
-def explainer(rules: RulesInForce) -> RuleExplainer:
+def explainer(rules: RulesInForce, histories: Histories) -> RuleExplainer:
     """Returns what explains to the pages each rule that looks at a bucket."""
 
     def explain(
@@ -101,7 +102,9 @@ def explainer(rules: RulesInForce) -> RuleExplainer:
     ) -> list[RuleExplanation]:
         return [
             RuleExplanation(why.rule.name, why.rule.severity, why.state, list(sentences(why, now)))
-            for why in explain_current(rules.rule_set.rules, view, alerts, policy, failing)
+            for why in explain_current(
+                rules.rule_set.rules, view, alerts, policy, failing, history=histories.of(view.participant)
+            )
         ]
 
     return explain

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from exporter.alerts.alert import Alert, RuleSample, Severity
 from exporter.buckets.bucket import PolicyName
+from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
 from exporter.rules.promql.series import METRIC_NAME, Sample
-from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, Moment, Unexpanded, ViewSource
+from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, Moment, Unexpanded, source_of
 from exporter.rules.templates.template import Template
 
 
@@ -29,6 +30,7 @@ class CompiledRule:
     keep_firing_for_seconds: float
     severity: Severity
     per_policy: bool
+    lookback_ms: Mapping[str, int]
     labels: Mapping[str, Template]
     annotations: Mapping[str, Template]
     file: str
@@ -49,10 +51,10 @@ class CompiledRule:
         names = self.expression.vector.data.names()
         return any(gauge.of_an_event for name, gauge in PARTICIPANT_GAUGE_BY_NAME.items() if name in names)
 
-    def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
         try:
-            moment = Moment(ViewSource.of(view), alerts, view.at.timestamp(), self.unexpanded)
+            moment = Moment(source_of(view, history), alerts, self.unexpanded)
             samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
         except RuleEvaluationFailed:
             raise
@@ -63,7 +65,7 @@ class CompiledRule:
         return samples
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:
-        return self.expression.vector.data.exists(ViewSource.of(view), policy)
+        return self.expression.vector.data.exists(source_of(view), policy)
 
     def _sample(self, sample: Sample) -> RuleSample:
         metric, series, value = sample

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +17,7 @@ from exporter.errors import PartitionMissing, ReconciliationRefused, StoreError
 from exporter.store import rows
 from exporter.store.database import PATIENCE_SECONDS, Database, queries
 from exporter.store.lease import Fence
+from exporter.store.reader import Reader
 from exporter.store.reconciliation import (
     Figures,
     Reconciliation,
@@ -29,6 +30,9 @@ from exporter.store.reconciliation import (
 log = logging.getLogger(__name__)
 
 _SQL: Final = queries("writer")
+
+_PAGE_POLLS: Final = 50
+"""Polls that are read at a time: other tasks have their turn between two pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,10 @@ class Writer:
     async def last_polls(self, *, patience_seconds: float = PATIENCE_SECONDS) -> dict[Ispb, LastPoll]:
         """Returns how far each participant's reconciliation has come. Raises DatabaseUnusable."""
         return _last_polls(await self._database.fetch(_SQL["last_polls"], {}, patience_seconds=patience_seconds))
+
+    def polls(self, participant: Ispb, since: datetime) -> AsyncIterator[Poll]:
+        """Yields the evaluated polls of a participant from ``since`` on, in order. Raises DatabaseUnusable."""
+        return Reader(self._database, _PAGE_POLLS).polls(participant, since, evaluated_only=True)
 
     async def commit(
         self, batch: Sequence[Reconciliation], fence: Fence

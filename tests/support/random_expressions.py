@@ -64,6 +64,16 @@ MATHEMATICS = (
 GROWING = ("exp", "sinh", "cosh")
 """Of large numbers they are too large for their last digits to be left out."""
 
+RANGE_FUNCTIONS = (
+    "avg_over_time", "count_over_time", "first_over_time", "last_over_time", "max_over_time", "min_over_time",
+    "present_over_time", "quantile_over_time", "stddev_over_time", "stdvar_over_time", "sum_over_time", "changes",
+    "resets", "delta", "increase", "rate", "idelta", "irate", "deriv", "predict_linear",
+)  # fmt: skip
+LENGTHS = ("1m", "2m", "5m", "90s", "10m", "7m30s", "300", "5m * 2", "1m + 30", "1h", "2m ^ 1", "-(-3m)", "1500ms")
+STEPS = ("30s", "1m", "70s", "2m", "45", "5m", "1m / 2", "7s")
+OFFSETS = ("1m", "5m", "90s", "-1m", "10m", "-5m", "60", "(1m * 3)", "0s", "7s")
+INSTANTS = ("0", "300", "600", "450.5", "-60", "1e4", "start()", "end()")
+
 TIMES = "((({}) > -6e10) < 2e11)"
 """A filter that leaves out what is no time of the years 1 to 9999."""
 
@@ -101,6 +111,7 @@ class Expressions:
         self._random = random
         self._alerts = alerts
         self._alone = alone
+        self._in_the_past = 0
 
     def condition(self) -> Tree:
         """Returns something that a rule could watch: true at some times, and not at others."""
@@ -131,6 +142,8 @@ class Expressions:
                 self._signed,
                 self._labelled,
                 self._chosen,
+                self._over_range,
+                self._over_range,
             )
         )
         return make(kind) if make == self._selector else make(kind, depth)  # type: ignore[operator, call-arg]
@@ -150,7 +163,7 @@ class Expressions:
         return Tree("number", template, (self.number(depth - 1), self.number(depth - 1)))
 
     def _selector(self, kind: str) -> Tree:
-        if self._alerts and self._random.random() < 0.2:
+        if self._alerts and not self._in_the_past and self._random.random() < 0.2:
             matchers = [f'alertname="{self._random.choice(self._alerts)}"']
             if self._random.random() < 0.7:
                 matchers.append(self._random.choice(('alertstate="firing"', 'alertstate="pending"', 'alertstate!=""')))
@@ -160,6 +173,49 @@ class Expressions:
                 selector = f"(time() - {selector})"
             keys = "participant, policy" if kind == "bucket" else "participant"
             return Tree(kind, selector if self._alone else f"max by ({keys}) ({selector})")
+        selector = self._gauge(kind)
+        if self._random.random() < 0.15:
+            modified = self._random.choice(("smoothed", "anchored", self._shift(), self._shift(), self._shift()))
+            return Tree(kind, f"{selector.template} {modified}")
+        return selector
+
+    def _shift(self) -> str:
+        """Returns what puts a selector, a range or a subquery at another time, or interpolates."""
+        offset = f"offset {self._random.choice(OFFSETS)}"
+        at = f"@ {self._random.choice(INSTANTS)}"
+        return self._random.choice((offset, offset, at, f"{offset} {at}", f"{at} {offset}"))
+
+    def _over_range(self, kind: str, depth: int) -> Tree:
+        """Returns a function of a range or a subquery. What varies in the last digits only is rounded."""
+        function = self._random.choice(RANGE_FUNCTIONS)
+        operands: tuple[Tree, ...] = (self._range(kind, depth, function),)
+        if function == "quantile_over_time":
+            tree = Tree(kind, "quantile_over_time({}, {})", (self.number(1), *operands))
+        elif function == "predict_linear":
+            tree = Tree(kind, "predict_linear({}, {})", (*operands, self.number(1)))
+        else:
+            tree = Tree(kind, function + "({})", operands)
+        return tree
+
+    def _range(self, kind: str, depth: int, function: str) -> Tree:
+        length = self._random.choice(LENGTHS)
+        if self._random.random() < 0.4 and depth > 1:
+            step = self._random.choice((*STEPS, "", ""))
+            self._in_the_past += 1
+            inner = self.vector(kind, depth - 2)
+            self._in_the_past -= 1
+            made = Tree("range", "({})[" + f"{length}:{step}]", (inner,))
+        else:
+            mode = ""
+            if function in {"rate", "increase", "delta", "changes", "resets"} and self._random.random() < 0.3:
+                modes = ("anchored",) if function in {"changes", "resets"} else ("anchored", "smoothed")
+                mode = f" {self._random.choice(modes)}"
+            made = Tree("range", self._gauge(kind).template + f"[{length}]{mode}")
+        if self._random.random() < 0.25:
+            made = Tree("range", f"{made.template} {self._shift()}", made.operands)
+        return made
+
+    def _gauge(self, kind: str) -> Tree:
         name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)
         if self._random.random() < 0.65:
             return Tree(kind, name)

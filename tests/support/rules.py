@@ -9,7 +9,7 @@ from exporter.rules.files.loading import load
 from exporter.rules.promql.expression import ExpressionRefused, compile_expression
 from exporter.rules.promql.nodes import Instant
 from exporter.rules.promql.series import format_series
-from exporter.rules.promql.sources import Moment, ViewSource
+from exporter.rules.promql.sources import GaugeSource, Moment
 from tests.support.builders import view
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def evaluated(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ())
 
 def vector(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> Vector:
     seen = view() if seen is None else seen
-    moment = Moment(ViewSource(seen), alerts, seen.at.timestamp())
+    moment = Moment(GaugeSource(seen), alerts)
     node = compile_expression(expr)
     assert isinstance(node, Instant)
     return node.run(moment)

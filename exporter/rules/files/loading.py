@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,11 +13,13 @@ from typing import Final
 
 from exporter import files
 from exporter.alerts.alert import Severity
+from exporter.durations import Duration
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text, parse_file
 from exporter.rules.finding import Finding, Location
 from exporter.rules.promql.expression import Expression, ExpressionRefused, Problem, compile_rule
 from exporter.rules.promql.lexer import opening
+from exporter.rules.promql.lookback import ALL_MS, looks_back
 from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.rule import CompiledRule, unexpanded_labels
@@ -83,13 +86,13 @@ class Attempt:
         return self.rule_set
 
 
-def load(patterns: Sequence[str], *, allow_none: bool = True) -> RuleSet:
+def load(patterns: Sequence[str], max_range_seconds: float = math.inf, *, allow_none: bool = True) -> RuleSet:
     """Reads and compiles the rule files. Raises RuleFileInvalid where `Attempt.accepted` does."""
-    return attempt(patterns).accepted(allow_none=allow_none)
+    return attempt(patterns, max_range_seconds).accepted(allow_none=allow_none)
 
 
-def attempt(patterns: Sequence[str]) -> Attempt:
-    """Reads and compiles what can be."""
+def attempt(patterns: Sequence[str], max_range_seconds: float = math.inf) -> Attempt:
+    """Reads and compiles what can be. A rule that looks back further than ``max_range_seconds`` is an error."""
     findings = [
         Finding(pattern, 0, "", "", "no rule file matches") for pattern in patterns if not matching_files([pattern])
     ]
@@ -110,7 +113,7 @@ def attempt(patterns: Sequence[str]) -> Attempt:
     compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
     for group in parsed:
         names = AlertNames(frozenset(rule.name for rule in group.rules), _ForeignAlerts(groups_of_alerts, group))
-        rules = _compile_group(group, names, findings)
+        rules = _compile_group(_Compiler(group, names, findings, max_range_seconds), group)
         compiled += [(group, written, rule) for written, rule in rules]
         groups.append(RuleGroup(group.name, group.file, group.interval_seconds, tuple(rule for _, rule in rules)))
     # What an expression holds twice is reported once.
@@ -165,20 +168,20 @@ class _ForeignAlerts(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
-def _compile_group(
-    group: ParsedGroup, alerts: AlertNames, findings: list[Finding]
-) -> list[tuple[ParsedRule, CompiledRule]]:
-    """Returns the group's rules that compile, each beside itself as written; ``findings`` takes the errors."""
-    compiler = _Compiler(group, alerts, findings)
+def _compile_group(compiler: _Compiler, group: ParsedGroup) -> list[tuple[ParsedRule, CompiledRule]]:
+    """Returns the group's rules that compile, each beside itself as written."""
     compiled = {key: compiler.rule(rule) for key, rule in {id(rule): rule for rule in group.rules}.items()}
     compiler.unexpanded |= unexpanded_labels(rule for rule in compiled.values() if rule is not None)
     return [(written, rule) for written in group.rules if (rule := compiled[id(written)]) is not None]
 
 
 class _Compiler:
-    """Compiles the rules of one group."""
+    """Compiles the rules of one group; ``findings`` takes the errors."""
 
-    def __init__(self, group: ParsedGroup, alerts: AlertNames, findings: list[Finding]) -> None:
+    def __init__(
+        self, group: ParsedGroup, alerts: AlertNames, findings: list[Finding], max_range_seconds: float
+    ) -> None:
+        self._max_range_seconds = max_range_seconds
         self.unexpanded: dict[tuple[str, str, Severity], Mapping[str, str]] = {}
         self._group = group
         self._findings = findings
@@ -196,6 +199,9 @@ class _Compiler:
             for problem in expression:
                 location, message = _located(problem, rule.expr)
                 report(location.line, message, location.column)
+        else:
+            for location, message in self._too_far(expression, rule.expr):
+                report(location.line, message, location.column)
         severity = _severity(rule, report)
         if PARTICIPANT in rule.labels:
             report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
@@ -212,12 +218,27 @@ class _Compiler:
             keep_firing_for_seconds=rule.keep_firing_for_seconds,
             severity=severity,
             per_policy=bool(own_policy.text) if own_policy is not None else expression.vector.carries_policy,
+            lookback_ms=self._lookback_ms(expression),
             labels=labels,
             annotations=annotations,
             file=self._group.file,
             line=rule.line,
             unexpanded=self.unexpanded,
         )
+
+    def _too_far(self, expression: Expression, expr: Text) -> Iterator[tuple[Location, str]]:
+        """Yields what looks back further than anything is kept."""
+        for tree, _, back_ms in looks_back(expression.tree):
+            if self._max_range_seconds * 1000 < back_ms < ALL_MS:
+                back, kept = Duration(back_ms / 1000), Duration(self._max_range_seconds)
+                why = f"looks {back} back, and rules.max_range is {kept}: raise it, or look back less"
+                yield expr.location(tree.span.begin), f"`{expression.excerpt(tree)}` {why}"
+
+    def _lookback_ms(self, expression: Expression) -> Mapping[str, int]:
+        if math.isinf(self._max_range_seconds):
+            return expression.lookback_ms
+        kept_ms = round(self._max_range_seconds * 1000)
+        return {metric: min(ms, kept_ms) for metric, ms in expression.lookback_ms.items()}
 
 
 def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ...]:

@@ -11,9 +11,20 @@ from exporter.buckets.gauges import PARTICIPANT_INFO
 from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.functions import COMPARISONS, MIRRORED
 from exporter.rules.promql.series import BY_PARTICIPANT, POLICY
+from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
-from exporter.rules.promql.traversal import constant, written_labels
-from exporter.rules.promql.tree import Aggregation, Binary, Call, Paren, Selector, Tree, Unary
+from exporter.rules.promql.traversal import constant, is_shifted, written_labels
+from exporter.rules.promql.tree import (
+    Aggregation,
+    Binary,
+    Call,
+    Paren,
+    Range,
+    Selector,
+    Subquery,
+    Tree,
+    walk,
+)
 
 Labels: TypeAlias = "Mapping[str, bool]"
 """Whether all series of an expression have a label, or none has; a label of which neither is certain is missing."""
@@ -32,6 +43,11 @@ _SAME_RANGE: Final = frozenset({"min", "max", "avg", *CHOICES})
 
 _SAME_VALUES: Final = frozenset({"sort", "sort_desc", "label_replace", "label_join"})
 """Functions that leave the values as they are."""
+
+_WITHIN_RANGE: Final = frozenset(f"{name}_over_time" for name in ("avg", "first", "last", "max", "min"))
+"""Functions whose results lie between the least and the greatest sample of a range."""
+
+_SERIES: Final = frozenset({ValueType.VECTOR, ValueType.RANGE})
 
 _ALWAYS_SERVED: Final = frozenset({UP, REFUSED, "dict_rate_limit_poll_interval_seconds"})
 
@@ -67,13 +83,14 @@ class _Result:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``minimum`` and ``maximum`` are the range of the gauge's values."""
+    """``minimum`` and ``maximum`` are the range of the gauge's values; ``is_now``: as they are, not as they were."""
 
     gauge: str
     minimum: float
     maximum: float
     operator: str
     threshold: float
+    is_now: bool = True
 
     def verdict(self) -> bool | None:
         """Returns whether it is true of every value in the range, or of none; None: that depends on the value."""
@@ -92,23 +109,29 @@ def presence(tree: Tree, situation: Situation) -> Presence:
 
 
 def _judge(tree: Tree, situation: Situation) -> _Result:
-    match tree:
-        case Selector():
-            return _Result(_selection(tree, situation), frozenset({tree.metric}), _labels_of(tree.metric))
-        case Binary():
-            return _operation(tree, _judge(tree.left, situation), _judge(tree.right, situation), situation)
-        case Aggregation():
-            result = _judge(tree.expression, situation)
-            if tree.operator in CHOICES:
-                count = constant(tree.parameter) if tree.parameter is not None else None
-                return result if count is None or count >= 1 else replace(result, presence=Presence.NEVER)
-            dropped = {label: False for label in _TELLING if not tree.onto.retains(label)}
-            return _without(replace(result, labels={**result.labels, **dropped}), tree)
-        case Paren() | Unary() | Call() if tree.operands:
-            # Of a function the first argument makes the series.
-            return _without(_judge(tree.operands[0], situation), tree)
-        case _:
-            return _Result(Presence.ALWAYS)
+    if isinstance(tree, Selector):
+        return _Result(_selection(tree, situation), frozenset({tree.metric}), _labels_of(tree.metric))
+    if isinstance(tree, Binary):
+        return _operation(tree, _judge(tree.left, situation), _judge(tree.right, situation), situation)
+    if isinstance(tree, Aggregation):
+        return _aggregation(tree, _judge(tree.expression, situation))
+    # The first operand that has series makes those of the result.
+    series = next((operand for operand in tree.operands if operand.type in _SERIES), None)
+    if series is None:
+        return _Result(Presence.ALWAYS)
+    result = _judge(series, situation)
+    if isinstance(tree, Subquery) and situation.figures and result.presence is Presence.NEVER:
+        # What is not so now can have been so while the figures were new.
+        return replace(result, presence=Presence.UNDECIDED)
+    return _without(result, tree)
+
+
+def _aggregation(tree: Aggregation, result: _Result) -> _Result:
+    if tree.operator in CHOICES:
+        count = constant(tree.parameter) if tree.parameter is not None else None
+        return result if count is None or count >= 1 else replace(result, presence=Presence.NEVER)
+    dropped = {label: False for label in _TELLING if not tree.onto.retains(label)}
+    return _without(replace(result, labels={**result.labels, **dropped}), tree)
 
 
 def _without(result: _Result, tree: Tree) -> _Result:
@@ -165,7 +188,7 @@ def _truth(comparison: Binary, metrics: frozenset[str], situation: Situation) ->
     if of_gauge is not None:
         # In an outage like any other no figures were refused before.
         value = {UP: float(situation.up), REFUSED: 0.0}.get(of_gauge.gauge)
-        if value is not None:
+        if value is not None and of_gauge.is_now:
             of_gauge = replace(of_gauge, minimum=value, maximum=value)
         verdict = of_gauge.verdict()
         if verdict is not None:
@@ -194,23 +217,35 @@ def gauge_comparison(tree: Tree) -> Comparison | None:
         gauge = _gauge(vector)
         threshold = constant(scalar) if gauge is not None else None
         if gauge is not None and threshold is not None:
-            return Comparison(*gauge, operator, threshold)
+            return Comparison(*gauge, operator, threshold, is_now=_is_now(vector))
     return None
+
+
+def _is_now(tree: Tree) -> bool:
+    return not any(isinstance(node, Range | Subquery) or is_shifted(node) for node in walk(tree))
 
 
 def _gauge(tree: Tree) -> tuple[str, float, float] | None:
     """Returns the gauge whose values an expression has, with their range."""
+    if isinstance(tree, Selector):
+        gauge = BUCKET_GAUGE_BY_NAME.get(tree.metric) or PARTICIPANT_GAUGE_BY_NAME.get(tree.metric)
+        return None if gauge is None else (gauge.name, gauge.minimum, gauge.maximum)
+    within = _within(tree)
+    return None if within is None else _gauge(within)
+
+
+def _within(tree: Tree) -> Tree | None:
+    """Returns the sub-expression in whose range the values lie; None where there is none."""
     match tree:
-        case Selector():
-            gauge = BUCKET_GAUGE_BY_NAME.get(tree.metric) or PARTICIPANT_GAUGE_BY_NAME.get(tree.metric)
-            return None if gauge is None else (gauge.name, gauge.minimum, gauge.maximum)
-        case Paren():
-            return _gauge(tree.expression)
+        case Paren() | Subquery():
+            return tree.expression
+        case Range() if tree.selector.mode is None:
+            return tree.selector
         case Aggregation() if tree.operator in _SAME_RANGE:
-            return _gauge(tree.expression)
-        case Call() if tree.function in _SAME_VALUES:
-            return _gauge(tree.arguments[0])
+            return tree.expression
+        case Call() if tree.function in _SAME_VALUES or tree.function in _WITHIN_RANGE:
+            return tree.arguments[0]
         case Binary() if tree.filters or tree.operator in {"and", "unless"}:
-            return _gauge(tree.left)
+            return tree.left
         case _:
             return None

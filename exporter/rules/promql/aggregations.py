@@ -19,7 +19,7 @@ Choice: TypeAlias = "Callable[[Sequence[Sample], int], Sequence[Sample]]"
 _LARGEST: Final = 1.7976931348623157e308
 
 
-def _added(value: float, total: float, lost: float) -> tuple[float, float]:
+def added(value: float, total: float, lost: float) -> tuple[float, float]:
     """Returns the sum, and what it has lost by rounding so far."""
     sum_ = total + value
     if not -_LARGEST <= sum_ <= _LARGEST and not math.isnan(sum_):
@@ -32,7 +32,7 @@ def _added(value: float, total: float, lost: float) -> tuple[float, float]:
 def total(values: Sequence[float]) -> float:
     sum_, lost = values[0], 0.0
     for value in values[1:]:
-        sum_, lost = _added(value, sum_, lost)
+        sum_, lost = added(value, sum_, lost)
     return sum_ + lost
 
 
@@ -40,7 +40,7 @@ def mean(values: Sequence[float]) -> float:
     """The sum divided by the count; from where the sum would overflow, the mean is moved along with each value."""
     sum_, lost = values[0], 0.0
     for count, value in enumerate(values[1:], start=2):
-        next_sum, next_lost = _added(value, sum_, lost)
+        next_sum, next_lost = added(value, sum_, lost)
         if math.isinf(next_sum):
             return _moved_along(sum_ / (count - 1), lost / (count - 1), values[count - 1 :], count)
         sum_, lost = next_sum, next_lost
@@ -50,7 +50,7 @@ def mean(values: Sequence[float]) -> float:
 def _moved_along(mean_: float, lost: float, values: Sequence[float], first_count: int) -> float:
     for count, value in enumerate(values, start=first_count):
         share = (count - 1) / count
-        mean_, lost = _added(value / count, share * mean_, share * lost)
+        mean_, lost = added(value / count, share * mean_, share * lost)
     return mean_ + lost
 
 

@@ -11,7 +11,9 @@ from exporter.rules.golang import compile_pattern, expand, is_utf_8
 from exporter.rules.promql import nodes
 from exporter.rules.promql.functions import CALENDAR, LIMITED, ROUNDING
 from exporter.rules.promql.mathematics import MATHEMATICS
-from exporter.rules.promql.nodes import Instant, Node, Scalar
+from exporter.rules.promql.nodes import Instant, Scalar
+from exporter.rules.promql.range_functions import RANGE_FUNCTIONS
+from exporter.rules.promql.ranges import Node, RangeVector, called
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, Labels
 
 _ONE: Final = nodes.constant(1.0)
@@ -79,10 +81,16 @@ def _label_join(over: Instant, label: str, separator: str, *sources: str) -> Ins
     return nodes.relabelled(over, writable(label, "label_join"), value_of)
 
 
+def _over_range(name: str, *arguments: RangeVector | Scalar) -> Instant:
+    numbers = [argument for argument in arguments if isinstance(argument, Scalar)]
+    return called(name, next(argument for argument in arguments if isinstance(argument, RangeVector)), numbers)
+
+
 CALLS: Final[Mapping[str, Callable[..., Node]]] = {
     **{name: partial(nodes.mapped, function=function) for name, function in {**ROUNDING, **MATHEMATICS}.items()},
     **{name: partial(_of_time, read) for name, read in CALENDAR.items()},
     **{name: partial(_limited, name) for name in LIMITED},
+    **{name: partial(_over_range, name) for name in RANGE_FUNCTIONS},
     "time": lambda: Scalar(lambda moment: moment.seconds),
     "pi": lambda: nodes.constant(math.pi),
     "vector": lambda number: nodes.plain(number.run),

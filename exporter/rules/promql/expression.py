@@ -10,18 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from exporter.errors import DictRateLimitError
-from exporter.rules.promql import functions, nodes, unsupported
+from exporter.rules.promql import functions, nodes, ranges, unsupported
 from exporter.rules.promql.aggregations import CHOICES, FOLDS
 from exporter.rules.promql.calls import CALLS, writable
 from exporter.rules.promql.lexer import ParseError
-from exporter.rules.promql.nodes import Instant, Node, Scalar
+from exporter.rules.promql.lookback import evaluations, lookback_ms
+from exporter.rules.promql.nodes import Instant, Scalar
 from exporter.rules.promql.parser import TOO_DEEP, parse
-from exporter.rules.promql.selectors import AlertNames, select
+from exporter.rules.promql.ranges import NO_SAMPLES, Node, RangeVector, Selection
+from exporter.rules.promql.selectors import AlertNames, predicate, select
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
 from exporter.rules.promql.signatures import ValueType
+from exporter.rules.promql.sources import ALERT_SERIES
+from exporter.rules.promql.time_shifts import instant_of, positive_length
 from exporter.rules.promql.traversal import excerpt
 from exporter.rules.promql.tree import (
     SET_OPERATORS,
@@ -44,7 +48,18 @@ _MOST_QUOTED: Final = 1000
 """Characters of an expression."""
 
 _NOTHING: Final = Instant(lambda _: [], nodes.NO_NAME, carries_participant=True, carries_policy=True)
-"""Stands for a sub-expression that was refused, so that the others are compiled too."""
+_STANDS_FOR: Final[Mapping[ValueType, Node]] = {
+    ValueType.SCALAR: nodes.constant(math.nan),
+    ValueType.RANGE: RangeVector(lambda _: NO_SAMPLES, nodes.NO_NAME, carries_participant=True, carries_policy=True),
+}
+"""What stands for a sub-expression that was refused, by its type, so that the others are compiled too."""
+
+MOST_EVALUATIONS: Final = 11_000
+"""Of a part of an expression within subqueries: as many as Prometheus answers a query with."""
+
+_Computed: TypeAlias = "Scalar | Instant"
+
+_IS_A_RANGE: Final = "is a range vector: a function, as max_over_time, makes an instant vector of it"
 
 _BINARY: Final = SET_OPERATORS | functions.ARITHMETIC.keys() | functions.COMPARISONS.keys()
 _HISTOGRAM_OPERATORS: Final = frozenset({"</", ">/"})
@@ -72,11 +87,15 @@ class ExpressionRefused(DictRateLimitError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A rule's expression: its tree, and the vector that it is compiled to."""
+    """A rule's expression: its tree, and the vector that it is compiled to.
+
+    ``lookback_ms`` is how old the samples of which metrics can be that it sees, in milliseconds.
+    """
 
     text: str
     tree: Tree
     vector: Instant
+    lookback_ms: Mapping[str, int]
     _nodes: Mapping[int, Node] = field(compare=False, repr=False)
 
     def node(self, tree: Tree) -> Node:
@@ -97,17 +116,23 @@ def compile_rule(text: str, alerts: AlertNames | None) -> Expression:
     node = compiler.nodes[id(tree)]
     if isinstance(node, Scalar):
         compiler.refuse(tree, "is a number: an alert needs series that carry participant")
+    elif isinstance(node, RangeVector):
+        compiler.refuse(tree, _IS_A_RANGE)
     elif not node.carries_participant:
         compiler.refuse(tree, "gives series that do not carry participant")
     else:
-        return Expression(text, tree, node, compiler.nodes)
+        return Expression(text, tree, node, lookback_ms(tree), compiler.nodes)
     raise ExpressionRefused(*compiler.problems)
 
 
-def compile_expression(text: str) -> Node:
+def compile_expression(text: str) -> Scalar | Instant:
     """Compiles any expression of the subset. Raises ExpressionRefused."""
     tree, compiler = _compile(text, None)
-    return compiler.nodes[id(tree)]
+    node = compiler.nodes[id(tree)]
+    if isinstance(node, RangeVector):
+        compiler.refuse(tree, _IS_A_RANGE)
+        raise ExpressionRefused(*compiler.problems)
+    return node
 
 
 def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
@@ -143,33 +168,59 @@ class Compiler:
         self.problems: list[Problem] = []
         self._text = text
         self._alerts = alerts
+        self._within_subquery = 0
 
     def compile(self, tree: Tree) -> Node:
         """Returns a number for what is one, else a vector: of what was refused, one that stands for it."""
-        node = self.nodes[id(tree)] = _COMPILERS[type(tree)](self, tree)
+        try:
+            node = _COMPILERS[type(tree)](self, tree)
+        except ValueError as error:
+            node = self.refuse(tree, str(error))
+        self.nodes[id(tree)] = node
         return node
 
     def refuse(self, tree: Tree, why: str) -> Node:
         text = _shortened(excerpt(self._text, tree.span))
         message = f"`{text}`{'' if why.startswith(('is ', 'gives ', 'selects ')) else ':'} {why}"
         self.problems.append(Problem(message, tree.span.begin))
-        return nodes.constant(math.nan) if tree.type is ValueType.SCALAR else _NOTHING
+        return _STANDS_FOR.get(tree.type, _NOTHING)
 
     def selector(self, tree: Selector) -> Node:
-        for word, modifier in (("offset", tree.offset), ("@", tree.at), (tree.mode, tree.mode)):
-            if modifier is not None:
-                return self.refuse(tree, f"{word} is not supported: {unsupported.PRESENT}")
+        selection = self._selection(tree, is_now=tree.offset is None and tree.at is None and tree.mode is None)
+        if tree.mode == "smoothed":
+            return ranges.smoothed(selection, instant_of(tree))
+        if tree.offset is not None or tree.at is not None:
+            return ranges.earlier(selection.vector, instant_of(tree))
+        return selection.vector
+
+    def range(self, tree: Range) -> Node:
+        selector = tree.selector
+        selection, length = self._selection(selector, is_now=False), positive_length(tree.range)
+        return ranges.selected_range(selection, length, instant_of(selector), selector.mode)
+
+    def subquery(self, tree: Subquery) -> Node:
+        length = positive_length(tree.range)
+        step_ms = None if tree.step is None else positive_length(tree.step).ms
+        if not self._within_subquery and (count := evaluations(tree)) > MOST_EVALUATIONS:
+            raise ValueError(f"evaluates an expression {count:,} times: {MOST_EVALUATIONS:,} are the most")
+        self._within_subquery += 1
+        over = self._vector(tree.expression)
+        self._within_subquery -= 1
+        return ranges.subquery(over, length, step_ms, instant_of(tree))
+
+    def _selection(self, tree: Selector, *, is_now: bool) -> Selection:
+        """Returns what a selector selects, without its ``offset`` and ``@``. Raises ValueError, a sentence."""
         if not tree.metric:
-            return self.refuse(tree, "a selector must name its metric")
+            raise ValueError("a selector must name its metric")
         if not all(matcher.predicate()(tree.metric) for matcher in tree.matchers if matcher.label == METRIC_NAME):
-            return self.refuse(tree, "selects nothing: its matchers on __name__ exclude each other")
-        try:
-            return select(tree.metric, tree.conditions, self._alerts)
-        except ValueError as error:
-            return self.refuse(tree, str(error))
+            raise ValueError("selects nothing: its matchers on __name__ exclude each other")
+        vector = select(tree.metric, tree.conditions, self._alerts)
+        if tree.metric in ALERT_SERIES and (self._within_subquery or not is_now):
+            raise ValueError(f"{tree.metric} is seen as it is now, not as it was: no range, subquery, offset or @")
+        return Selection(tree.metric, predicate(tree.conditions), vector)
 
     def signed(self, tree: Unary) -> Node:
-        operand = self.compile(tree.operand)
+        operand = cast("_Computed", self.compile(tree.operand))
         if tree.operator == "+":
             return operand
         if isinstance(operand, Scalar):
@@ -180,16 +231,12 @@ class Compiler:
         operator, onto = tree.operator, tree.onto
         over = self._vector(tree.expression)
         if not onto.retains(PARTICIPANT):
-            return self.refuse(tree, f"{operator} must keep participant: rules do not look across participants")
+            raise ValueError(f"{operator} must keep participant: rules do not look across participants")
         if tree.parameter is None:
             return nodes.aggregated(FOLDS[operator], over, onto)
         text = without_parens(tree.parameter)
         if isinstance(text, Text):
-            try:
-                label = writable(text.value, operator)
-            except ValueError as error:
-                return self.refuse(tree, str(error))
-            return nodes.counted_values(label, over, onto)
+            return nodes.counted_values(writable(text.value, operator), over, onto)
         parameter = self._number(tree.parameter)
         if operator == "quantile":
             return nodes.quantile(parameter, over, onto)
@@ -198,22 +245,19 @@ class Compiler:
     def call(self, tree: Call) -> Node:
         call = CALLS.get(tree.function)
         if call is None:
-            return self.refuse(tree, unsupported.of_function(tree.function))
+            raise ValueError(unsupported.of_function(tree.function))
         arguments = [
             text.value if isinstance(text := without_parens(argument), Text) else self.compile(argument)
             for argument in tree.arguments
         ]
-        try:
-            return call(*arguments)
-        except ValueError as error:
-            return self.refuse(tree, str(error))
+        return call(*arguments)
 
     def binary(self, tree: Binary) -> Node:
         operator = tree.operator
-        left, right = self.compile(tree.left), self.compile(tree.right)
+        left, right = cast("_Computed", self.compile(tree.left)), cast("_Computed", self.compile(tree.right))
         if operator not in _BINARY:
             why = ": rules see no histograms" if operator in _HISTOGRAM_OPERATORS else ""
-            return self.refuse(tree, f"{operator} is not supported{why}")
+            raise ValueError(f"{operator} is not supported{why}")
         if isinstance(left, Scalar) and isinstance(right, Scalar):
             return nodes.scalar(functions.number_operation(operator), left, right)
         combine = nodes.filtered if tree.filters else nodes.computed
@@ -222,10 +266,7 @@ class Compiler:
             return combine(operator, right, left, number_first=True)
         if isinstance(right, Scalar):
             return combine(operator, left, right, number_first=False)
-        try:
-            return operation(operator, left, right, Match(tree.on, tree.many, tree.include), as_bool=tree.as_bool)
-        except ValueError as error:
-            return self.refuse(tree, str(error))
+        return operation(operator, left, right, Match(tree.on, tree.many, tree.include), as_bool=tree.as_bool)
 
     def _vector(self, tree: Tree) -> Instant:
         return cast("Instant", self.compile(tree))
@@ -242,7 +283,7 @@ _COMPILERS: Final[dict[type, Callable[[Compiler, Any], Node]]] = {
     Aggregation: Compiler.aggregation,
     Call: Compiler.call,
     Binary: Compiler.binary,
-    Range: lambda compiler, tree: compiler.refuse(tree, f"a range selector is not supported: {unsupported.PRESENT}"),
-    Subquery: lambda compiler, tree: compiler.refuse(tree, f"a subquery is not supported: {unsupported.PRESENT}"),
+    Range: Compiler.range,
+    Subquery: Compiler.subquery,
     Text: lambda compiler, tree: compiler.refuse(tree, "a string is not supported here"),
 }

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeVar
 
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.golang import fixed, shortest
@@ -18,7 +18,7 @@ from exporter.rules.promql import aggregations
 from exporter.rules.promql.aggregations import Choice, Fold
 from exporter.rules.promql.functions import COMPARISONS, LIMITED, MIRRORED, number_operation
 from exporter.rules.promql.series import METRIC_NAME, POLICY, Grouping, Labels, Pairs, Sample, Vector, grouping
-from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, Moment, ViewSource
+from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, Moment, Source
 
 _NO_LABELS: Final = Labels(())
 NO_NAME: Final = frozenset([""])
@@ -40,7 +40,7 @@ class Data:
     def names(self) -> frozenset[str]:
         return frozenset(filter(None, [self.gauge])).union(*(data.names() for data in self.of))
 
-    def exists(self, source: ViewSource, policy: str | None) -> bool:
+    def exists(self, source: Source, policy: str | None) -> bool:
         """Returns whether the gauges have series, those of buckets for ``policy`` (None: for any)."""
         if self.gauge:
             series = source.series(self.gauge)
@@ -51,10 +51,13 @@ class Data:
         return needed(data.exists(source, policy) for data in self.of)
 
 
+NO_DATA: Final = Data()
+
+
 def combine(needs: Literal["all", "any"], *operands: Data) -> Data:
     data = tuple(operand for operand in operands if operand.gauge or operand.of)
     if len(data) < 2:
-        return data[0] if data else Data()
+        return data[0] if data else NO_DATA
     return Data(of=data, needs=needs)
 
 
@@ -81,10 +84,8 @@ class Instant:
     carries_participant: bool
     carries_policy: bool
     can_fail: bool = False
-    data: Data = Data()
+    data: Data = NO_DATA
 
-
-Node: TypeAlias = "Scalar | Instant"
 
 _Value = TypeVar("_Value")
 
@@ -121,7 +122,7 @@ def plain(number: Callable[[Moment], float]) -> Instant:
 
 def mapped(over: Instant, function: Callable[[float], float]) -> Instant:
     run = over.run
-    return _without_name(over, lambda moment: [("", labels, function(value)) for _, labels, value in run(moment)])
+    return without_name(over, lambda moment: [("", labels, function(value)) for _, labels, value in run(moment)])
 
 
 def limited(over: Instant, name: str, limits: Sequence[Scalar]) -> Instant:
@@ -136,7 +137,7 @@ def limited(over: Instant, name: str, limits: Sequence[Scalar]) -> Instant:
             return []
         return [("", labels, function(value, *numbers)) for _, labels, value in samples]
 
-    return _without_name(over, computed)
+    return without_name(over, computed)
 
 
 def filtered(operator: str, over: Instant, number: Scalar, *, number_first: bool) -> Instant:
@@ -162,10 +163,10 @@ def computed(operator: str, over: Instant, number: Scalar, *, number_first: bool
             return [("", labels, operate(operand, value)) for _, labels, value in run(moment)]
         return [("", labels, operate(value, operand)) for _, labels, value in run(moment)]
 
-    return _without_name(over, run_computed)
+    return without_name(over, run_computed)
 
 
-def _without_name(over: Instant, run: Callable[[Moment], Vector]) -> Instant:
+def without_name(over: Instant, run: Callable[[Moment], Vector]) -> Instant:
     """Drops the metric name; evaluation fails where that leaves two series the same."""
     if len(over.names) == 1:
         return replace(over, run=run, names=NO_NAME)

@@ -75,11 +75,12 @@ def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]
     if len(matchers) == 1:
         label, matches = matchers[0].label, matchers[0].predicate()
         return lambda moment: [sample for sample in moment.series(name) if matches(sample[1].get(label))]
-    selected = _predicate(matchers)
+    selected = predicate(matchers)
     return lambda moment: [sample for sample in moment.series(name) if selected(sample[1])]
 
 
-def _predicate(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
+def predicate(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
+    """Returns what tells whether a series fulfils all conditions."""
     conditions = [(matcher.label, matcher.predicate()) for matcher in matchers]
     return lambda labels: all(matches(labels.get(label)) for label, matches in conditions)
 
@@ -114,7 +115,7 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
 def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
     names = _predicates("alertname", matchers)
-    selected = _predicate(m for m in matchers if m.label != "alertname")
+    selected = predicate(m for m in matchers if m.label != "alertname")
 
     def run(moment: Moment) -> Vector:
         alerts = [alert for alert in moment.alerts if all(matches(alert.name) for matches in names)]

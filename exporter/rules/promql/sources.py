@@ -1,16 +1,17 @@
-"""What rules look at: the gauges of a participant after a poll, and its group's open alerts."""
+"""What rules look at: the gauges of a participant after a poll and before it, and its group's open alerts."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from exporter.alerts.alert import Alert, AlertState, Severity
+from exporter.buckets.gauge_history import GaugeHistory, Samples, Subject, milliseconds
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
 from exporter.buckets.observation import BucketObservation, View
-from exporter.rules.promql.series import Labels, Vector
+from exporter.rules.promql.series import PARTICIPANT, POLICY, Labels, Vector
 
 ALERTS: Final = "ALERTS"
 ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
@@ -21,46 +22,106 @@ BUCKET_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
 PARTICIPANT_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
 GAUGE_NAMES: Final = frozenset(BUCKET_GAUGE_BY_NAME) | frozenset(PARTICIPANT_GAUGE_BY_NAME)
 
+LOOKBACK_MS: Final = 300_000
+"""How old a sample can be that is still seen; one of exactly this age is not."""
+
+SUBQUERY_STEP_MS: Final = 60_000
+"""The step of a subquery that gives none: Prometheus' default for ``global.evaluation_interval``."""
 
 Unexpanded: TypeAlias = "Mapping[tuple[str, str, Severity], Mapping[str, str]]"
 """Labels that are templates, as written, by group, alert name and severity."""
+
+
+class SeriesSamples(NamedTuple):
+    """A series, and its samples in a range."""
+
+    name: str
+    labels: Labels
+    samples: Samples
+
+
+class Source(Protocol):
+    """The series of a participant, by metric name. Times are milliseconds since 1970.
+
+    ``subquery_step_ms`` is the step of a subquery that gives none.
+    """
+
+    @property
+    def now_ms(self) -> int:
+        """The instant at which rules are evaluated."""
+        ...
+
+    @property
+    def subquery_step_ms(self) -> int: ...
+
+    def series(self, name: str) -> Vector:
+        """Returns what an instant query sees now."""
+        ...
+
+    def at(self, name: str, at_ms: int) -> Vector:
+        """Returns what an instant query sees at another time."""
+        ...
+
+    def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
+        """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesView(View):
     """A view of given series instead of gauges, for rule unit tests."""
 
-    series: Mapping[str, Vector] = field(default_factory=dict)
+    source: Source | None = None
 
 
-class ViewSource:
-    """The series of a view by metric name: the gauges of a participant as `/metrics` serves them, or those given.
+class GaugeSource:
+    """The gauges of a participant as `/metrics` serves them after a poll, and as it served them before.
 
     Each is read once, when a rule first selects it.
     """
 
-    __slots__ = ("_about_participant", "_buckets", "_read", "view")
-    _latest: ClassVar[ViewSource | None] = None
+    __slots__ = ("_about_participant", "_buckets", "_history", "_read", "now_ms", "view")
+    subquery_step_ms: Final = SUBQUERY_STEP_MS
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, history: GaugeHistory | None = None) -> None:
         self.view = view
+        self.now_ms = milliseconds(view.at)
+        self._history = history
         self._read: dict[str, Vector] = {}
-        self._about_participant = Labels((("participant", view.participant),))
+        self._about_participant = Labels(((PARTICIPANT, view.participant),))
         self._buckets: list[tuple[Labels, BucketObservation]] | None = None
-
-    @classmethod
-    def of(cls, view: View) -> ViewSource:
-        """Returns a view's source, made once: a poll's rules are evaluated one after the other over the same view."""
-        latest = cls._latest
-        if latest is None or latest.view is not view:
-            latest = cls._latest = cls(view)
-        return latest
 
     def series(self, name: str) -> Vector:
         vector = self._read.get(name)
         if vector is None:
             vector = self._read[name] = self._of(name)
         return vector
+
+    def at(self, name: str, at_ms: int) -> Vector:
+        if self._history is None:
+            return []
+        labels = self._labels(name)
+        return [(name, labels(subject), value) for subject, value in self._history.at(name, at_ms, LOOKBACK_MS)]
+
+    def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
+        if self._history is None:
+            return []
+        labels = self._labels(name)
+        return [
+            SeriesSamples(name, labels(subject), samples)
+            for subject, samples in self._history.between(name, begin_ms, end_ms)
+        ]
+
+    def _labels(self, name: str) -> Callable[[Subject], Labels]:
+        """Returns what makes the labels of a gauge's series."""
+        about_participant = self._about_participant
+        if name in BUCKET_GAUGE_BY_NAME:
+            known: dict[Subject, Labels] = {(labels.get(POLICY),): labels for labels, _ in self._about_buckets()}
+            return lambda subject: known.get(subject) or about_participant.with_policy(subject[0])
+        label_names = PARTICIPANT_GAUGE_BY_NAME[name].label_names
+        if not label_names:
+            return lambda _: about_participant
+        return lambda subject: about_participant.replaced(list(zip(label_names, subject, strict=True)))
 
     def _about_buckets(self) -> list[tuple[Labels, BucketObservation]]:
         if self._buckets is None:
@@ -69,8 +130,6 @@ class ViewSource:
         return self._buckets
 
     def _of(self, name: str) -> Vector:
-        if isinstance(self.view, SeriesView):
-            return self.view.series.get(name, [])
         per_bucket = BUCKET_GAUGE_BY_NAME.get(name)
         if per_bucket is not None:
             read = per_bucket.value
@@ -81,30 +140,60 @@ class ViewSource:
             ]
         gauge = PARTICIPANT_GAUGE_BY_NAME[name]
         value = gauge.value(self.view)
-        if value is None:
-            return []
-        labels = self._about_participant
-        if gauge.label_names:
-            labels = labels.replaced(list(zip(gauge.label_names, gauge.labels(self.view), strict=True)))
-        return [(name, labels, float(value))]
+        return [] if value is None else [(name, self._labels(name)(gauge.labels(self.view)), float(value))]
+
+
+class _Latest:
+    """The source of the view that was last looked at."""
+
+    view: ClassVar[View | None] = None
+    history: ClassVar[GaugeHistory | None] = None
+    source: ClassVar[Source]
+
+
+def source_of(view: View, history: GaugeHistory | None = None) -> Source:
+    """Returns a view's source, made once: a poll's rules are evaluated one after the other over the same view."""
+    if isinstance(view, SeriesView) and view.source is not None:
+        return view.source
+    if _Latest.view is not view or (history is not None and _Latest.history is not history):
+        _Latest.view, _Latest.history, _Latest.source = view, history, GaugeSource(view, history)
+    return _Latest.source
 
 
 class Moment:
     """One evaluation of one rule: the series, the group's open alerts, the instant.
 
-    ``unexpanded`` are the templates of the group's labels. ``seconds`` since 1970,
-    in whole milliseconds, as Prometheus counts.
+    ``unexpanded`` are the templates of the group's labels. Within a subquery and behind ``offset`` the instant
+    ``at_ms`` is another than ``evaluated_at_ms``, that of the evaluation.
     """
 
-    __slots__ = ("_unexpanded", "alerts", "seconds", "series")
+    __slots__ = ("_source", "_unexpanded", "alerts", "at_ms", "evaluated_at_ms", "seconds", "series")
 
     def __init__(
-        self, source: ViewSource, alerts: Sequence[Alert], seconds: float, unexpanded: Unexpanded | None = None
+        self, source: Source, alerts: Sequence[Alert], unexpanded: Unexpanded | None = None, at_ms: int | None = None
     ) -> None:
-        self.series = source.series
-        self.alerts = alerts
-        self.seconds = math.floor(seconds * 1000.0 + 0.5) / 1000.0
+        """``at_ms`` None: the instant of the evaluation."""
+        self._source = source
         self._unexpanded = unexpanded or {}
+        self.alerts = alerts
+        self.evaluated_at_ms = source.now_ms
+        self.at_ms = source.now_ms if at_ms is None else at_ms
+        self.seconds = self.at_ms / 1000.0
+        self.series: Callable[[str], Vector] = (
+            source.series if self.at_ms == source.now_ms else partial(source.at, at_ms=self.at_ms)
+        )
+
+    @property
+    def subquery_step_ms(self) -> int:
+        return self._source.subquery_step_ms
+
+    def at(self, at_ms: int) -> Moment:
+        """Returns another instant of the same evaluation."""
+        return self if at_ms == self.at_ms else Moment(self._source, self.alerts, self._unexpanded, at_ms)
+
+    def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
+        """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
+        return self._source.between(name, begin_ms, end_ms)
 
     def alert_series(self, alert: Alert, *, with_state: bool = True) -> Labels:
         """Returns the labels of the ``ALERTS`` series of an open alert, or of the one without its state.

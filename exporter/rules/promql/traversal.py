@@ -18,6 +18,7 @@ from exporter.rules.promql.tree import (
     Paren,
     Selector,
     Span,
+    Subquery,
     Text,
     Tree,
     Unary,
@@ -54,6 +55,13 @@ def written_labels(tree: Tree) -> Iterator[str]:
         text = without_parens(label)
         if isinstance(text, Text):
             yield text.value
+
+
+def is_shifted(tree: Tree) -> bool:
+    """Returns whether what is selected is that of another time than the evaluation's, or interpolated."""
+    if isinstance(tree, Subquery):
+        return tree.offset is not None or tree.at is not None
+    return isinstance(tree, Selector) and (tree.offset, tree.at, tree.mode) != (None, None, None)
 
 
 def looks_at_alerts(tree: Tree) -> bool:

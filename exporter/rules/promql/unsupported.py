@@ -11,22 +11,13 @@ from exporter.structures import nearest
 
 OWN: Final = "dict_rate_limit_"
 
-PRESENT: Final = "rules see the present only"
-
 _FUNCTIONS: Final = ", ".join(sorted(CALLS))
-_RATE: Final = f"{OWN}consumption_rate_per_minute and {OWN}error_404_rate are measured over a window"
 _NO_GAUGE: Final = "no gauge of a bucket or a participant, and rules see no others"
 _INSTEAD: Final = (
-    ("rate|irate|increase|delta|idelta|deriv", f"() is not supported, {PRESENT}; {_RATE}"),
     (
-        "predict_linear",
-        f"() is not supported, {PRESENT}; {OWN}exhaustion_projection_seconds is until a bucket is empty",
+        "absent|absent_over_time",
+        f"() is not supported: its series has no participant; {OWN}up is 0 of one that gets no answer",
     ),
-    (
-        ".*_over_time|changes|resets",
-        f"() is not supported, {PRESENT}; `for` asks that a condition lasts, and {_RATE}",
-    ),
-    ("absent", f"() is not supported: its series has no participant; {OWN}up is 0 of one that gets no answer"),
     ("histogram_.*", "() is not supported: rules see no histograms"),
     (".*", f"() is not supported; functions are {_FUNCTIONS}"),
 )

@@ -13,17 +13,16 @@ import msgspec
 import yaml
 
 from exporter import files
+from exporter.buckets.gauge_history import Samples
 from exporter.durations import Duration, parse_duration
 from exporter.errors import DictRateLimitError, YamlInvalid
 from exporter.rules.files.documents import MOST_NODES
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
+from exporter.rules.promql.sources import LOOKBACK_MS
 from exporter.rules.promql.tree import Selector
 from exporter.yaml_text import Texts, compose, construct
 from exporter.yaml_text.nodes import Mapping, all_repeated, is_merge, line_of, mappings
-
-LOOKBACK_MS: Final = 300_000
-"""How old a sample can be that is still seen; one of exactly this age is not."""
 
 _NUMBER: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _ITEM: Final = re.compile(
@@ -68,13 +67,20 @@ class InputSeries:
     times_ms: tuple[int, ...]
     values: tuple[float | _Stale, ...]
 
-    def at(self, time_ms: int) -> float | None:
-        """Returns what a query at that time sees, if anything."""
-        index = bisect_right(self.times_ms, time_ms) - 1
+    def at(self, time_ms: int, until_ms: int) -> float | None:
+        """Returns what a query at that time sees, if anything, where samples up to ``until_ms`` are known."""
+        index = bisect_right(self.times_ms, min(time_ms, until_ms)) - 1
         if index < 0 or time_ms - self.times_ms[index] >= LOOKBACK_MS:
             return None
         value = self.values[index]
         return None if isinstance(value, _Stale) else value
+
+    def between(self, begin_ms: int, end_ms: int) -> Samples:
+        """Returns the samples after ``begin_ms`` and up to ``end_ms``."""
+        within = slice(bisect_right(self.times_ms, begin_ms), bisect_right(self.times_ms, end_ms))
+        samples = zip(self.times_ms[within], self.values[within], strict=True)
+        present = [(time_ms, value) for time_ms, value in samples if not isinstance(value, _Stale)]
+        return Samples([time_ms for time_ms, _ in present], [value for _, value in present])
 
 
 class _Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

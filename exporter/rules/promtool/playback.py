@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -16,9 +16,46 @@ from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.functions import EPOCH
 from exporter.rules.promql.nodes import Scalar, run
 from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
-from exporter.rules.promql.sources import Moment, SeriesView, Unexpanded, ViewSource
-from exporter.rules.promtool.files import LOOKBACK_MS, InputSeries
+from exporter.rules.promql.sources import LOOKBACK_MS, Moment, SeriesSamples, SeriesView, Unexpanded
+from exporter.rules.promtool.files import InputSeries
 from exporter.rules.rule import CompiledRule, unexpanded_labels
+
+
+class _SeriesByName(dict[str, list[InputSeries]]):
+    """The input series of one participant, by name."""
+
+    def __init__(self, series: Iterable[InputSeries] = ()) -> None:
+        super().__init__()
+        for one in series:
+            self.setdefault(one.name, []).append(one)
+
+
+class SeriesSource:
+    """Input series as they are seen at ``now_ms``, with their samples up to ``until_ms``."""
+
+    __slots__ = ("_by_name", "_read", "_until_ms", "now_ms", "subquery_step_ms")
+
+    def __init__(self, by_name: _SeriesByName, *, now_ms: int, until_ms: int, interval_ms: int) -> None:
+        self.now_ms = now_ms
+        self.subquery_step_ms = interval_ms
+        self._until_ms = until_ms
+        self._by_name = by_name
+        self._read: dict[str, Vector] = {}
+
+    def series(self, name: str) -> Vector:
+        vector = self._read.get(name)
+        if vector is None:
+            vector = self._read[name] = self.at(name, self.now_ms)
+        return vector
+
+    def at(self, name: str, at_ms: int) -> Vector:
+        series = self._by_name.get(name, ())
+        return [(name, one.labels, value) for one in series if (value := one.at(at_ms, self._until_ms)) is not None]
+
+    def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
+        end_ms = min(end_ms, self._until_ms)
+        ranges = ((one.labels, one.between(begin_ms, end_ms)) for one in self._by_name.get(name, ()))
+        return [SeriesSamples(name, labels, samples) for labels, samples in ranges if samples.times_ms]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +71,8 @@ class Step:
 class Playback:
     """The evaluations of a test. They end early, with the one at which a rule failed."""
 
-    series: Mapping[Ispb, Sequence[InputSeries]]
+    series: Mapping[Ispb, _SeriesByName]
+    interval_ms: int
     steps: Sequence[Step] = field(repr=False)
     unexpanded: Unexpanded = field(default_factory=dict)
 
@@ -68,8 +106,9 @@ class Playback:
         alerts: list[Alert] = []
         if step is not None and at_ms - step.at_ms < LOOKBACK_MS:
             alerts = list(step.alerts.get(participant, {}).values())
-        source = ViewSource(_view(self.series.get(participant, ()), participant, at_ms))
-        return Moment(source, alerts, at_ms / 1000, self.unexpanded)
+        series = self.series.get(participant, _SeriesByName())
+        source = SeriesSource(series, now_ms=at_ms, until_ms=self.steps[-1].at_ms, interval_ms=self.interval_ms)
+        return Moment(source, alerts, self.unexpanded)
 
 
 def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_ms: int, interval_ms: int) -> Playback:
@@ -81,13 +120,15 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
     for one in series:
         if participant := one.labels.get(PARTICIPANT):
             by_participant[Ispb(participant)].append(one)
+    by_name = {participant: _SeriesByName(input_series) for participant, input_series in by_participant.items()}
     steps: list[Step] = []
     open_alerts: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
     for at_ms in range(0, until_ms + 1, interval_ms):
         failures: list[RuleFailure] = []
         after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
-        for participant, input_series in by_participant.items():
-            view = _view(input_series, participant, at_ms)
+        for participant, named in by_name.items():
+            source = SeriesSource(named, now_ms=at_ms, until_ms=at_ms, interval_ms=interval_ms)
+            view = _view(source, participant, at_ms)
             evaluation = evaluate(rules, view, open_alerts.get(participant, {}))
             after[participant] = evaluation.alerts
             failures += evaluation.failures
@@ -95,15 +136,10 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
         steps.append(Step(at_ms, after, tuple(dict.fromkeys(failures))))
         if failures:
             break
-    return Playback(by_participant, steps, unexpanded_labels(rules))
+    return Playback(by_name, interval_ms, steps, unexpanded_labels(rules))
 
 
-def _view(series: Sequence[InputSeries], participant: Ispb, at_ms: int) -> SeriesView:
-    vectors: dict[str, Vector] = defaultdict(list)
-    for one in series:
-        value = one.at(at_ms)
-        if value is not None:
-            vectors[one.name].append((one.name, one.labels, value))
+def _view(source: SeriesSource, participant: Ispb, at_ms: int) -> SeriesView:
     poll = Poll(
         stream_id="",
         sequence=0,
@@ -113,4 +149,4 @@ def _view(series: Sequence[InputSeries], participant: Ispb, at_ms: int) -> Serie
         staleness_seconds=0.0,
         result=Failure("TEST", "the series are those of a test"),
     )
-    return SeriesView(poll, series=vectors)
+    return SeriesView(poll, source=source)

@@ -14,9 +14,8 @@ from exporter.rules.files.loading import RuleSet, load
 from exporter.rules.golang import exponential, quote
 from exporter.rules.promql.expression import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME, Sample, label_text
-from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, LOOKBACK_MS
 from exporter.rules.promtool.files import (
-    LOOKBACK_MS,
     AlertTest,
     ExpressionTest,
     Scenario,

@@ -27,6 +27,7 @@ from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, faile
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from exporter.buckets.gauge_history import GaugeHistory
     from exporter.buckets.observation import View
 
 
@@ -59,7 +60,7 @@ class StandInRule:
             own["policy"] = POLICY
         return RuleSample(own | labels | dict(self.more_labels), {"summary": f"{self.value:g}"}, self.value)
 
-    def evaluate(self, view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
+    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
         if self.result is not None:
             return self.result(view, alerts)
         return [self.sample()] if self.true and view.participant == PARTICIPANT else []

@@ -9,7 +9,7 @@ import pytest
 from exporter.alerts.alert import AlertState
 from exporter.alerts.lifecycle import evaluate
 from exporter.errors import RuleEvaluationFailed
-from exporter.rules.promql.sources import ViewSource
+from exporter.rules.promql.sources import source_of
 from tests.support.builders import PARTICIPANT, POLICY, at, bucket, failed, observed, poll, view
 from tests.support.rules import rule, rules
 
@@ -99,7 +99,7 @@ def test_a_poll_is_read_once_for_all_rules(tmp_path: Path):
         "alert: B\nexpr: dict_rate_limit_utilization_percent > 95\nlabels: {severity: info}",
     ).rules
 
-    assert ViewSource.of(LOW) is ViewSource.of(LOW)
+    assert source_of(LOW) is source_of(LOW)
     assert [len(one.evaluate(LOW, [])) for one in made] == [1, 0]
     assert [len(one.evaluate(view(poll(bucket(1))), [])) for one in made] == [1, 1]
 

@@ -78,7 +78,7 @@ def test_a_slip_of_the_finger_does_not_eat_the_memory():
 def test_a_sample_is_seen_for_less_than_five_minutes():
     made = input_series('a{b="c"}', "1 _ stale 2", 60_000)
 
-    assert [made.at(ms) for ms in (-1, 0, 119_999, 120_000, 180_000, 479_999, 480_000)] == [
+    assert [made.at(ms, ms) for ms in (-1, 0, 119_999, 120_000, 180_000, 479_999, 480_000)] == [
         None, 1.0, 1.0, None, 2.0, 2.0, None,
     ]  # fmt: skip
 

@@ -1,0 +1,261 @@
+"""What `/metrics` showed of a participant after its last polls and reads: the gauges that rules look back at."""
+
+from __future__ import annotations
+
+import math
+import struct
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple, TypeAlias
+
+from exporter.buckets.bucket import PolicyName
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
+from exporter.buckets.observation import BucketObservation, Failure, View
+
+Subject: TypeAlias = "tuple[str, ...]"
+"""The values of a series' labels but ``participant``: its policy, or those of a gauge of the participant."""
+
+_BUCKET_GAUGES: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
+_PARTICIPANT_GAUGES: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
+
+_ABSENT_BYTES: Final = struct.pack("<Q", 0x7FF0000000000002)
+_ABSENT: Final[float] = struct.unpack("<d", _ABSENT_BYTES)[0]
+"""Prometheus' staleness mark: a NaN that no arithmetic makes. Here it fills the gaps of a series."""
+
+SAMPLE_BYTES: Final = 8
+"""A value; a time has as many."""
+
+_SLACK: Final = 1.25
+"""How much more than what is needed is kept, so that not each sample moves all the others."""
+
+
+def milliseconds(at: datetime) -> int:
+    """Returns a time in milliseconds since 1970, as Prometheus counts."""
+    return math.floor(at.timestamp() * 1000.0 + 0.5)
+
+
+def most_bytes(kept_ms: Mapping[str, int], samples_per_minute: float, policies: int) -> int:
+    """Returns the bytes that the samples of one participant take at most, who has ``policies`` buckets."""
+    samples = {gauge: ms / 60_000 * samples_per_minute * _SLACK for gauge, ms in kept_ms.items()}
+    of_series = sum(count * (policies if gauge in _BUCKET_GAUGES else 1) for gauge, count in samples.items())
+    return math.ceil((of_series + max(samples.values(), default=0.0)) * SAMPLE_BYTES)
+
+
+class Samples(NamedTuple):
+    """Samples of one series: their times (milliseconds since 1970, rising) and values."""
+
+    times_ms: Sequence[int]
+    values: Sequence[float]
+
+
+class GaugeHistory:
+    """Samples of one participant's gauges, all at the same times: one for each poll that was evaluated.
+
+    A read is one, too, where it showed something new: of others there is no row in the database, from which the same
+    must come. ``kept_ms`` is for how long which gauges are kept, in milliseconds. What was absent after a poll has no
+    sample then.
+    """
+
+    __slots__ = ("_dropped", "_full_at", "_latest", "_series", "_times_ms", "kept_ms")
+
+    def __init__(self, kept_ms: Mapping[str, int]) -> None:
+        self.kept_ms = kept_ms
+        self._times_ms = array("q")
+        self._series: dict[str, dict[Subject, _Series]] = {name: {} for name in kept_ms}
+        self._latest: View | None = None
+        self._dropped = 0
+        self._full_at = 64
+
+    def __len__(self) -> int:
+        return len(self._times_ms)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same of what is to be kept."""
+        if not isinstance(other, GaugeHistory):
+            return NotImplemented
+        return self.kept_ms == other.kept_ms and list(self._kept()) == list(other._kept())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> GaugeHistory:
+        """Returns a history of its own, to which other samples can be added."""
+        other = GaugeHistory(self.kept_ms)
+        other._times_ms, other._dropped, other._latest = self._times_ms[:], self._dropped, self._latest
+        other._full_at = self._full_at
+        other._series = {
+            name: {subject: series.copy() for subject, series in of_gauge.items()}
+            for name, of_gauge in self._series.items()
+        }
+        return other
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all samples."""
+        values = sum(len(series.values) for of_gauge in self._series.values() for series in of_gauge.values())
+        return (len(self._times_ms) + values) * SAMPLE_BYTES
+
+    def covers(self, kept_ms: Mapping[str, int]) -> bool:
+        """Returns whether all of that is kept as long as asked, or longer."""
+        return all(self.kept_ms.get(name, 0) >= kept for name, kept in kept_ms.items())
+
+    def keep(self, kept_ms: Mapping[str, int]) -> None:
+        """Keeps no more than that from now on."""
+        self.kept_ms = kept_ms
+        self._series = {name: self._series.get(name, {}) for name in kept_ms}
+
+    def add(self, view: View) -> None:
+        """Adds what the view shows; of the same millisecond the last is kept, and what is not later is left out."""
+        latest, self._latest = self._latest, view
+        if not self.kept_ms or (latest is not None and not _is_news(view, latest)):
+            return
+        at_ms = milliseconds(view.at)
+        if self._times_ms and at_ms <= self._times_ms[-1]:
+            if at_ms < self._times_ms[-1]:
+                return
+            self._take_last()
+        number = self._dropped + len(self._times_ms)
+        self._times_ms.append(at_ms)
+        for name, of_gauge in self._series.items():
+            for subject, value in _shown(name, view):
+                series = of_gauge.get(subject)
+                if series is None:
+                    series = of_gauge[subject] = _Series(number)
+                series.add(number, value)
+        if len(self._times_ms) >= self._full_at:
+            self._drop(at_ms)
+
+    def at(self, name: str, at_ms: int, lookback_ms: int) -> Iterator[tuple[Subject, float]]:
+        """Yields what an instant query sees: the sample at the last time up to ``at_ms``, if it is younger."""
+        index = bisect_right(self._times_ms, at_ms) - 1
+        if index < 0 or at_ms - self._times_ms[index] >= lookback_ms:
+            return
+        number = self._dropped + index
+        for subject, series in self._series.get(name, {}).items():
+            value = series.get(number)
+            if value is not None:
+                yield subject, value
+
+    def between(self, name: str, begin_ms: int, end_ms: int) -> Iterator[tuple[Subject, Samples]]:
+        """Yields the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
+        times_ms = self._times_ms
+        first, last = bisect_right(times_ms, begin_ms), bisect_right(times_ms, end_ms)
+        if first == last:
+            return
+        for subject, series in self._series.get(name, {}).items():
+            samples = series.between(times_ms, self._dropped, first, last)
+            if samples.times_ms:
+                yield subject, samples
+
+    def _take_last(self) -> None:
+        self._times_ms.pop()
+        number = self._dropped + len(self._times_ms)
+        for of_gauge in self._series.values():
+            for series in of_gauge.values():
+                series.drop_from(number)
+
+    def _drop(self, at_ms: int) -> None:
+        """Drops what is no longer needed."""
+        longest_ms = max(self.kept_ms.values())
+        for name, of_gauge in self._series.items():
+            first = self._dropped + bisect_left(self._times_ms, at_ms - self.kept_ms[name])
+            for subject in [subject for subject, series in of_gauge.items() if series.drop_before(first)]:
+                del of_gauge[subject]
+        gone = bisect_left(self._times_ms, at_ms - longest_ms)
+        del self._times_ms[:gone]
+        self._dropped += gone
+        self._full_at = int(len(self._times_ms) * _SLACK) + 64
+
+    def _kept(self) -> Iterator[tuple[str, Subject, list[int], list[float]]]:
+        if not self._times_ms:
+            return
+        last_ms = self._times_ms[-1]
+        for name in sorted(self.kept_ms):
+            for subject, samples in sorted(self.between(name, last_ms - self.kept_ms[name], last_ms)):
+                yield name, subject, list(samples.times_ms), list(samples.values)
+
+
+class _Series:
+    """The values of one series, one for each time from that with the number ``first`` on, as long as it was shown."""
+
+    __slots__ = ("first", "has_gaps", "values")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.values = array("d")
+        self.has_gaps = False
+
+    def copy(self) -> _Series:
+        other = _Series(self.first)
+        other.values, other.has_gaps = self.values[:], self.has_gaps
+        return other
+
+    def add(self, number: int, value: float) -> None:
+        missing = number - self.first - len(self.values)
+        if missing:
+            self.values.extend([_ABSENT] * missing)
+            self.has_gaps = True
+        self.values.append(value)
+
+    def get(self, number: int) -> float | None:
+        index = number - self.first
+        if not 0 <= index < len(self.values):
+            return None
+        value = self.values[index]
+        return None if self.has_gaps and _is_absent(value) else value
+
+    def between(self, times_ms: array[int], dropped: int, first: int, last: int) -> Samples:
+        """Returns the samples from the index ``first`` of the times up to, not including, ``last``."""
+        shift = self.first - dropped
+        begin, end = max(first, shift), min(last, shift + len(self.values))
+        if begin >= end:
+            return Samples((), ())
+        times, values = times_ms[begin:end], self.values[begin - shift : end - shift]
+        if self.has_gaps:
+            present = [(time, value) for time, value in zip(times, values, strict=True) if not _is_absent(value)]
+            return Samples([time for time, _ in present], [value for _, value in present])
+        return Samples(times, values)
+
+    def drop_from(self, number: int) -> None:
+        del self.values[max(number - self.first, 0) :]
+
+    def drop_before(self, number: int) -> bool:
+        """Returns whether nothing is left."""
+        gone = min(max(number - self.first, 0), len(self.values))
+        del self.values[:gone]
+        self.first += gone
+        return not self.values
+
+
+def _is_news(view: View, latest: View) -> bool:
+    """Returns whether a view is that after a poll, or after a read that changed its bucket."""
+    result = view.poll.result
+    if isinstance(result, Failure) or result.is_whole:
+        return True
+    read = [observation.bucket.policy for observation in result.buckets]
+    return any(_observed(view, policy) != _observed(latest, policy) for policy in read)
+
+
+def _observed(view: View, policy: PolicyName) -> BucketObservation | None:
+    visible = view.buckets.get(policy)
+    return None if visible is None else visible.observation
+
+
+def _is_absent(value: float) -> bool:
+    return math.isnan(value) and struct.pack("<d", value) == _ABSENT_BYTES
+
+
+def _shown(name: str, view: View) -> Iterator[tuple[Subject, float]]:
+    """Yields the series of a gauge that a view shows."""
+    per_bucket = _BUCKET_GAUGES.get(name)
+    if per_bucket is not None:
+        for policy, visible in view.buckets.items():
+            value = per_bucket.value(visible.observation)
+            if value is not None:
+                yield (policy,), float(value)
+        return
+    gauge = _PARTICIPANT_GAUGES[name]
+    value = gauge.value(view)
+    if value is not None:
+        yield gauge.labels(view), float(value)
