@@ -28,7 +28,8 @@ SAMPLE_BYTES: Final = 8
 """A value; a time has as many."""
 
 _SLACK: Final = 1.25
-"""How much more than what is needed is kept, so that not each sample moves all the others."""
+_FEWEST: Final = 64
+"""How much more than what is needed is kept, so that not each sample moves all the others: by factor, and samples."""
 
 
 def milliseconds(at: datetime) -> int:
@@ -38,9 +39,12 @@ def milliseconds(at: datetime) -> int:
 
 def most_bytes(kept_ms: Mapping[str, int], samples_per_minute: float, policies: int) -> int:
     """Returns the bytes that the samples of one participant take at most, who has ``policies`` buckets."""
-    samples = {gauge: ms / 60_000 * samples_per_minute * _SLACK for gauge, ms in kept_ms.items()}
-    of_series = sum(count * (policies if gauge in _BUCKET_GAUGES else 1) for gauge, count in samples.items())
-    return math.ceil((of_series + max(samples.values(), default=0.0)) * SAMPLE_BYTES)
+    longest = max(kept_ms.values(), default=0) / 60_000 * samples_per_minute
+    slack = longest * (_SLACK - 1) + _FEWEST
+    samples = longest + slack  # the times
+    for gauge, ms in kept_ms.items():
+        samples += (ms / 60_000 * samples_per_minute + slack) * (policies if gauge in _BUCKET_GAUGES else 1)
+    return math.ceil(samples * SAMPLE_BYTES)
 
 
 class Samples(NamedTuple):
@@ -66,7 +70,7 @@ class GaugeHistory:
         self._series: dict[str, dict[Subject, _Series]] = {name: {} for name in kept_ms}
         self._latest: View | None = None
         self._dropped = 0
-        self._full_at = 64
+        self._full_at = _FEWEST
 
     def __len__(self) -> int:
         return len(self._times_ms)
@@ -162,10 +166,10 @@ class GaugeHistory:
             first = self._dropped + bisect_left(self._times_ms, at_ms - self.kept_ms[name])
             for subject in [subject for subject, series in of_gauge.items() if series.drop_before(first)]:
                 del of_gauge[subject]
-        gone = bisect_left(self._times_ms, at_ms - longest_ms)
-        del self._times_ms[:gone]
-        self._dropped += gone
-        self._full_at = int(len(self._times_ms) * _SLACK) + 64
+        oldest = bisect_left(self._times_ms, at_ms - longest_ms)
+        del self._times_ms[:oldest]
+        self._dropped += oldest
+        self._full_at = int(len(self._times_ms) * _SLACK) + _FEWEST
 
     def _kept(self) -> Iterator[tuple[str, Subject, list[int], list[float]]]:
         if not self._times_ms:
@@ -222,9 +226,9 @@ class _Series:
 
     def drop_before(self, number: int) -> bool:
         """Returns whether nothing is left."""
-        gone = min(max(number - self.first, 0), len(self.values))
-        del self.values[:gone]
-        self.first += gone
+        count = min(max(number - self.first, 0), len(self.values))
+        del self.values[:count]
+        self.first += count
         return not self.values
 
 

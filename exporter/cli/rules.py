@@ -51,8 +51,8 @@ def check(*, files: tuple[str, ...], config_file: Path | None, lint_fatal: bool,
         counts[group.file] += len(group.rules)
     if output == "json":
         listed = [{"file": file, "rules": count} for file, count in counts.items()]
-        told = {"files": listed, "findings": list(map(asdict, findings)), "lookback": lookback and asdict(lookback)}
-        click.echo(json.dumps(told, indent=2))
+        document = {"files": listed, "findings": list(map(asdict, findings)), "lookback": lookback and asdict(lookback)}
+        click.echo(json.dumps(document, indent=2))
     else:
         for finding in findings:
             click.echo(str(finding))

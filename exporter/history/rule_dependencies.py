@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
 from exporter.rules.promql.traversal import selectors
-from exporter.rules.promql.tree import Aggregation, Binary, Call, Paren, Selector, Subquery, Tree, walk, without_parens
+from exporter.rules.promql.tree import (
+    Aggregation,
+    Binary,
+    Call,
+    Paren,
+    Range,
+    Selector,
+    Subquery,
+    Tree,
+    walk,
+    without_parens,
+)
 from exporter.rules.rule import CompiledRule
 
 
@@ -58,7 +69,8 @@ def _asking(tree: Tree) -> Tree | None:
         return None
     if isinstance(tree, Call) and (tree.function == "time" or (tree.function in CALENDAR and not tree.arguments)):
         return tree
-    if isinstance(tree, Selector | Subquery) and tree.at is not None and tree.at.seconds is not None:
+    selecting = tree.selector if isinstance(tree, Range) else tree
+    if isinstance(selecting, Selector | Subquery) and selecting.at is not None and selecting.at.seconds is not None:
         return tree
     if isinstance(tree, Selector):
         return tree if is_timestamp(tree.metric) else None

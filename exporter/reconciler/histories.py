@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,6 +17,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import View, view_after
 from exporter.config.settings import Settings
+from exporter.reconciler.decide import ParticipantState
 from exporter.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,13 @@ class Histories:
         """Drops all histories; they are to be prepared again."""
         self._by_participant, self._rules, self._kept_ms = {}, None, {}
 
-    async def prepare(self, rules: Sequence[Rule], participants: Collection[Ispb], now: datetime) -> None:
-        """Reads back what the rules look back at and is not kept. Raises DatabaseUnusable."""
+    async def prepare(
+        self, rules: Sequence[Rule], participants: Mapping[Ispb, ParticipantState], now: datetime
+    ) -> None:
+        """Reads back what the rules look back at and is not kept, as of each participant's last poll.
+
+        Polls that come next may be of long ago: exporters keep them while nobody follows. Raises DatabaseUnusable.
+        """
         if rules is self._rules:
             return
         needed_ms = lookback_ms(rules)
@@ -59,20 +65,22 @@ class Histories:
             for history in self._by_participant.values():
                 history.keep(needed_ms)
         else:
-            self._by_participant = await self._read_back(needed_ms, participants, now)
+            self._by_participant = await self._read_back(
+                needed_ms, {p: state.polled_at or now for p, state in participants.items()}
+            )
         self._kept_ms, self._rules = needed_ms, rules
 
     async def _read_back(
-        self, kept_ms: Mapping[str, int], participants: Collection[Ispb], now: datetime
+        self, kept_ms: Mapping[str, int], polled_at: Mapping[Ispb, datetime]
     ) -> dict[Ispb, GaugeHistory]:
         longest = timedelta(milliseconds=max(kept_ms.values()))
-        since = now - longest - self._staleness  # what is shown at first may have been confirmed that long before
         began_at = told_at = time.monotonic()
         histories: dict[Ispb, GaugeHistory] = {}
         polls = 0
-        for participant in participants:
+        for participant, last in polled_at.items():
             history = histories[participant] = GaugeHistory(kept_ms)
             view: View | None = None
+            since = last - longest - self._staleness  # what is shown at first may have been confirmed that long before
             async for poll in self._writer.polls(participant, since):
                 view = view_after(view, poll)
                 if not view.is_partial:
@@ -80,7 +88,7 @@ class Histories:
             polls += len(history)
             if time.monotonic() - told_at >= _TELL_EVERY_SECONDS:
                 told_at = time.monotonic()
-                log.info("reading history back", extra={"participants": len(histories), "of": len(participants)})
+                log.info("reading history back", extra={"participants": len(histories), "of": len(polled_at)})
         seconds = round(time.monotonic() - began_at, 1)
         fields = {"participants": len(histories), "polls": polls, "range_seconds": longest.total_seconds()}
         log.info("history read back", extra={**fields, "seconds": seconds})

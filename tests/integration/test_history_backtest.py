@@ -52,6 +52,16 @@ expr: |
 labels: {{severity: warning}}
 """
 
+LOOKING_BACK = """
+alert: Restless
+expr: |
+  max by (participant, policy) (
+    changes(dict_rate_limit_available_tokens[25m]) > 3 * changes(dict_rate_limit_available_tokens[25m] offset 35m)
+    and on (participant) avg_over_time(dict_rate_limit_up[1h]) < 1
+  )
+labels: {severity: info}
+"""
+
 LATCH = """
 alert: Latch
 expr: |
@@ -168,7 +178,8 @@ async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(recor
 @pytest.mark.parametrize("participants", [1, 2])
 async def test_several_processes_find_what_one_finds(recorded, tmp_path, participants):
     dsn = (await recorded("outage", participants=participants)).dsn
-    job = job_of(dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)))
+    looking_back = rule_file(tmp_path, LOOKING_BACK, name="looking-back.yml")
+    job = job_of(dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)), looking_back)
     ispbs = await find_participants(job.database)
     progress: list[float] = []
 

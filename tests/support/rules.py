@@ -17,20 +17,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.alerts.alert import Alert
+    from exporter.buckets.gauge_history import GaugeHistory
     from exporter.buckets.observation import View
     from exporter.rules.files.loading import RuleSet
     from exporter.rules.promql.series import Vector
     from exporter.rules.rule import CompiledRule
 
 
-def evaluated(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> dict[str, float]:
+def evaluated(
+    expr: str, seen: View | None = None, alerts: Sequence[Alert] = (), history: GaugeHistory | None = None
+) -> dict[str, float]:
     """What an expression gives over a view: values by series, as Prometheus writes them."""
-    return {format_series(name, labels): value for name, labels, value in vector(expr, seen, alerts)}
+    return {format_series(name, labels): value for name, labels, value in vector(expr, seen, alerts, history)}
 
 
-def vector(expr: str, seen: View | None = None, alerts: Sequence[Alert] = ()) -> Vector:
+def vector(
+    expr: str, seen: View | None = None, alerts: Sequence[Alert] = (), history: GaugeHistory | None = None
+) -> Vector:
     seen = view() if seen is None else seen
-    moment = Moment(GaugeSource(seen), alerts)
+    moment = Moment(GaugeSource(seen, history), alerts)
     node = compile_expression(expr)
     assert isinstance(node, Instant)
     return node.run(moment)

@@ -114,6 +114,50 @@ def test_warnings_fail_only_where_they_are_asked_to(rule_file):
     assert (lenient.exit_code, strict.exit_code) == (0, 1)
 
 
+LOOKING_BACK = DOWN.replace("dict_rate_limit_up == 0", "max_over_time(dict_rate_limit_utilization_percent[2h]) > 80")
+
+
+def test_memory_for_rules_that_look_back_is_told(rule_file):
+    rules = rule_file(LOOKING_BACK)
+
+    assert run("rules", "check", rules).stdout.splitlines()[-1] == (
+        "rules look back 2h at 1 gauge: 1.3 MB of memory at most, of 1 participant"
+    )
+
+
+def test_memory_is_that_of_the_participants_in_the_configuration(rule_file):
+    rules = rule_file(LOOKING_BACK)
+    config = rule_file(
+        "participants: ['11111111', '22222222', '33333333']\n"
+        "poll: {interval: 60s, reads: {share: 0}}\nrules: {max_range: 1h}\n",
+        "config.yml",
+    )
+
+    refused = run("rules", "check", "--config.file", config, rules)
+    assert refused.exit_code == 1
+    assert "[2h])` looks 2h back" not in refused.stdout
+    assert (
+        "`dict_rate_limit_utilization_percent[2h]` looks 2h back, and rules.max_range is 1h: raise it" in refused.stdout
+    )
+
+    config.write_text(config.read_text().replace("1h", "3h"))
+    result = run("rules", "check", "--config.file", config, rules, "--output=json")
+    lookback = json.loads(result.stdout)["lookback"]
+    assert lookback == {
+        "seconds": 7200,
+        "gauges": ["dict_rate_limit_utilization_percent"],
+        "participants": 3,
+        "bytes": 3 * 8 * (120 + (120 + 30 + 64) * 31 + 30 + 64),
+    }
+
+
+def test_rules_that_look_at_the_present_take_no_memory(rule_file):
+    result = run("rules", "check", rule_file(DOWN))
+
+    assert "look back" not in result.stdout
+    assert json.loads(run("rules", "check", rule_file(DOWN), "--output=json").stdout)["lookback"] is None
+
+
 def test_findings_as_json(rule_file):
     path = rule_file(WRONG)
 

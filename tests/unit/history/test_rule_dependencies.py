@@ -42,6 +42,9 @@ def test_what_a_rule_needs_is_all_that_it_sees(tmp_path, name, needed):
             "time()",
         ),
         ("time() - dict_rate_limit_capacity > 0", "time()"),
+        ("dict_rate_limit_up == 0 and dict_rate_limit_up @ 1700000000 == 1", "dict_rate_limit_up @ 1700000000"),
+        ("max_over_time(dict_rate_limit_up[1h] @ 17e8) == 1", "dict_rate_limit_up[1h] @ 17e8"),
+        ("max_over_time((dict_rate_limit_up)[1h:] @ 17e8) == 1", "(dict_rate_limit_up)[1h:] @ 17e8"),
         ("time() - dict_rate_limit_last_success_timestamp_seconds % 60 > 0", "time()"),
     ],
 )
@@ -53,6 +56,7 @@ def test_what_depends_on_the_time_of_day_is_named(tmp_path, expr, part):
     "expr",
     [
         "dict_rate_limit_utilization_percent > 80",
+        "max_over_time(dict_rate_limit_utilization_percent[1h] @ end() offset 5m) > 80",
         "time() - dict_rate_limit_last_success_timestamp_seconds > 300",
         "(time()) - (max by (participant) (dict_rate_limit_category_changed_timestamp_seconds)) < 3600",
         'time() - max by (participant) (ALERTS_FOR_STATE{alertname="TokensLow"}) > 240',

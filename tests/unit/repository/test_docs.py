@@ -33,6 +33,7 @@ from exporter.reconciler.loop import BATCH_POLLS
 from exporter.reconciler.reconciler import DROPPED
 from exporter.rules.promql.calls import CALLS
 from exporter.rules.promql.functions import CALENDAR
+from exporter.rules.promql.range_functions import RANGE_FUNCTIONS
 from exporter.rules.promql.signatures import AGGREGATIONS, BEHIND_A_FLAG
 from exporter.rules.templates.functions import FUNCTIONS
 from exporter.rules.templates.values import VERBS
@@ -364,7 +365,8 @@ def test_the_page_of_rules_lists_what_expressions_and_templates_can_use() -> Non
     clock = " ".join(cells["functions of time"]).partition(":")[0].split()
     verbs = {word.rstrip(",") for word in cells["verbs of printf"] if word.startswith("%")}
 
-    assert {*cells["functions"]} == {*CALLS} - {*CALENDAR}
+    assert {*cells["functions"]} == {*CALLS} - {*CALENDAR} - {*RANGE_FUNCTIONS}
+    assert {*cells["functions of ranges"]} == {*RANGE_FUNCTIONS}
     assert clock == [*CALENDAR]
     assert {*" ".join(cells["aggregation"]).partition(",")[0].split()} == AGGREGATIONS.keys() - BEHIND_A_FLAG
     assert {*cells["functions of texts"]} == {*FUNCTIONS}

@@ -195,7 +195,8 @@ def test_a_rule_that_fails_ends_its_test(tmp_path: Path):
 @pytest.mark.parametrize(
     ("check", "error"),
     [
-        ("expr: 'rate(dict_rate_limit_up[5m])', eval_time: 1m", "rate() is not supported"),
+        ("expr: 'scalar(dict_rate_limit_up)', eval_time: 1m", "scalar() is not supported"),
+        ("expr: 'dict_rate_limit_up[5m]', eval_time: 1m", "is a range vector"),
         ("expr: dict_rate_limit_up, exp_samples: [{labels: 'a{'}]", 'labels "a{": `a{` is not a series'),
         ("expr: vector(NaN), exp_samples: [{labels: '{}', value: NaN}]", "exp: {} NaN"),
     ],

@@ -1,0 +1,164 @@
+"""Rules that look back: a restart, a takeover and a reload change no verdict, since what they see is read back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.buckets.gauge_history import GaugeHistory
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
+from exporter.buckets.observation import view_after
+from exporter.config.secrets import Secret
+from exporter.config.settings import DatabaseSettings, RulesSettings, Settings
+from exporter.errors import RuleFileInvalid
+from exporter.metrics import Metrics
+from exporter.reconciler.leadership import LeadershipState
+from exporter.reconciler.reconciler import Reconciler
+from tests.support import truth
+from tests.support.builders import START, bucket, poll
+from tests.support.conditions import until
+from tests.support.recorded import reader
+from tests.support.rules import rule_file
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from exporter.buckets.observation import Poll
+
+pytestmark = pytest.mark.postgres
+
+EMPTYING = """
+alert: Emptying
+expr: max by (participant, policy) (max_over_time(dict_rate_limit_available_tokens[5m])) <= 1000
+labels: {severity: warning}
+annotations: {mean: "{{ $value }}"}
+"""
+UNSTEADY = """
+alert: Unsteady
+expr: |
+  changes(dict_rate_limit_available_tokens[10m]) > 5 and on (participant)
+  avg_over_time((dict_rate_limit_up == 1)[5m:30s] offset 15s) == 1
+for: 1m
+labels: {severity: info}
+"""
+LOW = """
+alert: Low
+expr: dict_rate_limit_available_tokens <= 1000
+labels: {severity: info}
+"""
+BEGAN_AGO = timedelta(minutes=20)
+
+
+def levels(count: int, first_low: int) -> list[Poll]:
+    """Polls, one each 15 s up to now: of 36,000 tokens, from one on of fewer and fewer."""
+    began = (datetime.now(UTC) - BEGAN_AGO - START).total_seconds()
+    return [
+        poll(bucket(36_000 if n < first_low else 1_000 - n), seconds=began + 15 * n, sequence=n + 1)
+        for n in range(count)
+    ]
+
+
+@asynccontextmanager
+async def leading(dsn: str, rules: str) -> AsyncIterator[Reconciler]:
+    settings = Settings(database=DatabaseSettings(dsn=Secret(dsn)), rules=RulesSettings(files=(rules,)))
+    async with AsyncExitStack() as stack:
+        reconciling = await Reconciler.build(settings, Metrics(), "this", stack)
+        task = asyncio.create_task(reconciling.run(None))
+        try:
+            await until(lambda: reconciling.leadership and reconciling.leadership.state is LeadershipState.LEADING)
+            yield reconciling
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def reconciled(reconciling: Reconciler, dsn: str, polls: Sequence[Poll]) -> None:
+    for one in polls:
+        reconciling.inbox.put(one)
+    last = polls[-1].polled_at
+    newest = f"polled_at >= '{last.isoformat()}'"
+    await until(lambda: truth.count(dsn, "dict_rate_limit_reconciliations", newest))
+
+
+def firing(dsn: str, name: str) -> int:
+    return truth.count(dsn, "dict_rate_limit_alerts", f"state = 'firing' AND alertname = '{name}'")
+
+
+async def test_a_restart_changes_no_verdict(database_dsn, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    rules = rule_file(tmp_path, EMPTYING, UNSTEADY)
+    polls = levels(60, first_low=20)
+
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, polls[:30])
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, polls[30:39])
+        held = reconciling.loop.histories.of(polls[0].participant)
+        assert not firing(database_dsn, "Emptying"), "less than five minutes ago there were tokens"
+        await reconciled(reconciling, database_dsn, polls[39:40])
+        assert firing(database_dsn, "Emptying")
+        await reconciled(reconciling, database_dsn, polls[40:])
+
+    alone = GaugeHistory(held.kept_ms)
+    view = None
+    for one in polls:
+        view = view_after(view, one)
+        alone.add(view)
+    assert held == alone
+    assert "history read back" in caplog.text
+    found = await asyncio.to_thread(truth.check, database_dsn, rules)
+    assert {transition.alert.name for transition in found.expected} == {"Emptying", "Unsteady"}
+
+
+async def test_a_reload_of_rules_that_look_back_further_sees_what_was_before_it(database_dsn, tmp_path: Path) -> None:
+    rules = rule_file(tmp_path, LOW)
+    polls = levels(60, first_low=20)
+
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, polls[:35])
+        assert reconciling.loop.histories.of(polls[0].participant) is None, "no rule looks back"
+        rule_file(tmp_path, EMPTYING)
+        await reconciling.rules.reload()
+        await reconciled(reconciling, database_dsn, polls[35:39])
+        assert not firing(database_dsn, "Emptying")
+        await reconciled(reconciling, database_dsn, polls[39:41])
+        assert firing(database_dsn, "Emptying")
+
+        rule_file(tmp_path, LOW)
+        await reconciling.rules.reload()
+        await reconciled(reconciling, database_dsn, polls[41:42])
+        assert reconciling.loop.histories.of(polls[0].participant) is None
+
+
+async def test_a_rule_that_looks_back_further_than_anything_is_kept_is_not_loaded(database_dsn, tmp_path: Path) -> None:
+    rules = rule_file(tmp_path, EMPTYING.replace("5m", "25h"))
+
+    with pytest.raises(RuleFileInvalid, match=r"looks 1d1h back, and rules\.max_range is 1d: raise it, or look back"):
+        async with leading(database_dsn, rules):
+            pass
+
+
+@pytest.mark.parametrize("scenario", ["demo", "outage"])
+async def test_what_is_read_back_is_what_was_shown_reads_included(recorded, scenario: str) -> None:
+    past = await recorded(scenario, interval_seconds=15, seconds=1_800, reads=True)
+    kept = dict.fromkeys((gauge.name for gauge in (*BUCKET_GAUGES, *PARTICIPANT_GAUGES)), 1_800_000)
+    shown, rebuilt = GaugeHistory(kept), GaugeHistory(kept)
+    view = None
+    for one in past.polls:
+        view = view_after(view, one)
+        shown.add(view)
+
+    view = None
+    async with reader(past.dsn) as history:
+        async for one in history.polls(past.participant, evaluated_only=True):
+            view = view_after(view, one)
+            rebuilt.add(view)
+
+    assert any(one.is_read for one in past.polls)
+    assert len(rebuilt) > 100
+    assert rebuilt == shown
