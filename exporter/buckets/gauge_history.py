@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
-from exporter.buckets.observation import BucketObservation, Failure, View
+from exporter.buckets.observation import PARTICIPANT_REMOVED, BucketObservation, Failure, View
 
 Subject: TypeAlias = "tuple[str, ...]"
 """The values of a series' labels but ``participant``: its policy, or those of a gauge of the participant."""
@@ -109,8 +109,21 @@ class GaugeHistory:
         self.kept_ms = kept_ms
         self._series = {name: self._series.get(name, {}) for name in kept_ms}
 
+    def clear(self) -> None:
+        self._times_ms = array("q")
+        self._series = {name: {} for name in self.kept_ms}
+        self._latest = None
+        self._dropped = 0
+
     def add(self, view: View) -> None:
-        """Adds what the view shows; of the same millisecond the last is kept, and what is not later is left out."""
+        """Adds what the view shows; of the same millisecond the last is kept, and what is not later is left out.
+
+        Where the participant was removed, all is forgotten: what comes later is another beginning.
+        """
+        result = view.poll.result
+        if isinstance(result, Failure) and result.code == PARTICIPANT_REMOVED:
+            self.clear()
+            return
         latest, self._latest = self._latest, view
         if not self.kept_ms or (latest is not None and not _is_news(view, latest)):
             return

@@ -56,7 +56,7 @@ class Histories:
     ) -> None:
         """Reads back what the rules look back at and is not kept, as of each participant's last poll.
 
-        Polls that come next may be of long ago: exporters keep them while nobody follows. Raises DatabaseUnusable.
+        Polls that come next may be of long ago: exporters keep what was not followed. Raises DatabaseUnusable.
         """
         if rules is self._rules:
             return

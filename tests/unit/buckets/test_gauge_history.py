@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.buckets.gauge_history import GaugeHistory, milliseconds, most_bytes
-from exporter.buckets.observation import view_after
+from exporter.buckets.observation import PARTICIPANT_REMOVED, view_after
 from tests.support.builders import at, bucket, failed, poll, read, view
 
 if TYPE_CHECKING:
@@ -100,6 +100,13 @@ def test_a_poll_that_is_no_later_changes_nothing_and_one_of_the_same_millisecond
     assert made == before
     made.add(view(poll(bucket(3), seconds=15.0001)))
     assert samples(made, TOKENS, 0, 15) == {("ENTRIES_WRITE",): [(ms(15), 3)]}
+
+
+def test_what_was_before_a_participant_was_removed_is_forgotten() -> None:
+    made = history(poll(bucket(1)), failed(15, code=PARTICIPANT_REMOVED), poll(bucket(2), seconds=30))
+
+    assert samples(made, TOKENS, -1, 30) == {("ENTRIES_WRITE",): [(ms(30), 2)]}
+    assert samples(made, UP, -1, 30) == {(): [(ms(30), 1)]}
 
 
 def test_an_earlier_state_is_kept_as_a_copy() -> None:
