@@ -72,7 +72,9 @@ class GaugeHistory:
         self._dropped = 0
         self._full_at = _FEWEST
 
-    def __len__(self) -> int:
+    @property
+    def times(self) -> int:
+        """How many times there are samples of."""
         return len(self._times_ms)
 
     def __eq__(self, other: object) -> bool:
@@ -146,7 +148,7 @@ class GaugeHistory:
     def at(self, name: str, at_ms: int, lookback_ms: int) -> Iterator[tuple[Subject, float]]:
         """Yields what an instant query sees: the sample at the last time up to ``at_ms``, if it is younger."""
         index = bisect_right(self._times_ms, at_ms) - 1
-        if index < 0 or at_ms - self._times_ms[index] >= lookback_ms:
+        if index < self._oldest(name) or at_ms - self._times_ms[index] >= lookback_ms:
             return
         number = self._dropped + index
         for subject, series in self._series.get(name, {}).items():
@@ -157,13 +159,19 @@ class GaugeHistory:
     def between(self, name: str, begin_ms: int, end_ms: int) -> Iterator[tuple[Subject, Samples]]:
         """Yields the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
         times_ms = self._times_ms
-        first, last = bisect_right(times_ms, begin_ms), bisect_right(times_ms, end_ms)
-        if first == last:
+        first, last = max(bisect_right(times_ms, begin_ms), self._oldest(name)), bisect_right(times_ms, end_ms)
+        if first >= last:
             return
         for subject, series in self._series.get(name, {}).items():
             samples = series.between(times_ms, self._dropped, first, last)
             if samples.times_ms:
                 yield subject, samples
+
+    def _oldest(self, name: str) -> int:
+        """Returns the index of the oldest time that counts: older ones are there until they are dropped together."""
+        if not self._times_ms:
+            return 0
+        return bisect_right(self._times_ms, self._times_ms[-1] - self.kept_ms.get(name, 0))
 
     def _take_last(self) -> None:
         self._times_ms.pop()

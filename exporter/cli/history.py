@@ -23,6 +23,7 @@ from exporter.cli.options import FILE, configured, duration, ispb, output, perio
 from exporter.cli.rules import rules
 from exporter.clock import in_utc
 from exporter.config.settings import Settings
+from exporter.durations import Duration
 from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def capture(
     """
     from exporter.capture.capture import CaptureRequest, capture_test, fired_before
     from exporter.history.participants import read_history
+    from exporter.history.replay import lookback
     from exporter.rules.files.loading import load, matching_files
 
     period = period_between(since, until, "--from", "--to")
@@ -139,6 +141,9 @@ def capture(
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
         began = in_utc(alert.firing_since or alert.active_since)
         click.echo(f"note: {alert.name}{bucket} had been firing since {began}; in the test it begins again", err=True)
+    if back := lookback([loaded]):
+        seconds = Duration(back.total_seconds())
+        click.echo(f"note: rules look back {seconds}; the test begins with no past: begin it as much earlier", err=True)
     if output_file is None:
         click.echo(test, nl=False)
         return

@@ -16,7 +16,10 @@ from exporter.numbers import counted
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """``bytes`` is the most that the samples of the ``gauges`` take of ``participants`` in ``seconds``."""
+    """``bytes`` is the most that the samples of the ``gauges`` take of ``participants`` in ``seconds``.
+
+    No participant: it is that of each.
+    """
 
     seconds: float
     gauges: tuple[str, ...]
@@ -24,16 +27,16 @@ class Lookback:
     bytes: int
 
     def __str__(self) -> str:
-        of = counted(self.participants, "participant")
+        of = f"of {counted(self.participants, 'participant')}" if self.participants else "for each participant"
         gauges = counted(len(self.gauges), "gauge")
         megabytes = f"{self.bytes / 1e6:,.1f} MB"
-        return f"rules look back {Duration(self.seconds)} at {gauges}: {megabytes} of memory at most, of {of}"
+        return f"rules look back {Duration(self.seconds)} at {gauges}: {megabytes} of memory at most {of}"
 
 
 def lookback_of(rules: Sequence[Rule], settings: Settings) -> Lookback | None:
     """Returns how far the rules look back; None: they look at the present only.
 
-    Of one participant, where none is configured. At most as many reads are made as ``poll.reads.share`` allows.
+    At most as many reads are made as ``poll.reads.share`` allows.
     """
     kept_ms = lookback_ms(rules)
     if not kept_ms:
@@ -41,6 +44,6 @@ def lookback_of(rules: Sequence[Rule], settings: Settings) -> Lookback | None:
     limit = POLICIES[POLICIES_READ]
     reads_per_second = settings.poll.reads.share * limit.refill_tokens / limit.refill_period_seconds if limit else 0.0
     per_minute = 60 * (1 / settings.poll.interval + reads_per_second)
-    participants = max(len(settings.participants), 1)
-    size = participants * most_bytes(kept_ms, per_minute, len(POLICIES))
+    participants = len(settings.participants)
+    size = max(participants, 1) * most_bytes(kept_ms, per_minute, len(POLICIES))
     return Lookback(max(kept_ms.values()) / 1000, tuple(sorted(kept_ms)), participants, size)

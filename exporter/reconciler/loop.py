@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from exporter import telemetry
-from exporter.alerts.alert import Alert, AlertState, Severity, Transition
+from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Poll, View
 from exporter.clock import Clock
@@ -22,6 +22,7 @@ from exporter.config.settings import Settings
 from exporter.errors import DatabaseUnusable
 from exporter.feed.inbox import Inbox
 from exporter.metrics import Metrics
+from exporter.reconciler.alert_log import log_transition
 from exporter.reconciler.decide import ParticipantState, decide, not_ahead, removal
 from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.finishing import finish
@@ -33,13 +34,12 @@ from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import LastPoll, Writer
 
 log = logging.getLogger(__name__)
-alerts_log = logging.getLogger("exporter.alerts")
-"""A logger of its own: the demo shows alerts otherwise, and silences it."""
 
 BATCH_POLLS = 64
 """At most this many polls share a commit."""
 POLLS_AT_A_TIME = 8
-"""Evaluations, of a millisecond each, until what else is due has its turn: scrapes, polls, events."""
+LONG_SECONDS = 0.005
+"""So many evaluations, of a millisecond each, or one that is longer, until what else is due has its turn."""
 
 COMMIT_EVERY_SECONDS = 0.05
 """A commit begins no sooner after the last one began, so that polls of many participants share it."""
@@ -170,7 +170,6 @@ class ReconcileLoop:
         self._last_polls_read.set()
         if polled_at:
             self.clock.advance_to(max(polled_at.values()))
-        await self.histories.prepare(self._rules.rules, self._participants, fence.now())
         self._feeds.report_restored(restored.last_polls)
         fields = {"participants": len(self._participants), "open_alerts": len(self.open_alerts)}
         log.log(logging.INFO if is_first else logging.DEBUG, "state restored", extra=fields)
@@ -182,7 +181,7 @@ class ReconcileLoop:
             return
         for participant in sorted(self._participants.keys() - kept):
             state = self._participants.pop(participant)
-            self.histories.remove(participant)
+            self.histories.discard([participant])
             self._metrics.remove(participant)
             if state.alerts:
                 resolved = removal(participant, state, fence.now())
@@ -196,12 +195,17 @@ class ReconcileLoop:
             await asyncio.sleep(self._commit_at - time.monotonic())
         self._commit_at = time.monotonic() + COMMIT_EVERY_SECONDS
         polls = await self._inbox.take(BATCH_POLLS)
-        await self._reconcile(polls, fence)
+        try:
+            await self._reconcile(polls, fence)
+        except DatabaseUnusable:
+            self.histories.discard(poll.participant for poll in polls)  # what was committed is not known
+            raise
         self._inbox.done(polls)
 
     async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
         rules = self._rules.rules
-        await self.histories.prepare(rules, self._participants, fence.now())
+        states = {poll.participant: self._participants.get(poll.participant) for poll in polls}
+        await self.histories.prepare(rules, states, fence.now())
         after: dict[Ispb, ParticipantState] = {}
         decided: list[Reconciliation] = []
         categories: dict[Ispb, Category] = {}
@@ -214,7 +218,7 @@ class ReconcileLoop:
                 history = self.histories.of(poll.participant)
                 after[poll.participant], reconciliation = decide(state, poll, rules, history)
             seconds += time.monotonic() - began_at
-            if not position % POLLS_AT_A_TIME:
+            if not position % POLLS_AT_A_TIME or time.monotonic() - began_at > LONG_SECONDS:
                 await asyncio.sleep(0)
             if reconciliation is not None:
                 decided.append(reconciliation)
@@ -235,6 +239,7 @@ class ReconcileLoop:
         self._publish([r for r in decided if id(r) not in refused], categories)
         if refused:
             # What the refused polls decided did not happen: go on from what was committed.
+            self.histories.discard(states)
             await self._restore(fence)
 
     async def _commit(self, decided: Sequence[Reconciliation], fence: Fence) -> set[int]:
@@ -269,7 +274,7 @@ class ReconcileLoop:
                 for transition in reconciliation.transitions:
                     alert = transition.alert
                     self._metrics.count_transition(alert.participant, alert.policy, alert.severity, alert.state)
-                    _log_transition(transition, poll)
+                    log_transition(transition, poll)
             for failure in reconciliation.failures:
                 self._metrics.rules.evaluation_failures.labels(failure.group).inc()
             if reconciliation.evaluated:
@@ -279,21 +284,3 @@ class ReconcileLoop:
         if any(reconciliation.transitions for reconciliation in committed):
             self._observer.on_transitions_committed()
         self._feeds.report_committed(committed, categories)
-
-
-def _log_transition(transition: Transition, poll: Poll) -> None:
-    """Logs ``alert firing``, ``alert resolved`` or ``alert pending``, decided at ``poll``."""
-    alert = transition.alert
-    level = logging.INFO
-    if alert.state is AlertState.FIRING:
-        level = logging.ERROR if alert.severity is Severity.CRITICAL else logging.WARNING
-    fields = {
-        "alertname": alert.name,
-        "severity": str(alert.severity),
-        "participant": alert.participant,
-        "policy": alert.policy,
-        "fingerprint": alert.fingerprint,
-        "reason": alert.reason,
-        "polled_at": poll.polled_at.isoformat(timespec="milliseconds"),
-    }
-    alerts_log.log(level, "alert %s", alert.state, extra=fields)

@@ -87,9 +87,9 @@ class Writer:
         """Returns how far each participant's reconciliation has come. Raises DatabaseUnusable."""
         return _last_polls(await self._database.fetch(_SQL["last_polls"], {}, patience_seconds=patience_seconds))
 
-    def polls(self, participant: Ispb, since: datetime) -> AsyncIterator[Poll]:
-        """Yields the evaluated polls of a participant from ``since`` on, in order. Raises DatabaseUnusable."""
-        return Reader(self._database, _PAGE_POLLS).polls(participant, since, evaluated_only=True)
+    def polls(self, participant: Ispb, since: datetime, until: datetime | None) -> AsyncIterator[Poll]:
+        """Yields the evaluated polls of ``since <= polled_at < until``, in order. Raises DatabaseUnusable."""
+        return Reader(self._database, _PAGE_POLLS).polls(participant, since, until, evaluated_only=True)
 
     async def commit(
         self, batch: Sequence[Reconciliation], fence: Fence

@@ -121,6 +121,24 @@ async def test_what_fired_before_it_begins_is_reported(recorded, tmp_path):
 
 
 @pytest.mark.prometheus
+async def test_rules_that_look_back_are_captured_and_begin_with_no_past(recorded, tmp_path):
+    past = await recorded("outage", seconds=FOUR_HOURS_SECONDS)
+    rules = rule_file(
+        tmp_path,
+        "alert: OftenDown\nexpr: avg_over_time(dict_rate_limit_up[20m]) < 0.95\nlabels: {severity: warning}",
+        "alert: Falling\nexpr: predict_linear(dict_rate_limit_available_tokens[10m], 600) < 0\n"
+        "labels: {severity: info}",
+    )
+    file = tmp_path / "incident.test.yml"
+
+    result = await captured(past.dsn, past.participant, rules, f"--output-file={file}", minutes=(100, 170))
+
+    assert "note: rules look back 20m; the test begins with no past: begin it as much earlier" in result.output
+    assert expected_alerts(file)
+    assert passes_everywhere(file)
+
+
+@pytest.mark.prometheus
 async def test_series_end_where_nobody_polled(database_dsn, tmp_path):
     simulation = Simulation("steady", interval_seconds=30)
     async with recorder(database_dsn, RULE_SET) as past:

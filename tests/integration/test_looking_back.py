@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from exporter.buckets.gauge_history import GaugeHistory
@@ -135,6 +137,51 @@ async def test_a_reload_of_rules_that_look_back_further_sees_what_was_before_it(
         assert reconciling.loop.histories.of(polls[0].participant) is None
 
 
+AHEAD = """
+alert: Ahead
+expr: count_over_time(dict_rate_limit_up[1m] offset -1m) > 0
+labels: {severity: info}
+"""
+
+
+async def test_polls_that_are_evaluated_again_after_an_outage_see_no_later_ones(
+    outage_postgres, tmp_path: Path
+) -> None:
+    dsn, rules = outage_postgres.database_dsn, rule_file(tmp_path, EMPTYING, AHEAD)
+    polls = levels(60, first_low=20)
+
+    async with leading(dsn, rules) as reconciling:
+        await reconciled(reconciling, dsn, polls[:10])
+        outage_postgres.stop("fast")
+        for one in polls[10:]:
+            reconciling.inbox.put(one)
+        await until(lambda: (held := reconciling.loop.histories.of(polls[0].participant)) is None or held.times > 10)
+        await until(lambda: reconciling.loop.histories.of(polls[0].participant) is None)
+        outage_postgres.start()
+        await reconciled(reconciling, dsn, polls[-1:])
+
+    found = await asyncio.to_thread(truth.check, dsn, rules)
+    assert [transition.alert.name for transition in found.expected] == ["Emptying"]
+
+
+async def test_a_last_poll_that_lies_ahead_in_the_database_is_not_looked_back_at(
+    database_dsn, superuser_dsn, tmp_path: Path
+) -> None:
+    rules = rule_file(tmp_path, EMPTYING)
+    polls = levels(60, first_low=20)
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, polls[:10])
+    with psycopg.connect(superuser_dsn) as connection:
+        connection.execute(
+            "UPDATE dict_rate_limit_reconciliations SET polled_at = polled_at + interval '1 day' WHERE sequence = 10"
+        )
+
+    async with leading(database_dsn, rules) as reconciling:
+        for one in polls[10:]:
+            reconciling.inbox.put(replace(one, stream_id="of the clock that was set right"))
+        await until(lambda: firing(database_dsn, "Emptying"))
+
+
 async def test_a_rule_that_looks_back_further_than_anything_is_kept_is_not_loaded(database_dsn, tmp_path: Path) -> None:
     rules = rule_file(tmp_path, EMPTYING.replace("5m", "25h"))
 
@@ -160,5 +207,5 @@ async def test_what_is_read_back_is_what_was_shown_reads_included(recorded, scen
             rebuilt.add(view)
 
     assert any(one.is_read for one in past.polls)
-    assert len(rebuilt) > 100
+    assert rebuilt.times > 100
     assert rebuilt == shown

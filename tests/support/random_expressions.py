@@ -111,7 +111,7 @@ class Expressions:
         self._random = random
         self._alerts = alerts
         self._alone = alone
-        self._in_the_past = 0
+        self._in_the_past = self._in_shifted = 0
 
     def condition(self) -> Tree:
         """Returns something that a rule could watch: true at some times, and not at others."""
@@ -182,6 +182,8 @@ class Expressions:
     def _shift(self) -> str:
         """Returns what puts a selector, a range or a subquery at another time, or interpolates."""
         offset = f"offset {self._random.choice(OFFSETS)}"
+        if self._in_shifted:  # where Prometheus can lose an `@`
+            return offset
         at = f"@ {self._random.choice(INSTANTS)}"
         return self._random.choice((offset, offset, at, f"{offset} {at}", f"{at} {offset}"))
 
@@ -199,10 +201,13 @@ class Expressions:
 
     def _range(self, kind: str, depth: int, function: str) -> Tree:
         length = self._random.choice(LENGTHS)
+        is_shifted = self._random.random() < 0.25
         if self._random.random() < 0.4 and depth > 1:
             step = self._random.choice((*STEPS, "", ""))
             self._in_the_past += 1
+            self._in_shifted += is_shifted
             inner = self.vector(kind, depth - 2)
+            self._in_shifted -= is_shifted
             self._in_the_past -= 1
             made = Tree("range", "({})[" + f"{length}:{step}]", (inner,))
         else:
@@ -211,7 +216,7 @@ class Expressions:
                 modes = ("anchored",) if function in {"changes", "resets"} else ("anchored", "smoothed")
                 mode = f" {self._random.choice(modes)}"
             made = Tree("range", self._gauge(kind).template + f"[{length}]{mode}")
-        if self._random.random() < 0.25:
+        if is_shifted:
             made = Tree("range", f"{made.template} {self._shift()}", made.operands)
         return made
 

@@ -22,6 +22,7 @@ from exporter.rules.promql.lexer import opening
 from exporter.rules.promql.lookback import ALL_MS, looks_back
 from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.series import PARTICIPANT, POLICY
+from exporter.rules.promql.sources import LOOKBACK_MS
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 from exporter.rules.templates.lexer import TemplateRefused
 from exporter.rules.templates.template import Template
@@ -229,7 +230,8 @@ class _Compiler:
     def _too_far(self, expression: Expression, expr: Text) -> Iterator[tuple[Location, str]]:
         """Yields what looks back further than anything is kept."""
         for tree, _, back_ms in looks_back(expression.tree):
-            if self._max_range_seconds * 1000 < back_ms < ALL_MS:
+            # Samples are seen for five minutes more: they come on top.
+            if self._max_range_seconds * 1000 + LOOKBACK_MS < back_ms < ALL_MS:
                 back, kept = Duration(back_ms / 1000), Duration(self._max_range_seconds)
                 why = f"looks {back} back, and rules.max_range is {kept}: raise it, or look back less"
                 yield expr.location(tree.span.begin), f"`{expression.excerpt(tree)}` {why}"
@@ -237,7 +239,7 @@ class _Compiler:
     def _lookback_ms(self, expression: Expression) -> Mapping[str, int]:
         if math.isinf(self._max_range_seconds):
             return expression.lookback_ms
-        kept_ms = round(self._max_range_seconds * 1000)
+        kept_ms = round(self._max_range_seconds * 1000) + LOOKBACK_MS
         return {metric: min(ms, kept_ms) for metric, ms in expression.lookback_ms.items()}
 
 

@@ -17,7 +17,7 @@ from exporter.rules.promql import functions, nodes, ranges, unsupported
 from exporter.rules.promql.aggregations import CHOICES, FOLDS
 from exporter.rules.promql.calls import CALLS, writable
 from exporter.rules.promql.lexer import ParseError
-from exporter.rules.promql.lookback import evaluations, lookback_ms
+from exporter.rules.promql.lookback import lookback_ms, looked_at
 from exporter.rules.promql.nodes import Instant, Scalar
 from exporter.rules.promql.parser import TOO_DEEP, parse
 from exporter.rules.promql.ranges import NO_SAMPLES, Node, RangeVector, Selection
@@ -54,8 +54,8 @@ _STANDS_FOR: Final[Mapping[ValueType, Node]] = {
 }
 """What stands for a sub-expression that was refused, by its type, so that the others are compiled too."""
 
-MOST_EVALUATIONS: Final = 11_000
-"""Of a part of an expression within subqueries: as many as Prometheus answers a query with."""
+MOST_LOOKED_AT: Final = 50_000
+"""Samples of a series at each poll: with 31 buckets it takes about a second."""
 
 _Computed: TypeAlias = "Scalar | Instant"
 
@@ -148,6 +148,9 @@ def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
         compiler.compile(tree)
     except RecursionError:
         raise ExpressionRefused(Problem(TOO_DEEP)) from None
+    if not compiler.problems and (samples := looked_at(tree)) > MOST_LOOKED_AT:
+        why = f"looks at {samples:,.0f} samples of a series at each poll: {MOST_LOOKED_AT:,} are the most"
+        compiler.refuse(tree, why)
     if compiler.problems:
         raise ExpressionRefused(*compiler.problems)
     return tree, compiler
@@ -181,7 +184,7 @@ class Compiler:
 
     def refuse(self, tree: Tree, why: str) -> Node:
         text = _shortened(excerpt(self._text, tree.span))
-        message = f"`{text}`{'' if why.startswith(('is ', 'gives ', 'selects ')) else ':'} {why}"
+        message = f"`{text}`{'' if why.startswith(('is ', 'gives ', 'selects ', 'looks ')) else ':'} {why}"
         self.problems.append(Problem(message, tree.span.begin))
         return _STANDS_FOR.get(tree.type, _NOTHING)
 
@@ -201,8 +204,6 @@ class Compiler:
     def subquery(self, tree: Subquery) -> Node:
         length = positive_length(tree.range)
         step_ms = None if tree.step is None else positive_length(tree.step).ms
-        if not self._within_subquery and (count := evaluations(tree)) > MOST_EVALUATIONS:
-            raise ValueError(f"evaluates an expression {count:,} times: {MOST_EVALUATIONS:,} are the most")
         self._within_subquery += 1
         over = self._vector(tree.expression)
         self._within_subquery -= 1

@@ -14,8 +14,15 @@ ALL_MS: Final = 2**62
 """As far as anything is kept: what ``@`` with a time asks for."""
 
 
+_POLLED_EVERY_MS: Final = 15_000
+_LOOKED_UP: Final = 5.0
+
+
 class Look(NamedTuple):
-    """A selector or a range, and how old the samples can be that are seen there, in milliseconds."""
+    """A selector, range or subquery, the outermost one, that looks at ``metric``.
+
+    ``back_ms`` is how old the samples can be that are seen there, in milliseconds.
+    """
 
     tree: Tree
     metric: str
@@ -34,36 +41,52 @@ def lookback_ms(tree: Tree) -> Mapping[str, int]:
     return longest
 
 
-def looks_back(tree: Tree, before_ms: int = 0) -> Iterator[Look]:
-    """Yields what in an expression, which is evaluated up to ``before_ms`` earlier, looks at anything but now."""
+def looks_back(tree: Tree, before_ms: int = 0, outermost: Tree | None = None) -> Iterator[Look]:
+    """Yields what in an expression, which is evaluated up to ``before_ms`` earlier, looks at anything but now.
+
+    ``outermost`` is the subquery that it is in.
+    """
     match tree:
         case Selector():
-            if before_ms or is_shifted(tree):
-                yield Look(tree, tree.metric, min(_begins_ms(tree, before_ms) + LOOKBACK_MS, ALL_MS))
+            if outermost is not None or is_shifted(tree):
+                yield _look(outermost or tree, tree.metric, _begins_ms(tree, before_ms) + LOOKBACK_MS)
         case Range():
             around_ms = LOOKBACK_MS if tree.selector.mode is not None else 0
-            begins_ms = _begins_ms(tree.selector, before_ms) + length(tree.range).ms
-            yield Look(tree, tree.selector.metric, min(begins_ms + around_ms, ALL_MS))
+            back_ms = _begins_ms(tree.selector, before_ms) + length(tree.range).ms + around_ms
+            yield _look(outermost or tree, tree.selector.metric, back_ms)
         case Subquery():
-            yield from looks_back(tree.expression, _begins_ms(tree, before_ms) + length(tree.range).ms)
+            begins_ms = _begins_ms(tree, before_ms) + length(tree.range).ms
+            yield from looks_back(tree.expression, begins_ms, outermost or tree)
         case _:
             for operand in tree.operands:
-                yield from looks_back(operand, before_ms)
+                yield from looks_back(operand, before_ms, outermost)
+
+
+def _look(tree: Tree, metric: str, back_ms: int) -> Look:
+    if back_ms <= 0:  # what lies ahead is to be kept, too, as soon as it is there
+        back_ms = LOOKBACK_MS
+    return Look(tree, metric, back_ms if back_ms < ALL_MS // 2 else ALL_MS)
 
 
 def _begins_ms(tree: Selector | Subquery, before_ms: int) -> int:
-    """Returns how much earlier than the evaluation ``offset`` and ``@`` put what is selected."""
+    """Returns how much earlier than the evaluation ``offset`` and ``@`` put what is selected; negative: later."""
     if tree.at is None:
-        return max(before_ms + offset_ms(tree), 0)
-    if tree.at.seconds is None:
-        return max(offset_ms(tree), 0)
-    return ALL_MS
+        return before_ms + offset_ms(tree)
+    return offset_ms(tree) if tree.at.seconds is None else ALL_MS
 
 
-def evaluations(tree: Tree) -> int:
-    """Returns how often a part of the expression is evaluated, at most: subqueries evaluate what is in them again."""
-    inside = max(map(evaluations, tree.operands), default=1)
-    if not isinstance(tree, Subquery):
-        return inside
-    step_ms = SUBQUERY_STEP_MS if tree.step is None else length(tree.step).ms
-    return inside * max(length(tree.range).ms // step_ms, 1)
+def looked_at(tree: Tree) -> float:
+    """Returns how many samples of one series are looked at in an evaluation, as of a poll each 15 s.
+
+    What a selector selects counts for a few, since it is looked up.
+    """
+    match tree:
+        case Selector():
+            return _LOOKED_UP
+        case Range():
+            return _LOOKED_UP + length(tree.range).ms / _POLLED_EVERY_MS
+        case Subquery():
+            step_ms = SUBQUERY_STEP_MS if tree.step is None else length(tree.step).ms
+            return max(length(tree.range).ms / step_ms, 1.0) * looked_at(tree.expression)
+        case _:
+            return sum(map(looked_at, tree.operands), start=0.0)

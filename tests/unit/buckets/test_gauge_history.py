@@ -130,6 +130,15 @@ def test_only_what_is_asked_for_is_kept() -> None:
     assert made.size_bytes == 16
 
 
+def test_what_is_older_than_what_is_kept_is_not_seen_though_it_is_still_there() -> None:
+    made = history(*(poll(bucket(100 - index), seconds=15 * index) for index in range(9)), kept_ms=60_000)
+
+    assert made.times == 9
+    assert [value for _, value in samples(made, TOKENS, -1, 120)[("ENTRIES_WRITE",)]] == [95, 94, 93, 92]
+    assert seen(made, TOKENS, 60) == {}
+    assert seen(made, TOKENS, 75) == {("ENTRIES_WRITE",): 95}
+
+
 def test_memory_is_bounded_by_what_is_kept() -> None:
     made = GaugeHistory({UP: 60_000, TOKENS: 600_000})
     for index in range(5_000):
@@ -165,6 +174,8 @@ def test_it_holds_what_a_list_of_all_samples_would(
     end = data.draw(st.integers(ms(seconds) - kept_ms, ms(seconds)))
     begin = data.draw(st.integers(ms(seconds) - kept_ms, end))
 
+    latest = max(model, default=0)
+    model = {time_ms: levels for time_ms, levels in model.items() if time_ms > latest - kept_ms}
     expected: dict[tuple[str, ...], list[tuple[int, str]]] = {}
     for time_ms, levels in model.items():
         for name, level in levels.items() if begin < time_ms <= end else ():

@@ -121,7 +121,7 @@ def test_memory_for_rules_that_look_back_is_told(rule_file):
     rules = rule_file(LOOKING_BACK)
 
     assert run("rules", "check", rules).stdout.splitlines()[-1] == (
-        "rules look back 2h at 1 gauge: 1.3 MB of memory at most, of 1 participant"
+        "rules look back 2h at 1 gauge: 1.3 MB of memory at most for each participant"
     )
 
 

@@ -104,7 +104,7 @@ MINUTE_MS = 60_000
         (f"{TOKENS} > 1", None),
         (f"max_over_time({TOKENS}[10m])", 10),
         (f"max_over_time({TOKENS}[10m] offset 5m)", 15),
-        (f"max_over_time({TOKENS}[10m] offset -15m)", 10),
+        (f"max_over_time({TOKENS}[10m] offset -15m)", 5),
         (f"{TOKENS} offset 5m", 10),
         (f"{TOKENS} offset -5m", 5),
         (f"{TOKENS} smoothed", 5),
@@ -112,6 +112,7 @@ MINUTE_MS = 60_000
         (f"max_over_time({TOKENS}[10m:1m])", 15),
         (f"max_over_time(max_over_time({TOKENS}[10m] offset 2m)[20m:1m] offset 1h)", 92),
         (f"max_over_time(({TOKENS} offset -30m)[20m:1m])", 5),
+        (f"max_over_time(({TOKENS} offset 26h)[1h:1m] offset -4h)", 23 * 60 + 5),
         (f"max_over_time({TOKENS}[10m] @ start())", 10),
         (f"max_over_time((1 + {TOKENS} @ end())[20m:1m])", 5),
         (f"max_over_time({TOKENS}[(1m + 1m) * 2])", 4),
@@ -123,6 +124,7 @@ def test_how_far_an_expression_looks_back(expr: str, minutes: int | None):
 
 
 def test_a_time_of_its_own_asks_for_all_that_is_kept():
+    assert lookback_ms(parse(f"max_over_time(({TOKENS} offset -1h)[5m:1m] @ 5)")) == {TOKENS: ALL_MS}
     assert lookback_ms(parse(f"max_over_time({TOKENS}[1m] @ 5) + {UP} offset 1s")) == {
         TOKENS: ALL_MS,
         UP: LOOKBACK_MS + 1_000,
