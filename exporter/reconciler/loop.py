@@ -39,7 +39,7 @@ BATCH_POLLS = 64
 """At most this many polls share a commit."""
 POLLS_AT_A_TIME = 8
 LONG_SECONDS = 0.005
-"""So many evaluations, of a millisecond each, or one that is longer, until what else is due has its turn."""
+"""This many evaluations, of a millisecond each, or one that is longer, until what else is due has its turn."""
 
 COMMIT_EVERY_SECONDS = 0.05
 """A commit begins no sooner after the last one began, so that polls of many participants share it."""
