@@ -147,14 +147,21 @@ class GaugeHistory:
 
     def at(self, name: str, at_ms: int, lookback_ms: int) -> Iterator[tuple[Subject, float]]:
         """Yields what an instant query sees: the sample at the last time up to ``at_ms``, if it is younger."""
-        index = bisect_right(self._times_ms, at_ms) - 1
-        if index < self._oldest(name) or at_ms - self._times_ms[index] >= lookback_ms:
+        sampled_ms = self.sampled_ms(name, at_ms, lookback_ms)
+        if sampled_ms is None:
             return
-        number = self._dropped + index
+        number = self._dropped + bisect_left(self._times_ms, sampled_ms)
         for subject, series in self._series.get(name, {}).items():
             value = series.get(number)
             if value is not None:
                 yield subject, value
+
+    def sampled_ms(self, name: str, at_ms: int, lookback_ms: int) -> int | None:
+        """Returns the time of the samples that an instant query sees; None where it sees none."""
+        index = bisect_right(self._times_ms, at_ms) - 1
+        if index < self._oldest(name) or at_ms - self._times_ms[index] >= lookback_ms:
+            return None
+        return self._times_ms[index]
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> Iterator[tuple[Subject, Samples]]:
         """Yields the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""

@@ -144,6 +144,9 @@ class Expressions:
                 self._chosen,
                 self._over_range,
                 self._over_range,
+                self._absent,
+                self._with_scalar,
+                self._timestamp,
             )
         )
         return make(kind) if make == self._selector else make(kind, depth)  # type: ignore[operator, call-arg]
@@ -219,6 +222,37 @@ class Expressions:
         if is_shifted:
             made = Tree("range", f"{made.template} {self._shift()}", made.operands)
         return made
+
+    def _pinned(self, kind: str) -> Tree:
+        """Returns a selector of one participant, and at times of one policy."""
+        participant = self._random.choice((*PARTICIPANTS, "33333333"))
+        policy = self._random.choice(("", ', policy="A"', ', policy=~"B|C"', ', policy=""', ', job=~".*"'))
+        name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)
+        return Tree(kind, f'{name}{{{{participant="{participant}"{policy}}}}}')
+
+    def _absent(self, kind: str, _: int) -> Tree:
+        """Returns what is there where something is not."""
+        selector = self._pinned(kind)
+        if self._random.random() < 0.4:
+            shift = f" {self._shift()}" if self._random.random() < 0.2 else ""
+            return Tree(kind, f"absent_over_time({selector.template}[{self._random.choice(LENGTHS)}]{shift})")
+        return Tree(kind, self._random.choice(("absent({})", "absent(({}))")), (selector,))
+
+    def _with_scalar(self, kind: str, _: int) -> Tree:
+        """Returns an operation of a participant's series with a number made of others of the same one."""
+        pinned = self._pinned(kind)
+        of_one = pinned.template.partition("participant=")[2][:10]
+        other = self._random.choice(PER_BUCKET)
+        number = Tree("number", f'scalar({other}{{{{participant={of_one}, policy="A"}}}})')
+        if self._random.random() < 0.3:
+            number = Tree("number", "({} + {})", (number, self.number(0)))
+        if self._random.random() < 0.3:
+            return Tree(kind, "clamp_max({}, {})", (pinned, number))
+        operator = self._random.choice((*ARITHMETIC, *COMPARISONS))
+        return Tree(kind, "{} " + operator + " {}", (pinned, number))
+
+    def _timestamp(self, kind: str, depth: int) -> Tree:
+        return Tree(kind, "timestamp({})", (self.vector(kind, depth - 1),))
 
     def _gauge(self, kind: str) -> Tree:
         name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)

@@ -6,8 +6,9 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from exporter.rules.files.loading import load
-from exporter.rules.promql.expression import ExpressionRefused, compile_expression
+from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.nodes import Instant
+from exporter.rules.promql.refusal import ExpressionRefused
 from exporter.rules.promql.series import format_series
 from exporter.rules.promql.sources import GaugeSource, Moment
 from tests.support.builders import view

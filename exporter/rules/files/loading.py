@@ -17,9 +17,10 @@ from exporter.durations import Duration
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text, parse_file
 from exporter.rules.finding import Finding, Location
-from exporter.rules.promql.expression import Expression, ExpressionRefused, Problem, compile_rule
+from exporter.rules.promql.expression import Expression, compile_rule
 from exporter.rules.promql.lexer import opening
 from exporter.rules.promql.lookback import ALL_MS, looks_back
+from exporter.rules.promql.refusal import ExpressionRefused, Problem
 from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import LOOKBACK_MS

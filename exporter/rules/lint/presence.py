@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from exporter.buckets.gauges import PARTICIPANT_INFO
 from exporter.rules.promql.aggregations import CHOICES
+from exporter.rules.promql.calls import ABSENT
 from exporter.rules.promql.functions import COMPARISONS, MIRRORED
 from exporter.rules.promql.series import BY_PARTICIPANT, POLICY
 from exporter.rules.promql.signatures import ValueType
@@ -61,6 +62,9 @@ class Presence(IntEnum):
     POSSIBLE = 2
     """Figures of buckets, or the time, can make it so."""
     ALWAYS = 3
+
+
+_OPPOSITE: Final = {Presence.NEVER: Presence.ALWAYS, Presence.ALWAYS: Presence.NEVER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,13 @@ def _judge(tree: Tree, situation: Situation) -> _Result:
     series = next((operand for operand in tree.operands if operand.type in _SERIES), None)
     if series is None:
         return _Result(Presence.ALWAYS)
-    result = _judge(series, situation)
+    return _made_of(tree, _judge(series, situation), situation)
+
+
+def _made_of(tree: Tree, result: _Result, situation: Situation) -> _Result:
+    """Returns what is known of a function, a range or a sign, given what is known of its series."""
+    if isinstance(tree, Call) and tree.function in ABSENT:
+        return _Result(_OPPOSITE.get(result.presence, result.presence), result.metrics)
     if isinstance(tree, Subquery) and situation.figures and result.presence is Presence.NEVER:
         # What is not so now can have been so while the figures were new.
         return replace(result, presence=Presence.UNDECIDED)

@@ -12,9 +12,12 @@ from exporter.rules.promql import nodes
 from exporter.rules.promql.functions import CALENDAR, LIMITED, ROUNDING
 from exporter.rules.promql.mathematics import MATHEMATICS
 from exporter.rules.promql.nodes import Instant, Scalar
+from exporter.rules.promql.pinned import sole_value
 from exporter.rules.promql.range_functions import RANGE_FUNCTIONS
 from exporter.rules.promql.ranges import Node, RangeVector, called
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, Labels
+
+ABSENT: Final = frozenset({"absent", "absent_over_time"})
 
 _ONE: Final = nodes.constant(1.0)
 
@@ -86,6 +89,11 @@ def _over_range(name: str, *arguments: RangeVector | Scalar) -> Instant:
     return called(name, next(argument for argument in arguments if isinstance(argument, RangeVector)), numbers)
 
 
+def _timestamp(over: Instant) -> Instant:
+    run = over.run
+    return nodes.without_name(over, lambda moment: [("", labels, moment.seconds) for _, labels, _ in run(moment)])
+
+
 CALLS: Final[Mapping[str, Callable[..., Node]]] = {
     **{name: partial(nodes.mapped, function=function) for name, function in {**ROUNDING, **MATHEMATICS}.items()},
     **{name: partial(_of_time, read) for name, read in CALENDAR.items()},
@@ -93,6 +101,8 @@ CALLS: Final[Mapping[str, Callable[..., Node]]] = {
     **{name: partial(_over_range, name) for name in RANGE_FUNCTIONS},
     "time": lambda: Scalar(lambda moment: moment.seconds),
     "pi": lambda: nodes.constant(math.pi),
+    "scalar": sole_value,
+    "timestamp": _timestamp,
     "vector": lambda number: nodes.plain(number.run),
     "sort": lambda over: over,
     "sort_desc": lambda over: over,

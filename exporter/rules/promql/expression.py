@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, cast
 
-from exporter.errors import DictRateLimitError
 from exporter.rules.promql import functions, nodes, ranges, unsupported
 from exporter.rules.promql.aggregations import CHOICES, FOLDS
-from exporter.rules.promql.calls import CALLS, writable
+from exporter.rules.promql.calls import ABSENT, CALLS, writable
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.lookback import lookback_ms, looked_at
 from exporter.rules.promql.nodes import Instant, Scalar
 from exporter.rules.promql.parser import TOO_DEEP, parse
+from exporter.rules.promql.pinned import absent, absent_labels, pin_problems
 from exporter.rules.promql.ranges import NO_SAMPLES, Node, RangeVector, Selection
+from exporter.rules.promql.refusal import ExpressionRefused, Problem
 from exporter.rules.promql.selectors import AlertNames, predicate, select
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
 from exporter.rules.promql.signatures import ValueType
@@ -63,26 +64,6 @@ _IS_A_RANGE: Final = "is a range vector: a function, as max_over_time, makes an 
 
 _BINARY: Final = SET_OPERATORS | functions.ARITHMETIC.keys() | functions.COMPARISONS.keys()
 _HISTOGRAM_OPERATORS: Final = frozenset({"</", ">/"})
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why an expression is refused: a sentence, and where what it is about begins (None: it is the whole expression).
-
-    ``error`` is that of an expression that cannot be parsed.
-    """
-
-    message: str
-    position: int | None = None
-    error: ParseError | None = None
-
-
-class ExpressionRefused(DictRateLimitError):
-    """An expression cannot be parsed, or is not in the subset."""
-
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__("; ".join(problem.message for problem in problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +129,8 @@ def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
         compiler.compile(tree)
     except RecursionError:
         raise ExpressionRefused(Problem(TOO_DEEP)) from None
+    for part, why in pin_problems(tree) if not compiler.problems else ():
+        compiler.refuse(part, why)
     if not compiler.problems and (samples := looked_at(tree)) > MOST_LOOKED_AT:
         why = f"looks at {samples:,.0f} samples of a series at each poll: {MOST_LOOKED_AT:,} are the most"
         compiler.refuse(tree, why)
@@ -244,6 +227,11 @@ class Compiler:
         return nodes.chosen(CHOICES[operator], parameter, over, onto)
 
     def call(self, tree: Call) -> Node:
+        if tree.function in ABSENT:
+            over = cast("Instant | RangeVector", self.compile(tree.arguments[0]))
+            return absent(over, absent_labels(tree.arguments[0]))
+        if tree.function == "timestamp" and isinstance(selector := without_parens(tree.arguments[0]), Selector):
+            return self._timestamp(selector)
         call = CALLS.get(tree.function)
         if call is None:
             raise ValueError(unsupported.of_function(tree.function))
@@ -252,6 +240,13 @@ class Compiler:
             for argument in tree.arguments
         ]
         return call(*arguments)
+
+    def _timestamp(self, tree: Selector) -> Node:
+        """As in Prometheus, ``offset`` counts for nothing where there is an ``@``."""
+        if tree.metric in ALERT_SERIES:
+            raise ValueError(f"timestamp of {tree.metric} is not supported: ALERTS_FOR_STATE tells since when")
+        instant = instant_of(tree if tree.at is None else replace(tree, offset=None))
+        return ranges.sampled(self._selection(tree, is_now=False), instant)
 
     def binary(self, tree: Binary) -> Node:
         operator = tree.operator

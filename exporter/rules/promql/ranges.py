@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.buckets.gauge_history import Samples
 from exporter.rules.promql.extended_ranges import EXTENDED_FUNCTIONS, interpolated
-from exporter.rules.promql.nodes import NO_DATA, Data, Instant, Scalar, without_name
+from exporter.rules.promql.nodes import NO_DATA, NO_NAME, Data, Instant, Scalar, without_name
 from exporter.rules.promql.range_functions import KEEPS_NAME, RANGE_FUNCTIONS, Extent
 from exporter.rules.promql.series import Labels, Pairs, Vector
 from exporter.rules.promql.sources import LOOKBACK_MS, Moment, SeriesSamples
@@ -147,3 +147,16 @@ def called(function: str, over: RangeVector, numbers: Sequence[Scalar]) -> Insta
 
     node = Instant(run, over.names, over.carries_participant, over.carries_policy, over.can_fail, over.data)
     return node if keeps_name else without_name(node, run)
+
+
+def sampled(selection: Selection, instant: InstantOf) -> Instant:
+    """Returns when the selected samples were made, in seconds since 1970."""
+
+    def run(moment: Moment) -> Vector:
+        return [
+            ("", labels, seconds)
+            for _, labels, seconds in moment.sampled(selection.metric, instant(moment))
+            if selection.selects(labels)
+        ]
+
+    return replace(selection.vector, run=run, names=NO_NAME)

@@ -54,12 +54,19 @@ class Source(Protocol):
     @property
     def subquery_step_ms(self) -> int: ...
 
+    @property
+    def participant(self) -> str: ...
+
     def series(self, name: str) -> Vector:
         """Returns what an instant query sees now."""
         ...
 
     def at(self, name: str, at_ms: int) -> Vector:
         """Returns what an instant query sees at another time."""
+        ...
+
+    def sampled(self, name: str, at_ms: int) -> Vector:
+        """Returns when the samples were made that an instant query sees at a time, in seconds since 1970."""
         ...
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
@@ -80,11 +87,12 @@ class GaugeSource:
     Each is read once, when a rule first selects it.
     """
 
-    __slots__ = ("_about_participant", "_buckets", "_history", "_read", "now_ms", "view")
+    __slots__ = ("_about_participant", "_buckets", "_history", "_read", "now_ms", "participant", "view")
     subquery_step_ms: Final = SUBQUERY_STEP_MS
 
     def __init__(self, view: View, history: GaugeHistory | None = None) -> None:
         self.view = view
+        self.participant = view.participant
         self.now_ms = milliseconds(view.at)
         self._history = history
         self._read: dict[str, Vector] = {}
@@ -102,6 +110,13 @@ class GaugeSource:
             return []
         labels = self._labels(name)
         return [(name, labels(subject), value) for subject, value in self._history.at(name, at_ms, LOOKBACK_MS)]
+
+    def sampled(self, name: str, at_ms: int) -> Vector:
+        if at_ms == self.now_ms:
+            return [(name, labels, self.now_ms / 1000) for _, labels, _ in self.series(name)]
+        sampled_ms = self._history.sampled_ms(name, at_ms, LOOKBACK_MS) if self._history is not None else None
+        seconds = (sampled_ms or 0) / 1000
+        return [(name, labels, seconds) for _, labels, _ in self.at(name, at_ms)]
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         if self._history is None:
@@ -186,6 +201,14 @@ class Moment:
     @property
     def subquery_step_ms(self) -> int:
         return self._source.subquery_step_ms
+
+    @property
+    def participant(self) -> str:
+        return self._source.participant
+
+    def sampled(self, name: str, at_ms: int) -> Vector:
+        """Returns when the samples were made that an instant query sees at a time, in seconds since 1970."""
+        return self._source.sampled(name, at_ms)
 
     def at(self, at_ms: int) -> Moment:
         """Returns another instant of the same evaluation."""

@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from exporter.rules.promql.calls import CALLS
+from exporter.rules.promql.calls import ABSENT, CALLS
 from exporter.rules.promql.sources import ALERTS, GAUGE_NAMES
 from exporter.structures import nearest
 
 OWN: Final = "dict_rate_limit_"
 
-_FUNCTIONS: Final = ", ".join(sorted(CALLS))
+_FUNCTIONS: Final = ", ".join(sorted({*CALLS, *ABSENT}))
 _NO_GAUGE: Final = "no gauge of a bucket or a participant, and rules see no others"
 _INSTEAD: Final = (
-    (
-        "absent|absent_over_time",
-        f"() is not supported: its series has no participant; {OWN}up is 0 of one that gets no answer",
-    ),
     ("histogram_.*", "() is not supported: rules see no histograms"),
     (".*", f"() is not supported; functions are {_FUNCTIONS}"),
 )

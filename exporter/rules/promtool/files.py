@@ -69,11 +69,16 @@ class InputSeries:
 
     def at(self, time_ms: int, until_ms: int) -> float | None:
         """Returns what a query at that time sees, if anything, where samples up to ``until_ms`` are known."""
+        sample = self.sample(time_ms, until_ms)
+        return sample[1] if sample is not None else None
+
+    def sample(self, time_ms: int, until_ms: int) -> tuple[int, float] | None:
+        """Returns the same with the time of the sample."""
         index = bisect_right(self.times_ms, min(time_ms, until_ms)) - 1
         if index < 0 or time_ms - self.times_ms[index] >= LOOKBACK_MS:
             return None
         value = self.values[index]
-        return None if isinstance(value, _Stale) else value
+        return None if isinstance(value, _Stale) else (self.times_ms[index], value)
 
     def between(self, begin_ms: int, end_ms: int) -> Samples:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``."""

@@ -15,6 +15,8 @@ from exporter.buckets.observation import Failure, Poll
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.functions import EPOCH
 from exporter.rules.promql.nodes import Scalar, run
+from exporter.rules.promql.parser import parse
+from exporter.rules.promql.pinned import pinned_participants
 from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
 from exporter.rules.promql.sources import LOOKBACK_MS, Moment, SeriesSamples, SeriesView, Unexpanded
 from exporter.rules.promtool.files import InputSeries
@@ -33,9 +35,12 @@ class _SeriesByName(dict[str, list[InputSeries]]):
 class SeriesSource:
     """Input series as they are seen at ``now_ms``, with their samples up to ``until_ms``."""
 
-    __slots__ = ("_by_name", "_read", "_until_ms", "now_ms", "subquery_step_ms")
+    __slots__ = ("_by_name", "_read", "_until_ms", "now_ms", "participant", "subquery_step_ms")
 
-    def __init__(self, by_name: _SeriesByName, *, now_ms: int, until_ms: int, interval_ms: int) -> None:
+    def __init__(
+        self, participant: Ispb, by_name: _SeriesByName, *, now_ms: int, until_ms: int, interval_ms: int
+    ) -> None:
+        self.participant = participant
         self.now_ms = now_ms
         self.subquery_step_ms = interval_ms
         self._until_ms = until_ms
@@ -51,6 +56,10 @@ class SeriesSource:
     def at(self, name: str, at_ms: int) -> Vector:
         series = self._by_name.get(name, ())
         return [(name, one.labels, value) for one in series if (value := one.at(at_ms, self._until_ms)) is not None]
+
+    def sampled(self, name: str, at_ms: int) -> Vector:
+        samples = ((one.labels, one.sample(at_ms, self._until_ms)) for one in self._by_name.get(name, ()))
+        return [(name, labels, sample[0] / 1000) for labels, sample in samples if sample is not None]
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         end_ms = min(end_ms, self._until_ms)
@@ -91,10 +100,10 @@ class Playback:
         Raises ExpressionRefused, RuleEvaluationFailed.
         """
         node = compile_expression(expr)
-        no_participant = Ispb("")
+        pinned = [Ispb(participant) for participant in sorted(pinned_participants(parse(expr)))]
         if isinstance(node, Scalar):
-            return [("", Labels(()), run(node.run, self._moment(no_participant, at_ms)))]
-        participants = self.series if node.carries_participant else [no_participant]
+            return [("", Labels(()), run(node.run, self._moment((*pinned, Ispb(""))[0], at_ms)))]
+        participants = dict.fromkeys([*self.series, *pinned]) if node.carries_participant else [Ispb("")]
         return [sample for participant in participants for sample in run(node.run, self._moment(participant, at_ms))]
 
     def _step(self, at_ms: int) -> Step | None:
@@ -107,7 +116,9 @@ class Playback:
         if step is not None and at_ms - step.at_ms < LOOKBACK_MS:
             alerts = list(step.alerts.get(participant, {}).values())
         series = self.series.get(participant, _SeriesByName())
-        source = SeriesSource(series, now_ms=at_ms, until_ms=self.steps[-1].at_ms, interval_ms=self.interval_ms)
+        source = SeriesSource(
+            participant, series, now_ms=at_ms, until_ms=self.steps[-1].at_ms, interval_ms=self.interval_ms
+        )
         return Moment(source, alerts, self.unexpanded)
 
 
@@ -120,6 +131,9 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
     for one in series:
         if participant := one.labels.get(PARTICIPANT):
             by_participant[Ispb(participant)].append(one)
+    for rule in rules:  # that a participant has no series can be what a rule is about
+        for pinned in sorted(pinned_participants(rule.expression.tree)):
+            by_participant[Ispb(pinned)] += []
     by_name = {participant: _SeriesByName(input_series) for participant, input_series in by_participant.items()}
     steps: list[Step] = []
     open_alerts: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
@@ -127,8 +141,8 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
         failures: list[RuleFailure] = []
         after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
         for participant, named in by_name.items():
-            source = SeriesSource(named, now_ms=at_ms, until_ms=at_ms, interval_ms=interval_ms)
-            view = _view(source, participant, at_ms)
+            source = SeriesSource(participant, named, now_ms=at_ms, until_ms=at_ms, interval_ms=interval_ms)
+            view = _view(source)
             evaluation = evaluate(rules, view, open_alerts.get(participant, {}))
             after[participant] = evaluation.alerts
             failures += evaluation.failures
@@ -139,12 +153,12 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
     return Playback(by_name, interval_ms, steps, unexpanded_labels(rules))
 
 
-def _view(source: SeriesSource, participant: Ispb, at_ms: int) -> SeriesView:
+def _view(source: SeriesSource) -> SeriesView:
     poll = Poll(
         stream_id="",
         sequence=0,
-        participant=participant,
-        polled_at=EPOCH + timedelta(milliseconds=at_ms),  # test time starts there, as promtool's does
+        participant=source.participant,
+        polled_at=EPOCH + timedelta(milliseconds=source.now_ms),  # test time starts there, as promtool's does
         interval_seconds=0.0,
         staleness_seconds=0.0,
         result=Failure("TEST", "the series are those of a test"),

@@ -12,7 +12,7 @@ from exporter.durations import Duration
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.files.loading import RuleSet, load
 from exporter.rules.golang import exponential, quote
-from exporter.rules.promql.expression import ExpressionRefused
+from exporter.rules.promql.refusal import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME, Sample, label_text
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, LOOKBACK_MS
 from exporter.rules.promtool.files import (

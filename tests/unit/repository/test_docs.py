@@ -31,10 +31,10 @@ from exporter.metrics import Metrics
 from exporter.reconciler.leadership import LeadershipState
 from exporter.reconciler.loop import BATCH_POLLS
 from exporter.reconciler.reconciler import DROPPED
-from exporter.rules.promql.calls import CALLS
+from exporter.rules.promql.calls import ABSENT, CALLS
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.range_functions import RANGE_FUNCTIONS
-from exporter.rules.promql.signatures import AGGREGATIONS, BEHIND_A_FLAG
+from exporter.rules.promql.signatures import AGGREGATIONS, BEHIND_A_FLAG, SIGNATURES
 from exporter.rules.templates.functions import FUNCTIONS
 from exporter.rules.templates.values import VERBS
 from exporter.simulator import scenario
@@ -365,7 +365,10 @@ def test_the_page_of_rules_lists_what_expressions_and_templates_can_use() -> Non
     clock = " ".join(cells["functions of time"]).partition(":")[0].split()
     verbs = {word.rstrip(",") for word in cells["verbs of printf"] if word.startswith("%")}
 
-    assert {*cells["functions"]} == {*CALLS} - {*CALENDAR} - {*RANGE_FUNCTIONS}
+    of_one_participant = {word.rstrip(":") for word in cells["functions of one participant"][: len(ABSENT) + 1]}
+    assert of_one_participant == {*ABSENT, "scalar"}
+    assert {*cells["functions"]} == {*CALLS} - {*CALENDAR} - {*RANGE_FUNCTIONS} - {"scalar"}
+    assert {*CALLS, *ABSENT} == {name for name in SIGNATURES if not name.startswith("histogram_")}
     assert {*cells["functions of ranges"]} == {*RANGE_FUNCTIONS}
     assert clock == [*CALENDAR]
     assert {*" ".join(cells["aggregation"]).partition(",")[0].split()} == AGGREGATIONS.keys() - BEHIND_A_FLAG

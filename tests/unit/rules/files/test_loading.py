@@ -103,7 +103,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
               - alert: Low
                 expr: |
                   dict_rate_limit_utilization_percent > 80
-                    or absent(dict_rate_limit_up) > 1
+                    or histogram_sum(dict_rate_limit_up) > 1
                 labels: {participant: x, a-b: c, __name__: d}
                 annotations: {summary: "{{ nonsense }}"}
               - alert: High
@@ -130,7 +130,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
     assert findings(file) == [
         "3: dict: `limit` of a group is not supported; take it out",
         "5: dict/Low: a rule needs the label severity (info, warning, critical)",
-        f"8: dict/Low: column 16: `absent(dict_rate_limit_up)`: {of_function('absent')}",
+        f"8: dict/Low: column 16: `histogram_sum(dict_rate_limit_up)`: {of_function('histogram_sum')}",
         "9: dict/Low: `a-b` is not a name for a label",
         "9: dict/Low: `__name__` is not a name for a label",
         "9: dict/Low: a rule may not set the label participant",

@@ -11,8 +11,9 @@ from exporter.alerts.alert import AlertState
 from exporter.buckets.observation import Category
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.files.loading import load
-from exporter.rules.promql.expression import ExpressionRefused, compile_rule
+from exporter.rules.promql.expression import compile_rule
 from exporter.rules.promql.functions import CALENDAR
+from exporter.rules.promql.refusal import ExpressionRefused
 from exporter.rules.promql.selectors import AlertNames
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 from tests.support.rules import evaluated, number, refusal, rule_file, vector
@@ -498,8 +499,18 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f'label_join({UP}, "participant", "", "b")', "", "label_join may not write the label participant"),
         (f'label_replace({UP}, "a", "$1", "b", "(")', "", "error parsing regexp: missing )"),
         (f'label_replace({UP}, "\\xff", "$1", "b", "")', "", "is given a label that has no name in UTF-8"),
-        (f"absent({UP})", f"absent({UP})", "absent() is not supported"),
-        (f"scalar({UP})", f"scalar({UP})", "scalar() is not supported"),
+        (f"absent({UP})", f"absent({UP})", 'needs a selector with participant="...": only so does what it gives carry'),
+        (f'absent(max by (participant) ({UP}{{participant="1"}}))', "", "needs a selector with participant="),
+        (f'absent({UP}{{participant="1", participant=~"1|2"}})', "", "needs a selector with participant="),
+        (f"absent_over_time({UP}[5m])", "", "needs a selector with participant="),
+        (f"{UP} > scalar({UP})", f"scalar({UP})", 'needs participant="...": a number is that of one participant'),
+        (f'{UP} > scalar({UP}{{participant="1"}})', "", 'is about 1 on one side only: select participant="1" on'),
+        (f'{UP}{{participant="1"}} > scalar({UP}{{participant="1"}}) + scalar({UP}{{participant="2"}})', "",
+         "combines numbers of two participants"),
+        (f'topk by (participant) (scalar({UP}{{participant="1"}}), {UP})', "", "is about 1 on one side only"),
+        (f'predict_linear({UP}[5m], scalar({UP}{{participant="1"}}))', "", "is about 1 on one side only"),
+        (f'{UP} > on () group_left () vector(scalar({UP}{{participant="1"}}))', "", "cannot become a vector"),
+        ('timestamp(ALERTS{alertname="A"})', "", "timestamp of ALERTS is not supported: ALERTS_FOR_STATE tells since"),
         (f'{UP}{{a="1" or b="2"}}', UP, "1:26: unexpected `or`"),
         ('{__name__=~"dict_.*"}', "__name__", "a selector must name its metric"),
         (f'{UP}{{"x"="1"}} + {{"{UP}", __name__!~"d.*"}}', "__name__", "selects nothing: its matchers on __name__"),
@@ -513,11 +524,8 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         ("dict_rate_limit_monitoring_duration_seconds_sum", "", "is a part of a histogram, and rules see gauges only"),
         ("dict_rate_limit_database_up", "", "is no gauge of a bucket or a participant, and rules see no others: dict_"),
         ("dict_rate_limit_xyz", "", "is no gauge of a bucket or a participant"),
-        (f"absent_over_time({UP}[5m])", "", "absent_over_time() is not supported: its series has no participant"),
         (f"histogram_quantile(0.9, {UP})", "", "rules see no histograms"),
-        (f"scalar({UP})", "", "functions are abs, acos, acosh, asin, "),
-        (f"clamp({UP}, 0, scalar(up))", "scalar(up)", "scalar() is not supported"),
-        (f"quantile by (participant) (scalar({UP}), {UP})", "", "scalar() is not supported"),
+        (f"clamp({UP}, 0, scalar({UP}))", f"scalar({UP})", "a number is that of one participant"),
         (f'{UP} >= "80"', "", '"80" is a text, where a number or an instant vector must be: write it without quotes'),
         (f"{UP} >= 80%", "", "1:26: unexpected end; `80%` is no number: write 80 (of a percentage) or 0.8 (of a sh"),
         (f"({UP} >= 80%) or {UP}", "", "1:27: unexpected `)`; `80%` is no number"),
@@ -614,7 +622,7 @@ def test_a_rule_needs_series_that_carry_participant(expr: str):
 def test_every_problem_of_an_expression_is_told():
     told = refusal(f"absent({UP}) > 1 or sum({CAPACITY}) > 2 or nonsense")
 
-    assert "absent() is not supported" in told
+    assert "absent(dict_rate_limit_up)`: needs a selector with participant" in told
     assert "sum must keep participant" in told
     assert "`nonsense` is not a metric" in told
 

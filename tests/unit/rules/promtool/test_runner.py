@@ -192,10 +192,46 @@ def test_a_rule_that_fails_ends_its_test(tmp_path: Path):
     assert not any("expr:" in line for line in lines)
 
 
+def test_what_rules_and_queries_say_of_a_participant_without_series_is_judged(tmp_path: Path):
+    gone = """
+    alert: Gone
+    expr: absent(dict_rate_limit_up{participant="3"})
+    labels: {severity: info}
+    """
+    checks = """
+    alert_rule_test:
+      - {eval_time: 1m, alertname: Gone, exp_alerts: [{exp_labels: {participant: "3", severity: info}}]}
+    promql_expr_test:
+      - expr: absent(dict_rate_limit_up{participant="4"})
+        eval_time: 1m
+        exp_samples: [{labels: '{participant="4"}', value: 1}]
+      - expr: scalar(dict_rate_limit_utilization_percent{participant="1"})
+        eval_time: 30s
+        exp_samples: [{labels: '{}', value: 80}]
+    """
+
+    assert told(tmp_path, series(checks), rules=(dedent(gone),)) == "  SUCCESS\n\n"
+
+
+def test_samples_later_than_the_evaluation_are_not_seen(tmp_path: Path):
+    ahead = """
+    alert: Ahead
+    expr: last_over_time(dict_rate_limit_utilization_percent[30s] offset -30s) > 0
+    labels: {severity: info}
+    """
+    checks = """
+    alert_rule_test:
+      - {eval_time: 1m, alertname: Ahead, exp_alerts: []}
+      - {eval_time: 3m, alertname: Ahead, exp_alerts: []}
+    """
+
+    assert told(tmp_path, series(checks), rules=(dedent(ahead),)) == "  SUCCESS\n\n"
+
+
 @pytest.mark.parametrize(
     ("check", "error"),
     [
-        ("expr: 'scalar(dict_rate_limit_up)', eval_time: 1m", "scalar() is not supported"),
+        ("expr: 'absent(dict_rate_limit_up)', eval_time: 1m", "needs a selector with participant="),
         ("expr: 'dict_rate_limit_up[5m]', eval_time: 1m", "is a range vector"),
         ("expr: dict_rate_limit_up, exp_samples: [{labels: 'a{'}]", 'labels "a{": `a{` is not a series'),
         ("expr: vector(NaN), exp_samples: [{labels: '{}', value: NaN}]", "exp: {} NaN"),
