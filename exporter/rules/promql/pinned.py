@@ -108,8 +108,9 @@ def absent(over: Instant | RangeVector, labels: Labels) -> Instant:
     def run(moment: Moment) -> Vector:
         if moment.participant != participant:
             return []
-        found = run_over(moment)
-        return [] if (found.series if isinstance(found, RangeValue) else found) else [("", labels, 1.0)]
+        value = run_over(moment)
+        is_there = bool(value.series if isinstance(value, RangeValue) else value)
+        return [] if is_there else [("", labels, 1.0)]
 
     carries_policy = bool(labels.get(POLICY))
     return Instant(
