@@ -188,6 +188,8 @@ class Expressions:
         if self._in_shifted:  # where Prometheus can lose an `@`
             return offset
         at = f"@ {self._random.choice(INSTANTS)}"
+        if "(" in offset:  # which Prometheus, where there is an `@` too, prints so that it cannot read it again
+            return offset
         return self._random.choice((offset, offset, at, f"{offset} {at}", f"{at} {offset}"))
 
     def _over_range(self, kind: str, depth: int) -> Tree:
@@ -252,7 +254,10 @@ class Expressions:
         return Tree(kind, "{} " + operator + " {}", (pinned, number))
 
     def _timestamp(self, kind: str, depth: int) -> Tree:
-        return Tree(kind, "timestamp({})", (self.vector(kind, depth - 1),))
+        inner = self.vector(kind, depth - 1)
+        if "offset" in inner.template and "@" in inner.template:  # of which Prometheus takes one for the other
+            return inner
+        return Tree(kind, "timestamp({})", (inner,))
 
     def _gauge(self, kind: str) -> Tree:
         name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 
 from exporter.rules.promql import functions, nodes, ranges, unsupported
@@ -242,11 +242,9 @@ class Compiler:
         return call(*arguments)
 
     def _timestamp(self, tree: Selector) -> Node:
-        """As in Prometheus, ``offset`` counts for nothing where there is an ``@``."""
         if tree.metric in ALERT_SERIES:
             raise ValueError(f"timestamp of {tree.metric} is not supported: ALERTS_FOR_STATE tells since when")
-        instant = instant_of(tree if tree.at is None else replace(tree, offset=None))
-        return ranges.sampled(self._selection(tree, is_now=False), instant)
+        return ranges.sampled(self._selection(tree, is_now=False), instant_of(tree))
 
     def binary(self, tree: Binary) -> Node:
         operator = tree.operator
