@@ -15,7 +15,7 @@ from exporter.alerts.alert import Rule
 from exporter.alerts.lifecycle import lookback_ms
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.gauge_history import GaugeHistory
-from exporter.buckets.observation import View, view_after
+from exporter.buckets.observation import Poll, View, view_after
 from exporter.config.settings import Settings
 from exporter.reconciler.decide import ParticipantState
 from exporter.store.writer import Writer
@@ -46,28 +46,29 @@ class Histories:
         self._by_participant.clear()
 
     async def prepare(
-        self, rules: Sequence[Rule], participants: Mapping[Ispb, ParticipantState | None], now: datetime
+        self, rules: Sequence[Rule], polls: Iterable[Poll], states: Mapping[Ispb, ParticipantState], now: datetime
     ) -> None:
-        """Makes the histories of these participants ready; of those not known before (None) they begin now.
+        """Makes the histories of the polls' participants ready, each as of its first one of these polls.
 
-        Each is read back as of the participant's last poll: those that come next may be of long ago, since exporters
-        keep what was not followed. Raises DatabaseUnusable.
+        That may be of long ago, since exporters keep what was not followed. Raises DatabaseUnusable.
         """
         if rules is not self._rules:
             self._follow(rules)
         if not self._kept_ms:
             return
-        missing = [participant for participant in participants if participant not in self._by_participant]
-        began_at, polls, read = time.monotonic(), 0, 0
-        for participant in missing:
-            state, history = participants[participant], GaugeHistory(self._kept_ms)
-            if state is not None:
-                polls += await self._read_back(participant, history, state.polled_at, now)
-                read += 1
-            self._by_participant[participant] = history
-        if read:
+        began_at, participants, read = time.monotonic(), 0, 0
+        for poll in polls:
+            if poll.participant in self._by_participant:
+                continue
+            history = GaugeHistory(self._kept_ms)
+            state = states.get(poll.participant)
+            is_ahead = state is not None and state.polled_at is None
+            read += await self._read_back(history, poll, now, is_ahead=is_ahead)
+            self._by_participant[poll.participant] = history
+            participants += 1
+        if participants:
             seconds = round(time.monotonic() - began_at, 3)
-            log.info("history read back", extra={"participants": read, "polls": polls, "seconds": seconds})
+            log.info("history read back", extra={"participants": participants, "polls": read, "seconds": seconds})
 
     def _follow(self, rules: Sequence[Rule]) -> None:
         """Keeps what other rules look back at; where that is more, it is all read back."""
@@ -79,18 +80,15 @@ class Histories:
             self._by_participant = {}
         self._kept_ms, self._rules = needed_ms, rules
 
-    async def _read_back(
-        self, participant: Ispb, history: GaugeHistory, polled_at: datetime | None, now: datetime
-    ) -> int:
-        """Returns the number of polls. ``polled_at`` None: the last one is ahead of the clock, and counts for nothing.
+    async def _read_back(self, history: GaugeHistory, before: Poll, now: datetime, *, is_ahead: bool) -> int:
+        """Returns how many polls there are to look back at; of none later than now, where the last one ``is_ahead``.
 
         What is shown at the beginning may have been confirmed before, at most as long ago as figures are shown.
         """
-        until = now if polled_at is None else None
-        since = (polled_at or now) - timedelta(milliseconds=max(self._kept_ms.values())) - self._staleness
+        since = min(before.polled_at, now) - timedelta(milliseconds=max(self._kept_ms.values())) - self._staleness
         polls = 0
         view: View | None = None
-        async for poll in self._writer.polls(participant, since, until):
+        async for poll in self._writer.polls(before.participant, since, now if is_ahead else None):
             polls += 1
             view = view_after(view, poll)
             if not view.is_partial:

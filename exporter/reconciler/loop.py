@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from exporter import telemetry
-from exporter.alerts.alert import Alert
+from exporter.alerts.alert import Alert, Rule
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Poll, View
 from exporter.clock import Clock
@@ -195,17 +195,16 @@ class ReconcileLoop:
             await asyncio.sleep(self._commit_at - time.monotonic())
         self._commit_at = time.monotonic() + COMMIT_EVERY_SECONDS
         polls = await self._inbox.take(BATCH_POLLS)
+        rules = self._rules.rules
+        await self.histories.prepare(rules, polls, self._participants, fence.now())
         try:
-            await self._reconcile(polls, fence)
+            await self._reconcile(polls, rules, fence)
         except DatabaseUnusable:
             self.histories.discard(poll.participant for poll in polls)  # what was committed is not known
             raise
         self._inbox.done(polls)
 
-    async def _reconcile(self, polls: list[Poll], fence: Fence) -> None:
-        rules = self._rules.rules
-        states = {poll.participant: self._participants.get(poll.participant) for poll in polls}
-        await self.histories.prepare(rules, states, fence.now())
+    async def _reconcile(self, polls: list[Poll], rules: Sequence[Rule], fence: Fence) -> None:
         after: dict[Ispb, ParticipantState] = {}
         decided: list[Reconciliation] = []
         categories: dict[Ispb, Category] = {}
@@ -239,7 +238,7 @@ class ReconcileLoop:
         self._publish([r for r in decided if id(r) not in refused], categories)
         if refused:
             # What the refused polls decided did not happen: go on from what was committed.
-            self.histories.discard(states)
+            self.histories.discard(after)
             await self._restore(fence)
 
     async def _commit(self, decided: Sequence[Reconciliation], fence: Fence) -> set[int]:

@@ -70,7 +70,7 @@ RuleExplainer: TypeAlias = Callable[
     [View, Sequence[Alert], PolicyName, Mapping[tuple[str, str], str], datetime], list[RuleExplanation]
 ]
 """Explains the rules that look at a bucket: from its view, its participant's open alerts, its policy, the errors of
-rules (group, name) that could not be evaluated, and the time of now. Called in a thread.
+rules (group, name) that could not be evaluated, and the time of now. Called in the loop's thread.
 """
 
 UtilizationHistory: TypeAlias = Callable[

@@ -137,6 +137,19 @@ async def test_a_reload_of_rules_that_look_back_further_sees_what_was_before_it(
         assert reconciling.loop.histories.of(polls[0].participant) is None
 
 
+async def test_a_participant_that_comes_back_sees_what_it_would_after_a_restart(database_dsn, tmp_path: Path) -> None:
+    rules = rule_file(tmp_path, EMPTYING)
+    polls = levels(60, first_low=20)
+    (participant,) = {one.participant for one in polls}
+
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, polls[:30])
+        reconciling.loop.histories.discard([participant])
+        reconciling.loop._participants.pop(participant)  # as one that was removed, without an open alert
+        await reconciled(reconciling, database_dsn, polls[30:31])
+        assert reconciling.loop.histories.of(participant).times == 31
+
+
 AHEAD = """
 alert: Ahead
 expr: count_over_time(dict_rate_limit_up[1m] offset -1m) > 0

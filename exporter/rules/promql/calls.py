@@ -30,16 +30,17 @@ def writable(label: str, function: str) -> str:
     """Returns a label that an expression may write. Raises ValueError, a sentence, where it may not."""
     if label in _NOT_WRITTEN:
         raise ValueError(f"{function} may not write the label {label}")
-    return _storable(_named(label, function), function)
+    return storable(named(label, function), function)
 
 
-def _named(label: str, function: str) -> str:
+def named(label: str, function: str) -> str:
+    """Returns a label that has a name. Raises ValueError, a sentence, where it has none."""
     if not label or not is_utf_8(label):
         raise ValueError(f"{function} is given a label that has no name in UTF-8")
     return label
 
 
-def _storable(text: str, function: str) -> str:
+def storable(text: str, function: str) -> str:
     """Returns a text that labels of alerts can hold. Raises ValueError, a sentence, where it is none."""
     if not is_utf_8(text):
         raise ValueError(f"{function} writes what is not UTF-8")
@@ -63,7 +64,7 @@ def _label_of(name: str, labels: Labels, label: str) -> str:
 
 
 def _label_replace(over: Instant, label: str, replacement: str, source: str, pattern: str) -> Instant:
-    _storable(replacement, "label_replace")
+    storable(replacement, "label_replace")
     expression = compile_pattern(f"^(?s:{pattern})$")
 
     def value_of(name: str, labels: Labels) -> str | None:
@@ -74,9 +75,9 @@ def _label_replace(over: Instant, label: str, replacement: str, source: str, pat
 
 
 def _label_join(over: Instant, label: str, separator: str, *sources: str) -> Instant:
-    _storable(separator, "label_join")
+    storable(separator, "label_join")
     for source in sources:
-        _named(source, "label_join")
+        named(source, "label_join")
 
     def value_of(name: str, labels: Labels) -> str:
         return separator.join(_label_of(name, labels, source) for source in sources)

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeAlias, cast
 
 from exporter.rules.promql import functions, nodes, ranges, unsupported
 from exporter.rules.promql.aggregations import CHOICES, FOLDS
-from exporter.rules.promql.calls import ABSENT, CALLS, writable
+from exporter.rules.promql.calls import ABSENT, CALLS, named, storable, writable
 from exporter.rules.promql.lexer import ParseError
 from exporter.rules.promql.lookback import lookback_ms, looked_at
 from exporter.rules.promql.nodes import Instant, Scalar
 from exporter.rules.promql.parser import TOO_DEEP, parse
-from exporter.rules.promql.pinned import absent, absent_labels, pin_problems
+from exporter.rules.promql.pinned import absent, absent_labels, only_of, pin_problems, pinned_participants
 from exporter.rules.promql.ranges import NO_SAMPLES, Node, RangeVector, Selection
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
 from exporter.rules.promql.selectors import AlertNames, predicate, select
@@ -132,8 +132,8 @@ def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
     for part, why in pin_problems(tree) if not compiler.problems else ():
         compiler.refuse(part, why)
     if not compiler.problems and (samples := looked_at(tree)) > MOST_LOOKED_AT:
-        why = f"looks at {samples:,.0f} samples of a series at each poll: {MOST_LOOKED_AT:,} are the most"
-        compiler.refuse(tree, why)
+        most = f"{MOST_LOOKED_AT:,} are the most; take larger steps"
+        compiler.refuse(tree, f"looks at {samples:,.0f} samples of a series at each poll: {most}")
     if compiler.problems:
         raise ExpressionRefused(*compiler.problems)
     return tree, compiler
@@ -224,12 +224,14 @@ class Compiler:
         parameter = self._number(tree.parameter)
         if operator == "quantile":
             return nodes.quantile(parameter, over, onto)
-        return nodes.chosen(CHOICES[operator], parameter, over, onto)
+        return only_of(pinned_participants(tree.parameter), nodes.chosen(CHOICES[operator], parameter, over, onto))
 
     def call(self, tree: Call) -> Node:
         if tree.function in ABSENT:
-            over = cast("Instant | RangeVector", self.compile(tree.arguments[0]))
-            return absent(over, absent_labels(tree.arguments[0]))
+            labels = absent_labels(tree.arguments[0])
+            for name, value in labels.pairs:
+                storable(value, tree.function), named(name, tree.function)
+            return absent(cast("Instant | RangeVector", self.compile(tree.arguments[0])), labels)
         if tree.function == "timestamp" and isinstance(selector := without_parens(tree.arguments[0]), Selector):
             return self._timestamp(selector)
         call = CALLS.get(tree.function)

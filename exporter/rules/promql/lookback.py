@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from exporter.rules.promql.sources import LOOKBACK_MS, SUBQUERY_STEP_MS
 from exporter.rules.promql.time_shifts import length, offset_ms
 from exporter.rules.promql.traversal import is_shifted
-from exporter.rules.promql.tree import Range, Selector, Subquery, Tree
+from exporter.rules.promql.tree import Aggregation, Call, Range, Selector, Subquery, Tree
 
 ALL_MS: Final = 2**62
 """As far as anything is kept: what ``@`` with a time asks for."""
@@ -16,6 +16,8 @@ ALL_MS: Final = 2**62
 
 _POLLED_EVERY_MS: Final = 15_000
 _LOOKED_UP: Final = 5.0
+_WRITTEN: Final = 20.0
+_WRITING: Final = frozenset({"label_replace", "label_join", "count_values"})
 
 
 class Look(NamedTuple):
@@ -78,7 +80,7 @@ def _begins_ms(tree: Selector | Subquery, before_ms: int) -> int:
 def looked_at(tree: Tree) -> float:
     """Returns how many samples of one series are looked at in an evaluation, as of a poll each 15 s.
 
-    What a selector selects counts for a few, since it is looked up.
+    What takes as long counts as well: a selector for five, an operation for one, one that writes labels for twenty.
     """
     match tree:
         case Selector():
@@ -87,6 +89,9 @@ def looked_at(tree: Tree) -> float:
             return _LOOKED_UP + length(tree.range).ms / _POLLED_EVERY_MS
         case Subquery():
             step_ms = SUBQUERY_STEP_MS if tree.step is None else length(tree.step).ms
-            return max(length(tree.range).ms / step_ms, 1.0) * looked_at(tree.expression)
+            return max(length(tree.range).ms / step_ms, 1.0) * (1.0 + looked_at(tree.expression))
+        case Call(function=operation) | Aggregation(operator=operation):
+            own = _WRITTEN if operation in _WRITING else 1.0
+            return own + sum(map(looked_at, tree.operands), start=0.0)
         case _:
-            return sum(map(looked_at, tree.operands), start=0.0)
+            return 1.0 + sum(map(looked_at, tree.operands), start=0.0)

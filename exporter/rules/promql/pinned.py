@@ -7,7 +7,8 @@ at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Final
 
 from exporter.rules.promql.nodes import NO_NAME, Instant, Scalar
@@ -17,6 +18,9 @@ from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promql.tree import Binary, Call, Range, Selector, Tree, walk, without_parens
+
+_DROPPED: Final = frozenset({"__type__", "__unit__"})
+"""Labels that Prometheus leaves out of what it makes."""
 
 _SERIES: Final = frozenset({ValueType.VECTOR, ValueType.RANGE})
 
@@ -66,6 +70,8 @@ def _pin(tree: Tree, problems: list[tuple[Tree, str]]) -> str | None:
 
 
 def _why(other: Tree, pin: str | None) -> str:
+    if other.type in _SERIES and not any(selectors(other)):
+        return f"combines a number of {pin} with what is of no participant"
     if other.type is ValueType.SCALAR:
         return "combines numbers of two participants: rules see one at a time"
     return f'is about {pin} on one side only: select {PARTICIPANT}="{pin}" on the other one, too'
@@ -79,6 +85,8 @@ def absent_labels(argument: Tree) -> Labels:
     labels: dict[str, str] = {}
     seen: set[str] = set()
     for matcher in selector.conditions if isinstance(selector, Selector) else ():
+        if matcher.label in _DROPPED:
+            continue
         if matcher.operator == "=" and matcher.label not in seen:
             labels[matcher.label] = matcher.value
             seen.add(matcher.label)
@@ -98,11 +106,21 @@ def sole_value(over: Instant) -> Scalar:
     return Scalar(number)
 
 
+def only_of(participants: Collection[str], over: Instant) -> Instant:
+    """Returns a vector that has series in the evaluation of these participants only; of all where there are none."""
+    if not participants:
+        return over
+    run = over.run
+    return replace(over, run=lambda moment: run(moment) if moment.participant in participants else [])
+
+
 def absent(over: Instant | RangeVector, labels: Labels) -> Instant:
     """Returns a sample of its own where there is no other, in the evaluation of the participant in its labels."""
     participant = labels.get(PARTICIPANT)
     if not participant:
-        raise ValueError(f'needs a selector with {PARTICIPANT}="...": only so does what it gives carry {PARTICIPANT}')
+        raise ValueError(f'needs a selector itself, with {PARTICIPANT}="..." once: what it gives carries its labels')
+    if isinstance(over, RangeVector) and over.mode is not None:
+        raise ValueError(f"takes no {over.mode} range")
     run_over: Callable[[Moment], Vector | RangeValue] = over.run
 
     def run(moment: Moment) -> Vector:

@@ -15,7 +15,7 @@ from exporter.alerts.alert import AlertState
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.health import Readiness
 from exporter.structures import nearest
-from exporter.web.sources import CurrentState, Sources
+from exporter.web.sources import CurrentState, RuleExplanation, Sources
 from exporter.web.status_page.bucket_charts import MOST_BANDS, BucketCharts
 from exporter.web.status_page.history import HOURS, STEPS, History, HistoryUnavailable, RecentUtilization
 from exporter.web.status_page.queries import (
@@ -130,8 +130,22 @@ class Pages:
                 text = f"No answer of the Bridge holds {policy} of {participant} now. {error}"
                 return message(503, "It is not known whether this bucket exists", text, root)
             history = BucketHistory(trouble=str(error))
-        html = await asyncio.to_thread(self._render_bucket, query, state, history, (participant, policy), root)
+        explanations = self._explained(state, participant, policy)
+        bucket = (participant, policy)
+        html = await asyncio.to_thread(
+            self._render_bucket, query, state, history, bucket, explanations=explanations, root=root
+        )
         return HTMLResponse(html)
+
+    def _explained(self, state: CurrentState, participant: Ispb, policy: PolicyName) -> list[RuleExplanation]:
+        """Explains the rules that look at a bucket, in the loop's thread: what they look back at changes."""
+        view, why = state.views.get(participant), self._sources.why
+        if view is None or why is None:
+            return []
+        rules = ((group.name, rule) for group in state.groups for rule in group.rules)
+        failing = {(group, rule.name): rule.last_error for group, rule in rules if rule.health == "err"}
+        own = [alert for alert in state.alerts if alert.participant == participant]
+        return why(view, own, policy, failing, state.now)
 
     def _render_bucket(
         self,
@@ -139,6 +153,8 @@ class Pages:
         state: CurrentState,
         history: BucketHistory,
         bucket: tuple[Ispb, PolicyName],
+        *,
+        explanations: list[RuleExplanation],
         root: str,
     ) -> str:
         now, (participant, policy) = state.now, bucket
@@ -149,9 +165,6 @@ class Pages:
             views={} if view is None else {participant: view},
             alerts=[alert for alert in own if alert.policy in {policy, None}],
         )
-        rules = ((group.name, rule) for group in state.groups for rule in group.rules)
-        failing = {(group, rule.name): rule.last_error for group, rule in rules if rule.health == "err"}
-        why = self._sources.why
         rows = list_buckets(local, StatusQuery(participant, policy)).rows
         since, until = query.window(now)
         least, most = REFRESH_SECONDS
@@ -175,7 +188,7 @@ class Pages:
             until=until,
             later=None if query.at is None or until >= now else until,
             charts=history.charts,
-            explanations=why(view, own, policy, failing, now) if why is not None and view is not None else [],
+            explanations=explanations,
             describe_change=describe_change,
         )
 

@@ -469,10 +469,10 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f"max_over_time({UP}[1m / (1 - 1)])", "", "a duration is divided by zero"),
         (f"{UP} offset (292y * 2)", "", "the duration comes to more than 292y, or to no number"),
         (f"{UP} offset (step())", "", "step in a duration is not supported"),
-        (f"max_over_time({UP}[12h:3s])", f"{UP}[12h:3s]", "looks at 72,000 samples of a series at each poll: 50,"),
-        (f"max_over_time(max_over_time({UP}[2h:1m])[2h:])", "", "looks at 72,000 samples of a series at each poll"),
-        (f"max_over_time(avg_over_time({UP}[12h])[11h:1m])", "", "looks at 1,904,100 samples of a series at each poll"),
-        (f"max_over_time({UP}[6h:1s]) + max_over_time({UP}[6h:1s])", "", "looks at 216,000 samples"),
+        (f"max_over_time({UP}[12h:3s])", f"{UP}[12h:3s]", "looks at 86,401 samples of a series at each poll: 50,"),
+        (f"max_over_time(max_over_time({UP}[2h:1m])[2h:])", "", "looks at 86,641 samples of a series at each poll"),
+        (f"max_over_time(avg_over_time({UP}[12h])[11h:1m])", "", "looks at 1,905,421 samples of a series at each poll"),
+        (f"max_over_time({UP}[6h:1s]) + max_over_time({UP}[6h:1s])", "", "looks at 259,203 samples"),
         (f"max_over_time({UP}[5m] anchored)", "", "takes no anchored range; changes, delta, increase, rate, resets do"),
         (f"changes({UP}[5m] smoothed)", f"changes({UP}[5m] smoothed)", "takes no smoothed range; delta, increase, ra"),
         ('max_over_time(ALERTS{alertname="A"}[5m])', "", "ALERTS is seen as it is now, not as it was: no range, subq"),
@@ -499,10 +499,18 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         (f'label_join({UP}, "participant", "", "b")', "", "label_join may not write the label participant"),
         (f'label_replace({UP}, "a", "$1", "b", "(")', "", "error parsing regexp: missing )"),
         (f'label_replace({UP}, "\\xff", "$1", "b", "")', "", "is given a label that has no name in UTF-8"),
-        (f"absent({UP})", f"absent({UP})", 'needs a selector with participant="...": only so does what it gives carry'),
-        (f'absent(max by (participant) ({UP}{{participant="1"}}))', "", "needs a selector with participant="),
-        (f'absent({UP}{{participant="1", participant=~"1|2"}})', "", "needs a selector with participant="),
-        (f"absent_over_time({UP}[5m])", "", "needs a selector with participant="),
+        (f"absent({UP})", f"absent({UP})", 'needs a selector itself, with participant="..." once: what it gives'),
+        (f'absent(max by (participant) ({UP}{{participant="1"}}))', "", "needs a selector itself, with participant="),
+        (f'absent({UP}{{participant="1", participant=~"1|2"}})', "", "needs a selector itself, with participant="),
+        (f"absent_over_time({UP}[5m])", "", "needs a selector itself, with participant="),
+        (f'absent_over_time({UP}{{participant="1"}}[5m] anchored)', "", "takes no anchored range"),
+        (f'absent({UP}{{participant="1", a="\\x00"}})', "", "absent writes a NUL character, which"),
+        (f'absent({UP}{{participant="1", a="\\xff"}})', "", "absent writes what is not UTF-8"),
+        (f'absent({UP}{{participant="1", "\\xff"="a"}})', "", "absent is given a label that has no name in UTF-8"),
+        (f"{UP} > on () group_left () max_over_time(vector(time())[10y:1ms])", "", "take larger steps"),
+        (f"count_over_time((hour() < 5)[10y:1ms]) * on () group_right () {UP}", "", "take larger steps"),
+        (f'count_over_time(label_replace({UP}, "a", "$1", "policy", "(.)")[36h:20s])', "", "take larger steps"),
+        (f'hour() > scalar({UP}{{participant="1"}})', "", "combines a number of 1 with what is of no participant"),
         (f"{UP} > scalar({UP})", f"scalar({UP})", 'needs participant="...": a number is that of one participant'),
         (f'{UP} > scalar({UP}{{participant="1"}})', "", 'is about 1 on one side only: select participant="1" on'),
         (f'{UP}{{participant="1"}} > scalar({UP}{{participant="1"}}) + scalar({UP}{{participant="2"}})', "",
@@ -622,7 +630,7 @@ def test_a_rule_needs_series_that_carry_participant(expr: str):
 def test_every_problem_of_an_expression_is_told():
     told = refusal(f"absent({UP}) > 1 or sum({CAPACITY}) > 2 or nonsense")
 
-    assert "absent(dict_rate_limit_up)`: needs a selector with participant" in told
+    assert "absent(dict_rate_limit_up)`: needs a selector itself" in told
     assert "sum must keep participant" in told
     assert "`nonsense` is not a metric" in told
 

@@ -28,6 +28,8 @@ SEEN = view(poll(bucket(5, policy="A"), bucket(7, policy="B")))
         (f"clamp_max({TOKENS}{{{OURS}}}, 6 + scalar({UP}{{{OURS}}}) * -2)", {OURS_A: 4, OURS_B: 4}),
         (f"{UP}{{{OURS}}} + scalar({TOKENS}{{{OURS}}})", {f"{{{OURS}}}": pytest.approx(float("nan"), nan_ok=True)}),
         (f"{UP}{{{OTHER}}} > scalar({UP}{{{OTHER}}}) - 1", {}),
+        (f"topk by (participant) (scalar({UP}{{{OTHER}}}), {UP}{{{OTHER}}})", {}),  # NaN at our polls, and no failure
+        (f'absent({UP}{{{OURS}, a="b", __type__="gauge"}})', {'{a="b", participant="12345678"}': 1}),
         (f"{UP} + scalar(vector(2))", {f"{{{OURS}}}": 3}),
     ],
 )  # fmt: skip

@@ -231,7 +231,7 @@ def test_samples_later_than_the_evaluation_are_not_seen(tmp_path: Path):
 @pytest.mark.parametrize(
     ("check", "error"),
     [
-        ("expr: 'absent(dict_rate_limit_up)', eval_time: 1m", "needs a selector with participant="),
+        ("expr: 'absent(dict_rate_limit_up)', eval_time: 1m", "needs a selector itself"),
         ("expr: 'dict_rate_limit_up[5m]', eval_time: 1m", "is a range vector"),
         ("expr: dict_rate_limit_up, exp_samples: [{labels: 'a{'}]", 'labels "a{": `a{` is not a series'),
         ("expr: vector(NaN), exp_samples: [{labels: '{}', value: NaN}]", "exp: {} NaN"),
