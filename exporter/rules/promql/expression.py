@@ -230,7 +230,8 @@ class Compiler:
         if tree.function in ABSENT:
             labels = absent_labels(tree.arguments[0])
             for name, value in labels.pairs:
-                storable(value, tree.function), named(name, tree.function)
+                named(name, tree.function)
+                storable(value, tree.function)
             return absent(cast("Instant | RangeVector", self.compile(tree.arguments[0])), labels)
         if tree.function == "timestamp" and isinstance(selector := without_parens(tree.arguments[0]), Selector):
             return self._timestamp(selector)

@@ -130,14 +130,14 @@ class Pages:
                 text = f"No answer of the Bridge holds {policy} of {participant} now. {error}"
                 return message(503, "It is not known whether this bucket exists", text, root)
             history = BucketHistory(trouble=str(error))
-        explanations = self._explained(state, participant, policy)
+        explanations = self._explanations(state, participant, policy)
         bucket = (participant, policy)
         html = await asyncio.to_thread(
             self._render_bucket, query, state, history, bucket, explanations=explanations, root=root
         )
         return HTMLResponse(html)
 
-    def _explained(self, state: CurrentState, participant: Ispb, policy: PolicyName) -> list[RuleExplanation]:
+    def _explanations(self, state: CurrentState, participant: Ispb, policy: PolicyName) -> list[RuleExplanation]:
         """Explains the rules that look at a bucket, in the loop's thread: what they look back at changes."""
         view, why = state.views.get(participant), self._sources.why
         if view is None or why is None:
