@@ -29,6 +29,7 @@ def recipes(tmp_path: Path) -> Path:
 def test_the_guide_shows_every_recipe() -> None:
     assert RULES == [
         "by-category.yml",
+        "draining.yml",
         "hysteresis.yml",
         "own-threshold.yml",
         "quiet-at-night.yml",
