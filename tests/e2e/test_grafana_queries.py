@@ -138,9 +138,13 @@ def test_no_panel_is_empty_or_in_error(tmp_path, start, serve, database_dsn, rea
             within_seconds=90,
             what=firing,
         )
-    wait_until(
-        lambda: prometheus.query('increase(dict_rate_limit_answer_defects_total{reason!=""}[1h])'), within_seconds=60
-    )
+    # The last things to come: two scrapes apart, and calls are refused only after the alerts have fired.
+    refused = f'participant="{bridge.participants[0]}", policy="{POLICY}", outcome="rate_limited"'
+    for expr in (
+        'increase(dict_rate_limit_answer_defects_total{reason!=""}[1h])',
+        f"rate(dict_rate_limit_responses_total{{{refused}}}[10s]) > 0",
+    ):
+        wait_until(lambda expr=expr: prometheus.query(expr), within_seconds=60, what=expr)
 
     problems = []
     for board in copy.deepcopy(DASHBOARDS):
