@@ -144,8 +144,10 @@ async def test_a_participant_that_comes_back_sees_what_it_would_after_a_restart(
 
     async with leading(database_dsn, rules) as reconciling:
         await reconciled(reconciling, database_dsn, polls[:30])
+        states, last_at = reconciling.loop._participants, polls[29].polled_at
+        await until(lambda: participant in states and states[participant].polled_at == last_at)
         reconciling.loop.histories.discard([participant])
-        reconciling.loop._participants.pop(participant)  # as one that was removed, without an open alert
+        del states[participant]  # as one that was removed, without an open alert
         await reconciled(reconciling, database_dsn, polls[30:31])
         assert reconciling.loop.histories.of(participant).times == 31
 
