@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -121,12 +121,16 @@ class Rule(Protocol):
         """
         ...
 
-    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+    @property
+    def limit(self) -> int:
+        """The most alerts that it may have, of one participant; 0: any number."""
+        ...
+
+    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
         """Returns the series that are true for the view's participant, at the view's instant.
 
-        ``alerts`` are that participant's open alerts of this rule's group, as
-        ``ALERTS`` shows them to this rule; ``history`` is what was shown of it, the view itself included (None:
-        nothing else). Raises `errors.RuleEvaluationFailed`.
+        ``alerts`` are that participant's open alerts, as ``ALERTS`` shows them to this rule; ``history`` is what was
+        shown of it, the view itself included (None: nothing else). Raises `errors.RuleEvaluationFailed`.
         """
         ...
 

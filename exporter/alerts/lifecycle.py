@@ -1,9 +1,8 @@
 """The life of an alert: pending, firing, resolved, as in Prometheus' alerting rules.
 
 Pure. One evaluation takes a participant's view and its open alerts through every
-rule, in order: a rule sees, as ``ALERTS``, what the rules before it in its group
-have just made of theirs, and what its own and later ones were at the evaluation
-before.
+rule, in order: a rule sees, as ``ALERTS``, what the rules before it have just made
+of theirs, and what its own and later ones were at the evaluation before.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from exporter.alerts.alert import (
     Rule,
     RuleFailure,
     RuleSample,
-    Severity,
     Transition,
     fingerprint,
 )
+from exporter.alerts.rule_resolution import RuleResolution
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import View
@@ -55,12 +54,12 @@ def evaluate(
     leaves its alerts as they are; the others go on.
     """
     step = _Step(view, dict(open_alerts))
-    resolution = _RuleResolution(rules, open_alerts.values())
+    resolution = RuleResolution(rules, open_alerts.values())
     step.end(resolution.without_rule, Reason.RULE_REMOVED)
     for index, rule in enumerate(rules):
         try:
-            samples = rule.evaluate(view, [a for a in step.alerts.values() if a.group == rule.group], history)
-            active = _by_fingerprint(samples)
+            active = _by_fingerprint(rule.evaluate(view, step.alerts.values(), history))
+            step.check_limit(rule, active, resolution.others_of(rule, active))
         except RuleEvaluationFailed as error:
             step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
             resolution.note_failed(index, rule)
@@ -132,16 +131,30 @@ class _Step:
         It may still be true where an exporter, which has started since the alert began, has no data yet,
         or where the answer's figures of the bucket were refused.
         """
-        reason = self._reason(rule, alert.policy)
-        if reason is Reason.NO_DATA and (self._is_older_than_memory(alert) or self._is_refused(alert)):
+        kept = self._kept(rule, alert)
+        if kept is None:
+            self.end([alert], self._reason(rule, alert.policy))
+        else:
+            self.alerts[alert.fingerprint] = kept
+
+    def check_limit(self, rule: Rule, active: Collection[Fingerprint], inactive: Iterable[Alert]) -> None:
+        """Raises RuleEvaluationFailed where the rule would have more alerts than its group's limit."""
+        if not rule.limit:
             return
+        alerts = len(active) + sum(self._kept(rule, alert) is not None for alert in inactive)
+        if alerts > rule.limit:
+            raise RuleEvaluationFailed(f"exceeded limit of {rule.limit} with {alerts} alerts")
+
+    def _kept(self, rule: Rule, alert: Alert) -> Alert | None:
+        """Returns an alert whose condition is no longer true; None where it ends."""
+        may_be_true = self._is_older_than_memory(alert) or self._is_refused(alert)
+        if may_be_true and self._reason(rule, alert.policy) is Reason.NO_DATA:
+            return alert
         if alert.state is AlertState.FIRING and rule.keep_firing_for_seconds > 0:
             since = min(alert.keep_firing_since or self._at, self._at)
             if (self._at - since).total_seconds() < rule.keep_firing_for_seconds:
-                if alert.keep_firing_since != since:
-                    self.alerts[alert.fingerprint] = replace(alert, keep_firing_since=since)
-                return
-        self.end([alert], reason)
+                return alert if alert.keep_firing_since == since else replace(alert, keep_firing_since=since)
+        return None
 
     def end(self, alerts: Sequence[Alert], reason: Reason) -> None:
         """A pending alert leaves no trace; a firing one resolves."""
@@ -199,54 +212,6 @@ class _Step:
                 visible.observed_at if visible else None,
             )
         )
-
-
-class _RuleResolution:
-    """Which rule an open alert belongs to: the one of its name and severity, in its group or else elsewhere.
-
-    Where several have one name and severity, an alert is inactive when the last of
-    them has not raised it either, and belongs to the one that raised it last.
-    """
-
-    def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert]) -> None:
-        self._rules = rules
-        self._indexes: dict[tuple[str, Severity], list[int]] = defaultdict(list)
-        for index, rule in enumerate(rules):
-            self._indexes[rule.name, rule.severity].append(index)
-        self.without_rule: list[Alert] = []
-        self._left: dict[tuple[str, Severity], dict[Fingerprint, Alert]] = defaultdict(dict)
-        for alert in alerts:
-            if (alert.name, alert.severity) in self._indexes:
-                self._left[alert.name, alert.severity][alert.fingerprint] = alert
-            else:
-                self.without_rule.append(alert)
-
-    def rule_id(self, index: int, rule: Rule) -> int | None:
-        """Returns the rule's position among those of its name and severity; None where it is the only one."""
-        indexes = self._indexes[rule.name, rule.severity]
-        return indexes.index(index) if len(indexes) > 1 else None
-
-    def rule_of(self, alert: Alert) -> Rule:
-        """Returns the rule that raised the alert last; the last one where that is not known."""
-        indexes = self._indexes[alert.name, alert.severity]
-        rule_id = alert.rule_id
-        return self._rules[indexes[rule_id if rule_id is not None and rule_id < len(indexes) else -1]]
-
-    def note_active(self, rule: Rule, identities: Collection[Fingerprint]) -> None:
-        left = self._left.get((rule.name, rule.severity), {})
-        for identity in identities:
-            left.pop(identity, None)
-
-    def note_failed(self, index: int, rule: Rule) -> None:
-        """The alerts of a rule that failed stay as they are, and so do those that may be its own."""
-        left, rule_id = self._left.get((rule.name, rule.severity), {}), self.rule_id(index, rule)
-        own = [a.fingerprint for a in left.values() if rule_id is None or a.rule_id in (rule_id, None)]
-        self.note_active(rule, own)
-
-    def inactive(self, index: int, rule: Rule) -> Sequence[Alert]:
-        """Returns the alerts that no rule of this name and severity has raised, after the last of them."""
-        key = rule.name, rule.severity
-        return tuple(self._left.get(key, {}).values()) if self._indexes[key][-1] == index else ()
 
 
 def _by_fingerprint(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import glob
-import math
 import multiprocessing
 import os
 import signal
@@ -40,7 +39,7 @@ from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import ordered
 from exporter.history.replay import Period, longest_of, lookback, warm_up
-from exporter.rules.files.loading import load
+from exporter.rules.files.loading import DEFAULTS, Options, load
 from exporter.rules.rule import CompiledRule
 from exporter.store.database import Database
 from exporter.store.reader import Reader
@@ -52,19 +51,19 @@ _REPORT_EVERY_SECONDS: Final = 0.1
 class Job:
     """What to replay: ``rule_files`` are lists of files, each list one set of rules.
 
-    A rule may look back ``max_range_seconds``. A chunk is at least ``min_warm_ups`` times as long as what is read
+    A chunk is at least ``min_warm_ups`` times as long as what is read
     before it: shorter ones would cost more than they gain.
     """
 
     database: DatabaseSettings
     rule_files: tuple[tuple[str, ...], ...]
     period: Period
-    max_range_seconds: float = math.inf
+    options: Options = DEFAULTS
     min_warm_ups: int = 4
 
     def rule_sets(self) -> list[tuple[CompiledRule, ...]]:
         """Raises RuleFileInvalid."""
-        return [load([glob.escape(f) for f in files], self.max_range_seconds).rules for files in self.rule_files]
+        return [load([glob.escape(f) for f in files], self.options).rules for files in self.rule_files]
 
 
 def run(

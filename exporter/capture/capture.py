@@ -163,9 +163,12 @@ def _test_file(
             f"test there: {failure.message}"
         )
     interval = str(Duration(interval_ms / 1000))
+    groups = list(dict.fromkeys(rule.group for rule in rules))
     document = {
         "rule_files": list(rule_files),
         "evaluation_interval": interval,
+        # promtool evaluates groups in any order otherwise.
+        **({"group_eval_order": groups} if len(groups) > 1 else {}),
         "tests": [
             {
                 "name": f"{', '.join((request.participant, *request.policies))}, {in_utc(request.period.since)} UTC",

@@ -68,11 +68,12 @@ def backtest(
     from exporter.backtest.tables import render
     from exporter.history.participants import find_participants, require_policy
     from exporter.history.replay import warm_up
+    from exporter.reconciler.rule_options import rule_options
     from exporter.rules.promql.traversal import looks_at_alerts
 
     period = period_between(since, until, "--since", "--until")
     sides = (files, against) if against else (files,)
-    job = workers.Job(settings.database, sides, period, settings.rules.max_range)
+    job = workers.Job(settings.database, sides, period, rule_options(settings))
     rule_sets = job.rule_sets()
     has_hysteresis = any(looks_at_alerts(rule.expression.tree) for rule_set in rule_sets for rule in rule_set)
     ispbs = asyncio.run(find_participants(settings.database, participants))
@@ -124,11 +125,12 @@ def capture(
     from exporter.capture.capture import CaptureRequest, capture_test, fired_before
     from exporter.history.participants import read_history
     from exporter.history.replay import lookback
+    from exporter.reconciler.rule_options import rule_options
     from exporter.rules.files.loading import load, matching_files
 
     period = period_between(since, until, "--from", "--to")
     rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]
-    loaded = load([escape(file) for file in rule_files] or settings.rules.files, settings.rules.max_range).rules
+    loaded = load([escape(file) for file in rule_files] or settings.rules.files, rule_options(settings)).rules
     folder = output_file.parent if output_file is not None else Path()
     relative_files = [escape(os.path.relpath(file, folder)) for file in rule_files]
     request = CaptureRequest(participant, period, policies, alerts, interval)
@@ -179,9 +181,10 @@ def explain(
     from exporter.explain import render
     from exporter.explain.explanation import explain_all, find_rules
     from exporter.history.participants import read_history
+    from exporter.reconciler.rule_options import rule_options
     from exporter.rules.files.loading import load
 
-    loaded = load([escape(file) for file in files] or settings.rules.files, settings.rules.max_range).rules
+    loaded = load([escape(file) for file in files] or settings.rules.files, rule_options(settings)).rules
     selected = find_rules(alert, loaded)
     explanations = asyncio.run(
         read_history(

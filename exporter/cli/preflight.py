@@ -53,11 +53,11 @@ def check_rules(configuration: Configuration, role: Role | None) -> list[str]:
     """Returns the problems of the rule files, if the role has any: a start reads them later."""
     if not _has_rules(configuration, role) or configuration.is_wrong("rules.files"):
         return []
-    from exporter.rules.files.loading import load
+    from exporter.rules.files.loading import Options, load
 
     rules = configuration.settings.rules
     try:
-        load(rules.files, rules.max_range, allow_none=rules.allow_none)
+        load(rules.files, Options(rules.max_range), allow_none=rules.allow_none)
     except RuleFileInvalid as error:
         return str(error).splitlines()
     return []

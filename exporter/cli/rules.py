@@ -43,7 +43,7 @@ def check(*, files: tuple[str, ...], config_file: Path | None, lint_fatal: bool,
     from exporter.rules.lint import linter
 
     settings = load_settings(config_file) if config_file is not None else Settings()
-    attempt = loading.attempt([escape(file) for file in files], settings.rules.max_range)
+    attempt = loading.attempt([escape(file) for file in files], loading.Options(settings.rules.max_range))
     lookback = lookback_of(attempt.rule_set.rules, settings)
     findings = linter.findings(attempt)
     counts = dict.fromkeys(files, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,7 +18,7 @@ from exporter.history.participants import nearest_or_all
 from exporter.history.replay import Period, Replay, lookback, warm_up
 from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.series import POLICY
-from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GaugeSource, Moment
+from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GaugeSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import AlertFilter, Reader
@@ -139,13 +139,13 @@ class _RecordingRule:
         self.group, self.name, self.severity = rule.group, rule.name, rule.severity
         self.for_seconds, self.keep_firing_for_seconds = rule.for_seconds, rule.keep_firing_for_seconds
         self.fixed_labels, self.per_policy, self.has_data = rule.fixed_labels, rule.per_policy, rule.has_data
-        self.lookback_ms = rule.lookback_ms
+        self.lookback_ms, self.limit = rule.lookback_ms, rule.limit
         self.alerts: Sequence[Alert] = ()
         self.samples: Sequence[RuleSample] = ()
         self._rule = rule
 
-    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
-        self.alerts, self.samples = alerts, ()
+    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+        self.alerts, self.samples = tuple(alerts), ()
         self.samples = samples = self._rule.evaluate(view, alerts, history)
         return samples
 
@@ -183,7 +183,7 @@ class _RuleReplay(Replay):
 
         ended = [e for e in self.episodes.all() if e.resolved_at is not None and concerns(e)]
         rule, recording = self._rule, self._recording
-        moment = Moment(GaugeSource(view, self.history), recording.alerts, rule.unexpanded)
+        moment = rule.moment(GaugeSource(view, self.history), recording.alerts)
         return Explanation(
             rule=rule,
             view=view,
@@ -217,11 +217,10 @@ def explain_current(
     explanations: list[Explanation] = []
     source = GaugeSource(view, history)
     for rule in rules:
-        in_group = [alert for alert in alerts if alert.group == rule.group]
         subject = policy if rule.per_policy else None
-        identity = rule.name, rule.severity, subject
-        own: list[Alert | None] = [a for a in in_group if (a.name, a.severity, a.policy) == identity]
-        moment = Moment(source, in_group, rule.unexpanded)
+        identity = rule.group, rule.name, rule.severity, subject
+        own: list[Alert | None] = [a for a in alerts if (a.group, a.name, a.severity, a.policy) == identity]
+        moment = rule.moment(source, alerts)
         explanations += (
             Explanation(
                 rule=rule,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
-from exporter.rules.promql.traversal import selectors
+from exporter.rules.promql.traversal import alert_names, selectors
 from exporter.rules.promql.tree import (
     Aggregation,
     Binary,
@@ -42,15 +42,9 @@ def with_dependencies(rules: Sequence[CompiledRule], all_rules: Sequence[Compile
 def _dependencies(rule: CompiledRule, all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:
     """Returns the rules whose alerts the rule selects, itself included where it does."""
     selected = [
-        [matcher.predicate() for matcher in selector.conditions if matcher.label == "alertname"]
-        for selector in selectors(rule.expression.tree)
-        if selector.metric in ALERT_SERIES
+        alert_names(selector) for selector in selectors(rule.expression.tree) if selector.metric in ALERT_SERIES
     ]
-    return [
-        other
-        for other in all_rules
-        if other.group == rule.group and any(all(test(other.name) for test in tests) for tests in selected)
-    ]
+    return [other for other in all_rules if any(selects(other.name) for selects in selected)]
 
 
 def is_timestamp(metric: str) -> bool:

@@ -24,6 +24,7 @@ from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState
 from exporter.reconciler.loop import ReconcileLoop
 from exporter.reconciler.maintenance import PartitionJob, report_outbox
+from exporter.reconciler.rule_options import external_url, rule_options
 from exporter.reconciler.rules_in_force import RulesInForce, alert_series
 from exporter.relay.relay import Relay
 from exporter.store.database import Database, DatabaseOutage
@@ -33,7 +34,6 @@ from exporter.store.outbox import Outbox
 from exporter.store.reader import Reader
 from exporter.store.timeline import Timeline
 from exporter.store.writer import Writer
-from exporter.web.server.server import own_url
 from exporter.web.sources import RuleGroupStatus
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Reconciler:
             metrics.feed.dropped.labels(reason)
         self.inbox = Inbox(settings.database.queue, metrics.feed.dropped)
         self.feeds = Feeds()
-        self.rules = RulesInForce(settings.rules, metrics, self.feeds.report_series)
+        self.rules = RulesInForce(settings.rules, metrics, self.feeds.report_series, options=rule_options(settings))
         self._settings = settings
         self._reader = Reader(database)
         self._writer = Writer(database, settings.database.heartbeat)
@@ -215,5 +215,5 @@ class Reconciler:
             metrics=self.metrics.notifier,
             wake=self._notifier_wake,
             permission=SendPermission(self._lease, fence),
-            external_url=self._settings.alertmanager.external_url or own_url(self._settings.web),
+            external_url=external_url(self._settings),
         )

@@ -15,7 +15,7 @@ from exporter.config.settings import RulesSettings
 from exporter.errors import RuleFileInvalid
 from exporter.metrics import Metrics
 from exporter.rules.files import loading
-from exporter.rules.files.loading import Attempt, RuleSet
+from exporter.rules.files.loading import Attempt, Options, RuleSet
 from exporter.rules.lint import linter
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
@@ -29,7 +29,8 @@ class RulesInForce:
     """Holds one rule set at a time.
 
     ``report_series`` is called with the (severity, per policy) label sets that the alert counters can have.
-    ``restless_seconds`` is how soon files that are still being written are looked at again.
+    ``options`` None: those of the settings alone. ``restless_seconds`` is how soon files that are still being written
+    are looked at again.
     Raises RuleFileInvalid when made with files that do not load.
     """
 
@@ -39,10 +40,12 @@ class RulesInForce:
         metrics: Metrics,
         report_series: Callable[[Collection[tuple[Severity, bool]]], None] = lambda _: None,
         *,
+        options: Options | None = None,
         restless_seconds: float = 1.0,
         stable_seconds: float = STABLE_SECONDS,
     ) -> None:
         self._settings = settings
+        self._options = options or Options(settings.max_range)
         self._metrics = metrics
         self._report_series = report_series
         self._restless_seconds = restless_seconds
@@ -50,7 +53,7 @@ class RulesInForce:
         self._note_files()
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
-        attempt = loading.attempt(settings.files, settings.max_range)
+        attempt = loading.attempt(settings.files, self._options)
         self.rule_set = attempt.accepted(allow_none=settings.allow_none)
         self._unchecked: Attempt | None = attempt
         self.rules: Sequence[Rule] = ()
@@ -81,7 +84,7 @@ class RulesInForce:
         settings = self._settings
         try:
             with _without_collections():
-                attempt = await asyncio.to_thread(loading.attempt, settings.files, settings.max_range)
+                attempt = await asyncio.to_thread(loading.attempt, settings.files, self._options)
             rule_set = attempt.accepted(allow_none=settings.allow_none)
         except RuleFileInvalid as error:
             self._metrics.rules.last_reload_successful.set(0)

@@ -71,7 +71,7 @@ def alertmanagers(notifier: Notifier | None) -> Dependency:
 def rule_groups(rule_set: RuleSet, health: RuleHealthTracker) -> list[RuleGroupStatus]:
     """Returns the rules in force with how each last went."""
     return [
-        RuleGroupStatus(g.name, g.file, g.interval_seconds or 0.0, [_rule(rule, health) for rule in g.rules])
+        RuleGroupStatus(g.name, g.file, g.interval_seconds or 0.0, [_rule(rule, health) for rule in g.rules], g.limit)
         for g in rule_set.groups
     ]
 

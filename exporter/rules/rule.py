@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.alerts.alert import Alert, RuleSample, Severity
@@ -12,15 +12,17 @@ from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
 from exporter.rules.promql.series import METRIC_NAME, Sample
-from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, Moment, Unexpanded, source_of
-from exporter.rules.templates.template import Template
+from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, Moment, Source, Unexpanded, source_of
+from exporter.rules.templates.template import NOTHING_EXTERNAL, External, Template
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
     """Satisfies `exporter.alerts.alert.Rule`.
 
-    ``labels`` and ``annotations`` are templates, ``line`` is that of its ``alert``.
+    ``labels`` and ``annotations`` are templates, ``line`` is that of its ``alert``. It looks at what was
+    ``query_offset_ms`` before the evaluation; one with more alerts than ``limit`` fails (0: there is no limit).
+    ``unexpanded`` are the labels of all rules that are templates.
     """
 
     group: str
@@ -35,6 +37,9 @@ class CompiledRule:
     annotations: Mapping[str, Template]
     file: str
     line: int
+    limit: int = 0
+    query_offset_ms: int = 0
+    external: External = NOTHING_EXTERNAL
     unexpanded: Unexpanded = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -51,10 +56,14 @@ class CompiledRule:
         names = self.expression.vector.data.names()
         return any(gauge.of_an_event for name, gauge in PARTICIPANT_GAUGE_BY_NAME.items() if name in names)
 
-    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+    def moment(self, source: Source, alerts: Collection[Alert]) -> Moment:
+        """Returns what the rule looks at."""
+        return Moment(source, alerts, self.unexpanded, evaluated_at_ms=source.now_ms - self.query_offset_ms)
+
+    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
         try:
-            moment = Moment(source_of(view, history), alerts, self.unexpanded)
+            moment = self.moment(source_of(view, history), alerts)
             samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
         except RuleEvaluationFailed:
             raise
@@ -73,12 +82,14 @@ class CompiledRule:
         in_templates = {METRIC_NAME: metric, **series_labels} if metric else series_labels
         labels = {
             **series_labels,
-            **{name: template.expand(in_templates, value) for name, template in self.labels.items()},
+            **{name: template.expand(in_templates, value, self.external) for name, template in self.labels.items()},
             "alertname": self.name,
         }
         return RuleSample(
             labels={name: text for name, text in labels.items() if text},
-            annotations={name: template.expand(in_templates, value) for name, template in self.annotations.items()},
+            annotations={
+                name: template.expand(in_templates, value, self.external) for name, template in self.annotations.items()
+            },
             value=value,
         )
 

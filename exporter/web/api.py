@@ -55,7 +55,7 @@ def rules_json(
             "file": group.file,
             "rules": [_rule(rule, by_rule[group.name, rule.name], with_alerts=with_alerts) for rule in rules],
             "interval": group.interval_seconds,
-            "limit": 0,
+            "limit": group.limit,
             "evaluationTime": sum(rule.duration_seconds for rule in rules),
             "lastEvaluation": go_time(max(evaluated, default=None)),
         }

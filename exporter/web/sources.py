@@ -48,12 +48,13 @@ class RuleStatus:
 
 @dataclass(frozen=True, slots=True)
 class RuleGroupStatus:
-    """A group of a rule file; ``interval_seconds`` is 0 where the file names none."""
+    """A group of a rule file; ``interval_seconds`` and ``limit`` are 0 where the file names none."""
 
     name: str
     file: str
     interval_seconds: float
     rules: list[RuleStatus]
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

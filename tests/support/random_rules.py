@@ -15,6 +15,7 @@ from exporter.rules.files.loading import load
 from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promtool.files import input_series
 from exporter.rules.promtool.playback import Playback, play
+from exporter.rules.templates.template import External
 from tests.support.random_expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ ANNOTATIONS = (
     '{{ reReplaceAll "(.*):(.*)" "$2:${1}" $labels.instance }} {{ match "^1" $labels.participant }}',
     "{{ $labels.instance | stripPort | title }} {{ len $labels.policy }} {{ print $value true $labels.policy 1 2 }}",
     "{{ if and (ge $value 0.0) (lt $value 9e9) }}{{ humanizeTimestamp $value }}{{ end }}",
+    "{{ $externalLabels.region }} {{ .ExternalLabels }} {{ $externalURL }} {{ .ExternalURL }}",
 )
+EXTERNAL = External({"region": "north", "a": "<b>"}, "https://prometheus.example/x")
 SEVERITIES = ("info", "warning", "critical")
 LABELS = (
     ("team", "tokens"),
@@ -50,11 +53,34 @@ LABELS = (
     ("instance", "{{ .Labels.alertstate }}"),
     ("below", "{{ lt $value 1.0 }}"),
     ("worth", "{{ $value }}"),
+    ("region", "{{ $externalLabels.region }}"),
 )
 
 
 @dataclass(frozen=True)
+class GroupText:
+    """What a group says of itself, but for its name."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    limit: int = 0
+    query_offset: str = ""
+
+    def document(self, index: int, rules: list[dict[str, Any]]) -> dict[str, Any]:
+        document: dict[str, Any] = {"name": f"g{index}"}
+        if self.labels:
+            document["labels"] = dict(self.labels)
+        if self.limit:
+            document["limit"] = self.limit
+        if self.query_offset:
+            document["query_offset"] = self.query_offset
+        return {**document, "rules": rules}
+
+
+@dataclass(frozen=True)
 class RuleText:
+    """``group`` is the index of its group."""
+
+    group: int
     alert: str
     expr: Tree
     for_: str
@@ -75,6 +101,7 @@ class RuleText:
 class Case:
     """``steps`` evaluations, ``evaluation_seconds`` apart; samples ``interval_seconds`` apart."""
 
+    groups: tuple[GroupText, ...]
     rules: tuple[RuleText, ...]
     series: tuple[tuple[str, tuple[str, ...]], ...]
     interval_seconds: int
@@ -88,16 +115,21 @@ class Case:
                 yield replace(self, steps=steps)
         for index in range(len(self.rules)):
             yield replace(self, rules=_without(self.rules, index))
+        for index, group in enumerate(self.groups):
+            for smaller in _smaller_groups(group):
+                yield replace(self, groups=(*self.groups[:index], smaller, *self.groups[index + 1 :]))
         for index in range(len(self.series)):
             yield replace(self, series=_without(self.series, index))
         for index, rule in enumerate(self.rules):
             for less in _smaller_rules(rule):
                 yield replace(self, rules=(*self.rules[:index], less, *self.rules[index + 1 :]))
+        yield from self._with_less_series()
+
+    def _with_less_series(self) -> Iterator[Case]:
         for index, (name, values) in enumerate(self.series):
             if len(values) > 1:
-                yield replace(
-                    self, series=(*self.series[:index], (name, values[: len(values) // 2]), *self.series[index + 1 :])
-                )
+                half = (name, values[: len(values) // 2])
+                yield replace(self, series=(*self.series[:index], half, *self.series[index + 1 :]))
 
     def write(self, folder: Path, name: str) -> Outcome | None:
         """Writes the case's rule file and its test file, expectations filled in by our engine.
@@ -105,14 +137,14 @@ class Case:
         Returns None where our engine refuses the rules.
         """
         rule_file = folder / f"{name}.rules.yml"
-        rule_file.write_text(_yaml({"groups": [{"name": "g", "rules": [rule.document() for rule in self.rules]}]}))
+        rule_file.write_text(_yaml({"groups": [self._group(index) for index in range(len(self.groups))]}))
         try:
             rule_set = load([str(rule_file)])
         except RuleFileInvalid:
             return None
         step_ms = self.evaluation_seconds * 1000
         playback = play(
-            rule_set.rules,
+            [replace(rule, external=EXTERNAL) for rule in rule_set.rules],
             [input_series(name, " ".join(values), self.interval_seconds * 1000) for name, values in self.series],
             until_ms=(self.steps - 1) * step_ms,
             interval_ms=step_ms,
@@ -120,6 +152,9 @@ class Case:
         test_file = folder / f"{name}.test.yml"
         test_file.write_text(_yaml(self._test_file(rule_file.name, playback)))
         return Outcome(test_file, playback)
+
+    def _group(self, index: int) -> dict[str, Any]:
+        return self.groups[index].document(index, [rule.document() for rule in self.rules if rule.group == index])
 
     def _test_file(self, rule_file: str, playback: Playback) -> dict[str, Any]:
         alert_tests, expression_tests = [], []
@@ -134,8 +169,11 @@ class Case:
         return {
             "rule_files": [rule_file],
             "evaluation_interval": f"{self.evaluation_seconds}s",
+            "group_eval_order": [f"g{index}" for index in range(len(self.groups))],
             "tests": [
                 {
+                    "external_labels": EXTERNAL.labels,
+                    "external_url": EXTERNAL.url,
                     "interval": f"{self.interval_seconds}s",
                     "input_series": [{"series": name, "values": " ".join(values)} for name, values in self.series],
                     "alert_rule_test": alert_tests,
@@ -168,9 +206,11 @@ def random_case(random: Random) -> Case:
     severities = random.sample(SEVERITIES, len(names))  # all different: one name may be that of two rules
     steps = random.choice((6, 10, 16))
     participants = PARTICIPANTS[: random.choice((1, 2, 2))]
+    groups = tuple(_groups(random, random.choice((1, 1, 2, 3))))
     return Case(
+        groups=groups,
         rules=tuple(
-            _rule(random, name, severity, names, alone=len(participants) == 1)
+            _rule(random, random.randrange(len(groups)), name, severity, names, alone=len(participants) == 1)
             for name, severity in zip(names, severities, strict=True)
         ),
         series=tuple(_series(random, steps, participants)),
@@ -180,11 +220,23 @@ def random_case(random: Random) -> Case:
     )
 
 
-def _rule(random: Random, name: str, severity: str, names: tuple[str, ...], *, alone: bool) -> RuleText:
+def _groups(random: Random, count: int) -> Iterator[GroupText]:
+    # Rules see alerts of groups with the same offset only.
+    query_offset = random.choice(("", "", "", "15s", "1m", "100s", "6m"))
+    for _ in range(count):
+        yield GroupText(
+            tuple(random.sample((("severity", "info"), *LABELS), random.choice((0, 0, 0, 1, 2)))),
+            random.choice((0, 0, 0, 0, 0, 0, 0, 0, 2, 5)),
+            query_offset if random.random() < 0.9 else "1m",
+        )
+
+
+def _rule(random: Random, group: int, name: str, severity: str, names: tuple[str, ...], *, alone: bool) -> RuleText:
     labels = [("severity", severity)]
     labels += random.sample(LABELS, random.choice((0, 0, 1, 2)))
     chosen = random.sample(ANNOTATIONS, random.choice((0, 1, 2)))
     return RuleText(
+        group,
         name,
         Expressions(random, names, alone=alone).condition(),
         random.choice(("", "", "15s", "1m", "2m", "100s")),
@@ -230,6 +282,15 @@ def _values(random: Random, steps: int, levels: tuple[str, ...]) -> tuple[str, .
         else:
             values.append(random.choice(("-3.25", "2.5", "-2.5", "0.5", "123456789", "1e6")))
     return tuple(values)
+
+
+def _smaller_groups(group: GroupText) -> Iterator[GroupText]:
+    if group.labels:
+        yield replace(group, labels=())
+    if group.limit:
+        yield replace(group, limit=0)
+    if group.query_offset:
+        yield replace(group, query_offset="")
 
 
 def _smaller_rules(rule: RuleText) -> Iterator[RuleText]:

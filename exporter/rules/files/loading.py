@@ -16,17 +16,18 @@ from exporter.alerts.alert import Severity
 from exporter.durations import Duration
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text, parse_file
+from exporter.rules.files.query_offsets import QueryOffsets
 from exporter.rules.finding import Finding, Location
 from exporter.rules.promql.expression import Expression, compile_rule
 from exporter.rules.promql.lexer import opening
-from exporter.rules.promql.lookback import ALL_MS, looks_back
+from exporter.rules.promql.lookback import ALL_MS, lookback_ms, looks_back
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
-from exporter.rules.promql.selectors import AlertNames
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import LOOKBACK_MS
+from exporter.rules.promql.tree import Tree
 from exporter.rules.rule import CompiledRule, unexpanded_labels
 from exporter.rules.templates.lexer import TemplateRefused
-from exporter.rules.templates.template import Template
+from exporter.rules.templates.template import NOTHING_EXTERNAL, External, Template
 from exporter.structures import did_you_mean
 
 MOST_BYTES: Final = 16_000_000
@@ -38,12 +39,16 @@ _MOST_QUOTED: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class RuleGroup:
-    """``interval_seconds`` is for Prometheus; this program evaluates rules at every poll."""
+    """``interval_seconds`` is for Prometheus; this program evaluates rules at every poll.
+
+    ``limit`` is the most alerts that one of its rules may have; 0: any number.
+    """
 
     name: str
     file: str
     interval_seconds: float | None
     rules: tuple[CompiledRule, ...]
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +93,24 @@ class Attempt:
         return self.rule_set
 
 
-def load(patterns: Sequence[str], max_range_seconds: float = math.inf, *, allow_none: bool = True) -> RuleSet:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A rule that looks back further than ``max_range_seconds`` is an error; ``external`` is what templates know."""
+
+    max_range_seconds: float = math.inf
+    external: External = NOTHING_EXTERNAL
+
+
+DEFAULTS: Final = Options()
+
+
+def load(patterns: Sequence[str], options: Options = DEFAULTS, *, allow_none: bool = True) -> RuleSet:
     """Reads and compiles the rule files. Raises RuleFileInvalid where `Attempt.accepted` does."""
-    return attempt(patterns, max_range_seconds).accepted(allow_none=allow_none)
+    return attempt(patterns, options).accepted(allow_none=allow_none)
 
 
-def attempt(patterns: Sequence[str], max_range_seconds: float = math.inf) -> Attempt:
-    """Reads and compiles what can be. A rule that looks back further than ``max_range_seconds`` is an error."""
+def attempt(patterns: Sequence[str], options: Options = DEFAULTS) -> Attempt:
+    """Reads and compiles what can be."""
     findings = [
         Finding(pattern, 0, "", "", "no rule file matches") for pattern in patterns if not matching_files([pattern])
     ]
@@ -107,17 +123,15 @@ def attempt(patterns: Sequence[str], max_range_seconds: float = math.inf) -> Att
             findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
             continue
         parsed += parse_file(file, contents[file], findings)
-    groups_of_alerts: dict[str, list[ParsedGroup]] = {}
-    for group in parsed:
-        for name in {rule.name for rule in group.rules}:
-            groups_of_alerts.setdefault(name, []).append(group)
+    compiler = _Compiler(options, QueryOffsets(parsed), findings)
     groups: list[RuleGroup] = []
     compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
     for group in parsed:
-        names = AlertNames(frozenset(rule.name for rule in group.rules), _ForeignAlerts(groups_of_alerts, group))
-        rules = _compile_group(_Compiler(group, names, findings, max_range_seconds), group)
+        rules = _compile_group(compiler, group)
         compiled += [(group, written, rule) for written, rule in rules]
-        groups.append(RuleGroup(group.name, group.file, group.interval_seconds, tuple(rule for _, rule in rules)))
+        of_group = tuple(rule for _, rule in rules)
+        groups.append(RuleGroup(group.name, group.file, group.interval_seconds, of_group, group.limit))
+    compiler.unexpanded |= unexpanded_labels(rule for _, _, rule in compiled)
     # What an expression holds twice is reported once.
     errors = sorted(dict.fromkeys(findings), key=attrgetter("file", "line"))
     rule_set = RuleSet(tuple(groups), _digest(contents), tuple(contents))
@@ -150,60 +164,41 @@ def _digest(contents: dict[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-class _ForeignAlerts(Mapping[str, str]):
-    """The alerts of all groups but one, with their group's name. A view: a copy for each group would be quadratic."""
-
-    def __init__(self, groups_of_alerts: Mapping[str, Sequence[ParsedGroup]], own: ParsedGroup) -> None:
-        self._groups_of_alerts = groups_of_alerts
-        self._own = own
-
-    def __getitem__(self, name: str) -> str:
-        for group in reversed(self._groups_of_alerts[name]):
-            if group is not self._own:
-                return group.name
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, groups in self._groups_of_alerts.items() if groups != [self._own])
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
 def _compile_group(compiler: _Compiler, group: ParsedGroup) -> list[tuple[ParsedRule, CompiledRule]]:
     """Returns the group's rules that compile, each beside itself as written."""
-    compiled = {key: compiler.rule(rule) for key, rule in {id(rule): rule for rule in group.rules}.items()}
-    compiler.unexpanded |= unexpanded_labels(rule for rule in compiled.values() if rule is not None)
+    compiled = {key: compiler.rule(group, rule) for key, rule in {id(rule): rule for rule in group.rules}.items()}
     return [(written, rule) for written in group.rules if (rule := compiled[id(written)]) is not None]
 
 
 class _Compiler:
-    """Compiles the rules of one group; ``findings`` takes the errors."""
+    """Compiles rules; ``findings`` takes the errors. ``unexpanded`` is to take the rules' labels that are templates."""
 
-    def __init__(
-        self, group: ParsedGroup, alerts: AlertNames, findings: list[Finding], max_range_seconds: float
-    ) -> None:
-        self._max_range_seconds = max_range_seconds
+    def __init__(self, options: Options, query_offsets: QueryOffsets, findings: list[Finding]) -> None:
         self.unexpanded: dict[tuple[str, str, Severity], Mapping[str, str]] = {}
-        self._group = group
+        self._options = options
+        self._query_offsets = query_offsets
         self._findings = findings
         # Each text is compiled once: whole files are made of a few expressions.
-        self._expression = cache(lambda text: _expression(text, alerts))
+        self._expression = cache(_expression)
 
-    def rule(self, rule: ParsedRule) -> CompiledRule | None:
+    def rule(self, group: ParsedGroup, rule: ParsedRule) -> CompiledRule | None:
         def report(line: int, message: str, column: int = 0) -> None:
-            group = self._group
             self._findings.append(Finding(group.file, line, group.name, rule.name, message, column=column))
 
         before = len(self._findings)
+        query_offset_ms = round(group.query_offset_seconds * 1000)
         expression = self._expression(rule.expr.text)
         if not isinstance(expression, Expression):
             for problem in expression:
                 location, message = _located(problem, rule.expr)
                 report(location.line, message, location.column)
         else:
-            for location, message in self._too_far(expression, rule.expr):
-                report(location.line, message, location.column)
+            for tree, why in (
+                *self._too_far(expression.tree, query_offset_ms),
+                *self._query_offsets.problems(expression.tree, group),
+            ):
+                location = rule.expr.location(tree.span.begin)
+                report(location.line, f"`{expression.excerpt(tree)}`{why}", location.column)
         severity = _severity(rule, report)
         if PARTICIPANT in rule.labels:
             report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
@@ -213,40 +208,44 @@ class _Compiler:
             return None
         own_policy = rule.labels.get(POLICY)
         return CompiledRule(
-            group=self._group.name,
+            group=group.name,
             name=rule.name,
             expression=expression,
             for_seconds=rule.for_seconds,
             keep_firing_for_seconds=rule.keep_firing_for_seconds,
             severity=severity,
             per_policy=bool(own_policy.text) if own_policy is not None else expression.vector.carries_policy,
-            lookback_ms=self._lookback_ms(expression),
+            lookback_ms=self._lookback_ms(expression, query_offset_ms),
             labels=labels,
             annotations=annotations,
-            file=self._group.file,
+            file=group.file,
             line=rule.line,
+            limit=group.limit,
+            query_offset_ms=query_offset_ms,
+            external=self._options.external,
             unexpanded=self.unexpanded,
         )
 
-    def _too_far(self, expression: Expression, expr: Text) -> Iterator[tuple[Location, str]]:
+    def _too_far(self, tree: Tree, query_offset_ms: int) -> Iterator[tuple[Tree, str]]:
         """Yields what looks back further than anything is kept."""
-        for tree, _, back_ms in looks_back(expression.tree):
+        most_seconds = self._options.max_range_seconds
+        for look in looks_back(tree, query_offset_ms):
             # Samples are seen for five minutes more: they come on top.
-            if self._max_range_seconds * 1000 + LOOKBACK_MS < back_ms < ALL_MS:
-                back, kept = Duration(back_ms / 1000), Duration(self._max_range_seconds)
-                why = f"looks {back} back, and rules.max_range is {kept}: raise it, or look back less"
-                yield expr.location(tree.span.begin), f"`{expression.excerpt(tree)}` {why}"
+            if most_seconds * 1000 + LOOKBACK_MS < look.back_ms < ALL_MS:
+                back, kept = Duration(look.back_ms / 1000), Duration(most_seconds)
+                yield look.tree, f" looks {back} back, and rules.max_range is {kept}: raise it, or look back less"
 
-    def _lookback_ms(self, expression: Expression) -> Mapping[str, int]:
-        if math.isinf(self._max_range_seconds):
-            return expression.lookback_ms
-        kept_ms = round(self._max_range_seconds * 1000) + LOOKBACK_MS
-        return {metric: min(ms, kept_ms) for metric, ms in expression.lookback_ms.items()}
+    def _lookback_ms(self, expression: Expression, query_offset_ms: int) -> Mapping[str, int]:
+        looked_ms = lookback_ms(expression.tree, query_offset_ms)
+        if math.isinf(self._options.max_range_seconds):
+            return looked_ms
+        kept_ms = round(self._options.max_range_seconds * 1000) + LOOKBACK_MS
+        return {metric: min(ms, kept_ms) for metric, ms in looked_ms.items()}
 
 
-def _expression(text: str, alerts: AlertNames) -> Expression | tuple[Problem, ...]:
+def _expression(text: str) -> Expression | tuple[Problem, ...]:
     try:
-        return compile_rule(text, alerts)
+        return compile_rule(text)
     except ExpressionRefused as refused:
         return refused.problems
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import yaml
+
 from exporter.durations import parse_duration
 from exporter.errors import YamlInvalid
 from exporter.rules.files.documents import ABSENT, Entry, fields, parse, quoted
@@ -19,11 +21,13 @@ _PLAIN: Final = re.compile(r"""[ -]*(?P<key>[\w.-]+):[ ]+(?P<value>[^\s"'|>&*!#]
 
 _QUOTED: Final = re.compile(r"""\"[^"]*\"|'[^']*'""")
 
+_WHOLE_NUMBER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,17})", re.ASCII)
+
 _COLLECTIONS: Final = frozenset({"groups", "rules", "labels", "annotations"})
 _LONGEST_QUOTED: Final = 300
 
 _FILE: Final = frozenset({"groups"})
-_GROUP: Final = frozenset({"name", "interval", "rules", "limit", "query_offset"})
+_GROUP: Final = frozenset({"name", "interval", "rules", "labels", "limit", "query_offset"})
 _RULE: Final = frozenset({"alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"})
 
 
@@ -43,7 +47,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRule:
-    """An alerting rule as written. ``line`` is that of its ``alert``; where that is merged, ``first_line``."""
+    """An alerting rule as written. ``line`` is that of its ``alert``; where that is merged, ``first_line``.
+
+    ``labels`` are its own and its group's, of which it has none of the same name.
+    """
 
     first_line: int
     line: int
@@ -57,11 +64,16 @@ class ParsedRule:
 
 @dataclass(frozen=True, slots=True)
 class ParsedGroup:
+    """A group as written. ``limit`` 0: its rules may have any number of alerts; ``labels`` are those of the group."""
+
     file: str
     line: int
     name: str
     interval_seconds: float | None
     rules: tuple[ParsedRule, ...]
+    labels: Mapping[str, Text]
+    limit: int
+    query_offset_seconds: float
 
 
 def parse_file(file: str, content: bytes, findings: list[Finding]) -> list[ParsedGroup]:
@@ -128,20 +140,21 @@ class _Parser:
         self._group = name = self._text(keys.get("name", ABSENT)).text
         if not name:
             self.report(entry.line, "a group needs a name")
-        for refused in ("limit", "query_offset"):
-            if refused in keys:
-                self.report(keys[refused].line, f"`{refused}` of a group is not supported; take it out")
         interval = self._duration(keys["interval"]) if "interval" in keys else None
-        rules = self._parse_rules(self._items(keys.get("rules", ABSENT)))
+        limit = self._whole_number(keys.get("limit", ABSENT))
+        query_offset = self._duration(keys.get("query_offset", ABSENT))
+        labels = self._texts(keys.get("labels", ABSENT), "label")
+        rules = self._parse_rules(self._items(keys.get("rules", ABSENT)), labels)
         self._group = self._rule = ""
-        return ParsedGroup(self._file, entry.line, name, interval, rules)
+        return ParsedGroup(self._file, entry.line, name, interval, rules, labels, max(limit, 0), query_offset)
 
-    def _parse_rules(self, entries: list[Entry]) -> tuple[ParsedRule, ...]:
+    def _parse_rules(self, entries: list[Entry], labels: Mapping[str, Text]) -> tuple[ParsedRule, ...]:
         """An alias of a rule is that rule again, and parsed once."""
-        rules = {key: self._parse_rule(entry) for key, entry in {id(entry.node): entry for entry in entries}.items()}
+        by_node = {id(entry.node): entry for entry in entries}
+        rules = {key: self._parse_rule(entry, labels) for key, entry in by_node.items()}
         return tuple(rule for entry in entries if (rule := rules[id(entry.node)]) is not None)
 
-    def _parse_rule(self, entry: Entry) -> ParsedRule | None:
+    def _parse_rule(self, entry: Entry, labels: Mapping[str, Text]) -> ParsedRule | None:
         self._rule = entry.scalar("alert") or entry.scalar("record")
         keys = fields(entry, _RULE, self.report)
         name = self._text(keys.get("alert", ABSENT)).text
@@ -165,7 +178,7 @@ class _Parser:
             expr=expr,
             for_seconds=self._duration(keys.get("for", ABSENT)),
             keep_firing_for_seconds=self._duration(keys.get("keep_firing_for", ABSENT)),
-            labels=self._texts(keys.get("labels", ABSENT), "label"),
+            labels={**labels, **self._texts(keys.get("labels", ABSENT), "label")},
             annotations=self._texts(keys.get("annotations", ABSENT), "annotation"),
         )
 
@@ -194,6 +207,16 @@ class _Parser:
         except ValueError as error:
             self.report(duration.line, str(error))
             return 0.0
+
+    def _whole_number(self, key: Entry) -> int:
+        if key.is_null:
+            return 0
+        node = key.node
+        is_plain = isinstance(node, yaml.ScalarNode) and not node.style
+        if not is_plain or _WHOLE_NUMBER.fullmatch(node.value) is None:
+            self.report(key.line, "a limit is a whole number, as 10; without one, or with 0, there is none")
+            return 0
+        return int(node.value.replace("_", ""))
 
     def _texts(self, key: Entry, kind: str) -> Mapping[str, Text]:
         texts: dict[str, Text] = {}

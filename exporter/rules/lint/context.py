@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, KeysView, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
@@ -33,14 +33,15 @@ Problems: TypeAlias = "Iterator[tuple[Location, str]]"
 class Context:
     """One rule that compiles.
 
-    ``alert_labels`` are those that the group's alerts can have. ``same_identity`` are file and line of every rule
-    of the same name and labels, this one among them.
+    ``alert_labels`` are those that alerts of any rule can have, ``alert_names`` their names. ``same_identity`` are
+    file and line of every rule of the same name and labels, this one among them.
     """
 
     group: ParsedGroup
     parsed: ParsedRule
     rule: CompiledRule
     alert_labels: frozenset[str]
+    alert_names: KeysView[str]
     same_identity: Sequence[tuple[str, int]]
 
     @cached_property
@@ -73,13 +74,16 @@ class Context:
 def contexts(attempt: Attempt) -> Iterator[Context]:
     """Yields a context for each rule that compiles; once for a rule that aliases repeat."""
     lines: dict[object, list[tuple[str, int]]] = defaultdict(list)
-    alert_labels: dict[int, frozenset[str]] = {}
+    names: dict[str, None] = {}
+    alert_labels: set[str] = {*_ALERT_LABELS}
     for group in attempt.groups:
-        alert_labels[id(group)] = _ALERT_LABELS.union(*(parsed.labels for parsed in group.rules))
         for parsed in group.rules:
+            names[parsed.name] = None
+            alert_labels.update(parsed.labels)
             lines[_identity(parsed)].append((group.file, parsed.line))
+    labels = frozenset(alert_labels)
     for group, parsed, rule in {id(compiled[2]): compiled for compiled in attempt.compiled}.values():
-        yield Context(group, parsed, rule, alert_labels[id(group)], lines[_identity(parsed)])
+        yield Context(group, parsed, rule, labels, names.keys(), lines[_identity(parsed)])
 
 
 def _identity(rule: ParsedRule) -> tuple[str, frozenset[tuple[str, str]]]:

@@ -28,6 +28,7 @@ from exporter.rules.lint.checks import (
     runbook,
     scraped_label,
     stale_threshold,
+    unknown_alert,
     unknown_label,
     value_label,
 )
@@ -41,6 +42,7 @@ CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
         outage_branch.check,
         stale_threshold.check,
         impossible_comparison.check,
+        unknown_alert.check,
         unknown_label.check,
         scraped_label.check,
         value_label.check,

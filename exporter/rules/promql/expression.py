@@ -16,13 +16,13 @@ from exporter.rules.promql import functions, nodes, ranges, unsupported
 from exporter.rules.promql.aggregations import CHOICES, FOLDS
 from exporter.rules.promql.calls import ABSENT, CALLS, named, storable, writable
 from exporter.rules.promql.lexer import ParseError
-from exporter.rules.promql.lookback import lookback_ms, looked_at
+from exporter.rules.promql.lookback import looked_at
 from exporter.rules.promql.nodes import Instant, Scalar
 from exporter.rules.promql.parser import TOO_DEEP, parse
 from exporter.rules.promql.pinned import absent, absent_labels, only_of, pin_problems, pinned_participants
 from exporter.rules.promql.ranges import NO_SAMPLES, Node, RangeVector, Selection
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
-from exporter.rules.promql.selectors import AlertNames, predicate, select
+from exporter.rules.promql.selectors import predicate, select
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
 from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.sources import ALERT_SERIES
@@ -68,15 +68,11 @@ _HISTOGRAM_OPERATORS: Final = frozenset({"</", ">/"})
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A rule's expression: its tree, and the vector that it is compiled to.
-
-    ``lookback_ms`` is how old the samples of which metrics can be that it sees, in milliseconds.
-    """
+    """A rule's expression: its tree, and the vector that it is compiled to."""
 
     text: str
     tree: Tree
     vector: Instant
-    lookback_ms: Mapping[str, int]
     _nodes: Mapping[int, Node] = field(compare=False, repr=False)
 
     def node(self, tree: Tree) -> Node:
@@ -88,12 +84,12 @@ class Expression:
         return excerpt(self.text, tree.span)
 
 
-def compile_rule(text: str, alerts: AlertNames | None) -> Expression:
+def compile_rule(text: str) -> Expression:
     """Compiles an alerting rule's expression: a vector whose every series carries ``participant``.
 
     Raises ExpressionRefused.
     """
-    tree, compiler = _compile(text, alerts)
+    tree, compiler = _compile(text)
     node = compiler.nodes[id(tree)]
     if isinstance(node, Scalar):
         compiler.refuse(tree, "is a number: an alert needs series that carry participant")
@@ -102,13 +98,13 @@ def compile_rule(text: str, alerts: AlertNames | None) -> Expression:
     elif not node.carries_participant:
         compiler.refuse(tree, "gives series that do not carry participant")
     else:
-        return Expression(text, tree, node, lookback_ms(tree), compiler.nodes)
+        return Expression(text, tree, node, compiler.nodes)
     raise ExpressionRefused(*compiler.problems)
 
 
 def compile_expression(text: str) -> Scalar | Instant:
     """Compiles any expression of the subset. Raises ExpressionRefused."""
-    tree, compiler = _compile(text, None)
+    tree, compiler = _compile(text)
     node = compiler.nodes[id(tree)]
     if isinstance(node, RangeVector):
         compiler.refuse(tree, _IS_A_RANGE)
@@ -116,7 +112,7 @@ def compile_expression(text: str) -> Scalar | Instant:
     return node
 
 
-def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
+def _compile(text: str) -> tuple[Tree, Compiler]:
     try:
         tree = parse(text)
     except ParseError as error:
@@ -124,7 +120,7 @@ def _compile(text: str, alerts: AlertNames | None) -> tuple[Tree, Compiler]:
         raise ExpressionRefused(Problem(message, error.position, error)) from None
     except ValueError as error:
         raise ExpressionRefused(Problem(str(error))) from None
-    compiler = Compiler(text, alerts)
+    compiler = Compiler(text)
     try:
         compiler.compile(tree)
     except RecursionError:
@@ -146,14 +142,13 @@ def _shortened(text: str) -> str:
 class Compiler:
     """Compiles one expression; ``nodes`` are what the parts of its tree are compiled to, by their identity.
 
-    ``problems`` says what was refused. ``alerts`` None: those of any alert may be selected.
+    ``problems`` says what was refused.
     """
 
-    def __init__(self, text: str, alerts: AlertNames | None) -> None:
+    def __init__(self, text: str) -> None:
         self.nodes: dict[int, Node] = {}
         self.problems: list[Problem] = []
         self._text = text
-        self._alerts = alerts
         self._within_subquery = 0
 
     def compile(self, tree: Tree) -> Node:
@@ -198,7 +193,7 @@ class Compiler:
             raise ValueError("a selector must name its metric")
         if not all(matcher.predicate()(tree.metric) for matcher in tree.matchers if matcher.label == METRIC_NAME):
             raise ValueError("selects nothing: its matchers on __name__ exclude each other")
-        vector = select(tree.metric, tree.conditions, self._alerts)
+        vector = select(tree.metric, tree.conditions)
         if tree.metric in ALERT_SERIES and (self._within_subquery or not is_now):
             raise ValueError(f"{tree.metric} is seen as it is now, not as it was: no range, subquery, offset or @")
         return Selection(tree.metric, predicate(tree.conditions), vector)

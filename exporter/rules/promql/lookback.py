@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from exporter.rules.promql.sources import LOOKBACK_MS, SUBQUERY_STEP_MS
+from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, SUBQUERY_STEP_MS
 from exporter.rules.promql.time_shifts import length, offset_ms
 from exporter.rules.promql.traversal import is_shifted
 from exporter.rules.promql.tree import Aggregation, Call, Range, Selector, Subquery, Tree
@@ -13,6 +13,8 @@ from exporter.rules.promql.tree import Aggregation, Call, Range, Selector, Subqu
 ALL_MS: Final = 2**62
 """As far as anything is kept: what ``@`` with a time asks for."""
 
+_NOW: Final = -(2**62)
+"""Looks at the instant of the evaluation."""
 
 _POLLED_EVERY_MS: Final = 15_000
 _LOOKED_UP: Final = 5.0
@@ -31,43 +33,47 @@ class Look(NamedTuple):
     back_ms: int
 
 
-def lookback_ms(tree: Tree) -> Mapping[str, int]:
+def lookback_ms(tree: Tree, query_offset_ms: int = 0) -> dict[str, int]:
     """Returns how old the samples of each metric can be that an expression sees, in milliseconds.
 
     Metrics of which it sees only what is shown at the instant of the evaluation are left out.
     """
     longest: dict[str, int] = {}
-    for look in looks_back(tree):
+    for look in looks_back(tree, query_offset_ms):
         if look.back_ms > longest.get(look.metric, 0):
             longest[look.metric] = look.back_ms
     return longest
 
 
-def looks_back(tree: Tree, before_ms: int = 0, outermost: Tree | None = None) -> Iterator[Look]:
-    """Yields what in an expression, which is evaluated up to ``before_ms`` earlier, looks at anything but now.
+def looks_back(tree: Tree, query_offset_ms: int = 0) -> Iterator[Look]:
+    """Yields what in an expression looks at anything but now; it is evaluated as of ``query_offset_ms`` before now."""
+    for look in _looks(tree, 0, None):
+        if query_offset_ms or look.back_ms != _NOW:
+            back_ms = query_offset_ms + (LOOKBACK_MS if look.back_ms == _NOW else look.back_ms)
+            if back_ms <= 0:  # what lies ahead is to be kept, too, as soon as it is there
+                back_ms = LOOKBACK_MS
+            yield look._replace(back_ms=back_ms if back_ms < ALL_MS // 2 else ALL_MS)
 
-    ``outermost`` is the subquery that it is in.
-    """
+
+def _looks(tree: Tree, before_ms: int, outermost: Tree | None) -> Iterator[Look]:
+    """Yields what an expression looks at, evaluated up to ``before_ms`` earlier; the subquery it is in, if it is."""
     match tree:
+        case Selector(metric=metric) if metric in ALERT_SERIES:
+            return
         case Selector():
-            if outermost is not None or is_shifted(tree):
-                yield _look(outermost or tree, tree.metric, _begins_ms(tree, before_ms) + LOOKBACK_MS)
+            is_now = outermost is None and not is_shifted(tree)
+            back_ms = _NOW if is_now else _begins_ms(tree, before_ms) + LOOKBACK_MS
+            yield Look(outermost or tree, tree.metric, back_ms)
         case Range():
             around_ms = LOOKBACK_MS if tree.selector.mode is not None else 0
             back_ms = _begins_ms(tree.selector, before_ms) + length(tree.range).ms + around_ms
-            yield _look(outermost or tree, tree.selector.metric, back_ms)
+            yield Look(outermost or tree, tree.selector.metric, back_ms)
         case Subquery():
             begins_ms = _begins_ms(tree, before_ms) + length(tree.range).ms
-            yield from looks_back(tree.expression, begins_ms, outermost or tree)
+            yield from _looks(tree.expression, begins_ms, outermost or tree)
         case _:
             for operand in tree.operands:
-                yield from looks_back(operand, before_ms, outermost)
-
-
-def _look(tree: Tree, metric: str, back_ms: int) -> Look:
-    if back_ms <= 0:  # what lies ahead is to be kept, too, as soon as it is there
-        back_ms = LOOKBACK_MS
-    return Look(tree, metric, back_ms if back_ms < ALL_MS // 2 else ALL_MS)
+                yield from _looks(operand, before_ms, outermost)
 
 
 def _begins_ms(tree: Selector | Subquery, before_ms: int) -> int:

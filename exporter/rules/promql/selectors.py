@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 from exporter.alerts.alert import Alert
 from exporter.rules.promql.nodes import Data, Instant
@@ -19,28 +18,13 @@ from exporter.rules.promql.sources import (
 )
 from exporter.rules.promql.tree import Matcher
 from exporter.rules.promql.unsupported import of_metric
-from exporter.structures import did_you_mean
 
 
-@dataclass(frozen=True, slots=True)
-class AlertNames:
-    """The alerts of a rule's own group, and those of all other groups with their group's name."""
-
-    own: frozenset[str]
-    others: Mapping[str, str]
-
-
-def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) -> Instant:
-    """Returns the selector of a metric's series.
-
-    ``alerts`` None: those of any alert may be selected. Raises ValueError, a sentence,
-    where the selector is not one that rules may use.
-    """
+def select(name: str, matchers: Sequence[Matcher]) -> Instant:
+    """Returns the selector of a metric's series. Raises ValueError, a sentence, where it is none that rules may use."""
     if name not in GAUGE_NAMES and name not in ALERT_SERIES:
         raise ValueError(of_metric(name))
     if name in ALERT_SERIES:
-        if alerts is not None:
-            _stay_in_group(name, matchers, alerts)
         run = _alerts(matchers) if name == ALERTS else _alerts_for_state(matchers)
         return Instant(run, frozenset([name]), carries_participant=True, carries_policy=True)
     return Instant(
@@ -50,23 +34,6 @@ def select(name: str, matchers: Sequence[Matcher], alerts: AlertNames | None) ->
         carries_policy=name in BUCKET_GAUGE_BY_NAME,
         data=Data(name),
     )
-
-
-def _stay_in_group(metric: str, matchers: Sequence[Matcher], alerts: AlertNames) -> None:
-    conditions = [(m, m.predicate()) for m in matchers if m.label == "alertname"]
-    if not any(not matches("") for _, matches in conditions):
-        raise ValueError(f'{metric} of every group is not supported: name the alert (alertname="...")')
-
-    def selected(alertname: str) -> bool:
-        return all(matches(alertname) for _, matches in conditions)
-
-    name = next((m.value for m, _ in conditions if m.operator == "="), None)
-    foreign = sorted(filter(selected, alerts.others if name is None else alerts.others.keys() & {name}))
-    if foreign:
-        raise ValueError(f"{metric} of another group is not supported: {foreign[0]} is in {alerts.others[foreign[0]]}")
-    if not any(map(selected, alerts.own if name is None else alerts.own & {name})):
-        missing = conditions[0][0].value if name is None else name
-        raise ValueError(f"no alert of this group is named {missing}{did_you_mean(missing, alerts.own)}")
 
 
 def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:

@@ -1,8 +1,8 @@
-"""What rules look at: the gauges of a participant after a poll and before it, and its group's open alerts."""
+"""What rules look at: the gauges of a participant after a poll and before it, and its open alerts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
@@ -176,23 +176,29 @@ def source_of(view: View, history: GaugeHistory | None = None) -> Source:
 
 
 class Moment:
-    """One evaluation of one rule: the series, the group's open alerts, the instant.
+    """One evaluation of one rule: the series, the participant's open alerts, the instant.
 
-    ``unexpanded`` are the templates of the group's labels. Within a subquery and behind ``offset`` the instant
-    ``at_ms`` is another than ``evaluated_at_ms``, that of the evaluation.
+    ``unexpanded`` are the templates of rules' labels. Within a subquery and behind ``offset`` the instant ``at_ms``
+    is another than ``evaluated_at_ms``, that of the evaluation.
     """
 
     __slots__ = ("_source", "_unexpanded", "alerts", "at_ms", "evaluated_at_ms", "seconds", "series")
 
     def __init__(
-        self, source: Source, alerts: Sequence[Alert], unexpanded: Unexpanded | None = None, at_ms: int | None = None
+        self,
+        source: Source,
+        alerts: Collection[Alert],
+        unexpanded: Unexpanded | None = None,
+        *,
+        evaluated_at_ms: int | None = None,
+        at_ms: int | None = None,
     ) -> None:
-        """``at_ms`` None: the instant of the evaluation."""
+        """``evaluated_at_ms`` None: what the source shows now is evaluated; ``at_ms`` None: that instant."""
         self._source = source
         self._unexpanded = unexpanded or {}
         self.alerts = alerts
-        self.evaluated_at_ms = source.now_ms
-        self.at_ms = source.now_ms if at_ms is None else at_ms
+        self.evaluated_at_ms = source.now_ms if evaluated_at_ms is None else evaluated_at_ms
+        self.at_ms = self.evaluated_at_ms if at_ms is None else at_ms
         self.seconds = self.at_ms / 1000.0
         self.series: Callable[[str], Vector] = (
             source.series if self.at_ms == source.now_ms else partial(source.at, at_ms=self.at_ms)
@@ -212,7 +218,9 @@ class Moment:
 
     def at(self, at_ms: int) -> Moment:
         """Returns another instant of the same evaluation."""
-        return self if at_ms == self.at_ms else Moment(self._source, self.alerts, self._unexpanded, at_ms)
+        if at_ms == self.at_ms:
+            return self
+        return Moment(self._source, self.alerts, self._unexpanded, evaluated_at_ms=self.evaluated_at_ms, at_ms=at_ms)
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""

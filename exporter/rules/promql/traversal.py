@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.rules.promql.functions import number_operation
@@ -62,6 +62,12 @@ def is_shifted(tree: Tree) -> bool:
     if isinstance(tree, Subquery):
         return tree.offset is not None or tree.at is not None
     return isinstance(tree, Selector) and (tree.offset, tree.at, tree.mode) != (None, None, None)
+
+
+def alert_names(selector: Selector) -> Callable[[str], bool]:
+    """Returns what tells whether a selector of ``ALERTS`` selects those of a name."""
+    tests = [matcher.predicate() for matcher in selector.conditions if matcher.label == "alertname"]
+    return lambda name: all(test(name) for test in tests)
 
 
 def looks_at_alerts(tree: Tree) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 
-from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
+from exporter.alerts.alert import Alert, Fingerprint, RuleFailure, RuleSample
 from exporter.alerts.lifecycle import evaluate
+from exporter.alerts.rule_resolution import RuleResolution
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import Failure, Poll
+from exporter.buckets.gauge_history import GaugeHistory
+from exporter.buckets.observation import Failure, Poll, View
+from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.functions import EPOCH
 from exporter.rules.promql.nodes import Scalar, run
@@ -78,11 +81,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """The evaluations of a test. They end early, with the one at which a rule failed."""
+    """The evaluations of a test. They end early, with the one at which a rule failed.
+
+    ``query_offsets_ms`` are those of groups, by name.
+    """
 
     series: Mapping[Ispb, _SeriesByName]
     interval_ms: int
     steps: Sequence[Step] = field(repr=False)
+    query_offsets_ms: Mapping[str, int]
     unexpanded: Unexpanded = field(default_factory=dict)
 
     @property
@@ -110,11 +117,16 @@ class Playback:
         count = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
         return self.steps[count - 1] if count else None
 
+    def _seen_alerts(self, participant: Ispb, at_ms: int) -> Iterator[Alert]:
+        """Yields the alerts that ``ALERTS`` shows: those of a group with an offset were written so much earlier."""
+        for offset_ms in set(self.query_offsets_ms.values()):
+            step = self._step(at_ms + offset_ms)
+            if step is not None and at_ms + offset_ms - step.at_ms < LOOKBACK_MS:
+                alerts = step.alerts.get(participant, {}).values()
+                yield from (alert for alert in alerts if self.query_offsets_ms[alert.group] == offset_ms)
+
     def _moment(self, participant: Ispb, at_ms: int) -> Moment:
-        step = self._step(at_ms)
-        alerts: list[Alert] = []
-        if step is not None and at_ms - step.at_ms < LOOKBACK_MS:
-            alerts = list(step.alerts.get(participant, {}).values())
+        alerts = list(self._seen_alerts(participant, at_ms))
         series = self.series.get(participant, _SeriesByName())
         source = SeriesSource(
             participant, series, now_ms=at_ms, until_ms=self.steps[-1].at_ms, interval_ms=self.interval_ms
@@ -136,21 +148,78 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
             by_participant[Ispb(pinned)] += []
     by_name = {participant: _SeriesByName(input_series) for participant, input_series in by_participant.items()}
     steps: list[Step] = []
-    open_alerts: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
+    participants = _Participants(by_name, interval_ms)
+    step: Step | None = None
     for at_ms in range(0, until_ms + 1, interval_ms):
+        step = participants.evaluate(rules, step.alerts if step is not None else {}, at_ms)
+        steps.append(step)
+        if step.failures:
+            break
+    return Playback(
+        by_name, interval_ms, steps, {rule.group: rule.query_offset_ms for rule in rules}, unexpanded_labels(rules)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _BeyondLimit(CompiledRule):
+    """A rule that has too many alerts at an evaluation: later ones see its alerts as they were."""
+
+    message: str = ""
+
+    def evaluate(self, _view: View, _alerts: Collection[Alert], _: GaugeHistory | None = None) -> list[RuleSample]:
+        raise RuleEvaluationFailed(self.message)
+
+    @classmethod
+    def of(cls, rule: CompiledRule, message: str) -> _BeyondLimit:
+        return cls(**{field.name: getattr(rule, field.name) for field in fields(rule)}, message=message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Participants:
+    """The input series by participant."""
+
+    by_name: Mapping[Ispb, _SeriesByName]
+    interval_ms: int
+
+    def evaluate(
+        self, rules: Sequence[CompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
+    ) -> Step:
+        """Returns an evaluation of all rules. The alerts of all participants count towards limits, as in Prometheus."""
+        tried = [replace(rule, limit=0) if rule.limit else rule for rule in rules]
+        while True:
+            step = self._evaluate(tried, open_alerts, at_ms)
+            beyond = _first_beyond_limit(rules, step)
+            if beyond is None:
+                return step
+            index, message = beyond
+            tried[index] = _BeyondLimit.of(tried[index], message)
+
+    def _evaluate(
+        self, rules: Sequence[CompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
+    ) -> Step:
         failures: list[RuleFailure] = []
         after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
-        for participant, named in by_name.items():
-            source = SeriesSource(participant, named, now_ms=at_ms, until_ms=at_ms, interval_ms=interval_ms)
-            view = _view(source)
-            evaluation = evaluate(rules, view, open_alerts.get(participant, {}))
+        for participant, named in self.by_name.items():
+            source = SeriesSource(participant, named, now_ms=at_ms, until_ms=at_ms, interval_ms=self.interval_ms)
+            evaluation = evaluate(rules, _view(source), open_alerts.get(participant, {}))
             after[participant] = evaluation.alerts
             failures += evaluation.failures
-        open_alerts = after
-        steps.append(Step(at_ms, after, tuple(dict.fromkeys(failures))))
-        if failures:
-            break
-    return Playback(by_name, interval_ms, steps, unexpanded_labels(rules))
+        return Step(at_ms, after, tuple(dict.fromkeys(failures)))
+
+
+def _first_beyond_limit(rules: Sequence[CompiledRule], step: Step) -> tuple[int, str] | None:
+    """Returns the first rule with more alerts than its limit, and how that is said."""
+    if not any(rule.limit for rule in rules):
+        return None
+    resolution = RuleResolution(rules, ())
+    counts = Counter(
+        (a.group, a.name, a.severity, a.rule_id) for alerts in step.alerts.values() for a in alerts.values()
+    )
+    for index, rule in enumerate(rules):
+        count = counts[rule.group, rule.name, rule.severity, resolution.rule_id(index, rule)]
+        if count > rule.limit > 0:
+            return index, f"exceeded limit of {rule.limit} with {count} alerts"
+    return None
 
 
 def _view(source: SeriesSource) -> SeriesView:

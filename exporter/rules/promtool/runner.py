@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from exporter.rules.promtool.files import (
     read,
 )
 from exporter.rules.promtool.playback import Playback, play
+from exporter.rules.rule import CompiledRule
+from exporter.rules.templates.template import External
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,21 @@ def _run_file(file: str) -> Iterator[TestFailure]:
         yield TestFailure(str(error))
         return
     for scenario, of_scenario in zip(test_file.scenarios, series, strict=True):
+        external = External(scenario.external_labels, scenario.external_url)
         playback = play(
-            rules.rules, of_scenario, until_ms=scenario.ends_at_ms, interval_ms=test_file.evaluation_interval_ms
+            [replace(rule, external=external) for rule in _in_order(rules, test_file.group_eval_order)],
+            of_scenario,
+            until_ms=scenario.ends_at_ms,
+            interval_ms=test_file.evaluation_interval_ms,
         )
         yield from _failures(scenario, playback)
+
+
+def _in_order(rules: RuleSet, group_names: Sequence[str]) -> Iterator[CompiledRule]:
+    """Yields the rules in the order of their groups; those of groups that are not named come first."""
+    positions = {name: index for index, name in enumerate(group_names)}
+    for group in sorted(rules.groups, key=lambda group: positions.get(group.name, 0)):
+        yield from group.rules
 
 
 def _check(test_file: TestFile, rules: RuleSet, metrics: set[str]) -> None:

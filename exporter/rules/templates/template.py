@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.numbers import counted
@@ -21,16 +22,31 @@ MOST_NESTED: Final = 50
 """How deep ``if`` may be nested, an ``else if`` among them."""
 
 _REFUSED_KEYWORDS: Final = frozenset({"range", "with", "define", "block", "template", "break", "continue"})
-_LABELS: Final = re.compile(r"(?:\$labels|\$?\.Labels)(?:\.(?P<label>\w+))?")
+_LABELS: Final = re.compile(
+    r"(?:\$labels|\$?\.Labels|(?P<external>\$externalLabels|\$?\.ExternalLabels))(?:\.(?P<label>\w+))?"
+)
+_VALUE: Final = frozenset({"$value", ".Value", "$.Value"})
+_EXTERNAL_URL: Final = frozenset({"$externalURL", ".ExternalURL", "$.ExternalURL"})
 
 
 class ExpansionFailed(Exception):
     """A template failed for a sample: the function that did, and why."""
 
 
+class External(NamedTuple):
+    """What is the same for all alerts: the external labels, and the address of the program that evaluates the rules."""
+
+    labels: Mapping[str, str] = MappingProxyType({})
+    url: str = ""
+
+
+NOTHING_EXTERNAL: Final = External()
+
+
 class Sample(NamedTuple):
     labels: Mapping[str, str]
     value: float
+    external: External
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +81,12 @@ class Template:
         self.uses_value = parser.uses_value
         self.labels = frozenset(parser.labels)
 
-    def expand(self, labels: Mapping[str, str], value: float) -> str:
+    def expand(self, labels: Mapping[str, str], value: float, external: External = NOTHING_EXTERNAL) -> str:
         """Returns the text for a sample; where a function fails, the text says which and why."""
         if self.is_constant:
             return self.text
         try:
-            return self._expand(Sample(labels, value))
+            return self._expand(Sample(labels, value, external))
         except ExpansionFailed as failure:
             return f"<error expanding template: {failure}>"
 
@@ -196,14 +212,22 @@ class _Parser:
         return token
 
     def _reference(self, text: str) -> Expression:
-        if text in {"$value", ".Value", "$.Value"}:
+        if text in _VALUE:
             self.uses_value = True
             return Expression(text, lambda sample: sample.value)
+        if text in _EXTERNAL_URL:
+            return Expression(text, lambda sample: sample.external.url)
         match = _LABELS.fullmatch(text)
         if match is None:
-            supported = "$labels and $value" if text.startswith("$") else ".Labels and .Value"
+            supported = "$labels, $value, $externalLabels and $externalURL"
+            if not text.startswith("$"):
+                supported = ".Labels, .Value, .ExternalLabels and .ExternalURL"
             raise TemplateRefused(f"`{text}` is not supported: a rule knows {supported}")
         label = match["label"]
+        if match["external"]:
+            if label is None:
+                return Expression(text, lambda sample: dict(sample.external.labels))
+            return Expression(text, lambda sample: sample.external.labels.get(label, ""))
         if label is None:
             return Expression(text, lambda sample: dict(sample.labels))
         self.labels.add(label)

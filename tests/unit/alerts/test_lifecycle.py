@@ -25,7 +25,7 @@ from exporter.errors import RuleEvaluationFailed
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, poll, view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from exporter.buckets.gauge_history import GaugeHistory
     from exporter.buckets.observation import View
@@ -40,6 +40,7 @@ class StandInRule:
     severity: Severity = Severity.WARNING
     for_seconds: float = 0
     keep_firing_for_seconds: float = 0
+    limit: int = 0
     per_policy: bool = True
     true: bool = True
     value: float = 85.0
@@ -60,9 +61,9 @@ class StandInRule:
             own["policy"] = POLICY
         return RuleSample(own | labels | dict(self.more_labels), {"summary": f"{self.value:g}"}, self.value)
 
-    def evaluate(self, view: View, alerts: Sequence[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
         if self.result is not None:
-            return self.result(view, alerts)
+            return self.result(view, tuple(alerts))
         return [self.sample()] if self.true and view.participant == PARTICIPANT else []
 
 
@@ -339,16 +340,60 @@ def test_a_rule_sees_what_those_before_it_made_and_its_own_of_before() -> None:
     assert seen == [[("First", "firing")], [("First", "firing"), ("Second", "firing"), ("Third", "firing")]]
 
 
-def test_a_rule_does_not_see_alerts_of_another_group() -> None:
-    seen: list[int] = []
+def test_a_rule_sees_alerts_of_groups_before_it_and_of_later_ones_as_they_were() -> None:
+    seen: list[set[str]] = []
 
     def look(_view: View, alerts: Sequence[Alert]) -> list[RuleSample]:
-        seen.append(len(alerts))
+        seen.append({alert.name for alert in alerts})
         return []
 
-    after((0, [StandInRule("First", group="other"), StandInRule("Second", result=look)]))
+    rules = [StandInRule("First", group="a"), StandInRule("Second", group="b", result=look), StandInRule("Third", "c")]
+    after((0, rules), (15, rules))
 
-    assert seen == [0]
+    assert seen == [{"First"}, {"First", "Third"}]
+
+
+def of_policies(*policies: str) -> Callable[[View, Sequence[Alert]], list[RuleSample]]:
+    return lambda _view, _alerts: [StandInRule().sample(policy=policy) for policy in policies]
+
+
+def test_a_rule_with_more_alerts_than_its_limit_fails_and_keeps_its_alerts() -> None:
+    one, two = (StandInRule(limit=1, result=of_policies(*policies)) for policies in ("A", "BC"))
+
+    evaluation = after((0, [one]), (15, [two, StandInRule("Other")]))
+
+    assert [failure.message for failure in evaluation.failures] == ["exceeded limit of 1 with 2 alerts"]
+    assert {(alert.name, alert.policy) for alert in evaluation.alerts.values()} == {
+        ("TokensLow", "A"),
+        ("Other", POLICY),
+    }
+
+
+def test_alerts_up_to_the_limit_are_raised() -> None:
+    evaluation = after((0, [StandInRule(limit=2, result=of_policies("A", "B"))]))
+
+    assert len(evaluation.alerts) == 2
+    assert evaluation.failures == ()
+
+
+def test_alerts_that_are_kept_firing_count_towards_the_limit() -> None:
+    first, then = (
+        StandInRule(limit=1, keep_firing_for_seconds=60, result=of_policies(policy)) for policy in ("A", "B")
+    )
+
+    evaluation = after((0, [first]), (15, [then]))
+
+    assert [failure.message for failure in evaluation.failures] == ["exceeded limit of 1 with 2 alerts"]
+
+
+def test_alerts_of_a_namesake_do_not_count_towards_the_limit() -> None:
+    first = StandInRule(limit=1, result=of_policies("A"))
+    namesake = StandInRule(limit=1, group="other", result=of_policies("B"))
+
+    evaluation = after((0, [first, namesake]), (15, [first, namesake]))
+
+    assert len(evaluation.alerts) == 2
+    assert evaluation.failures == ()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def test_shipped_files_name_their_schema_and_pass_it(file) -> None:
         {"groups": []},
         file_of(GOOD),
         file_of(GOOD, interval="30s"),
+        file_of(GOOD, limit=3, query_offset="1m", labels={"team": "pix"}),
+        file_of(GOOD | {"labels": {}}, labels={"severity": "info"}),
         file_of(GOOD | {"for": "1m", "keep_firing_for": "1h30m", "annotations": {"summary": "{{ $value }}"}}),
     ],
 )
@@ -58,7 +60,9 @@ def test_what_the_loader_takes_the_schema_takes(content, tmp_path) -> None:
     [
         {"group": []},
         {"groups": [{"rules": []}]},
-        file_of(GOOD, limit=3),
+        file_of(GOOD, limit="3"),
+        file_of(GOOD, labels={"participant": "1"}),
+        file_of(GOOD | {"labels": {}}, labels={"team": "pix"}),
         file_of({"record": "x", "expr": "1"}),
         file_of(GOOD | {"for": "soon"}),
         file_of(GOOD | {"labels": {}}),

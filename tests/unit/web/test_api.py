@@ -27,7 +27,7 @@ def rule(name: str = "TokensLow", **given: Any) -> RuleStatus:
 
 
 def groups(*rules: RuleStatus, name: str = "dict", file: str = "rules/a.yml") -> RuleGroupStatus:
-    return RuleGroupStatus(name, file, 15.0, list(rules))
+    return RuleGroupStatus(name, file, 15.0, list(rules), 7)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_rule_has_prometheus_fields():
         "name": "dict",
         "file": "rules/a.yml",
         "interval": 15.0,
-        "limit": 0,
+        "limit": 7,
         "evaluationTime": 0.002,
         "lastEvaluation": "2026-03-10T12:00:15Z",
     }

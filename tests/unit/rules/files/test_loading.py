@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.buckets.gauge_history import GaugeHistory
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.documents import MOST_NODES
-from exporter.rules.files.loading import MOST_BYTES, checksum, load
+from exporter.rules.files.loading import MOST_BYTES, Options, checksum, load
 from exporter.rules.promql.unsupported import of_function
+from exporter.rules.templates.template import External
 from exporter.yaml_text import compose
-from tests.support.builders import bucket, poll, view
+from tests.support.builders import PARTICIPANT, POLICY, alert, bucket, failed, poll, view
 from tests.support.rules import rule_file
 
 if TYPE_CHECKING:
     from exporter.alerts.alert import RuleSample
 
 LOW_VIEW = view(poll(bucket(3_600)))
+DOWN_VIEW = view(failed())
+PARTICIPANT_LABEL = {"participant": PARTICIPANT}
 LOW = """
 alert: TokensLow
 expr: dict_rate_limit_utilization_percent >= 80
@@ -98,7 +102,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         """\
         groups:
           - name: dict
-            limit: 5
+            limit: many
             rules:
               - alert: Low
                 expr: |
@@ -128,7 +132,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
     )
 
     assert findings(file) == [
-        "3: dict: `limit` of a group is not supported; take it out",
+        "3: dict: a limit is a whole number, as 10; without one, or with 0, there is none",
         "5: dict/Low: a rule needs the label severity (info, warning, critical)",
         f"8: dict/Low: column 16: `histogram_sum(dict_rate_limit_up)`: {of_function('histogram_sum')}",
         "9: dict/Low: `a-b` is not a name for a label",
@@ -138,7 +142,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "12: dict/High: column 35: `dict_rate_limit_up >` cannot be parsed: unexpected end",
         "13: dict/High: '60' is not a duration; write it as 15s, 5m or 1h30m",
         "14: dict/High: severity `fatal` is none of info, warning, critical",
-        "14: dict/High: label team: `$x` is not supported: a rule knows $labels and $value",
+        "14: dict/High: label team: `$x` is not supported: a rule knows $labels, $value, $externalLabels and $externalURL",
         "15: dict/a:b: `record: a:b` is not supported; write its expression where a:b is used",
         "17: dict: a rule needs `alert`",
         "18: dict/Nothing: a rule needs `expr`",
@@ -261,13 +265,122 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
     assert findings(str(tmp_path / "rules.yml")) == [" cannot be read: it is not a regular file"]
 
 
-def test_alerts_of_another_group_are_not_seen(tmp_path: Path):
-    other = 'alert: Other\nexpr: ALERTS{alertname="TokensLow"}\nlabels: {severity: info}'
-    rule_file(tmp_path, LOW, name="a.yml", group="first")
-    rule_file(tmp_path, other, name="b.yml", group="second")
+def group(of: str, *rules: str) -> str:
+    """A group; ``of`` are lines of it."""
+    made = "".join(f"      - {{labels: {{severity: info}}, {one}}}\n" for one in rules)
+    return f"  - name: {of}\n    rules:\n{made}"
 
-    with pytest.raises(RuleFileInvalid, match="ALERTS of another group is not supported: TokensLow is in first"):
-        load([str(tmp_path / "*.yml")])
+
+def groups(tmp_path: Path, *texts: str) -> str:
+    (tmp_path / "rules.yml").write_text("groups:\n" + "".join(texts))
+    return str(tmp_path / "rules.yml")
+
+
+def test_labels_of_a_group_are_those_of_its_rules_unless_they_have_their_own(tmp_path: Path):
+    file = written(
+        tmp_path,
+        """\
+        groups:
+          - name: g
+            labels: {severity: critical, team: pix, at: "{{ $value }}"}
+            rules:
+              - {alert: A, expr: dict_rate_limit_up == 0}
+              - {alert: B, expr: dict_rate_limit_up == 0, labels: {severity: info, team: ""}}
+        """,
+    )
+
+    first, second = load([file]).rules
+
+    [of_first], [of_second] = (rule.evaluate(DOWN_VIEW, ()) for rule in (first, second))
+    assert of_first.labels == {"alertname": "A", "severity": "critical", "team": "pix", "at": "0", **PARTICIPANT_LABEL}
+    assert of_second.labels == {"alertname": "B", "severity": "info", "at": "0", **PARTICIPANT_LABEL}
+    assert (first.severity, second.severity) == ("critical", "info")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("labels: {a-b: c}", "3: g: `a-b` is not a name for a label"),
+        ("labels: {participant: c}", "3: g/A: a rule may not set the label participant"),
+        ('labels: {team: "{{ $x }}"}', "3: g/A: label team: `$x` is not supported"),
+        ("labels: [a]", "3: g: expected keys with values, found a list"),
+        ("query_offset: soon", "3: g: 'soon' is not a duration"),
+        ("query_offset: -1m", "3: g: '-1m' is not a duration"),
+        ("limit: 1.5", "3: g: a limit is a whole number"),
+        ('limit: "5"', "3: g: a limit is a whole number"),
+        ("limit: 0x10", "3: g: a limit is a whole number"),
+        ("limit: [1]", "3: g: a limit is a whole number"),
+    ],
+)
+def test_what_is_wrong_with_a_group_is_told(tmp_path: Path, line: str, why: str):
+    [told] = findings(groups(tmp_path, group(f"g\n    {line}", "alert: A, expr: dict_rate_limit_up == 0")))
+
+    assert told.startswith(why)
+
+
+@pytest.mark.parametrize(("line", "limit"), [("limit: 7", 7), ("limit: 1_000", 1000), ("limit: -1", 0), ("limit:", 0)])
+def test_a_group_has_a_limit(tmp_path: Path, line: str, limit: int):
+    rule_set = load([groups(tmp_path, group(f"g\n    {line}", "alert: A, expr: dict_rate_limit_up == 0"))])
+
+    assert rule_set.rules[0].limit == rule_set.groups[0].limit == limit
+
+
+def test_rules_of_a_group_with_an_offset_see_what_was_so_long_ago(tmp_path: Path):
+    rules = ("alert: Low, expr: dict_rate_limit_available_tokens < time() - 1.7e9",)
+    [rule] = load([groups(tmp_path, group("g\n    query_offset: 1m", *rules))]).rules
+    history = GaugeHistory(rule.lookback_ms)
+    for seconds in (0, 15, 60, 75):
+        history.add(seen := view(poll(bucket(1000 + seconds), seconds=seconds)))
+
+    [sample] = rule.evaluate(seen, (), history)
+
+    assert rule.lookback_ms == {"dict_rate_limit_available_tokens": 360_000}
+    assert sample.value == 1015
+
+
+@pytest.mark.parametrize(
+    "selector", ["ALERTS", "ALERTS_FOR_STATE", 'ALERTS{alertname="Low"}', 'ALERTS{alertname=~"L.*"}']
+)
+def test_alerts_of_any_group_are_seen(tmp_path: Path, selector: str):
+    rules = f"alert: Other, expr: '{selector}'"
+    file = groups(tmp_path, group("a", "alert: Low, expr: dict_rate_limit_up == 0"), group("b", rules))
+
+    low, other = load([file]).rules
+
+    assert [sample.labels["policy"] for sample in other.evaluate(LOW_VIEW, [alert("Low")])] == [POLICY]
+    assert low.evaluate(LOW_VIEW, []) == []
+
+
+def test_alerts_of_a_group_with_another_offset_are_refused(tmp_path: Path):
+    file = groups(
+        tmp_path,
+        group("a\n    query_offset: 1m", "alert: Low, expr: dict_rate_limit_up == 0"),
+        group("b", "alert: B, expr: 'ALERTS{alertname=\"Low\"} == 1'", "alert: C, expr: 'ALERTS{alertname=\"B\"}'"),
+    )
+
+    [told] = findings(file)
+    assert told.startswith(
+        '8: b/B: column 53: `ALERTS{alertname="Low"}`: Low is in group a, whose query_offset is 1m, and'
+    )
+    assert told.endswith("and here it is 0s; ALERTS of another time is not supported")
+
+
+def test_what_an_offset_adds_counts_as_looking_back(tmp_path: Path):
+    file = groups(tmp_path, group("g\n    query_offset: 1h", 'alert: A, expr: "dict_rate_limit_capacity offset 30m"'))
+
+    with pytest.raises(RuleFileInvalid, match=r"looks 1h35m back, and rules\.max_range is 1h: raise it"):
+        load([file], Options(3600))
+
+
+def test_templates_know_the_external_labels_and_the_address(tmp_path: Path):
+    text = 'alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info, region: "{{ $externalLabels.region }}"}'
+    file = rule_file(tmp_path, f'{text}\nannotations: {{link: "{{{{ $externalURL }}}}/x"}}')
+
+    [rule] = load([file], Options(external=External({"region": "south"}, "http://here"))).rules
+
+    [sample] = rule.evaluate(DOWN_VIEW, ())
+    assert sample.labels["region"] == "south"
+    assert sample.annotations == {"link": "http://here/x"}
 
 
 def test_the_checksum_changes_with_the_files_and_never_fails(tmp_path: Path):

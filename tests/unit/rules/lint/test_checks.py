@@ -26,6 +26,7 @@ BAD_RULES = {
     "lint/outage_branch": [rule(f"dict_rate_limit_capacity and on (participant) {UP} == 1")],
     "lint/stale_threshold": [rule("dict_rate_limit_capacity < 5 or ALERTS{alertname='A'}")],
     "lint/impossible_comparison": [rule(f"{UP} == 2")],
+    "lint/unknown_alert": [rule(f"{UP} unless on (participant) ALERTS{{alertname='B'}}")],
     "lint/unknown_label": [rule(f"max by (participant, polcy) ({UP})")],
     "lint/scraped_label": [rule(f"{UP}{{job='dict'}}")],
     "lint/value_label": [rule(UP, labels='severity: info, worth: "{{ $value }}"')],

@@ -14,7 +14,6 @@ from exporter.rules.files.loading import load
 from exporter.rules.promql.expression import compile_rule
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.refusal import ExpressionRefused
-from exporter.rules.promql.selectors import AlertNames
 from tests.support.builders import PARTICIPANT, alert, at, bucket, failed, observed, poll, view
 from tests.support.rules import evaluated, number, refusal, rule_file, vector
 
@@ -616,7 +615,7 @@ def test_what_would_look_across_participants_is_refused(expr: str, why: str):
     ],
 )
 def test_what_keeps_participant_is_accepted(expr: str):
-    compile_rule(expr, None)
+    compile_rule(expr)
 
 
 @pytest.mark.parametrize(
@@ -624,7 +623,7 @@ def test_what_keeps_participant_is_accepted(expr: str):
 )
 def test_a_rule_needs_series_that_carry_participant(expr: str):
     with pytest.raises(ExpressionRefused, match=r"needs series that carry participant|do not carry participant$"):
-        compile_rule(expr, None)
+        compile_rule(expr)
 
 
 def test_every_problem_of_an_expression_is_told():
@@ -635,36 +634,14 @@ def test_every_problem_of_an_expression_is_told():
     assert "`nonsense` is not a metric" in told
 
 
-ALERTS = AlertNames(own=frozenset({"TokensLow", "TokensCritical"}), others={"TokensGone": "other group"})
-
-
-@pytest.mark.parametrize(
-    ("selector", "why"),
-    [
-        ("ALERTS", "name the alert"),
-        ('ALERTS{alertstate="firing"}', "name the alert"),
-        ('ALERTS{alertname!="TokensLow"}', "name the alert"),
-        ('ALERTS{alertname=~".*"}', "name the alert"),
-        ('ALERTS{alertname="TokensGone"}', "ALERTS of another group is not supported: TokensGone is in other group"),
-        ('ALERTS{alertname=~"Tokens.+"}', "TokensGone is in other group"),
-        ('ALERTS{alertname="TokensLo"}', "no alert of this group is named TokensLo; did you mean TokensLow?"),
-    ],
-)
-def test_only_alerts_of_the_own_group_are_seen(selector: str, why: str):
-    with pytest.raises(ExpressionRefused) as refused:
-        compile_rule(selector, ALERTS)
-
-    assert why in str(refused.value)
-
-
-@pytest.mark.parametrize("matcher", ['="TokensLow"', '=~"TokensLow|TokensCritical"', '=~"Tokens(L|C).*"'])
-def test_alerts_of_the_own_group_are_selected_by_name(matcher: str):
-    compile_rule(f"ALERTS{{alertname{matcher}}}", ALERTS)
+@pytest.mark.parametrize("matcher", ["", '{alertstate="firing"}', '{alertname=~"Tokens(L|C).*"}', '{alertname!="A"}'])
+def test_alerts_of_any_rule_are_selected(matcher: str):
+    compile_rule(f"ALERTS{matcher}")
 
 
 def test_whether_alerts_are_about_a_policy_is_known_beforehand():
     def carries_policy(expr: str) -> bool:
-        return compile_rule(expr, None).vector.carries_policy
+        return compile_rule(expr).vector.carries_policy
 
     assert carries_policy(CAPACITY)
     assert carries_policy(f"{CAPACITY} > on (participant, policy) {CAPACITY}")

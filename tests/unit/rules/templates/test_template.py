@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from exporter.rules.templates.lexer import TemplateRefused
-from exporter.rules.templates.template import Template
+from exporter.rules.templates.template import External, Template
 
 LABELS = {"participant": "12345678", "policy": "ENTRIES_WRITE", "__name__": "dict_rate_limit_capacity"}
 
@@ -64,6 +64,18 @@ def test_values_are_written_as_go_writes_them(value: float, made: str):
 
 
 @pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("{{ $externalLabels.region }} {{ .ExternalLabels.region }} {{ $.ExternalLabels.region }}", "here here here"),
+        ("{{ $externalLabels }}{{ $externalLabels.nothing }} {{ len .ExternalLabels }}", "map[a:1 region:here] 2"),
+        ("{{ $externalURL }} {{ .ExternalURL }} {{ $.ExternalURL }}", "http://x http://x http://x"),
+    ],
+)
+def test_what_is_external_is_the_same_for_all_samples(text: str, made: str):
+    assert Template(text).expand(LABELS, 1.0, External({"region": "here", "a": "1"}, "http://x")) == made
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("{{ gt $value 50 }}", "gt: cannot compare float64 and int; write the number with a decimal point, as 50.0"),
@@ -91,9 +103,10 @@ def test_a_failure_is_the_text(text: str, why: str):
         ('{{ define "x" }}{{ end }}', "define is not supported"),
         ('{{ template "x" }}', "template is not supported"),
         ("{{ $x := 5 }}", "variables of one's own"),
-        ("{{ $x }}", "`$x` is not supported: a rule knows $labels and $value"),
-        ("{{ $externalLabels }}", "`$externalLabels` is not supported"),
-        ("{{ .ExternalURL }}", "`.ExternalURL` is not supported: a rule knows .Labels and .Value"),
+        ("{{ $x }}", "`$x` is not supported: a rule knows $labels, $value, $externalLabels and $externalURL"),
+        ("{{ $external }}", "`$external` is not supported: a rule knows $labels, $value, $externalLabels"),
+        ("{{ .Externals }}", "`.Externals` is not supported: a rule knows .Labels, .Value, .ExternalLabels and .Ext"),
+        ("{{ $externalURL.Host }}", "`$externalURL.Host` is not supported"),
         ("{{ . }}", "`.` is not supported"),
         ("{{ $labels.policy.x }}", "`$labels.policy.x` is not supported"),
         ('{{ query "up" }}', "`query` is answered by Prometheus alone"),

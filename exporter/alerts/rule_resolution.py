@@ -1,0 +1,62 @@
+"""Which open alerts belong to which rule, in one evaluation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+
+from exporter.alerts.alert import Alert, Fingerprint, Rule, Severity
+
+
+class RuleResolution:
+    """Which rule an open alert belongs to: the one of its name and severity, in its group or else elsewhere.
+
+    Where several have one name and severity, an alert is inactive when the last of
+    them has not raised it either, and belongs to the one that raised it last.
+    """
+
+    def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert]) -> None:
+        self._rules = rules
+        self._indexes: dict[tuple[str, Severity], list[int]] = defaultdict(list)
+        for index, rule in enumerate(rules):
+            self._indexes[rule.name, rule.severity].append(index)
+        self.without_rule: list[Alert] = []
+        self._left: dict[tuple[str, Severity], dict[Fingerprint, Alert]] = defaultdict(dict)
+        for alert in alerts:
+            if (alert.name, alert.severity) in self._indexes:
+                self._left[alert.name, alert.severity][alert.fingerprint] = alert
+            else:
+                self.without_rule.append(alert)
+
+    def rule_id(self, index: int, rule: Rule) -> int | None:
+        """Returns the rule's position among those of its name and severity; None where it is the only one."""
+        indexes = self._indexes[rule.name, rule.severity]
+        return indexes.index(index) if len(indexes) > 1 else None
+
+    def rule_of(self, alert: Alert) -> Rule:
+        """Returns the rule that raised the alert last; the last one where that is not known."""
+        indexes = self._indexes[alert.name, alert.severity]
+        rule_id = alert.rule_id
+        return self._rules[indexes[rule_id if rule_id is not None and rule_id < len(indexes) else -1]]
+
+    def others_of(self, rule: Rule, active: Collection[Fingerprint]) -> Iterator[Alert]:
+        """Yields the rule's alerts that are not among those which are active."""
+        for identity, alert in self._left.get((rule.name, rule.severity), {}).items():
+            if identity not in active and self.rule_of(alert) is rule:
+                yield alert
+
+    def note_active(self, rule: Rule, identities: Collection[Fingerprint]) -> None:
+        left = self._left.get((rule.name, rule.severity), {})
+        for identity in identities:
+            left.pop(identity, None)
+
+    def note_failed(self, index: int, rule: Rule) -> None:
+        """The alerts of a rule that failed stay as they are, and so do those that may be its own."""
+        left, rule_id = self._left.get((rule.name, rule.severity), {}), self.rule_id(index, rule)
+        own = [a.fingerprint for a in left.values() if rule_id is None or a.rule_id in (rule_id, None)]
+        self.note_active(rule, own)
+
+    def inactive(self, index: int, rule: Rule) -> Sequence[Alert]:
+        """Returns the alerts that no rule of this name and severity has raised, after the last of them."""
+        key = rule.name, rule.severity
+        return tuple(self._left.get(key, {}).values()) if self._indexes[key][-1] == index else ()

@@ -1,0 +1,18 @@
+"""How rule files are loaded, going by the configuration."""
+
+from __future__ import annotations
+
+from exporter.config.settings import Settings
+from exporter.rules.files.loading import Options
+from exporter.rules.templates.template import External
+from exporter.web.server.server import own_url
+
+
+def external_url(settings: Settings) -> str | None:
+    """Returns the base of links to this program; None: the system chooses the port."""
+    return settings.alertmanager.external_url or own_url(settings.web)
+
+
+def rule_options(settings: Settings) -> Options:
+    external = External(settings.external_labels, external_url(settings) or "")
+    return Options(settings.rules.max_range, external)

@@ -1,0 +1,23 @@
+"""``ALERTS`` of a name that no rule of these files has."""
+
+from __future__ import annotations
+
+from exporter.rules.lint.context import Context, Problems
+from exporter.rules.promql.sources import ALERT_SERIES
+from exporter.rules.promql.traversal import alert_names
+from exporter.structures import did_you_mean
+
+
+def check(context: Context) -> Problems:
+    for selected in context.selected:
+        about_names = [matcher for matcher in selected.conditions if matcher.label == "alertname"]
+        if selected.metric not in ALERT_SERIES or not about_names:
+            continue
+        # Most selectors name one: to try every name would be quadratic.
+        name = next((matcher.value for matcher in about_names if matcher.operator == "="), None)
+        names = context.alert_names if name is None else context.alert_names & {name}
+        if any(map(alert_names(selected), names)):
+            continue
+        name = about_names[0].value if name is None else name
+        meant = did_you_mean(name, context.alert_names)
+        yield context.about(selected, f" selects nothing here: no rule raises an alert of that name{meant}")
