@@ -61,10 +61,69 @@ tests:
 """
 
 
+GROUPS = """
+groups:
+  - name: derived
+    rules:
+      - alert: FromOther
+        expr: ALERTS{alertname="Low"}
+        labels: {severity: info, at: "{{ $externalLabels.at }}"}
+        annotations: {link: "{{ $externalURL }} {{ $labels.severity }} {{ $labels.team }}"}
+  - name: low
+    labels: {severity: warning, team: "{{ $labels.policy }}"}
+    limit: 2
+    rules:
+      - alert: Low
+        expr: dict_rate_limit_utilization_percent >= 80
+      - alert: Late
+        expr: dict_rate_limit_utilization_percent >= 80
+        keep_firing_for: 10m
+        labels: {severity: critical, team: ""}
+  - name: late
+    query_offset: 90s
+    labels: {severity: warning}
+    rules:
+      - {alert: MinuteAgo, expr: dict_rate_limit_utilization_percent * time() > 0}
+      - {alert: Since, expr: 'ALERTS_FOR_STATE{alertname="MinuteAgo"} > 0'}
+"""
+
+OF_GROUPS = """
+rule_files: [rules.yml]
+evaluation_interval: 30s
+group_eval_order: [low, derived, late]
+tests:
+  - interval: 30s
+    external_labels: {at: north}
+    external_url: http://x/prometheus
+    input_series:
+      - {series: 'dict_rate_limit_utilization_percent{participant="1", policy="A"}', values: '70 80 90x3 85x9'}
+    alert_rule_test:
+      - {eval_time: 30s, alertname: FromOther}
+      - {eval_time: 30s, alertname: MinuteAgo}
+      - {eval_time: 2m30s, alertname: MinuteAgo}
+      - {eval_time: 3m, alertname: Since}
+      - {eval_time: 3m, alertname: Low}
+    promql_expr_test:
+      - {expr: ALERTS, eval_time: 30s}
+      - {expr: ALERTS, eval_time: 75s}
+      - {expr: ALERTS_FOR_STATE, eval_time: 2m}
+      - {expr: ALERTS, eval_time: 5m}
+  - interval: 30s
+    input_series:
+      - {series: 'dict_rate_limit_utilization_percent{participant="1", policy="A"}', values: '80 80 80 80'}
+      - {series: 'dict_rate_limit_utilization_percent{participant="1", policy="B"}', values: '80 0 80 80'}
+      - {series: 'dict_rate_limit_utilization_percent{participant="2", policy="A"}', values: '0 90 0 0'}
+    alert_rule_test:
+      - {eval_time: 0s, alertname: Late}
+      - {eval_time: 90s, alertname: Late}
+"""
+
+
 @pytest.mark.prometheus
-def test_failures_are_reported_in_promtools_words(tmp_path: Path) -> None:
-    (tmp_path / "rules.yml").write_text(RULES)
-    (tmp_path / "test.yml").write_text(TEST)
+@pytest.mark.parametrize(("rules", "tests"), [(RULES, TEST), (GROUPS, OF_GROUPS)], ids=["failures", "groups"])
+def test_failures_are_reported_in_promtools_words(tmp_path: Path, rules: str, tests: str) -> None:
+    (tmp_path / "rules.yml").write_text(rules)
+    (tmp_path / "test.yml").write_text(tests)
 
     [verdict] = promtool.run_tests([tmp_path / "test.yml"])
     [result] = run_tests([str(tmp_path / "test.yml")])

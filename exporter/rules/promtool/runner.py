@@ -43,7 +43,7 @@ class TestFailure:
     def render(self, *, diff: bool = False) -> str:
         """Returns promtool's lines, or a diff of the two sides."""
         if not self.expected and not self.got:
-            return self.headline
+            return f"{self.headline}\n"
         if not diff:
             return f"{self.headline}\n        exp:{self.expected}{self.separator}\n        got:{self.got}\n"
         lines = unified_diff(self.expected.splitlines(), self.got.splitlines(), "exp", "got", lineterm="", n=100)

@@ -188,7 +188,7 @@ def test_a_rule_that_fails_ends_its_test(tmp_path: Path):
     lines = told(tmp_path, dedent(text), rules=(dedent(failing),)).splitlines()
 
     assert [line for line in lines if line.startswith("    alertname:")] == ["    alertname: Failing, time: 1m, "]
-    assert lines[-2].startswith("    rule: Failing, time: 3m, err: found duplicate series for the match group")
+    assert lines[-3].startswith("    rule: Failing, time: 3m, err: found duplicate series for the match group")
     assert not any("expr:" in line for line in lines)
 
 
