@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NewType, Protocol
 
+from exporter.alerts.history import History
+from exporter.alerts.written_series import WrittenSample
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import BucketObservation, View
 
 Fingerprint = NewType("Fingerprint", str)
@@ -126,7 +127,16 @@ class Rule(Protocol):
         """The most alerts that it may have, of one participant; 0: any number."""
         ...
 
-    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+    @property
+    def query_offset_ms(self) -> int:
+        """How long before the evaluation it looks, in milliseconds; and the time of what it writes."""
+        ...
+
+    def written_by(self, alerts: Iterable[Alert]) -> Iterator[WrittenSample]:
+        """Yields the samples of ``ALERTS`` and ``ALERTS_FOR_STATE`` of its alerts."""
+        ...
+
+    def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         """Returns the series that are true for the view's participant, at the view's instant.
 
         ``alerts`` are that participant's open alerts, as ``ALERTS`` shows them to this rule; ``history`` is what was

@@ -25,9 +25,11 @@ from exporter.alerts.alert import (
     Transition,
     fingerprint,
 )
+from exporter.alerts.history import History
 from exporter.alerts.rule_resolution import RuleResolution
+from exporter.alerts.written_series import Writer, WrittenSeries
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.gauge_history import GaugeHistory
+from exporter.buckets.gauge_history import milliseconds
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 
@@ -43,13 +45,13 @@ def evaluate(
     view: View,
     open_alerts: Mapping[Fingerprint, Alert],
     *,
-    history: GaugeHistory | None = None,
+    history: History | None = None,
     before: RulesBefore = "same",
 ) -> Evaluation:
     """Returns what the view's poll makes of its participant's open alerts.
 
-    ``history`` is what was shown of the participant, the view itself included (None: nothing else); ``before`` says
-    which rules the evaluation before was of.
+    ``history`` is what was shown of the participant, the view itself included (None: nothing else), and takes what
+    the rules write; ``before`` says which rules the evaluation before was of.
     An alert that did not change is the same object afterwards. A rule that fails
     leaves its alerts as they are; the others go on.
     """
@@ -73,6 +75,10 @@ def evaluate(
                 step.end([alert], Reason.RULE_CHANGED)
             else:
                 step.deactivate(resolution.rule_of(alert), alert)
+        if history is not None and history.written.kept_ms and resolution.is_last(index, rule):
+            step.write(rule, history.written)
+    if history is not None:
+        history.written.end_evaluation({_writer(rule) for rule in rules}, milliseconds(view.at))
     if before != "same":
         step.transitions = [step.with_rule_changed(transition, rules, before) for transition in step.transitions]
     return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
@@ -136,6 +142,13 @@ class _Step:
             self.end([alert], self._reason(rule, alert.policy))
         else:
             self.alerts[alert.fingerprint] = kept
+
+    def write(self, rule: Rule, written: WrittenSeries) -> None:
+        """Writes what the alerts of a rule and its namesakes are now; a rule that failed writes nothing."""
+        if any(failure.name == rule.name and failure.group == rule.group for failure in self.failures):
+            return
+        own = [a for a in self.alerts.values() if (a.name, a.severity) == (rule.name, rule.severity)]
+        written.write(_writer(rule), milliseconds(self._at) - rule.query_offset_ms, rule.written_by(own))
 
     def check_limit(self, rule: Rule, active: Collection[Fingerprint], inactive: Iterable[Alert]) -> None:
         """Raises RuleEvaluationFailed where the rule would have more alerts than its group's limit."""
@@ -212,6 +225,10 @@ class _Step:
                 visible.observed_at if visible else None,
             )
         )
+
+
+def _writer(rule: Rule) -> Writer:
+    return rule.name, rule.severity
 
 
 def _by_fingerprint(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final, TypeAlias
 
 from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule
+from exporter.alerts.history import History
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import Observation, Poll, View, view_after
 from exporter.history.episodes import Episode, episodes_within, firing_at
 from exporter.history.replay import Gap, Gaps, Period, Replay, lookback, warm_up
@@ -73,7 +73,7 @@ class ReplayState:
 
     view: View | None
     alerts: tuple[Mapping[Fingerprint, Alert], ...]
-    histories: tuple[GaugeHistory, ...]
+    histories: tuple[History, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _BUCKET_GAUGES: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
 _PARTICIPANT_GAUGES: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
 
 _ABSENT_BYTES: Final = struct.pack("<Q", 0x7FF0000000000002)
-_ABSENT: Final[float] = struct.unpack("<d", _ABSENT_BYTES)[0]
+ABSENT: Final[float] = struct.unpack("<d", _ABSENT_BYTES)[0]
 """Prometheus' staleness mark: a NaN that no arithmetic makes. Here it fills the gaps of a series."""
 
 SAMPLE_BYTES: Final = 8
@@ -101,10 +101,6 @@ class GaugeHistory:
         """The bytes of all samples."""
         values = sum(len(series.values) for of_gauge in self._series.values() for series in of_gauge.values())
         return (len(self._times_ms) + values) * SAMPLE_BYTES
-
-    def covers(self, kept_ms: Mapping[str, int]) -> bool:
-        """Returns whether all of that is kept as long as asked, or longer."""
-        return all(self.kept_ms.get(name, 0) >= kept for name, kept in kept_ms.items())
 
     def keep(self, kept_ms: Mapping[str, int]) -> None:
         """Keeps no more than that from now on."""
@@ -226,7 +222,7 @@ class _Series:
     def add(self, number: int, value: float) -> None:
         missing = number - self.first - len(self.values)
         if missing:
-            self.values.extend([_ABSENT] * missing)
+            self.values.extend([ABSENT] * missing)
             self.has_gaps = True
         self.values.append(value)
 
@@ -235,7 +231,7 @@ class _Series:
         if not 0 <= index < len(self.values):
             return None
         value = self.values[index]
-        return None if self.has_gaps and _is_absent(value) else value
+        return None if self.has_gaps and is_absent(value) else value
 
     def between(self, times_ms: array[int], dropped: int, first: int, last: int) -> Samples:
         """Returns the samples from the index ``first`` of the times up to, not including, ``last``."""
@@ -245,7 +241,7 @@ class _Series:
             return Samples((), ())
         times, values = times_ms[begin:end], self.values[begin - shift : end - shift]
         if self.has_gaps:
-            present = [(time, value) for time, value in zip(times, values, strict=True) if not _is_absent(value)]
+            present = [(time, value) for time, value in zip(times, values, strict=True) if not is_absent(value)]
             return Samples([time for time, _ in present], [value for _, value in present])
         return Samples(times, values)
 
@@ -274,7 +270,8 @@ def _observed(view: View, policy: PolicyName) -> BucketObservation | None:
     return None if visible is None else visible.observation
 
 
-def _is_absent(value: float) -> bool:
+def is_absent(value: float) -> bool:
+    """Returns whether a value is the mark of a gap."""
     return math.isnan(value) and struct.pack("<d", value) == _ABSENT_BYTES
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.alerts.alert import Rule
+from exporter.alerts.history import of_gauges, of_written
 from exporter.alerts.lifecycle import lookback_ms
+from exporter.alerts.written_series import SAMPLE_BYTES
 from exporter.buckets.catalog import POLICIES, POLICIES_READ
 from exporter.buckets.gauge_history import most_bytes
 from exporter.config.settings import Settings
@@ -16,27 +19,29 @@ from exporter.numbers import counted
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """``bytes`` is the most that the samples of the ``gauges`` take of ``participants`` in ``seconds``.
+    """``bytes`` is the most that the samples of the gauges and alerts take of ``participants`` in ``seconds``.
 
     No participant: it is that of each.
     """
 
     seconds: float
     gauges: tuple[str, ...]
+    alert_series: tuple[str, ...]
     participants: int
     bytes: int
 
     def __str__(self) -> str:
         of = f"of {counted(self.participants, 'participant')}" if self.participants else "for each participant"
-        gauges = counted(len(self.gauges), "gauge")
+        gauges = [counted(len(self.gauges), "gauge")] if self.gauges else []
+        looked_at = " and ".join([*gauges, *self.alert_series])
         megabytes = f"{self.bytes / 1e6:,.1f} MB"
-        return f"rules look back {Duration(self.seconds)} at {gauges}: {megabytes} of memory at most {of}"
+        return f"rules look back {Duration(self.seconds)} at {looked_at}: {megabytes} of memory at most {of}"
 
 
 def lookback_of(rules: Sequence[Rule], settings: Settings) -> Lookback | None:
     """Returns how far the rules look back; None: they look at the present only.
 
-    At most as many reads are made as ``poll.reads.share`` allows.
+    At most as many reads are made as ``poll.reads.share`` allows, and at most each rule has an alert about each bucket.
     """
     kept_ms = lookback_ms(rules)
     if not kept_ms:
@@ -45,5 +50,10 @@ def lookback_of(rules: Sequence[Rule], settings: Settings) -> Lookback | None:
     reads_per_second = settings.poll.reads.share * limit.refill_tokens / limit.refill_period_seconds if limit else 0.0
     per_minute = 60 * (1 / settings.poll.interval + reads_per_second)
     participants = len(settings.participants)
-    size = max(participants, 1) * most_bytes(kept_ms, per_minute, len(POLICIES))
-    return Lookback(max(kept_ms.values()) / 1000, tuple(sorted(kept_ms)), participants, size)
+    gauges_ms, written_ms = of_gauges(kept_ms), of_written(kept_ms)
+    bytes_each = most_bytes(gauges_ms, per_minute, len(POLICIES)) if gauges_ms else 0
+    alerts = len(rules) * len(POLICIES)
+    bytes_each += math.ceil(sum(written_ms.values()) / 60_000 * per_minute * alerts * SAMPLE_BYTES)
+    size = max(participants, 1) * bytes_each
+    longest_seconds = max(kept_ms.values()) / 1000
+    return Lookback(longest_seconds, tuple(sorted(gauges_ms)), tuple(sorted(written_ms)), participants, size)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from exporter.alerts.alert import Alert, AlertState, Evaluation, RuleSample, fingerprint
+from exporter.alerts.history import History
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import View, view_after
 from exporter.errors import DictRateLimitError
 from exporter.explain.breakdown import NodeResult, break_down
@@ -139,12 +139,13 @@ class _RecordingRule:
         self.group, self.name, self.severity = rule.group, rule.name, rule.severity
         self.for_seconds, self.keep_firing_for_seconds = rule.for_seconds, rule.keep_firing_for_seconds
         self.fixed_labels, self.per_policy, self.has_data = rule.fixed_labels, rule.per_policy, rule.has_data
-        self.lookback_ms, self.limit = rule.lookback_ms, rule.limit
+        self.lookback_ms, self.limit, self.query_offset_ms = rule.lookback_ms, rule.limit, rule.query_offset_ms
+        self.written_by = rule.written_by
         self.alerts: Sequence[Alert] = ()
         self.samples: Sequence[RuleSample] = ()
         self._rule = rule
 
-    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+    def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         self.alerts, self.samples = tuple(alerts), ()
         self.samples = samples = self._rule.evaluate(view, alerts, history)
         return samples
@@ -207,7 +208,7 @@ def explain_current(
     policy: PolicyName,
     errors: Mapping[tuple[str, str], str],
     *,
-    history: GaugeHistory | None = None,
+    history: History | None = None,
 ) -> list[Explanation]:
     """Explains each rule that concerns the bucket, and those about its participant whose alert is open.
 

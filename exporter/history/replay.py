@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule, by_fingerprint
+from exporter.alerts.history import History, of_gauges, of_written
 from exporter.alerts.lifecycle import evaluate, lookback_ms, remove_participant
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import MISSED_INTERVALS, PARTICIPANT_REMOVED, Failure, Poll, View, view_after
 from exporter.clock import in_utc
 from exporter.history.episodes import Episodes
@@ -44,7 +44,7 @@ class Replay:
 
     def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert] = (), since: datetime = _EVER) -> None:
         self.view: View | None = None
-        self.history = GaugeHistory(lookback_ms(rules))
+        self.history = History(lookback_ms(rules))
         self.alerts: Mapping[Fingerprint, Alert] = by_fingerprint(alerts)
         self.episodes = Episodes(since)
         self.episodes.resume(alerts)
@@ -60,8 +60,7 @@ class Replay:
             self.step_to(view)
             return
         self.view = view
-        if not view.is_partial:
-            self.history.add(view)
+        self.history.add(view)
 
     def step_to(self, view: View) -> Evaluation:
         """Returns the evaluation over the view after the poll, which several replays may share."""
@@ -78,14 +77,21 @@ class Replay:
 
 def lookback(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
     """Returns how far the rules look back at what was shown before a poll."""
-    longest_ms = max((max(lookback_ms(rules).values(), default=0) for rules in rule_sets), default=0)
-    return timedelta(milliseconds=longest_ms)
+    return _longest(of_gauges(lookback_ms(rules)) for rules in rule_sets)
 
 
 def warm_up(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
-    """Returns how long before a period a replay begins, so that ``for`` and ``keep_firing_for`` are where they were."""
+    """Returns how long before a period a replay begins, so that ``for`` and ``keep_firing_for`` are where they were.
+
+    What rules look back at of alerts comes on top.
+    """
     longest = max((r.for_seconds + r.keep_firing_for_seconds for rules in rule_sets for r in rules), default=0.0)
-    return max(_WARM_UP, timedelta(seconds=2 * longest))
+    written = _longest(of_written(lookback_ms(rules)) for rules in rule_sets)
+    return max(_WARM_UP, timedelta(seconds=2 * longest)) + written
+
+
+def _longest(kept_ms: Iterable[Mapping[str, int]]) -> timedelta:
+    return timedelta(milliseconds=max((max(of_rules.values(), default=0) for of_rules in kept_ms), default=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from exporter.alerts.alert import Alert, Fingerprint, Rule
+from exporter.alerts.history import History
 from exporter.alerts.lifecycle import RulesBefore, evaluate, remove_participant
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import PARTICIPANT_REMOVED, Category, Failure, Observation, Poll, View, view_after
 from exporter.store.reconciliation import Reconciliation
 
@@ -50,7 +50,7 @@ def category_after(before: Category | None, poll: Poll) -> Category | None:
 
 
 def decide(
-    state: ParticipantState, poll: Poll, rules: Sequence[Rule], history: GaugeHistory | None = None
+    state: ParticipantState, poll: Poll, rules: Sequence[Rule], history: History | None = None
 ) -> tuple[ParticipantState, Reconciliation | None]:
     """Returns what is known after ``poll``, and what to commit (None: it was reconciled before).
 

@@ -1,26 +1,35 @@
 """What rules look back at, of each participant: kept in memory, and read back from the database.
 
 Read back it is before the first poll after a start or a takeover, and where other rules look further back: so none of
-them changes a verdict.
+them changes a verdict. Of alerts the database has no samples: they come from the polls, by the rules in force.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from exporter.alerts.alert import Rule
+from exporter.alerts.alert import Alert, Rule
+from exporter.alerts.history import History
 from exporter.alerts.lifecycle import lookback_ms
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import Poll, View, view_after
 from exporter.config.settings import Settings
+from exporter.history.episodes import firing_at
+from exporter.history.replay import Replay, lookback, warm_up
 from exporter.reconciler.decide import ParticipantState
 from exporter.store.writer import Writer
 
 log = logging.getLogger(__name__)
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+_POLLS_AT_A_TIME: Final = 16
+"""Of those that are read back, until others have their turn."""
 
 
 class Histories:
@@ -31,9 +40,9 @@ class Histories:
         self._staleness = timedelta(seconds=settings.poll.staleness)
         self._kept_ms: Mapping[str, int] = {}
         self._rules: Sequence[Rule] | None = None
-        self._by_participant: dict[Ispb, GaugeHistory] = {}
+        self._by_participant: dict[Ispb, History] = {}
 
-    def of(self, participant: Ispb) -> GaugeHistory | None:
+    def of(self, participant: Ispb) -> History | None:
         """Returns a participant's history; None where no rule looks back, or it is not ready."""
         return self._by_participant.get(participant)
 
@@ -60,7 +69,7 @@ class Histories:
         for poll in polls:
             if poll.participant in self._by_participant:
                 continue
-            history = GaugeHistory(self._kept_ms)
+            history = History(self._kept_ms)
             state = states.get(poll.participant)
             is_ahead = state is not None and state.polled_at is None
             read += await self._read_back(history, poll, now, is_ahead=is_ahead)
@@ -80,17 +89,26 @@ class Histories:
             self._by_participant = {}
         self._kept_ms, self._rules = needed_ms, rules
 
-    async def _read_back(self, history: GaugeHistory, before: Poll, now: datetime, *, is_ahead: bool) -> int:
+    async def _read_back(self, history: History, before: Poll, now: datetime, *, is_ahead: bool) -> int:
         """Returns how many polls there are to look back at; of none later than now, where the last one ``is_ahead``.
 
         What is shown at the beginning may have been confirmed before, at most as long ago as figures are shown.
         """
-        since = min(before.polled_at, now) - timedelta(milliseconds=max(self._kept_ms.values())) - self._staleness
+        rules = self._rules or ()
+        evaluate_from = min(before.polled_at, now)
+        alerts: Iterable[Alert] = ()
+        if history.written.kept_ms:
+            evaluate_from -= warm_up([rules])
+            alerts = firing_at(await self._writer.alerts(before.participant, evaluate_from), evaluate_from)
+        replay = Replay(rules, tuple(alerts))
+        replay.history = history
+        since = evaluate_from - lookback([rules]) - self._staleness
         polls = 0
         view: View | None = None
         async for poll in self._writer.polls(before.participant, since, now if is_ahead else None):
             polls += 1
             view = view_after(view, poll)
-            if not view.is_partial:
-                history.add(view)
+            replay.follow(view, evaluate_from if history.written.kept_ms else _NEVER)
+            if not polls % _POLLS_AT_A_TIME:
+                await asyncio.sleep(0)
         return polls

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exporter.alerts.alert import Alert, RuleSample, Severity
+from exporter.alerts.history import History
+from exporter.alerts.written_series import WrittenSample
 from exporter.buckets.bucket import PolicyName
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
 from exporter.rules.promql.series import METRIC_NAME, Sample
-from exporter.rules.promql.sources import PARTICIPANT_GAUGE_BY_NAME, Moment, Source, Unexpanded, source_of
+from exporter.rules.promql.sources import (
+    ALERTS,
+    ALERTS_FOR_STATE,
+    PARTICIPANT_GAUGE_BY_NAME,
+    Moment,
+    Source,
+    Unexpanded,
+    active_seconds,
+    alert_labels,
+    source_of,
+)
 from exporter.rules.templates.template import NOTHING_EXTERNAL, External, Template
 
 
@@ -22,6 +33,7 @@ class CompiledRule:
 
     ``labels`` and ``annotations`` are templates, ``line`` is that of its ``alert``. It looks at what was
     ``query_offset_ms`` before the evaluation; one with more alerts than ``limit`` fails (0: there is no limit).
+    ``sees_alerts_by_time``: the alerts of other rules may be written at other times than its own.
     ``unexpanded`` are the labels of all rules that are templates.
     """
 
@@ -39,6 +51,7 @@ class CompiledRule:
     line: int
     limit: int = 0
     query_offset_ms: int = 0
+    sees_alerts_by_time: bool = False
     external: External = NOTHING_EXTERNAL
     unexpanded: Unexpanded = field(default_factory=dict, compare=False, repr=False)
 
@@ -58,9 +71,20 @@ class CompiledRule:
 
     def moment(self, source: Source, alerts: Collection[Alert]) -> Moment:
         """Returns what the rule looks at."""
-        return Moment(source, alerts, self.unexpanded, evaluated_at_ms=source.now_ms - self.query_offset_ms)
+        return Moment(
+            source,
+            None if self.sees_alerts_by_time else alerts,
+            self.unexpanded,
+            evaluated_at_ms=source.now_ms - self.query_offset_ms,
+        )
 
-    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+    def written_by(self, alerts: Iterable[Alert]) -> Iterator[WrittenSample]:
+        for alert in alerts:
+            yield WrittenSample(ALERTS, alert_labels(alert, self.unexpanded).pairs, 1.0)
+            without_state = alert_labels(alert, self.unexpanded, with_state=False)
+            yield WrittenSample(ALERTS_FOR_STATE, without_state.pairs, active_seconds(alert))
+
+    def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
         try:
             moment = self.moment(source_of(view, history), alerts)

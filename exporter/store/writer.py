@@ -17,7 +17,7 @@ from exporter.errors import PartitionMissing, ReconciliationRefused, StoreError
 from exporter.store import rows
 from exporter.store.database import PATIENCE_SECONDS, Database, queries
 from exporter.store.lease import Fence
-from exporter.store.reader import Reader
+from exporter.store.reader import AlertFilter, Reader
 from exporter.store.reconciliation import (
     Figures,
     Reconciliation,
@@ -90,6 +90,12 @@ class Writer:
     def polls(self, participant: Ispb, since: datetime, until: datetime | None) -> AsyncIterator[Poll]:
         """Yields the evaluated polls of ``since <= polled_at < until``, in order. Raises DatabaseUnusable."""
         return Reader(self._database, _PAGE_POLLS).polls(participant, since, until, evaluated_only=True)
+
+    async def alerts(self, participant: Ispb, since: datetime) -> list[Alert]:
+        """Returns the participant's alerts that were open at a time or later. Raises DatabaseUnusable."""
+        return await Reader(self._database).alerts(
+            AlertFilter(include_resolved=True, participant=participant, since=since)
+        )
 
     async def commit(
         self, batch: Sequence[Reconciliation], fence: Fence

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from exporter.buckets.gauge_history import GaugeHistory
+from exporter.alerts.history import History
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
 from exporter.buckets.observation import view_after
 from exporter.config.secrets import Secret
 from exporter.config.settings import DatabaseSettings, RulesSettings, Settings
 from exporter.errors import RuleFileInvalid
+from exporter.history.replay import Replay
 from exporter.metrics import Metrics
 from exporter.reconciler.leadership import LeadershipState
 from exporter.reconciler.reconciler import Reconciler
+from exporter.rules.files.loading import load
 from tests.support import truth
 from tests.support.builders import START, bucket, poll
 from tests.support.conditions import until
@@ -53,14 +55,27 @@ alert: Low
 expr: dict_rate_limit_available_tokens <= 1000
 labels: {severity: info}
 """
+OFTEN_LOW = """
+alert: OftenLow
+expr: |
+  count_over_time(ALERTS{alertname="Low"}[5m]) >= 10
+  unless on (participant) (ALERTS{alertname="OftenLow"} offset 2m)
+for: 30s
+labels: {severity: warning}
+"""
 BEGAN_AGO = timedelta(minutes=20)
+
+
+def began() -> float:
+    """When the first of polls that come up to now is, in seconds."""
+    return (datetime.now(UTC) - BEGAN_AGO - START).total_seconds()
 
 
 def levels(count: int, first_low: int) -> list[Poll]:
     """Polls, one each 15 s up to now: of 36,000 tokens, from one on of fewer and fewer."""
-    began = (datetime.now(UTC) - BEGAN_AGO - START).total_seconds()
+    first = began()
     return [
-        poll(bucket(36_000 if n < first_low else 1_000 - n), seconds=began + 15 * n, sequence=n + 1)
+        poll(bucket(36_000 if n < first_low else 1_000 - n), seconds=first + 15 * n, sequence=n + 1)
         for n in range(count)
     ]
 
@@ -106,7 +121,7 @@ async def test_a_restart_changes_no_verdict(database_dsn, tmp_path: Path, caplog
         assert firing(database_dsn, "Emptying")
         await reconciled(reconciling, database_dsn, polls[40:])
 
-    alone = GaugeHistory(held.kept_ms)
+    alone = History(held.gauges.kept_ms)
     view = None
     for one in polls:
         view = view_after(view, one)
@@ -115,6 +130,26 @@ async def test_a_restart_changes_no_verdict(database_dsn, tmp_path: Path, caplog
     assert "history read back" in caplog.text
     found = await asyncio.to_thread(truth.check, database_dsn, rules)
     assert {transition.alert.name for transition in found.expected} == {"Emptying", "Unsteady"}
+
+
+async def test_a_restart_changes_no_verdict_about_past_alerts(database_dsn, tmp_path: Path) -> None:
+    rules = rule_file(tmp_path, LOW, OFTEN_LOW)
+    first = began()
+    polls = [poll(bucket(500 if n % 8 else 5_000), seconds=first + 15 * n, sequence=n + 1) for n in range(70)]
+
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, polls[:25])
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, polls[25:])
+        held = reconciling.loop.histories.of(polls[0].participant)
+
+    alone = Replay(load([rules]).rules)
+    for one in polls:
+        alone.step(one)
+    assert held == alone.history
+    assert held.written.kept_ms
+    found = await asyncio.to_thread(truth.check, database_dsn, rules)
+    assert {transition.alert.name for transition in found.expected} == {"Low", "OftenLow"}
 
 
 async def test_a_reload_of_rules_that_look_back_further_sees_what_was_before_it(database_dsn, tmp_path: Path) -> None:
@@ -149,7 +184,7 @@ async def test_a_participant_that_comes_back_sees_what_it_would_after_a_restart(
         reconciling.loop.histories.discard([participant])
         del states[participant]  # as one that was removed, without an open alert
         await reconciled(reconciling, database_dsn, polls[30:31])
-        assert reconciling.loop.histories.of(participant).times == 31
+        assert reconciling.loop.histories.of(participant).gauges.times == 31
 
 
 AHEAD = """
@@ -170,7 +205,9 @@ async def test_polls_that_are_evaluated_again_after_an_outage_see_no_later_ones(
         outage_postgres.stop("fast")
         for one in polls[10:]:
             reconciling.inbox.put(one)
-        await until(lambda: (held := reconciling.loop.histories.of(polls[0].participant)) is None or held.times > 10)
+        await until(
+            lambda: (held := reconciling.loop.histories.of(polls[0].participant)) is None or held.gauges.times > 10
+        )
         await until(lambda: reconciling.loop.histories.of(polls[0].participant) is None)
         outage_postgres.start()
         await reconciled(reconciling, dsn, polls[-1:])
@@ -209,7 +246,7 @@ async def test_a_rule_that_looks_back_further_than_anything_is_kept_is_not_loade
 async def test_what_is_read_back_is_what_was_shown_reads_included(recorded, scenario: str) -> None:
     past = await recorded(scenario, interval_seconds=15, seconds=1_800, reads=True)
     kept = dict.fromkeys((gauge.name for gauge in (*BUCKET_GAUGES, *PARTICIPANT_GAUGES)), 1_800_000)
-    shown, rebuilt = GaugeHistory(kept), GaugeHistory(kept)
+    shown, rebuilt = History(kept), History(kept)
     view = None
     for one in past.polls:
         view = view_after(view, one)
@@ -222,5 +259,5 @@ async def test_what_is_read_back_is_what_was_shown_reads_included(recorded, scen
             rebuilt.add(view)
 
     assert any(one.is_read for one in past.polls)
-    assert rebuilt.times > 100
+    assert rebuilt.gauges.times > 100
     assert rebuilt == shown

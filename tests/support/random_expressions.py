@@ -111,7 +111,7 @@ class Expressions:
         self._random = random
         self._alerts = alerts
         self._alone = alone
-        self._in_the_past = self._in_shifted = 0
+        self._in_shifted = 0
 
     def condition(self) -> Tree:
         """Returns something that a rule could watch: true at some times, and not at others."""
@@ -166,21 +166,29 @@ class Expressions:
         return Tree("number", template, (self.number(depth - 1), self.number(depth - 1)))
 
     def _selector(self, kind: str) -> Tree:
-        if self._alerts and not self._in_the_past and self._random.random() < 0.2:
-            matchers = [f'alertname="{self._random.choice(self._alerts)}"']
-            if self._random.random() < 0.7:
-                matchers.append(self._random.choice(('alertstate="firing"', 'alertstate="pending"', 'alertstate!=""')))
-            metric = self._random.choice(("ALERTS", "ALERTS", "ALERTS_FOR_STATE"))
-            selector = metric + "{{" + ", ".join(matchers) + "}}"
-            if metric == "ALERTS_FOR_STATE" and self._random.random() < 0.7:
+        if self._alerts and self._random.random() < 0.2:
+            selector = self._alert_selector()
+            if self._random.random() < 0.25:
+                selector = f"{selector} {self._shift()}"
+            if selector.startswith("ALERTS_FOR_STATE") and self._random.random() < 0.7:
                 selector = f"(time() - {selector})"
-            keys = "participant, policy" if kind == "bucket" else "participant"
-            return Tree(kind, selector if self._alone else f"max by ({keys}) ({selector})")
+            return Tree(kind, self._without_alert_labels(kind, selector))
         selector = self._gauge(kind)
         if self._random.random() < 0.15:
             modified = self._random.choice(("smoothed", "anchored", self._shift(), self._shift(), self._shift()))
             return Tree(kind, f"{selector.template} {modified}")
         return selector
+
+    def _alert_selector(self) -> str:
+        matchers = [f'alertname="{self._random.choice(self._alerts)}"']
+        if self._random.random() < 0.7:
+            matchers.append(self._random.choice(('alertstate="firing"', 'alertstate="pending"', 'alertstate!=""')))
+        metric = self._random.choice(("ALERTS", "ALERTS", "ALERTS_FOR_STATE"))
+        return metric + "{{" + ", ".join(matchers) + "}}"
+
+    def _without_alert_labels(self, kind: str, template: str) -> str:
+        keys = "participant, policy" if kind == "bucket" else "participant"
+        return template if self._alone else f"max by ({keys}) ({template})"
 
     def _shift(self) -> str:
         """Returns what puts a selector, a range or a subquery at another time, or interpolates."""
@@ -195,6 +203,13 @@ class Expressions:
     def _over_range(self, kind: str, depth: int) -> Tree:
         """Returns a function of a range or a subquery. What varies in the last digits only is rounded."""
         function = self._random.choice(RANGE_FUNCTIONS)
+        if self._alerts and self._random.random() < 0.2:
+            over = f"{self._alert_selector()}[{self._random.choice(LENGTHS)}]"
+            if self._random.random() < 0.25:
+                over = f"{over} {self._shift()}"
+            number = {"quantile_over_time": "0.5, ", "predict_linear": ""}.get(function, "")
+            after = ", 60" if function == "predict_linear" else ""
+            return Tree(kind, self._without_alert_labels(kind, f"{function}({number}{over}{after})"))
         operands: tuple[Tree, ...] = (self._range(kind, depth, function),)
         if function == "quantile_over_time":
             tree = Tree(kind, "quantile_over_time({}, {})", (self.number(1), *operands))
@@ -209,11 +224,9 @@ class Expressions:
         is_shifted = self._random.random() < 0.25
         if self._random.random() < 0.4 and depth > 1:
             step = self._random.choice((*STEPS, "", ""))
-            self._in_the_past += 1
             self._in_shifted += is_shifted
             inner = self.vector(kind, depth - 2)
             self._in_shifted -= is_shifted
-            self._in_the_past -= 1
             made = Tree("range", "({})[" + f"{length}:{step}]", (inner,))
         else:
             mode = ""

@@ -215,7 +215,7 @@ def random_case(random: Random) -> Case:
         ),
         series=tuple(_series(random, steps, participants)),
         interval_seconds=random.choice((15, 30, 60, 60)),
-        evaluation_seconds=random.choice((15, 30, 60, 60, 75)),
+        evaluation_seconds=random.choice((15, 30, 60, 60, 75, 15, 30, 60, 60, 330)),
         steps=steps,
     )
 

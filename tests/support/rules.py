@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.alerts.alert import Alert
-    from exporter.buckets.gauge_history import GaugeHistory
+    from exporter.alerts.history import History
     from exporter.buckets.observation import View
     from exporter.rules.files.loading import RuleSet
     from exporter.rules.promql.series import Vector
@@ -26,15 +26,13 @@ if TYPE_CHECKING:
 
 
 def evaluated(
-    expr: str, seen: View | None = None, alerts: Sequence[Alert] = (), history: GaugeHistory | None = None
+    expr: str, seen: View | None = None, alerts: Sequence[Alert] = (), history: History | None = None
 ) -> dict[str, float]:
     """What an expression gives over a view: values by series, as Prometheus writes them."""
     return {format_series(name, labels): value for name, labels, value in vector(expr, seen, alerts, history)}
 
 
-def vector(
-    expr: str, seen: View | None = None, alerts: Sequence[Alert] = (), history: GaugeHistory | None = None
-) -> Vector:
+def vector(expr: str, seen: View | None = None, alerts: Sequence[Alert] = (), history: History | None = None) -> Vector:
     seen = view() if seen is None else seen
     moment = Moment(GaugeSource(seen, history), alerts)
     node = compile_expression(expr)

@@ -16,7 +16,6 @@ from exporter.alerts.alert import Severity
 from exporter.durations import Duration
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.parser import ParsedGroup, ParsedRule, Text, parse_file
-from exporter.rules.files.query_offsets import QueryOffsets
 from exporter.rules.finding import Finding, Location
 from exporter.rules.promql.expression import Expression, compile_rule
 from exporter.rules.promql.lexer import opening
@@ -123,7 +122,8 @@ def attempt(patterns: Sequence[str], options: Options = DEFAULTS) -> Attempt:
             findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
             continue
         parsed += parse_file(file, contents[file], findings)
-    compiler = _Compiler(options, QueryOffsets(parsed), findings)
+    by_time = len({group.query_offset_seconds for group in parsed}) > 1
+    compiler = _Compiler(options, findings, sees_alerts_by_time=by_time)
     groups: list[RuleGroup] = []
     compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
     for group in parsed:
@@ -173,10 +173,10 @@ def _compile_group(compiler: _Compiler, group: ParsedGroup) -> list[tuple[Parsed
 class _Compiler:
     """Compiles rules; ``findings`` takes the errors. ``unexpanded`` is to take the rules' labels that are templates."""
 
-    def __init__(self, options: Options, query_offsets: QueryOffsets, findings: list[Finding]) -> None:
+    def __init__(self, options: Options, findings: list[Finding], *, sees_alerts_by_time: bool) -> None:
         self.unexpanded: dict[tuple[str, str, Severity], Mapping[str, str]] = {}
         self._options = options
-        self._query_offsets = query_offsets
+        self._sees_alerts_by_time = sees_alerts_by_time
         self._findings = findings
         # Each text is compiled once: whole files are made of a few expressions.
         self._expression = cache(_expression)
@@ -193,12 +193,9 @@ class _Compiler:
                 location, message = _located(problem, rule.expr)
                 report(location.line, message, location.column)
         else:
-            for tree, why in (
-                *self._too_far(expression.tree, query_offset_ms),
-                *self._query_offsets.problems(expression.tree, group),
-            ):
+            for tree, why in self._too_far(expression.tree, query_offset_ms):
                 location = rule.expr.location(tree.span.begin)
-                report(location.line, f"`{expression.excerpt(tree)}`{why}", location.column)
+                report(location.line, f"`{expression.excerpt(tree)}` {why}", location.column)
         severity = _severity(rule, report)
         if PARTICIPANT in rule.labels:
             report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
@@ -222,6 +219,7 @@ class _Compiler:
             line=rule.line,
             limit=group.limit,
             query_offset_ms=query_offset_ms,
+            sees_alerts_by_time=self._sees_alerts_by_time,
             external=self._options.external,
             unexpanded=self.unexpanded,
         )
@@ -229,14 +227,14 @@ class _Compiler:
     def _too_far(self, tree: Tree, query_offset_ms: int) -> Iterator[tuple[Tree, str]]:
         """Yields what looks back further than anything is kept."""
         most_seconds = self._options.max_range_seconds
-        for look in looks_back(tree, query_offset_ms):
+        for look in looks_back(tree, query_offset_ms, alerts_by_time=self._sees_alerts_by_time):
             # Samples are seen for five minutes more: they come on top.
             if most_seconds * 1000 + LOOKBACK_MS < look.back_ms < ALL_MS:
                 back, kept = Duration(look.back_ms / 1000), Duration(most_seconds)
-                yield look.tree, f" looks {back} back, and rules.max_range is {kept}: raise it, or look back less"
+                yield look.tree, f"looks {back} back, and rules.max_range is {kept}: raise it, or look back less"
 
     def _lookback_ms(self, expression: Expression, query_offset_ms: int) -> Mapping[str, int]:
-        looked_ms = lookback_ms(expression.tree, query_offset_ms)
+        looked_ms = lookback_ms(expression.tree, query_offset_ms, alerts_by_time=self._sees_alerts_by_time)
         if math.isinf(self._options.max_range_seconds):
             return looked_ms
         kept_ms = round(self._options.max_range_seconds * 1000) + LOOKBACK_MS

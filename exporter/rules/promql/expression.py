@@ -25,7 +25,6 @@ from exporter.rules.promql.refusal import ExpressionRefused, Problem
 from exporter.rules.promql.selectors import predicate, select
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
 from exporter.rules.promql.signatures import ValueType
-from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.time_shifts import instant_of, positive_length
 from exporter.rules.promql.traversal import excerpt
 from exporter.rules.promql.tree import (
@@ -149,7 +148,6 @@ class Compiler:
         self.nodes: dict[int, Node] = {}
         self.problems: list[Problem] = []
         self._text = text
-        self._within_subquery = 0
 
     def compile(self, tree: Tree) -> Node:
         """Returns a number for what is one, else a vector: of what was refused, one that stands for it."""
@@ -167,7 +165,7 @@ class Compiler:
         return _STANDS_FOR.get(tree.type, _NOTHING)
 
     def selector(self, tree: Selector) -> Node:
-        selection = self._selection(tree, is_now=tree.offset is None and tree.at is None and tree.mode is None)
+        selection = self._selection(tree)
         if tree.mode == "smoothed":
             return ranges.smoothed(selection, instant_of(tree))
         if tree.offset is not None or tree.at is not None:
@@ -176,26 +174,21 @@ class Compiler:
 
     def range(self, tree: Range) -> Node:
         selector = tree.selector
-        selection, length = self._selection(selector, is_now=False), positive_length(tree.range)
+        selection, length = self._selection(selector), positive_length(tree.range)
         return ranges.selected_range(selection, length, instant_of(selector), selector.mode)
 
     def subquery(self, tree: Subquery) -> Node:
         length = positive_length(tree.range)
         step_ms = None if tree.step is None else positive_length(tree.step).ms
-        self._within_subquery += 1
-        over = self._vector(tree.expression)
-        self._within_subquery -= 1
-        return ranges.subquery(over, length, step_ms, instant_of(tree))
+        return ranges.subquery(self._vector(tree.expression), length, step_ms, instant_of(tree))
 
-    def _selection(self, tree: Selector, *, is_now: bool) -> Selection:
+    def _selection(self, tree: Selector) -> Selection:
         """Returns what a selector selects, without its ``offset`` and ``@``. Raises ValueError, a sentence."""
         if not tree.metric:
             raise ValueError("a selector must name its metric")
         if not all(matcher.predicate()(tree.metric) for matcher in tree.matchers if matcher.label == METRIC_NAME):
             raise ValueError("selects nothing: its matchers on __name__ exclude each other")
         vector = select(tree.metric, tree.conditions)
-        if tree.metric in ALERT_SERIES and (self._within_subquery or not is_now):
-            raise ValueError(f"{tree.metric} is seen as it is now, not as it was: no range, subquery, offset or @")
         return Selection(tree.metric, predicate(tree.conditions), vector)
 
     def signed(self, tree: Unary) -> Node:
@@ -229,7 +222,7 @@ class Compiler:
                 storable(value, tree.function)
             return absent(cast("Instant | RangeVector", self.compile(tree.arguments[0])), labels)
         if tree.function == "timestamp" and isinstance(selector := without_parens(tree.arguments[0]), Selector):
-            return self._timestamp(selector)
+            return ranges.sampled(self._selection(selector), instant_of(selector))
         call = CALLS.get(tree.function)
         if call is None:
             raise ValueError(unsupported.of_function(tree.function))
@@ -238,11 +231,6 @@ class Compiler:
             for argument in tree.arguments
         ]
         return call(*arguments)
-
-    def _timestamp(self, tree: Selector) -> Node:
-        if tree.metric in ALERT_SERIES:
-            raise ValueError(f"timestamp of {tree.metric} is not supported: ALERTS_FOR_STATE tells since when")
-        return ranges.sampled(self._selection(tree, is_now=False), instant_of(tree))
 
     def binary(self, tree: Binary) -> Node:
         operator = tree.operator

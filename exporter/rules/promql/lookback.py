@@ -33,22 +33,26 @@ class Look(NamedTuple):
     back_ms: int
 
 
-def lookback_ms(tree: Tree, query_offset_ms: int = 0) -> dict[str, int]:
+def lookback_ms(tree: Tree, query_offset_ms: int = 0, *, alerts_by_time: bool = False) -> dict[str, int]:
     """Returns how old the samples of each metric can be that an expression sees, in milliseconds.
 
     Metrics of which it sees only what is shown at the instant of the evaluation are left out.
     """
     longest: dict[str, int] = {}
-    for look in looks_back(tree, query_offset_ms):
+    for look in looks_back(tree, query_offset_ms, alerts_by_time=alerts_by_time):
         if look.back_ms > longest.get(look.metric, 0):
             longest[look.metric] = look.back_ms
     return longest
 
 
-def looks_back(tree: Tree, query_offset_ms: int = 0) -> Iterator[Look]:
-    """Yields what in an expression looks at anything but now; it is evaluated as of ``query_offset_ms`` before now."""
+def looks_back(tree: Tree, query_offset_ms: int = 0, *, alerts_by_time: bool = False) -> Iterator[Look]:
+    """Yields what in an expression looks at anything but now; it is evaluated as of ``query_offset_ms`` before now.
+
+    ``alerts_by_time``: alerts may be written at other times than the expression's.
+    """
     for look in _looks(tree, 0, None):
-        if query_offset_ms or look.back_ms != _NOW:
+        is_by_time = alerts_by_time if look.metric in ALERT_SERIES else query_offset_ms > 0
+        if is_by_time or look.back_ms != _NOW:
             back_ms = query_offset_ms + (LOOKBACK_MS if look.back_ms == _NOW else look.back_ms)
             if back_ms <= 0:  # what lies ahead is to be kept, too, as soon as it is there
                 back_ms = LOOKBACK_MS
@@ -58,12 +62,12 @@ def looks_back(tree: Tree, query_offset_ms: int = 0) -> Iterator[Look]:
 def _looks(tree: Tree, before_ms: int, outermost: Tree | None) -> Iterator[Look]:
     """Yields what an expression looks at, evaluated up to ``before_ms`` earlier; the subquery it is in, if it is."""
     match tree:
-        case Selector(metric=metric) if metric in ALERT_SERIES:
-            return
         case Selector():
             is_now = outermost is None and not is_shifted(tree)
             back_ms = _NOW if is_now else _begins_ms(tree, before_ms) + LOOKBACK_MS
             yield Look(outermost or tree, tree.metric, back_ms)
+        case Call(function="timestamp", arguments=(Selector(metric=metric) as selector,)) if metric in ALERT_SERIES:
+            yield Look(outermost or selector, metric, _begins_ms(selector, before_ms) + LOOKBACK_MS)
         case Range():
             around_ms = LOOKBACK_MS if tree.selector.mode is not None else 0
             back_ms = _begins_ms(tree.selector, before_ms) + length(tree.range).ms + around_ms

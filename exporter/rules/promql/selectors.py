@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 from exporter.alerts.alert import Alert
@@ -15,6 +14,7 @@ from exporter.rules.promql.sources import (
     BUCKET_GAUGE_BY_NAME,
     GAUGE_NAMES,
     Moment,
+    active_seconds,
 )
 from exporter.rules.promql.tree import Matcher
 from exporter.rules.promql.unsupported import of_metric
@@ -59,14 +59,18 @@ def _predicates(label: str, matchers: Iterable[Matcher]) -> list[Callable[[str],
 def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     conditions = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
     names, states = _predicates("alertname", matchers), _predicates("alertstate", matchers)
+    written = predicate(matchers)
 
     def selected(alert: Alert) -> bool:
         return all(matches(alert.name) for matches in names) and all(matches(alert.state) for matches in states)
 
     def run(moment: Moment) -> Vector:
-        if not moment.alerts:
+        alerts = moment.alerts
+        if alerts is None:
+            return [sample for sample in moment.written(ALERTS) if written(sample[1])]
+        if not alerts:
             return []
-        series = [moment.alert_series(alert) for alert in moment.alerts if selected(alert)]
+        series = [moment.alert_series(alert) for alert in alerts if selected(alert)]
         if len(series) > 1:
             # Alerts that differ in nothing but a label `alertstate` of their own are one series.
             series = list({labels.pairs: labels for labels in series}.values())
@@ -80,17 +84,15 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
 
 
 def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
-    """The value is what Prometheus writes: since when the alert is active, pending included, in whole seconds."""
     names = _predicates("alertname", matchers)
     selected = predicate(m for m in matchers if m.label != "alertname")
+    written = predicate(matchers)
 
     def run(moment: Moment) -> Vector:
+        if moment.alerts is None:
+            return [sample for sample in moment.written(ALERTS_FOR_STATE) if written(sample[1])]
         alerts = [alert for alert in moment.alerts if all(matches(alert.name) for matches in names)]
         series = [(moment.alert_series(alert, with_state=False), alert) for alert in alerts]
-        return [
-            (ALERTS_FOR_STATE, labels, math.floor(alert.active_since.timestamp()) + 0.0)
-            for labels, alert in series
-            if selected(labels)
-        ]
+        return [(ALERTS_FOR_STATE, labels, active_seconds(alert)) for labels, alert in series if selected(labels)]
 
     return run

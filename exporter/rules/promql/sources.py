@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from exporter.alerts.alert import Alert, AlertState, Severity
-from exporter.buckets.gauge_history import GaugeHistory, Samples, Subject, milliseconds
+from exporter.alerts.history import History
+from exporter.alerts.written_series import WrittenSeries
+from exporter.buckets.gauge_history import Samples, Subject, milliseconds
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
 from exporter.buckets.observation import BucketObservation, View
 from exporter.rules.promql.series import PARTICIPANT, POLICY, Labels, Vector
@@ -90,7 +93,7 @@ class GaugeSource:
     __slots__ = ("_about_participant", "_buckets", "_history", "_read", "now_ms", "participant", "view")
     subquery_step_ms: Final = SUBQUERY_STEP_MS
 
-    def __init__(self, view: View, history: GaugeHistory | None = None) -> None:
+    def __init__(self, view: View, history: History | None = None) -> None:
         self.view = view
         self.participant = view.participant
         self.now_ms = milliseconds(view.at)
@@ -108,23 +111,29 @@ class GaugeSource:
     def at(self, name: str, at_ms: int) -> Vector:
         if self._history is None:
             return []
+        if name in ALERT_SERIES:
+            return written_at(self._history.written, name, at_ms)
         labels = self._labels(name)
-        return [(name, labels(subject), value) for subject, value in self._history.at(name, at_ms, LOOKBACK_MS)]
+        return [(name, labels(subject), value) for subject, value in self._history.gauges.at(name, at_ms, LOOKBACK_MS)]
 
     def sampled(self, name: str, at_ms: int) -> Vector:
+        if name in ALERT_SERIES:
+            return written_at(self._history.written, name, at_ms, of_time=True) if self._history is not None else []
         if at_ms == self.now_ms:
             return [(name, labels, self.now_ms / 1000) for _, labels, _ in self.series(name)]
-        sampled_ms = self._history.sampled_ms(name, at_ms, LOOKBACK_MS) if self._history is not None else None
+        sampled_ms = self._history.gauges.sampled_ms(name, at_ms, LOOKBACK_MS) if self._history is not None else None
         seconds = (sampled_ms or 0) / 1000
         return [(name, labels, seconds) for _, labels, _ in self.at(name, at_ms)]
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         if self._history is None:
             return []
+        if name in ALERT_SERIES:
+            return written_between(self._history.written, name, begin_ms, end_ms)
         labels = self._labels(name)
         return [
             SeriesSamples(name, labels(subject), samples)
-            for subject, samples in self._history.between(name, begin_ms, end_ms)
+            for subject, samples in self._history.gauges.between(name, begin_ms, end_ms)
         ]
 
     def _labels(self, name: str) -> Callable[[Subject], Labels]:
@@ -158,15 +167,28 @@ class GaugeSource:
         return [] if value is None else [(name, self._labels(name)(gauge.labels(self.view)), float(value))]
 
 
+def written_at(written: WrittenSeries, name: str, at_ms: int, *, of_time: bool = False) -> Vector:
+    """Returns what an instant query sees of what rules wrote; or when that was, in seconds since 1970."""
+    return [
+        (name, Labels(pairs), sampled_ms / 1000 if of_time else value)
+        for pairs, sampled_ms, value in written.at(name, at_ms, LOOKBACK_MS)
+    ]
+
+
+def written_between(written: WrittenSeries, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
+    """Returns the samples of what rules wrote after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
+    return [SeriesSamples(name, Labels(pairs), samples) for pairs, samples in written.between(name, begin_ms, end_ms)]
+
+
 class _Latest:
     """The source of the view that was last looked at."""
 
     view: ClassVar[View | None] = None
-    history: ClassVar[GaugeHistory | None] = None
+    history: ClassVar[History | None] = None
     source: ClassVar[Source]
 
 
-def source_of(view: View, history: GaugeHistory | None = None) -> Source:
+def source_of(view: View, history: History | None = None) -> Source:
     """Returns a view's source, made once: a poll's rules are evaluated one after the other over the same view."""
     if isinstance(view, SeriesView) and view.source is not None:
         return view.source
@@ -175,19 +197,38 @@ def source_of(view: View, history: GaugeHistory | None = None) -> Source:
     return _Latest.source
 
 
+def alert_labels(alert: Alert, unexpanded: Unexpanded, *, with_state: bool = True) -> Labels:
+    """Returns the labels of the ``ALERTS`` series of an open alert, or of the one without its state.
+
+    A label whose template came out empty is missing from the alert, and is in its series as the template itself: so
+    Prometheus has it.
+    """
+    templates = unexpanded.get((alert.group, alert.name, alert.severity), {})
+    labels = {**templates, **alert.labels}
+    if with_state:
+        state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
+        labels["alertstate"] = state.value
+    return Labels.of(labels)
+
+
+def active_seconds(alert: Alert) -> float:
+    """Returns the value of ``ALERTS_FOR_STATE``: since when the alert is active, pending included, in whole seconds."""
+    return math.floor(alert.active_since.timestamp()) + 0.0
+
+
 class Moment:
     """One evaluation of one rule: the series, the participant's open alerts, the instant.
 
-    ``unexpanded`` are the templates of rules' labels. Within a subquery and behind ``offset`` the instant ``at_ms``
-    is another than ``evaluated_at_ms``, that of the evaluation.
+    ``alerts`` None: those that were written by its instant; ``unexpanded`` are the templates of rules' labels. Within
+    a subquery and behind ``offset`` the instant ``at_ms`` is another than ``evaluated_at_ms``, that of the evaluation.
     """
 
-    __slots__ = ("_source", "_unexpanded", "alerts", "at_ms", "evaluated_at_ms", "seconds", "series")
+    __slots__ = ("_alerts", "_source", "_unexpanded", "at_ms", "evaluated_at_ms", "seconds", "series")
 
     def __init__(
         self,
         source: Source,
-        alerts: Collection[Alert],
+        alerts: Collection[Alert] | None,
         unexpanded: Unexpanded | None = None,
         *,
         evaluated_at_ms: int | None = None,
@@ -196,7 +237,7 @@ class Moment:
         """``evaluated_at_ms`` None: what the source shows now is evaluated; ``at_ms`` None: that instant."""
         self._source = source
         self._unexpanded = unexpanded or {}
-        self.alerts = alerts
+        self._alerts = alerts
         self.evaluated_at_ms = source.now_ms if evaluated_at_ms is None else evaluated_at_ms
         self.at_ms = self.evaluated_at_ms if at_ms is None else at_ms
         self.seconds = self.at_ms / 1000.0
@@ -212,6 +253,15 @@ class Moment:
     def participant(self) -> str:
         return self._source.participant
 
+    @property
+    def alerts(self) -> Collection[Alert] | None:
+        """The open alerts, where these are what ``ALERTS`` shows at this instant; None: the series tell."""
+        return self._alerts if self.at_ms == self.evaluated_at_ms else None
+
+    def written(self, name: str) -> Vector:
+        """Returns what rules have written of a metric, as an instant query sees it."""
+        return self._source.at(name, self.at_ms)
+
     def sampled(self, name: str, at_ms: int) -> Vector:
         """Returns when the samples were made that an instant query sees at a time, in seconds since 1970."""
         return self._source.sampled(name, at_ms)
@@ -220,21 +270,12 @@ class Moment:
         """Returns another instant of the same evaluation."""
         if at_ms == self.at_ms:
             return self
-        return Moment(self._source, self.alerts, self._unexpanded, evaluated_at_ms=self.evaluated_at_ms, at_ms=at_ms)
+        return Moment(self._source, self._alerts, self._unexpanded, evaluated_at_ms=self.evaluated_at_ms, at_ms=at_ms)
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
         return self._source.between(name, begin_ms, end_ms)
 
     def alert_series(self, alert: Alert, *, with_state: bool = True) -> Labels:
-        """Returns the labels of the ``ALERTS`` series of an open alert, or of the one without its state.
-
-        A label whose template came out empty is missing from the alert, and is in
-        its series as the template itself: so Prometheus has it.
-        """
-        templates = self._unexpanded.get((alert.group, alert.name, alert.severity), {})
-        labels = {**templates, **alert.labels}
-        if with_state:
-            state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
-            labels["alertstate"] = state.value
-        return Labels.of(labels)
+        """Returns the labels of the ``ALERTS`` series of an open alert, or of the one without its state."""
+        return alert_labels(alert, self._unexpanded, with_state=with_state)

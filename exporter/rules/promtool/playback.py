@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from typing import Final
 
 from exporter.alerts.alert import Alert, Fingerprint, RuleFailure, RuleSample
+from exporter.alerts.history import History
 from exporter.alerts.lifecycle import evaluate
 from exporter.alerts.rule_resolution import RuleResolution
+from exporter.alerts.written_series import WrittenSeries
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.observation import Failure, Poll, View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.functions import EPOCH
+from exporter.rules.promql.lookback import ALL_MS
 from exporter.rules.promql.nodes import Scalar, run
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.pinned import pinned_participants
 from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
-from exporter.rules.promql.sources import LOOKBACK_MS, Moment, SeriesSamples, SeriesView, Unexpanded
+from exporter.rules.promql.sources import (
+    ALERT_SERIES,
+    LOOKBACK_MS,
+    Moment,
+    SeriesSamples,
+    SeriesView,
+    written_at,
+    written_between,
+)
 from exporter.rules.promtool.files import InputSeries
-from exporter.rules.rule import CompiledRule, unexpanded_labels
+from exporter.rules.rule import CompiledRule
+
+_WRITTEN: Final = dict.fromkeys(ALERT_SERIES, ALL_MS)
+"""A test's whole time."""
 
 
 class _SeriesByName(dict[str, list[InputSeries]]):
@@ -36,18 +50,26 @@ class _SeriesByName(dict[str, list[InputSeries]]):
 
 
 class SeriesSource:
-    """Input series as they are seen at ``now_ms``, with their samples up to ``until_ms``."""
+    """Input series as they are seen at ``now_ms``, with their samples up to ``until_ms``; and what rules wrote."""
 
-    __slots__ = ("_by_name", "_read", "_until_ms", "now_ms", "participant", "subquery_step_ms")
+    __slots__ = ("_by_name", "_read", "_until_ms", "_written", "now_ms", "participant", "subquery_step_ms")
 
     def __init__(
-        self, participant: Ispb, by_name: _SeriesByName, *, now_ms: int, until_ms: int, interval_ms: int
+        self,
+        participant: Ispb,
+        by_name: _SeriesByName,
+        written: WrittenSeries,
+        *,
+        now_ms: int,
+        until_ms: int,
+        interval_ms: int,
     ) -> None:
         self.participant = participant
         self.now_ms = now_ms
         self.subquery_step_ms = interval_ms
         self._until_ms = until_ms
         self._by_name = by_name
+        self._written = written
         self._read: dict[str, Vector] = {}
 
     def series(self, name: str) -> Vector:
@@ -57,14 +79,20 @@ class SeriesSource:
         return vector
 
     def at(self, name: str, at_ms: int) -> Vector:
+        if name in ALERT_SERIES:
+            return written_at(self._written, name, at_ms)
         series = self._by_name.get(name, ())
         return [(name, one.labels, value) for one in series if (value := one.at(at_ms, self._until_ms)) is not None]
 
     def sampled(self, name: str, at_ms: int) -> Vector:
+        if name in ALERT_SERIES:
+            return written_at(self._written, name, at_ms, of_time=True)
         samples = ((one.labels, one.sample(at_ms, self._until_ms)) for one in self._by_name.get(name, ()))
         return [(name, labels, sample[0] / 1000) for labels, sample in samples if sample is not None]
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
+        if name in ALERT_SERIES:
+            return written_between(self._written, name, begin_ms, end_ms)
         end_ms = min(end_ms, self._until_ms)
         ranges = ((one.labels, one.between(begin_ms, end_ms)) for one in self._by_name.get(name, ()))
         return [SeriesSamples(name, labels, samples) for labels, samples in ranges if samples.times_ms]
@@ -81,16 +109,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """The evaluations of a test. They end early, with the one at which a rule failed.
-
-    ``query_offsets_ms`` are those of groups, by name.
-    """
+    """The evaluations of a test, and what rules wrote. They end early, with the one at which a rule failed."""
 
     series: Mapping[Ispb, _SeriesByName]
+    written: Mapping[Ispb, WrittenSeries] = field(repr=False)
     interval_ms: int
     steps: Sequence[Step] = field(repr=False)
-    query_offsets_ms: Mapping[str, int]
-    unexpanded: Unexpanded = field(default_factory=dict)
 
     @property
     def failed(self) -> Step | None:
@@ -117,21 +141,16 @@ class Playback:
         count = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
         return self.steps[count - 1] if count else None
 
-    def _seen_alerts(self, participant: Ispb, at_ms: int) -> Iterator[Alert]:
-        """Yields the alerts that ``ALERTS`` shows: those of a group with an offset were written so much earlier."""
-        for offset_ms in set(self.query_offsets_ms.values()):
-            step = self._step(at_ms + offset_ms)
-            if step is not None and at_ms + offset_ms - step.at_ms < LOOKBACK_MS:
-                alerts = step.alerts.get(participant, {}).values()
-                yield from (alert for alert in alerts if self.query_offsets_ms[alert.group] == offset_ms)
-
     def _moment(self, participant: Ispb, at_ms: int) -> Moment:
-        alerts = list(self._seen_alerts(participant, at_ms))
-        series = self.series.get(participant, _SeriesByName())
         source = SeriesSource(
-            participant, series, now_ms=at_ms, until_ms=self.steps[-1].at_ms, interval_ms=self.interval_ms
+            participant,
+            self.series.get(participant, _SeriesByName()),
+            self.written.get(participant, WrittenSeries({})),
+            now_ms=at_ms,
+            until_ms=self.steps[-1].at_ms,
+            interval_ms=self.interval_ms,
         )
-        return Moment(source, alerts, self.unexpanded)
+        return Moment(source, None)
 
 
 def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_ms: int, interval_ms: int) -> Playback:
@@ -155,9 +174,8 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
         steps.append(step)
         if step.failures:
             break
-    return Playback(
-        by_name, interval_ms, steps, {rule.group: rule.query_offset_ms for rule in rules}, unexpanded_labels(rules)
-    )
+    written = {participant: history.written for participant, history in participants.histories.items()}
+    return Playback(by_name, written, interval_ms, steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +184,7 @@ class _BeyondLimit(CompiledRule):
 
     message: str = ""
 
-    def evaluate(self, _view: View, _alerts: Collection[Alert], _: GaugeHistory | None = None) -> list[RuleSample]:
+    def evaluate(self, _view: View, _alerts: Collection[Alert], _: History | None = None) -> list[RuleSample]:
         raise RuleEvaluationFailed(self.message)
 
     @classmethod
@@ -176,16 +194,21 @@ class _BeyondLimit(CompiledRule):
 
 @dataclass(frozen=True, slots=True)
 class _Participants:
-    """The input series by participant."""
+    """The input series by participant, and what rules wrote."""
 
     by_name: Mapping[Ispb, _SeriesByName]
     interval_ms: int
+    histories: dict[Ispb, History] = field(default_factory=dict)
 
     def evaluate(
         self, rules: Sequence[CompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
     ) -> Step:
         """Returns an evaluation of all rules. The alerts of all participants count towards limits, as in Prometheus."""
-        tried = [replace(rule, limit=0) if rule.limit else rule for rule in rules]
+        # Between two evaluations that lie further apart, Prometheus forgets alerts.
+        by_time = self.interval_ms >= LOOKBACK_MS
+        tried = [replace(rule, limit=0, sees_alerts_by_time=rule.sees_alerts_by_time or by_time) for rule in rules]
+        has_limits = any(rule.limit for rule in rules)
+        before = {participant: history.copy() for participant, history in self.histories.items() if has_limits}
         while True:
             step = self._evaluate(tried, open_alerts, at_ms)
             beyond = _first_beyond_limit(rules, step)
@@ -193,6 +216,8 @@ class _Participants:
                 return step
             index, message = beyond
             tried[index] = _BeyondLimit.of(tried[index], message)
+            self.histories.clear()
+            self.histories.update({participant: history.copy() for participant, history in before.items()})
 
     def _evaluate(
         self, rules: Sequence[CompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
@@ -200,8 +225,11 @@ class _Participants:
         failures: list[RuleFailure] = []
         after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
         for participant, named in self.by_name.items():
-            source = SeriesSource(participant, named, now_ms=at_ms, until_ms=at_ms, interval_ms=self.interval_ms)
-            evaluation = evaluate(rules, _view(source), open_alerts.get(participant, {}))
+            history = self.histories.setdefault(participant, History(_WRITTEN))
+            source = SeriesSource(
+                participant, named, history.written, now_ms=at_ms, until_ms=at_ms, interval_ms=self.interval_ms
+            )
+            evaluation = evaluate(rules, _view(source), open_alerts.get(participant, {}), history=history)
             after[participant] = evaluation.alerts
             failures += evaluation.failures
         return Step(at_ms, after, tuple(dict.fromkeys(failures)))

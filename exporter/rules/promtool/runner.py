@@ -14,7 +14,7 @@ from exporter.rules.files.loading import RuleSet, load
 from exporter.rules.golang import exponential, quote
 from exporter.rules.promql.refusal import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME, Sample, label_text
-from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, LOOKBACK_MS
+from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promtool.files import (
     AlertTest,
     ExpressionTest,
@@ -110,10 +110,6 @@ def _check(test_file: TestFile, rules: RuleSet, metrics: set[str]) -> None:
             raise TestFileInvalid(f"group_eval_order: no rule file has a group {name}")
     if of_alerts := sorted(metrics & ALERT_SERIES):
         raise TestFileInvalid(f"input_series: {of_alerts[0]} come from the rules, and cannot be given")
-    if test_file.evaluation_interval_ms >= LOOKBACK_MS and any(ALERTS in rule.expr for rule in rules.rules):
-        raise TestFileInvalid(
-            "evaluation_interval is above 5m: at that pace Prometheus forgets ALERTS between two evaluations"
-        )
 
 
 def _failures(scenario: Scenario, playback: Playback) -> Iterator[TestFailure]:

@@ -21,13 +21,14 @@ from exporter.alerts.alert import (
     fingerprint,
 )
 from exporter.alerts.lifecycle import evaluate, remove_participant
+from exporter.alerts.written_series import WrittenSample
 from exporter.errors import RuleEvaluationFailed
 from tests.support.builders import PARTICIPANT, POLICY, alert, at, bucket, failed, poll, view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from exporter.buckets.gauge_history import GaugeHistory
+    from exporter.alerts.history import History
     from exporter.buckets.observation import View
 
 
@@ -41,6 +42,7 @@ class StandInRule:
     for_seconds: float = 0
     keep_firing_for_seconds: float = 0
     limit: int = 0
+    query_offset_ms: int = 0
     per_policy: bool = True
     true: bool = True
     value: float = 85.0
@@ -61,7 +63,10 @@ class StandInRule:
             own["policy"] = POLICY
         return RuleSample(own | labels | dict(self.more_labels), {"summary": f"{self.value:g}"}, self.value)
 
-    def evaluate(self, view: View, alerts: Collection[Alert], history: GaugeHistory | None = None) -> list[RuleSample]:
+    def written_by(self, alerts: Iterable[Alert]) -> Iterator[WrittenSample]:
+        yield from (WrittenSample("ALERTS", tuple(sorted(alert.labels.items())), alert.value) for alert in alerts)
+
+    def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         if self.result is not None:
             return self.result(view, tuple(alerts))
         return [self.sample()] if self.true and view.participant == PARTICIPANT else []

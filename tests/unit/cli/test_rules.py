@@ -146,9 +146,20 @@ def test_memory_is_that_of_the_participants_in_the_configuration(rule_file):
     assert lookback == {
         "seconds": 7200,
         "gauges": ["dict_rate_limit_utilization_percent"],
+        "alert_series": [],
         "participants": 3,
         "bytes": 3 * 8 * (120 + (120 + 30 + 64) * 31 + 30 + 64),
     }
+
+
+def test_memory_for_alerts_is_that_of_one_about_each_bucket(rule_file):
+    expr = "count_over_time(ALERTS{alertname='Down'}[1h]) > 5"
+    config = rule_file("participants: ['11111111']\npoll: {interval: 60s, reads: {share: 0}}\n", "config.yml")
+
+    result = run("rules", "check", "--config.file", config, rule_file(DOWN.replace("dict_rate_limit_up == 0", expr)))
+
+    size = 60 * 31 * 16 / 1e6
+    assert f"rules look back 1h at ALERTS: {size:.1f} MB of memory at most of 1 participant" in result.stdout
 
 
 def test_rules_that_look_at_the_present_take_no_memory(rule_file):

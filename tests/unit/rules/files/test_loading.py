@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.buckets.gauge_history import GaugeHistory
+from exporter.alerts.history import History
+from exporter.alerts.lifecycle import evaluate, lookback_ms
 from exporter.errors import RuleFileInvalid
 from exporter.rules.files.documents import MOST_NODES
 from exporter.rules.files.loading import MOST_BYTES, Options, checksum, load
@@ -22,7 +23,9 @@ from tests.support.builders import PARTICIPANT, POLICY, alert, bucket, failed, p
 from tests.support.rules import rule_file
 
 if TYPE_CHECKING:
-    from exporter.alerts.alert import RuleSample
+    from collections.abc import Mapping
+
+    from exporter.alerts.alert import Alert, Fingerprint, RuleSample
 
 LOW_VIEW = view(poll(bucket(3_600)))
 DOWN_VIEW = view(failed())
@@ -113,7 +116,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
               - alert: High
                 expr: dict_rate_limit_up >
                 for: 60
-                labels: {severity: fatal, team: "{{ $x }}"}
+                labels: {severity: fatal, team: "{{ $x := 5 }}"}
               - record: a:b
                 expr: dict_rate_limit_up
               - expr: dict_rate_limit_up
@@ -142,7 +145,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "12: dict/High: column 35: `dict_rate_limit_up >` cannot be parsed: unexpected end",
         "13: dict/High: '60' is not a duration; write it as 15s, 5m or 1h30m",
         "14: dict/High: severity `fatal` is none of info, warning, critical",
-        "14: dict/High: label team: `$x` is not supported: a rule knows $labels, $value, $externalLabels and $externalURL",
+        "14: dict/High: label team: variables of one's own are not supported",
         "15: dict/a:b: `record: a:b` is not supported; write its expression where a:b is used",
         "17: dict: a rule needs `alert`",
         "18: dict/Nothing: a rule needs `expr`",
@@ -328,7 +331,7 @@ def test_a_group_has_a_limit(tmp_path: Path, line: str, limit: int):
 def test_rules_of_a_group_with_an_offset_see_what_was_so_long_ago(tmp_path: Path):
     rules = ("alert: Low, expr: dict_rate_limit_available_tokens < time() - 1.7e9",)
     [rule] = load([groups(tmp_path, group("g\n    query_offset: 1m", *rules))]).rules
-    history = GaugeHistory(rule.lookback_ms)
+    history = History(rule.lookback_ms)
     for seconds in (0, 15, 60, 75):
         history.add(seen := view(poll(bucket(1000 + seconds), seconds=seconds)))
 
@@ -351,18 +354,23 @@ def test_alerts_of_any_group_are_seen(tmp_path: Path, selector: str):
     assert low.evaluate(LOW_VIEW, []) == []
 
 
-def test_alerts_of_a_group_with_another_offset_are_refused(tmp_path: Path):
+def test_alerts_of_a_group_with_another_offset_are_seen_when_they_were_written(tmp_path: Path):
     file = groups(
         tmp_path,
-        group("a\n    query_offset: 1m", "alert: Low, expr: dict_rate_limit_up == 0"),
-        group("b", "alert: B, expr: 'ALERTS{alertname=\"Low\"} == 1'", "alert: C, expr: 'ALERTS{alertname=\"B\"}'"),
+        group("late\n    query_offset: 20s", "alert: Late, expr: ALERTS"),
+        group("now", "alert: Down, expr: dict_rate_limit_up == 0"),
     )
+    rules = load([file]).rules
+    history = History(lookback_ms(rules))
+    alerts: Mapping[Fingerprint, Alert] = {}
+    names: list[set[str]] = []
+    for seen in (view(failed(seconds)) for seconds in (0, 15, 30)):
+        history.add(seen)
+        alerts = evaluate(rules, seen, alerts, history=history).alerts
+        names.append({alert.name for alert in alerts.values()})
 
-    [told] = findings(file)
-    assert told.startswith(
-        '8: b/B: column 53: `ALERTS{alertname="Low"}`: Low is in group a, whose query_offset is 1m, and'
-    )
-    assert told.endswith("and here it is 0s; ALERTS of another time is not supported")
+    assert names == [{"Down"}, {"Down"}, {"Down", "Late"}]
+    assert lookback_ms(rules)["ALERTS"] == 320_000
 
 
 def test_what_an_offset_adds_counts_as_looking_back(tmp_path: Path):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.buckets.gauge_history import GaugeHistory
+from exporter.alerts.history import History
 from exporter.buckets.observation import view_after
 from exporter.rules.promql.lookback import ALL_MS, lookback_ms
 from exporter.rules.promql.parser import parse
@@ -37,7 +37,7 @@ def draining() -> list[Poll]:
 
 
 def looked(expr: str, polls: list[Poll] | None = None) -> dict[str, float]:
-    history = GaugeHistory(dict.fromkeys((TOKENS, UP, "dict_rate_limit_participant_info"), 3_600_000))
+    history = History(dict.fromkeys((TOKENS, UP, "dict_rate_limit_participant_info"), 3_600_000))
     seen: View | None = None
     for one in polls or draining():
         seen = view_after(seen, one)
@@ -83,7 +83,7 @@ def test_without_history_only_the_present_is_seen():
 
 def test_series_that_differ_in_their_names_alone_cannot_lose_these():
     both = f"({TOKENS} or on (participant, policy, __name__) dict_rate_limit_capacity)"
-    history = GaugeHistory({TOKENS: 3_600_000, "dict_rate_limit_capacity": 3_600_000})
+    history = History({TOKENS: 3_600_000, "dict_rate_limit_capacity": 3_600_000})
     seen = view_after(None, poll(bucket(1, policy="A")))
     history.add(seen)
 

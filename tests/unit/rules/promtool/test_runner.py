@@ -274,12 +274,24 @@ def test_a_test_file_that_is_not_there_is_refused(tmp_path: Path):
     assert "cannot be read: No such file or directory" in result.render()
 
 
-def test_an_interval_at_which_prometheus_forgets_alerts_is_refused(tmp_path: Path):
-    seeing = 'alert: A\nexpr: ALERTS{alertname="A"}\nlabels: {severity: info}'
-    text = "rule_files: [rules.yml]\nevaluation_interval: 6m\ntests: []"
+def test_alerts_are_forgotten_between_evaluations_that_lie_five_minutes_apart(tmp_path: Path):
+    expr = "dict_rate_limit_up unless on (participant) ALERTS{alertname='A'}"
+    seeing = f"alert: A\nexpr: {expr}\nlabels: {{severity: info}}"
+    tests = """
+    tests:
+      - interval: 1m
+        input_series: [{series: 'dict_rate_limit_up{participant="1"}', values: 1x30}]
+        alert_rule_test:
+          - {eval_time: 15m, alertname: A, exp_alerts: [{exp_labels: {severity: info, participant: "1"}}]}
+    """
 
-    assert "Prometheus forgets ALERTS" in told(tmp_path, text, rules=(seeing,))
-    assert told(tmp_path, text) == "  SUCCESS\n\n"
+    def judged(interval: str) -> str:
+        return told(
+            tmp_path, f"rule_files: [rules.yml]\nevaluation_interval: {interval}{dedent(tests)}", rules=(seeing,)
+        )
+
+    assert judged("5m") == "  SUCCESS\n\n"
+    assert "FAILED" in judged("3m")
 
 
 def test_the_shipped_rules_pass_their_tests():

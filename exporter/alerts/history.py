@@ -1,0 +1,63 @@
+"""What rules look back at, of one participant: what `/metrics` showed, and what rules made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from exporter.alerts.written_series import WrittenSeries
+from exporter.buckets.gauge_history import GaugeHistory
+from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
+from exporter.buckets.observation import PARTICIPANT_REMOVED, Failure, View
+
+_GAUGES: Final = frozenset(gauge.name for gauge in (*BUCKET_GAUGES, *PARTICIPANT_GAUGES))
+
+
+def of_gauges(kept_ms: Mapping[str, int]) -> dict[str, int]:
+    """Returns how long gauges are to be kept, in milliseconds."""
+    return {name: ms for name, ms in kept_ms.items() if name in _GAUGES}
+
+
+def of_written(kept_ms: Mapping[str, int]) -> dict[str, int]:
+    """Returns how long the series that rules write are to be kept, in milliseconds."""
+    return {name: ms for name, ms in kept_ms.items() if name not in _GAUGES}
+
+
+class History:
+    """``kept_ms`` is for how long the samples of which metrics are kept, in milliseconds."""
+
+    __slots__ = ("gauges", "written")
+
+    def __init__(self, kept_ms: Mapping[str, int]) -> None:
+        self.gauges = GaugeHistory(of_gauges(kept_ms))
+        self.written = WrittenSeries(of_written(kept_ms))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same of what is to be kept."""
+        if not isinstance(other, History):
+            return NotImplemented
+        return self.gauges == other.gauges and self.written == other.written
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> History:
+        """Returns a history of its own, to which other samples can be added."""
+        other = History({})
+        other.gauges, other.written = self.gauges.copy(), self.written.copy()
+        return other
+
+    def keep(self, kept_ms: Mapping[str, int]) -> None:
+        """Keeps no more than that from now on."""
+        self.gauges.keep(of_gauges(kept_ms))
+        self.written.keep(of_written(kept_ms))
+
+    def add(self, view: View) -> None:
+        """Adds what the view shows. Where the participant was removed, all is forgotten: that is another beginning.
+
+        What is not seen whole shows nothing: what it leaves out need not be gone.
+        """
+        result = view.poll.result
+        if isinstance(result, Failure) and result.code == PARTICIPANT_REMOVED:
+            self.written.clear()
+        if not view.is_partial:
+            self.gauges.add(view)

@@ -1,0 +1,168 @@
+"""Series that rules wrote: ``ALERTS`` and ``ALERTS_FOR_STATE``, as they were at each evaluation."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+from exporter.buckets.gauge_history import ABSENT, Samples, is_absent
+
+Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
+"""Names and values of labels, in the order of the names."""
+
+Writer: TypeAlias = "tuple[str, ...]"
+"""What tells a rule from others."""
+
+SAMPLE_BYTES: Final = 16
+"""A time and a value."""
+
+_SLACK: Final = 64
+"""How many evaluations go by until what is older than needed is dropped."""
+
+
+class WrittenSample(NamedTuple):
+    """A sample of a series, by its metric name."""
+
+    name: str
+    pairs: Pairs
+    value: float
+
+
+class WrittenSeries:
+    """Samples of the series that the rules wrote about one participant.
+
+    ``kept_ms`` is for how long those of which metrics are kept, in milliseconds; others are not. As in Prometheus a
+    series that a rule does not write again is marked as ended, at that evaluation.
+    """
+
+    __slots__ = ("_at_ms", "_evaluations", "_live", "_series", "kept_ms")
+
+    def __init__(self, kept_ms: Mapping[str, int]) -> None:
+        self.kept_ms = kept_ms
+        self._series: dict[str, dict[Pairs, _Series]] = {name: {} for name in kept_ms}
+        self._live: dict[Writer, frozenset[tuple[str, Pairs]]] = {}
+        self._at_ms = 0
+        self._evaluations = 0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold the same of what is to be kept."""
+        if not isinstance(other, WrittenSeries):
+            return NotImplemented
+        return (self.kept_ms, self._live) == (other.kept_ms, other._live) and list(self._kept()) == list(other._kept())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> WrittenSeries:
+        """Returns series of their own, to which other samples can be added."""
+        other = WrittenSeries(self.kept_ms)
+        other._live, other._at_ms, other._evaluations = dict(self._live), self._at_ms, self._evaluations
+        other._series = {
+            name: {pairs: series.copy() for pairs, series in of_name.items()} for name, of_name in self._series.items()
+        }
+        return other
+
+    def keep(self, kept_ms: Mapping[str, int]) -> None:
+        """Keeps no more than that from now on."""
+        self.kept_ms = kept_ms
+        self._series = {name: self._series.get(name, {}) for name in kept_ms}
+        self._live = {
+            writer: frozenset(series for series in live if series[0] in kept_ms) for writer, live in self._live.items()
+        }
+
+    def clear(self) -> None:
+        self._series = {name: {} for name in self.kept_ms}
+        self._live = {}
+
+    def write(self, writer: Writer, at_ms: int, samples: Iterable[WrittenSample]) -> None:
+        """Takes all that a rule has written at an evaluation."""
+        written: set[tuple[str, Pairs]] = set()
+        for name, pairs, value in samples:
+            of_name = self._series.get(name)
+            if of_name is None:
+                continue
+            series = of_name.get(pairs)
+            if series is None:
+                series = of_name[pairs] = _Series()
+            series.add(at_ms, value)
+            written.add((name, pairs))
+        self._end(self._live.get(writer, frozenset()) - written, at_ms)
+        self._live[writer] = frozenset(written)
+        self._at_ms = max(self._at_ms, at_ms)
+
+    def end_evaluation(self, writers: Collection[Writer], at_ms: int) -> None:
+        """Ends the series of rules that are no longer there, and drops what is no longer needed."""
+        for writer in [writer for writer in self._live if writer not in writers]:
+            self._end(self._live.pop(writer), at_ms)
+        self._evaluations += 1
+        if self._evaluations % _SLACK == 0:
+            for name, of_name in self._series.items():
+                oldest_ms = self._at_ms - self.kept_ms[name]
+                for pairs in [pairs for pairs, series in of_name.items() if series.drop_before(oldest_ms)]:
+                    del of_name[pairs]
+
+    def at(self, name: str, at_ms: int, lookback_ms: int) -> Iterator[tuple[Pairs, int, float]]:
+        """Yields what an instant query sees, with the time of the sample: the last one, if it is younger."""
+        for pairs, series in self._series.get(name, {}).items():
+            sample = series.last(at_ms)
+            if sample is not None and at_ms - sample[0] < min(lookback_ms, self.kept_ms[name]):
+                yield pairs, *sample
+
+    def between(self, name: str, begin_ms: int, end_ms: int) -> Iterator[tuple[Pairs, Samples]]:
+        """Yields the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
+        for pairs, series in self._series.get(name, {}).items():
+            samples = series.between(begin_ms, end_ms)
+            if samples.times_ms:
+                yield pairs, samples
+
+    def _end(self, live: Iterable[tuple[str, Pairs]], at_ms: int) -> None:
+        for name, pairs in live:
+            self._series[name][pairs].add(at_ms, ABSENT)
+
+    def _kept(self) -> Iterator[tuple[str, Pairs, list[int], list[float]]]:
+        for name in sorted(self.kept_ms):
+            for pairs, samples in sorted(self.between(name, self._at_ms - self.kept_ms[name], self._at_ms)):
+                yield name, pairs, list(samples.times_ms), list(samples.values)
+
+
+class _Series:
+    """The samples of one series; one that is absent marks its end."""
+
+    __slots__ = ("times_ms", "values")
+
+    def __init__(self) -> None:
+        self.times_ms = array("q")
+        self.values = array("d")
+
+    def copy(self) -> _Series:
+        other = _Series()
+        other.times_ms, other.values = self.times_ms[:], self.values[:]
+        return other
+
+    def add(self, at_ms: int, value: float) -> None:
+        """Of the same time the last is kept, but for an end; what is earlier is left out."""
+        if not self.times_ms or at_ms > self.times_ms[-1]:
+            self.times_ms.append(at_ms)
+            self.values.append(value)
+        elif at_ms == self.times_ms[-1] and not is_absent(value):
+            self.values[-1] = value
+
+    def last(self, at_ms: int) -> tuple[int, float] | None:
+        """Returns the last sample up to a time; None where the series has ended or not begun."""
+        index = bisect_right(self.times_ms, at_ms) - 1
+        if index < 0 or is_absent(value := self.values[index]):
+            return None
+        return self.times_ms[index], value
+
+    def between(self, begin_ms: int, end_ms: int) -> Samples:
+        within = slice(bisect_right(self.times_ms, begin_ms), bisect_right(self.times_ms, end_ms))
+        samples = zip(self.times_ms[within], self.values[within], strict=True)
+        present = [(time, value) for time, value in samples if not is_absent(value)]
+        return Samples([time for time, _ in present], [value for _, value in present])
+
+    def drop_before(self, oldest_ms: int) -> bool:
+        """Returns whether nothing is left."""
+        count = bisect_left(self.times_ms, oldest_ms)
+        del self.times_ms[:count], self.values[:count]
+        return not self.times_ms

@@ -1,0 +1,78 @@
+"""ALERTS as it was: rules that look back at what they and others made of earlier polls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.buckets.observation import view_after
+from exporter.history.replay import Replay
+from tests.support.builders import bucket, failed, poll
+from tests.support.rules import rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporter.buckets.observation import View
+
+DOWN = "alert: Down\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info}"
+LEVELS = (1, 0, 0, 1, 0, 0, 0, 1)
+
+
+def values(folder: Path, expr: str, *, before: bool = False, levels: tuple[int, ...] = LEVELS) -> list[float | None]:
+    """What a rule gives at polls 15 s apart, of which those of level 0 fail; ``before``: it stands before Down."""
+    watching = f"alert: Watching\nexpr: {expr}\nlabels: {{severity: info}}"
+    replay = Replay(rules(folder, *((watching, DOWN) if before else (DOWN, watching))).rules)
+    view: View | None = None
+    got: list[float | None] = []
+    for index, level in enumerate(levels):
+        seconds = 15 * index
+        view = view_after(view, poll(bucket(), seconds=seconds) if level else failed(seconds))
+        alerts = replay.step_to(view).alerts.values()
+        got.append(next((alert.value for alert in alerts if alert.name == "Watching"), None))
+    return got
+
+
+@pytest.mark.parametrize(
+    ("expr", "expected"),
+    [
+        ("count_over_time(ALERTS{alertname='Down'}[1m])", [None, 1, 2, 2, 3, 3, 3, 3]),
+        ("ALERTS{alertname='Down'} offset 15s", [None, None, 1, 1, None, 1, 1, 1]),
+        ("ALERTS{alertname='Down'} offset 20s", [None, None, None, 1, 1, None, 1, 1]),
+        ("max_over_time(ALERTS{alertname='Down', alertstate='pending'}[1m])", [None] * 8),
+        ("sum_over_time(ALERTS{alertname='Down'}[1m:30s])", [None, None, 1, 1, 2, 2, 2, 2]),
+        ("changes(ALERTS_FOR_STATE{alertname='Down'}[2m])", [None, 0, 0, 0, 1, 1, 1, 1]),
+        ("timestamp(ALERTS{alertname='Down'}) - time()", [None, 0, 0, None, 0, 0, 0, None]),
+        ("last_over_time(ALERTS{alertname='Down'}[40s])", [None, 1, 1, 1, 1, 1, 1, 1]),
+        ("absent_over_time(ALERTS{participant='12345678', alertname='Down'}[40s])", [1] + [None] * 7),
+    ],
+)
+def test_a_rule_sees_the_alerts_of_one_before_it(tmp_path: Path, expr: str, expected: list[float | None]) -> None:
+    assert values(tmp_path, expr) == expected
+
+
+def test_a_rule_sees_those_of_later_rules_up_to_the_evaluation_before(tmp_path: Path) -> None:
+    count = "count_over_time(ALERTS{alertname='Down'}[1m])"
+
+    assert values(tmp_path, count, before=True) == [None, None, 1, 2, 2, 2, 2, 3]
+
+
+def test_a_rule_sees_its_own_past(tmp_path: Path) -> None:
+    expr = "dict_rate_limit_up == bool 5 unless on (participant) ALERTS{alertname='Watching'} offset 30s"
+
+    assert values(tmp_path, expr, levels=(1,) * 7) == [0, 0, None, None, 0, 0, None]
+
+
+def test_a_rule_that_fails_writes_nothing(tmp_path: Path) -> None:
+    failing = "dict_rate_limit_capacity * on (participant) dict_rate_limit_available_tokens"
+    text = f"alert: Failing\nexpr: {failing}\nlabels: {{severity: info}}"
+    counting = "alert: Counting\nexpr: count_over_time(ALERTS{alertname='Failing'}[5m])\nlabels: {severity: info}"
+    replay = Replay(rules(tmp_path, text, counting).rules)
+
+    for seconds, policies in ((0, "A"), (15, "AB")):
+        evaluation = replay.step(poll(*(bucket(policy=policy) for policy in policies), seconds=seconds))
+
+    [counted] = [alert for alert in evaluation.alerts.values() if alert.name == "Counting"]
+    assert [failure.name for failure in evaluation.failures] == ["Failing"]
+    assert counted.value == 1
