@@ -122,9 +122,9 @@ def capture(
     the configured ones) raise from them: the test passes at once, here and under promtool. Begin before the incident
     does: when a test begins, nothing is firing yet.
     """
+    from exporter.alerts.lifecycle import lookback_ms
     from exporter.capture.capture import CaptureRequest, capture_test, fired_before
     from exporter.history.participants import read_history
-    from exporter.history.replay import lookback
     from exporter.reconciler.rule_options import rule_options
     from exporter.rules.files.loading import load, matching_files
 
@@ -143,8 +143,8 @@ def capture(
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
         began = in_utc(alert.firing_since or alert.active_since)
         click.echo(f"note: {alert.name}{bucket} had been firing since {began}; in the test it begins again", err=True)
-    if back := lookback([loaded]):
-        seconds = Duration(back.total_seconds())
+    if back_ms := max(lookback_ms(loaded).values(), default=0):
+        seconds = Duration(back_ms / 1000)
         click.echo(f"note: rules look back {seconds}; the test begins with no past: begin it as much earlier", err=True)
     if output_file is None:
         click.echo(test, nl=False)

@@ -62,6 +62,15 @@ expr: |
 labels: {severity: info}
 """
 
+OF_ALERTS = """
+alert: OftenRestless
+expr: |
+  count_over_time(ALERTS{alertname="Restless"}[50m]) > 20
+  unless on (participant, policy) ALERTS{alertname="OftenRestless"} offset 10m
+for: 1m
+labels: {severity: info}
+"""
+
 LATCH = """
 alert: Latch
 expr: |
@@ -178,7 +187,7 @@ async def test_a_period_that_begins_in_the_middle_of_things_gives_the_same(recor
 @pytest.mark.parametrize("participants", [1, 2])
 async def test_several_processes_find_what_one_finds(recorded, tmp_path, participants):
     dsn = (await recorded("outage", participants=participants)).dsn
-    looking_back = rule_file(tmp_path, LOOKING_BACK, name="looking-back.yml")
+    looking_back = rule_file(tmp_path, LOOKING_BACK, OF_ALERTS, name="looking-back.yml")
     job = job_of(dsn, str(RULES), rule_file(tmp_path, LOW_AT.format(percent=1)), looking_back)
     ispbs = await find_participants(job.database)
     progress: list[float] = []

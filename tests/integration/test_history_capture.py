@@ -128,12 +128,13 @@ async def test_rules_that_look_back_are_captured_and_begin_with_no_past(recorded
         "alert: OftenDown\nexpr: avg_over_time(dict_rate_limit_up[20m]) < 0.95\nlabels: {severity: warning}",
         "alert: Falling\nexpr: predict_linear(dict_rate_limit_available_tokens[10m], 600) < 0\n"
         "labels: {severity: info}",
+        'alert: OftenFalling\nexpr: count_over_time(ALERTS{alertname="Falling"}[30m]) > 2\nlabels: {severity: warning}',
     )
     file = tmp_path / "incident.test.yml"
 
     result = await captured(past.dsn, past.participant, rules, f"--output-file={file}", minutes=(100, 170))
 
-    assert "note: rules look back 20m; the test begins with no past: begin it as much earlier" in result.output
+    assert "note: rules look back 30m; the test begins with no past: begin it as much earlier" in result.output
     assert expected_alerts(file)
     assert passes_everywhere(file)
 

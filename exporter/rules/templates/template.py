@@ -6,7 +6,6 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.numbers import counted
@@ -36,11 +35,11 @@ class ExpansionFailed(Exception):
 class External(NamedTuple):
     """What is the same for all alerts: the external labels, and the address of the program that evaluates the rules."""
 
-    labels: Mapping[str, str] = MappingProxyType({})
-    url: str = ""
+    labels: Mapping[str, str]
+    url: str
 
 
-NOTHING_EXTERNAL: Final = External()
+NOTHING_EXTERNAL: Final = External({}, "")
 
 
 class Sample(NamedTuple):
