@@ -27,7 +27,7 @@ from exporter.numbers import not_finite
 from exporter.rules.promql.series import Sample, format_series
 from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, GaugeSource
 from exporter.rules.promql.traversal import selectors
-from exporter.rules.promtool.files import input_series
+from exporter.rules.promtool.input_series import input_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.rule import CompiledRule
 from exporter.store.reader import AlertFilter, Reader

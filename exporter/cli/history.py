@@ -19,12 +19,11 @@ import click
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.bucket import Ispb
-from exporter.cli.options import FILE, configured, duration, ispb, output, period_between, time
+from exporter.cli.options import FILE, OUTPUT_FILE, configured, duration, ispb, output, period_between, time, write_file
 from exporter.cli.rules import rules
 from exporter.clock import in_utc
 from exporter.config.settings import Settings
 from exporter.durations import Duration
-from exporter.errors import DictRateLimitError
 
 if TYPE_CHECKING:
     from exporter.backtest.backtest import Progress
@@ -100,9 +99,7 @@ def backtest(
 @click.option("--to", "until", type=time, required=True, help="End.")
 @click.option("--alert", "alerts", multiple=True, help="Expect only this alert; repeatable (default: all).")
 @click.option("--interval", type=duration, help="Evaluation interval (default: that of the polls).")
-@click.option(
-    "--output-file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="File (default: stdout)."
-)
+@click.option("--output-file", type=OUTPUT_FILE, help="File (default: stdout).")
 @configured
 def capture(
     *,
@@ -149,10 +146,7 @@ def capture(
     if output_file is None:
         click.echo(test, nl=False)
         return
-    try:
-        output_file.write_text(test, "utf-8")
-    except OSError as error:
-        raise DictRateLimitError(f"{output_file}: cannot be written: {error.strerror}") from error
+    write_file(output_file, test)
 
 
 @click.command()

@@ -18,6 +18,7 @@ from exporter.buckets.bucket import Ispb
 from exporter.clock import in_utc
 from exporter.config.configuration import Configuration, load_settings
 from exporter.durations import parse_duration
+from exporter.errors import DictRateLimitError
 from exporter.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE = click.Path(exists=True, dir_okay=False, readable=True)
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Raises DictRateLimitError where it cannot be written."""
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise DictRateLimitError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def ispb(text: str) -> Ispb:

@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 
 import click
 
-from exporter.cli.options import FILE, config_file, output
+from exporter.cli.options import FILE, OUTPUT_FILE, config_file, output, write_file
 from exporter.numbers import counted
+
+ignore_unknown_fields = click.option(
+    "--ignore-unknown-fields", is_flag=True, help="Take rule files with fields of your own; the reconciler does not."
+)
 
 
 @click.group()
@@ -26,8 +31,11 @@ def rules() -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @config_file
 @click.option("--lint-fatal", is_flag=True, help="Warnings count as errors.")
+@ignore_unknown_fields
 @output("text", "json")
-def check(*, files: tuple[str, ...], config_file: Path | None, lint_fatal: bool, output: str) -> None:
+def check(
+    *, files: tuple[str, ...], config_file: Path | None, lint_fatal: bool, ignore_unknown_fields: bool, output: str
+) -> None:
     """Validate rule files: what is wrong is a line each, `file:line: group/rule: message`.
 
     A message begins with `error:`, which keeps the file from loading, or `warning:`, which does not, and ends with the
@@ -43,7 +51,8 @@ def check(*, files: tuple[str, ...], config_file: Path | None, lint_fatal: bool,
     from exporter.rules.lint import linter
 
     settings = load_settings(config_file) if config_file is not None else Settings()
-    attempt = loading.attempt([escape(file) for file in files], loading.Options(settings.rules.max_range))
+    options = loading.Options(settings.rules.max_range, ignore_unknown_fields)
+    attempt = loading.attempt([escape(file) for file in files], options)
     lookback = lookback_of(attempt.rule_set.rules, settings)
     findings = linter.findings(attempt)
     counts = dict.fromkeys(files, 0)
@@ -71,15 +80,33 @@ def check(*, files: tuple[str, ...], config_file: Path | None, lint_fatal: bool,
 @rules.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option("--diff", is_flag=True, help="Show what was expected and what came as one diff.")
+@click.option("--run", "names", metavar="REGEX", multiple=True, help="Only tests whose name matches; repeatable.")
+@click.option("--junit", "junit_file", metavar="FILE", type=OUTPUT_FILE, help="Write the results as JUnit XML, too.")
+@ignore_unknown_fields
 @output("text", "json")
-def test(*, files: tuple[str, ...], diff: bool, output: str) -> None:
+def test(
+    *,
+    files: tuple[str, ...],
+    diff: bool,
+    names: tuple[str, ...],
+    junit_file: Path | None,
+    ignore_unknown_fields: bool,
+    output: str,
+) -> None:
     """Run rule unit tests, files in promtool's format, on this program's engine.
 
     Exit code 1 where a test failed, 2 where the command is used wrongly.
     """
+    from exporter.rules.promtool.results import junit
     from exporter.rules.promtool.runner import run_tests
 
-    results = run_tests(list(dict.fromkeys(files)))
+    began_at = datetime.now(UTC)
+    try:
+        results = run_tests(list(dict.fromkeys(files)), names, ignore_unknown_fields=ignore_unknown_fields)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--run") from None
+    if junit_file is not None:
+        write_file(junit_file, junit(results, began_at))
     if output == "json":
         document = [
             {"file": r.file, "passed": r.passed, "failures": [f.render(diff=diff).strip() for f in r.failures]}

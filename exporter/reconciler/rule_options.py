@@ -15,4 +15,4 @@ def external_url(settings: Settings) -> str | None:
 
 def rule_options(settings: Settings) -> Options:
     external = External(settings.external_labels, external_url(settings) or "")
-    return Options(settings.rules.max_range, external)
+    return Options(settings.rules.max_range, external=external)

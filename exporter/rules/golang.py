@@ -102,6 +102,16 @@ _NOT_FOR_GO: Final = re.compile(
 r"""What the C++ library accepts and Go does not: ``\C``, and groups whose names are not plain."""
 
 
+def duration(milliseconds: int) -> str:
+    """Returns a duration as Go writes it: 1h0m0s, 1m15s, 1.5s, 20ms."""
+    if 0 < milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".")
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{f'{hours}h' if hours else ''}{f'{minutes_left}m' if minutes else ''}{seconds}s"
+
+
 def is_utf_8(text: str) -> bool:
     """Returns whether a text is one, and has no lone surrogates, which stand for other bytes."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
+from exporter.rules.promtool.results import junit
 from exporter.rules.promtool.runner import run_tests
 from tests.support import promtool
 
@@ -119,8 +123,49 @@ tests:
 """
 
 
+TIMES = """
+rule_files: [rules.yml]
+fuzzy_compare: true
+evaluation_interval: 15s
+tests:
+  - name: at a time
+    start_timestamp: 2026-03-10T12:00:07Z
+    input_series:
+      - {series: 'dict_rate_limit_utilization_percent{participant="1", policy="A"}', values: '70.1 80 90x9'}
+    alert_rule_test:
+      - {eval_time: 30s, alertname: MinuteAgo}
+      - {eval_time: 2m, alertname: MinuteAgo}
+    promql_expr_test:
+      - {expr: time(), eval_time: 10s}
+      - {expr: ALERTS_FOR_STATE, eval_time: 45s}
+      - {expr: 'dict_rate_limit_utilization_percent', eval_time: 15s, exp_samples: [{labels: '{}', value: 80}]}
+      - expr: sum by (participant) (dict_rate_limit_utilization_percent) / 3
+        eval_time: 0s
+        exp_samples: [{labels: '{participant="1"}', value: 23.366666666666664}]
+      - expr: sum by (participant) (dict_rate_limit_utilization_percent) / 3
+        eval_time: 0s
+        exp_samples: [{labels: '{participant="1"}', value: 23.36666666666665}]
+  - name: by seconds
+    start_timestamp: 1700000000.5
+    interval: 1m
+    input_series: [{series: 'dict_rate_limit_utilization_percent{participant="1", policy="A"}', values: 95x9}]
+    promql_expr_test: [{expr: timestamp(dict_rate_limit_utilization_percent), eval_time: 90s}]
+  - name: a rule fails
+    start_timestamp: 86500
+    input_series:
+      - {series: 'dict_rate_limit_utilization_percent{participant="1", policy="A"}', values: 95x9}
+      - {series: 'dict_rate_limit_utilization_percent{participant="1", policy="B"}', values: 95x9}
+      - {series: 'dict_rate_limit_utilization_percent{participant="1", policy="C"}', values: _x4 95x9}
+    alert_rule_test: [{eval_time: 90s, alertname: Low}]
+"""
+
+
 @pytest.mark.prometheus
-@pytest.mark.parametrize(("rules", "tests"), [(RULES, TEST), (GROUPS, OF_GROUPS)], ids=["failures", "groups"])
+@pytest.mark.parametrize(
+    ("rules", "tests"),
+    [(RULES, TEST), (GROUPS, OF_GROUPS), (GROUPS, TIMES)],
+    ids=["failures", "groups", "times"],
+)
 def test_failures_are_reported_in_promtools_words(tmp_path: Path, rules: str, tests: str) -> None:
     (tmp_path / "rules.yml").write_text(rules)
     (tmp_path / "test.yml").write_text(tests)
@@ -131,3 +176,21 @@ def test_failures_are_reported_in_promtools_words(tmp_path: Path, rules: str, te
     ours = result.render().removeprefix(f"Processing test file: {tmp_path}/test.yml\n")
     assert not verdict.passed
     assert ours == verdict.output
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("names", [["expect"], ["^expectations", "nothing"], ["nothing"], ["^$"]])
+def test_tests_are_chosen_and_reported_as_promtool_does(tmp_path: Path, names: list[str]) -> None:
+    rules, file = tmp_path / "rules.yml", tmp_path / "test.yml"
+    rules.write_text(RULES.replace("name: first", "name: first\n    owner: tokens").replace("for: 1m", "team: [pix]"))
+    file.write_text(TEST)
+    report = tmp_path / "report.xml"
+    options = [option for name in names for option in ("--run", name)]
+
+    verdict = promtool.run_tests([file], "--ignore-unknown-fields", *options, report=report)[0]
+    results = run_tests([str(file)], names, ignore_unknown_fields=True)
+
+    assert (results[0].passed, results[0].render().partition("\n")[2]) == (verdict.passed, verdict.output)
+    written = re.sub(r' timestamp="[^"]*"', "", report.read_text())
+    ours = re.sub(r' timestamp="[^"]*"', "", junit(results, datetime.now(UTC)))
+    assert ET.canonicalize(ours) == ET.canonicalize(written)

@@ -29,9 +29,10 @@ def check_rules(*files: Path) -> Verdict:
     return Verdict(done.returncode == 0, done.stdout)
 
 
-def run_tests(files: Sequence[Path]) -> list[Verdict]:
-    """Runs the test files in one call; one verdict per file, in order."""
-    output = _run("test", "rules", *files).stdout
+def run_tests(files: Sequence[Path], *options: str, report: Path | None = None) -> list[Verdict]:
+    """Runs the test files in one call; one verdict per file, in order. ``report`` is where JUnit XML is written."""
+    of_all = [] if report is None else [f"--junit={report}"]
+    output = _run("test", *of_all, "rules", *options, *files).stdout
     parts = re.split(r"^Processing test file: .*\n", output, flags=re.MULTILINE)[1:]
     assert len(parts) == len(files), f"promtool was cut short:\n{output[-2000:]}"
     return [Verdict(re.search(r"^  SUCCESS$", part, re.MULTILINE) is not None, part) for part in parts]

@@ -13,7 +13,7 @@ from exporter.alerts.alert import AlertState
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
 from exporter.rules.files.loading import load
 from exporter.rules.promql.sources import ALERT_SERIES
-from exporter.rules.promtool.files import input_series
+from exporter.rules.promtool.input_series import input_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.templates.template import External
 from tests.support.random_expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree

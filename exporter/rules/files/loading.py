@@ -94,9 +94,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """A rule that looks back further than ``max_range_seconds`` is an error; ``external`` is what templates know."""
+    """A rule that looks back further than ``max_range_seconds`` is an error; ``external`` is what templates know.
+
+    So is a field that is not known, unless ``ignore_unknown_fields``.
+    """
 
     max_range_seconds: float = math.inf
+    ignore_unknown_fields: bool = False
     external: External = NOTHING_EXTERNAL
 
 
@@ -121,7 +125,7 @@ def attempt(patterns: Sequence[str], options: Options = DEFAULTS) -> Attempt:
         except OSError as error:
             findings.append(Finding(file, 0, "", "", f"cannot be read: {error.strerror}"))
             continue
-        parsed += parse_file(file, contents[file], findings)
+        parsed += parse_file(file, contents[file], findings, ignore_unknown_fields=options.ignore_unknown_fields)
     by_time = len({group.query_offset_seconds for group in parsed}) > 1
     compiler = _Compiler(options, findings, sees_alerts_by_time=by_time)
     groups: list[RuleGroup] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -76,9 +76,11 @@ class ParsedGroup:
     query_offset_seconds: float
 
 
-def parse_file(file: str, content: bytes, findings: list[Finding]) -> list[ParsedGroup]:
+def parse_file(
+    file: str, content: bytes, findings: list[Finding], *, ignore_unknown_fields: bool = False
+) -> list[ParsedGroup]:
     """Returns the file's groups, with those of their rules that can be read; ``findings`` takes the rest."""
-    parser = _Parser(file, findings)
+    parser = _Parser(file, findings, ignore_unknown_fields=ignore_unknown_fields)
     try:
         text = content.decode()
         root = parse(text)
@@ -113,8 +115,9 @@ def _unquoted(lines: Sequence[str], error: YamlInvalid) -> tuple[int, str]:
 
 
 class _Parser:
-    def __init__(self, file: str, findings: list[Finding]) -> None:
+    def __init__(self, file: str, findings: list[Finding], *, ignore_unknown_fields: bool) -> None:
         self._file = file
+        self._ignores_unknown_fields = ignore_unknown_fields
         self._findings = findings
         self._group = self._rule = ""
 
@@ -124,10 +127,13 @@ class _Parser:
     def _report_at_root(self, line: int, message: str) -> None:
         self.report(line, message if "twice" in message else f"{message}; a rule file holds `groups` alone")
 
+    def _fields(self, entry: Entry, known: frozenset[str], report: Callable[[int, str], None]) -> dict[str, Entry]:
+        return fields(entry, None if self._ignores_unknown_fields else known, report)
+
     def groups(self, root: Entry) -> list[ParsedGroup]:
         groups: list[ParsedGroup] = []
         lines: dict[str, int] = {}
-        for entry in self._items(fields(root, _FILE, self._report_at_root).get("groups", ABSENT)):
+        for entry in self._items(self._fields(root, _FILE, self._report_at_root).get("groups", ABSENT)):
             group = self._parse_group(entry)
             if group.name in lines:
                 self.report(group.line, f"group {group.name} is defined already, in line {lines[group.name]}")
@@ -136,7 +142,7 @@ class _Parser:
         return groups
 
     def _parse_group(self, entry: Entry) -> ParsedGroup:
-        keys = fields(entry, _GROUP, self.report)
+        keys = self._fields(entry, _GROUP, self.report)
         self._group = name = self._text(keys.get("name", ABSENT)).text
         if not name:
             self.report(entry.line, "a group needs a name")
@@ -156,7 +162,7 @@ class _Parser:
 
     def _parse_rule(self, entry: Entry, labels: Mapping[str, Text]) -> ParsedRule | None:
         self._rule = entry.scalar("alert") or entry.scalar("record")
-        keys = fields(entry, _RULE, self.report)
+        keys = self._fields(entry, _RULE, self.report)
         name = self._text(keys.get("alert", ABSENT)).text
         line = max(keys["alert"].line, entry.line) if "alert" in keys else entry.line
         if "record" in keys:

@@ -33,7 +33,7 @@ from exporter.rules.promql.sources import (
     written_at,
     written_between,
 )
-from exporter.rules.promtool.files import InputSeries
+from exporter.rules.promtool.input_series import InputSeries
 from exporter.rules.rule import CompiledRule
 
 _WRITTEN: Final = dict.fromkeys(ALERT_SERIES, ALL_MS)
@@ -153,8 +153,10 @@ class Playback:
         return Moment(source, None)
 
 
-def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_ms: int, interval_ms: int) -> Playback:
-    """Evaluates the rules at 0, at each interval, and last at ``until_ms`` or before it.
+def play(
+    rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_ms: int, interval_ms: int, start_ms: int = 0
+) -> Playback:
+    """Evaluates the rules at the start, at each interval, and last at ``until_ms`` or before it.
 
     Series without ``participant`` are left out: the exporter serves none, and no rule sees them.
     """
@@ -169,7 +171,7 @@ def play(rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_
     steps: list[Step] = []
     participants = _Participants(by_name, interval_ms)
     step: Step | None = None
-    for at_ms in range(0, until_ms + 1, interval_ms):
+    for at_ms in range(start_ms, until_ms + 1, interval_ms):
         step = participants.evaluate(rules, step.alerts if step is not None else {}, at_ms)
         steps.append(step)
         if step.failures:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from difflib import unified_diff
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from exporter.alerts.alert import AlertState
 from exporter.durations import Duration
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
-from exporter.rules.files.loading import RuleSet, load
-from exporter.rules.golang import exponential, quote
+from exporter.rules.files.loading import Options, RuleSet, load
+from exporter.rules.golang import compile_pattern, duration, exponential, quote
 from exporter.rules.promql.refusal import ExpressionRefused
-from exporter.rules.promql.series import METRIC_NAME, Sample, label_text
+from exporter.rules.promql.series import METRIC_NAME, Labels, Sample, label_text
 from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promtool.files import (
     AlertTest,
@@ -21,79 +22,59 @@ from exporter.rules.promtool.files import (
     Scenario,
     TestFile,
     TestFileInvalid,
-    parse_series,
     read,
 )
+from exporter.rules.promtool.input_series import InputSeries, parse_series
 from exporter.rules.promtool.playback import Playback, play
+from exporter.rules.promtool.results import CaseResult, TestFailure, TestResult
 from exporter.rules.rule import CompiledRule
 from exporter.rules.templates.template import External
 
 
-@dataclass(frozen=True, slots=True)
-class TestFailure:
-    """A failed test. ``expected`` and ``got`` are empty where it is not about a difference."""
+def run_tests(
+    files: Sequence[str], names: Sequence[str] = (), *, ignore_unknown_fields: bool = False
+) -> list[TestResult]:
+    """Runs the test files, each on the rule files that it names.
 
-    __test__ = False
-
-    headline: str
-    expected: str = ""
-    got: str = ""
-    separator: str = ""
-
-    def render(self, *, diff: bool = False) -> str:
-        """Returns promtool's lines, or a diff of the two sides."""
-        if not self.expected and not self.got:
-            return f"{self.headline}\n"
-        if not diff:
-            return f"{self.headline}\n        exp:{self.expected}{self.separator}\n        got:{self.got}\n"
-        lines = unified_diff(self.expected.splitlines(), self.got.splitlines(), "exp", "got", lineterm="", n=100)
-        return "\n".join([self.headline, *(f"        {line}" for line in lines), ""])
+    ``names`` are patterns of RE2: only tests whose name one of them matches are run. Fields of rule files that are not
+    known are an error, unless ``ignore_unknown_fields``. Raises ValueError where a pattern is none.
+    """
+    pattern = compile_pattern("|".join(names)) if names else None
+    options = Options(ignore_unknown_fields=ignore_unknown_fields)
+    return [_run_file(file, pattern, options) for file in files]
 
 
-@dataclass(frozen=True, slots=True)
-class TestResult:
-    """The result of a test file: no failures is success."""
-
-    __test__ = False
-
-    file: str
-    failures: tuple[TestFailure, ...]
-
-    @property
-    def passed(self) -> bool:
-        return not self.failures
-
-    def render(self, *, diff: bool = False) -> str:
-        """Returns promtool's lines for the file."""
-        if self.passed:
-            return f"Processing test file: {self.file}\n  SUCCESS\n\n"
-        failures = "\n".join(failure.render(diff=diff) for failure in self.failures)
-        return f"Processing test file: {self.file}\n  FAILED:\n{failures}\n\n"
-
-
-def run_tests(files: Sequence[str]) -> list[TestResult]:
-    """Runs the test files, each on the rule files that it names."""
-    return [TestResult(file, tuple(_run_file(file))) for file in files]
-
-
-def _run_file(file: str) -> Iterator[TestFailure]:
+def _run_file(file: str, pattern: Any, options: Options) -> TestResult:
     try:
         test_file = read(file)
-        rules = load([str(Path(file).parent / pattern) for pattern in test_file.rule_files])
-        series = [scenario.series() for scenario in test_file.scenarios]
-        _check(test_file, rules, {one.name for of_scenario in series for one in of_scenario})
+        rules = load([str(Path(file).parent / rule_file) for rule_file in test_file.rule_files], options)
+        _check_groups(test_file, rules)
+        selected = [(i, s) for i, s in enumerate(test_file.scenarios) if pattern is None or pattern.search(s.name)]
+        series = [scenario.series(test_file.evaluation_interval_ms) for _, scenario in selected]
+        _check_series({one.name for of_scenario in series for one in of_scenario})
     except (TestFileInvalid, RuleFileInvalid) as error:
-        yield TestFailure(str(error))
-        return
-    for scenario, of_scenario in zip(test_file.scenarios, series, strict=True):
-        external = External(scenario.external_labels, scenario.external_url)
-        playback = play(
-            [replace(rule, external=external) for rule in _in_order(rules, test_file.group_eval_order)],
-            of_scenario,
-            until_ms=scenario.ends_at_ms,
-            interval_ms=test_file.evaluation_interval_ms,
-        )
-        yield from _failures(scenario, playback)
+        return TestResult(file, (), str(error))
+    return TestResult(
+        file,
+        tuple(
+            CaseResult(scenario.name or f"unnamed#{index}", tuple(_run(scenario, of_scenario, test_file, rules)))
+            for (index, scenario), of_scenario in zip(selected, series, strict=True)
+        ),
+    )
+
+
+def _run(
+    scenario: Scenario, series: Sequence[InputSeries], test_file: TestFile, rules: RuleSet
+) -> Iterator[TestFailure]:
+    external = External(scenario.external_labels, scenario.external_url)
+    playback = play(
+        [replace(rule, external=external) for rule in _in_order(rules, test_file.group_eval_order)],
+        series,
+        start_ms=scenario.start_ms,
+        until_ms=scenario.start_ms + scenario.ends_at_ms,
+        interval_ms=test_file.evaluation_interval_ms,
+    )
+    yield from _failures(scenario, playback, is_fuzzy=test_file.fuzzy_compare == "true")
 
 
 def _in_order(rules: RuleSet, group_names: Sequence[str]) -> Iterator[CompiledRule]:
@@ -103,34 +84,37 @@ def _in_order(rules: RuleSet, group_names: Sequence[str]) -> Iterator[CompiledRu
         yield from group.rules
 
 
-def _check(test_file: TestFile, rules: RuleSet, metrics: set[str]) -> None:
+def _check_groups(test_file: TestFile, rules: RuleSet) -> None:
     groups = {group.name for group in rules.groups}
     for name in test_file.group_eval_order:
         if name not in groups:
             raise TestFileInvalid(f"group_eval_order: no rule file has a group {name}")
+
+
+def _check_series(metrics: set[str]) -> None:
     if of_alerts := sorted(metrics & ALERT_SERIES):
         raise TestFileInvalid(f"input_series: {of_alerts[0]} come from the rules, and cannot be given")
 
 
-def _failures(scenario: Scenario, playback: Playback) -> Iterator[TestFailure]:
+def _failures(scenario: Scenario, playback: Playback, *, is_fuzzy: bool) -> Iterator[TestFailure]:
     failed = playback.failed
     by_time = sorted(scenario.alert_tests, key=lambda test: test.at_ms)
     for test in by_time:
-        if failed is None or test.at_ms < failed.at_ms:
+        if failed is None or scenario.start_ms + test.at_ms < failed.at_ms:
             yield from _alert_failures(scenario, test, playback)
     if failed is not None:
-        at = Duration(failed.at_ms / 1000)
         for failure in failed.failures:
+            at = duration(failed.at_ms)
             yield TestFailure(f"    rule: {failure.name}, time: {at}, err: {failure.message}")
         return
     for expression_test in scenario.expression_tests:
-        yield from _expression_failures(expression_test, playback)
+        yield from _expression_failures(scenario, expression_test, playback, is_fuzzy=is_fuzzy)
 
 
 def _alert_failures(scenario: Scenario, test: AlertTest, playback: Playback) -> Iterator[TestFailure]:
     got = sorted(
         (_format_labels(alert.labels), _format_labels(alert.annotations))
-        for alert in playback.alerts(test.at_ms)
+        for alert in playback.alerts(scenario.start_ms + test.at_ms)
         if alert.name == test.alertname and alert.state is AlertState.FIRING
     )
     expected = sorted(
@@ -147,32 +131,52 @@ def _alert_failures(scenario: Scenario, test: AlertTest, playback: Playback) -> 
         )
 
 
-def _expression_failures(test: ExpressionTest, playback: Playback) -> Iterator[TestFailure]:
+def _expression_failures(
+    scenario: Scenario, test: ExpressionTest, playback: Playback, *, is_fuzzy: bool
+) -> Iterator[TestFailure]:
     headline = f"    expr: {quote(test.expr)}, time: {Duration(test.at_ms / 1000)},"
     try:
-        got = sorted(_format_sample(sample) for sample in playback.query(test.expr, test.at_ms))
+        got = _sorted(playback.query(test.expr, scenario.start_ms + test.at_ms))
     except (ExpressionRefused, RuleEvaluationFailed) as error:
         yield TestFailure(f"{headline} err: {error}")
         return
-    expected: list[tuple[str, str]] = []
+    samples: list[Sample] = []
     for sample in test.expected:
         try:
             name, labels = parse_series(sample.labels)
         except ValueError as error:
             yield TestFailure(f"{headline} err: labels {quote(sample.labels)}: {error}")
             return
-        expected.append(_format_sample((name, labels, sample.value)))
-    if got != sorted(expected) or any(value == "NaN" for _, value in got):  # NaN is not NaN, says promtool
-        yield TestFailure(headline, _format_samples(sorted(expected)), _format_samples(got))
+        samples.append((name, labels, sample.value))
+    expected = _sorted(samples)
+    if not _equal(expected, got, is_fuzzy=is_fuzzy):
+        yield TestFailure(headline, _format_samples(expected), _format_samples(got))
 
 
-def _format_sample(sample: Sample) -> tuple[str, str]:
-    name, labels, value = sample
-    return _format_labels({**({METRIC_NAME: name} if name else {}), **dict(labels.pairs)}), exponential(value)
+def _sorted(samples: Iterable[Sample]) -> list[tuple[str, float]]:
+    """Returns series, as they are written, and values."""
+    formatted = ((_format_series(name, labels), value) for name, labels, value in samples)
+    return sorted(formatted, key=lambda sample: (sample[0], exponential(sample[1])))
 
 
-def _format_samples(samples: Sequence[tuple[str, str]]) -> str:
-    return " " + (", ".join(f"{labels} {value}" for labels, value in samples) or "nil")
+def _equal(expected: Sequence[tuple[str, float]], got: Sequence[tuple[str, float]], *, is_fuzzy: bool) -> bool:
+    """Returns whether samples are the same; a NaN is not, as promtool has it."""
+    return len(expected) == len(got) and all(
+        series == other and (value == number or (is_fuzzy and number in _neighbours(value)))
+        for (series, value), (other, number) in zip(expected, got, strict=True)
+    )
+
+
+def _neighbours(value: float) -> tuple[float, float]:
+    return math.nextafter(value, -math.inf), math.nextafter(value, math.inf)
+
+
+def _format_series(name: str, labels: Labels) -> str:
+    return _format_labels({**({METRIC_NAME: name} if name else {}), **dict(labels.pairs)})
+
+
+def _format_samples(samples: Sequence[tuple[str, float]]) -> str:
+    return " " + (", ".join(f"{labels} {exponential(value)}" for labels, value in samples) or "nil")
 
 
 def _format_alerts(alerts: Sequence[tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.capture.capture import Samples
 from exporter.rules.promql.series import Labels
-from exporter.rules.promtool.files import STALE, expand
+from exporter.rules.promtool.input_series import STALE, expand
 from tests.support.builders import START
 
 NAME = "dict_rate_limit_capacity"

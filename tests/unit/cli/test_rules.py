@@ -251,3 +251,48 @@ def test_verdicts_as_json(rule_file):
     assert result.exit_code == 1
     assert (told["file"], told["passed"]) == (str(path), False)
     assert told["failures"][0].startswith("alertname: Down, time: 1m")
+
+
+def test_chosen_tests_are_run_and_written_as_junit_xml(rule_file, tmp_path):
+    rule_file(DOWN)
+    tests = rule_file(
+        "rule_files: [rules.yml]\ntests:\n"
+        "  - {name: right, alert_rule_test: [{eval_time: 0s, alertname: Down}]}\n"
+        "  - {name: wrong, alert_rule_test: [{eval_time: 0s, alertname: Down, exp_alerts: [{}]}]}\n",
+        "down.test.yml",
+    )
+    report = tmp_path / "report.xml"
+
+    chosen = run("rules", "test", tests, "--run=^ri", "--run=nothing", f"--junit={report}")
+
+    assert chosen.exit_code == 0, chosen.output
+    assert '<testcase name="right" />' in report.read_text()
+    assert "wrong" not in report.read_text()
+    assert run("rules", "test", tests, f"--junit={report}").exit_code == 1
+    assert '<testcase name="wrong"><failure>' in report.read_text()
+
+
+def test_a_pattern_or_a_report_that_cannot_be_is_refused(rule_file, tmp_path):
+    rule_file(DOWN)
+    tests = rule_file("rule_files: [rules.yml]\n", "down.test.yml")
+
+    pattern = run("rules", "test", tests, "--run=(")
+    report = run("rules", "test", tests, f"--junit={tmp_path}/nowhere/report.xml")
+
+    assert (pattern.exit_code, report.exit_code) == (2, 1)
+    assert "Invalid value for --run: error parsing regexp: missing ): (" in pattern.output
+    assert "nowhere/report.xml: cannot be written: No such file or directory" in report.output
+
+
+@pytest.mark.parametrize("command", ["check", "test"])
+def test_fields_that_are_not_known_are_taken_where_that_is_asked(rule_file, command):
+    rules = rule_file(
+        DOWN.replace("for: 30s", "for: 30s\n        owner: [pix]").replace("- name: g", "- name: g\n    a: b")
+    )
+    file = rules if command == "check" else rule_file("rule_files: [rules.yml]\n", "down.test.yml")
+
+    refused = run("rules", command, file)
+
+    assert refused.exit_code == 1
+    assert "unknown field owner" in refused.output
+    assert run("rules", command, file, "--ignore-unknown-fields").exit_code == 0

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from exporter.rules.promtool.files import STALE, expand, input_series, parse_series
+from exporter.rules.promtool.input_series import STALE, expand, input_series, parse_series
 from exporter.rules.promtool.runner import run_tests
 from tests.support.rules import rule_file
 
@@ -188,7 +188,7 @@ def test_a_rule_that_fails_ends_its_test(tmp_path: Path):
     lines = told(tmp_path, dedent(text), rules=(dedent(failing),)).splitlines()
 
     assert [line for line in lines if line.startswith("    alertname:")] == ["    alertname: Failing, time: 1m, "]
-    assert lines[-3].startswith("    rule: Failing, time: 3m, err: found duplicate series for the match group")
+    assert lines[-3].startswith("    rule: Failing, time: 3m0s, err: found duplicate series for the match group")
     assert not any("expr:" in line for line in lines)
 
 
@@ -256,7 +256,10 @@ def test_an_expression_that_cannot_be_judged_is_a_failure(tmp_path: Path, check:
         ("[" * 100_000, "is not YAML: line 1, column 51: more than 50 levels deep"),
         ("evaluation_interval: 5", "'5' is not a duration; write it as 15s, 5m or 1h30m - at `$.evaluation_interval`"),
         ("group_eval_order: [other]", "group_eval_order: no rule file has a group other"),
-        ("tests: [{input_series: [{series: a, values: 1}]}]", "a test with input_series needs an interval"),
+        ("group_eval_order: [a, b, a]", "group name repeated in evaluation order: a"),
+        ("fuzzy_compare: maybe", "fuzzy_compare: write true or false"),
+        ("tests: [{start_timestamp: noon}]", "`noon` is not a time: write seconds since 1970, or 2026-03-01T12:00:00Z"),
+        ("tests: [{start_timestamp: 2026-03-01T12:00:00}]", "`2026-03-01T12:00:00` is not a time"),
         ("tests: [{interval: 1m, input_series: [{series: a, values: 1y}]}]", "`1y` is not a value"),
         ("tests: [{interval: 1m, input_series: [{series: ALERTS, values: 1}]}]", "ALERTS come from the rules"),
         ("tests: [{alert_rule_test: [{eval_time: 1m}]}]", "misses required attribute alertname at eval_time 1m"),
