@@ -83,6 +83,14 @@ def check(
 @click.option("--run", "names", metavar="REGEX", multiple=True, help="Only tests whose name matches; repeatable.")
 @click.option("--junit", "junit_file", metavar="FILE", type=OUTPUT_FILE, help="Write the results as JUnit XML, too.")
 @ignore_unknown_fields
+@click.option("--coverage", "with_coverage", is_flag=True, help="Show what of the rules no test makes true.")
+@click.option(
+    "--coverage-fail-under",
+    "least_percent",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    help="Fail where less of the rules is covered.",
+)
 @output("text", "json")
 def test(
     *,
@@ -91,32 +99,46 @@ def test(
     names: tuple[str, ...],
     junit_file: Path | None,
     ignore_unknown_fields: bool,
+    with_coverage: bool,
+    least_percent: float | None,
     output: str,
 ) -> None:
     """Run rule unit tests, files in promtool's format, on this program's engine.
 
-    Exit code 1 where a test failed, 2 where the command is used wrongly.
+    With --coverage it tells which rules, which branches of an `or`, and which branches of texts no test has made true.
+    Exit code 1 where a test failed, or less is covered than asked, 2 where the command is used wrongly.
     """
+    from exporter.rules.promtool.coverage import Coverage, percent, render
     from exporter.rules.promtool.results import junit
     from exporter.rules.promtool.runner import run_tests
 
     began_at = datetime.now(UTC)
+    coverage = Coverage() if with_coverage or least_percent is not None else None
     try:
-        results = run_tests(list(dict.fromkeys(files)), names, ignore_unknown_fields=ignore_unknown_fields)
+        results = run_tests(
+            list(dict.fromkeys(files)), names, ignore_unknown_fields=ignore_unknown_fields, coverage=coverage
+        )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--run") from None
     if junit_file is not None:
         write_file(junit_file, junit(results, began_at))
+    parts = coverage.parts() if coverage is not None else []
     if output == "json":
-        document = [
+        listed = [
             {"file": r.file, "passed": r.passed, "failures": [f.render(diff=diff).strip() for f in r.failures]}
             for r in results
         ]
-        click.echo(json.dumps(document, indent=2))
+        covered = {"percent": percent(parts), "parts": list(map(asdict, parts))}
+        click.echo(json.dumps(listed if coverage is None else {"files": listed, "coverage": covered}, indent=2))
     else:
         for result in results:
             click.echo(result.render(diff=diff), nl=False)
-    sys.exit(0 if all(result.passed for result in results) else 1)
+        if coverage is not None:
+            click.echo(render(parts))
+    is_covered = least_percent is None or percent(parts) >= least_percent
+    if not is_covered:
+        click.echo(f"{percent(parts):.1f} % of the rules are covered, less than {least_percent:g} %", err=True)
+    sys.exit(0 if is_covered and all(result.passed for result in results) else 1)
 
 
 @rules.command()

@@ -100,12 +100,16 @@ class CompiledRule:
     def has_data(self, view: View, policy: PolicyName | None) -> bool:
         return self.expression.vector.data.exists(source_of(view), policy)
 
-    def _sample(self, sample: Sample) -> RuleSample:
+    def in_templates(self, sample: Sample) -> tuple[Mapping[str, str], float, External]:
+        """Returns what the rule's texts know of a sample."""
         metric, series, value = sample
-        series_labels = dict(series.pairs)
-        in_templates = {METRIC_NAME: metric, **series_labels} if metric else series_labels
+        labels = dict(series.pairs)
+        return ({METRIC_NAME: metric, **labels} if metric else labels), value, self.external
+
+    def _sample(self, sample: Sample) -> RuleSample:
+        in_templates, value, _ = self.in_templates(sample)
         labels = {
-            **series_labels,
+            **dict(sample[1].pairs),
             **{name: template.expand(in_templates, value, self.external) for name, template in self.labels.items()},
             "alertname": self.name,
         }

@@ -191,7 +191,7 @@ class _BeyondLimit(CompiledRule):
 
     @classmethod
     def of(cls, rule: CompiledRule, message: str) -> _BeyondLimit:
-        return cls(**{field.name: getattr(rule, field.name) for field in fields(rule)}, message=message)
+        return cls(**{field.name: getattr(rule, field.name) for field in fields(CompiledRule)}, message=message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from exporter.rules.golang import compile_pattern, duration, exponential, quote
 from exporter.rules.promql.refusal import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME, Labels, Sample, label_text
 from exporter.rules.promql.sources import ALERT_SERIES
+from exporter.rules.promtool.coverage import Coverage
 from exporter.rules.promtool.files import (
     AlertTest,
     ExpressionTest,
@@ -32,24 +34,31 @@ from exporter.rules.templates.template import External
 
 
 def run_tests(
-    files: Sequence[str], names: Sequence[str] = (), *, ignore_unknown_fields: bool = False
+    files: Sequence[str],
+    names: Sequence[str] = (),
+    *,
+    ignore_unknown_fields: bool = False,
+    coverage: Coverage | None = None,
 ) -> list[TestResult]:
-    """Runs the test files, each on the rule files that it names.
+    """Runs the test files, each on the rule files that it names. ``coverage`` takes what they make true.
 
     ``names`` are patterns of RE2: only tests whose name one of them matches are run. Fields of rule files that are not
     known are an error, unless ``ignore_unknown_fields``. Raises ValueError where a pattern is none.
     """
     pattern = compile_pattern("|".join(names)) if names else None
     options = Options(ignore_unknown_fields=ignore_unknown_fields)
-    return [_run_file(file, pattern, options) for file in files]
+    return [_run_file(file, pattern, options, coverage) for file in files]
 
 
-def _run_file(file: str, pattern: Any, options: Options) -> TestResult:
+def _run_file(file: str, names: Any, options: Options, coverage: Coverage | None) -> TestResult:
     try:
         test_file = read(file)
-        rules = load([str(Path(file).parent / rule_file) for rule_file in test_file.rule_files], options)
+        rules = load([os.path.normpath(Path(file).parent / pattern) for pattern in test_file.rule_files], options)
         _check_groups(test_file, rules)
-        selected = [(i, s) for i, s in enumerate(test_file.scenarios) if pattern is None or pattern.search(s.name)]
+        ordered = list(_in_order(rules, test_file.group_eval_order))
+        if coverage is not None:
+            ordered = [coverage.watched(rule) for rule in ordered]
+        selected = [(i, s) for i, s in enumerate(test_file.scenarios) if names is None or names.search(s.name)]
         series = [scenario.series(test_file.evaluation_interval_ms) for _, scenario in selected]
         _check_series({one.name for of_scenario in series for one in of_scenario})
     except (TestFileInvalid, RuleFileInvalid) as error:
@@ -57,18 +66,18 @@ def _run_file(file: str, pattern: Any, options: Options) -> TestResult:
     return TestResult(
         file,
         tuple(
-            CaseResult(scenario.name or f"unnamed#{index}", tuple(_run(scenario, of_scenario, test_file, rules)))
+            CaseResult(scenario.name or f"unnamed#{index}", tuple(_run(scenario, of_scenario, test_file, ordered)))
             for (index, scenario), of_scenario in zip(selected, series, strict=True)
         ),
     )
 
 
 def _run(
-    scenario: Scenario, series: Sequence[InputSeries], test_file: TestFile, rules: RuleSet
+    scenario: Scenario, series: Sequence[InputSeries], test_file: TestFile, rules: Sequence[CompiledRule]
 ) -> Iterator[TestFailure]:
     external = External(scenario.external_labels, scenario.external_url)
     playback = play(
-        [replace(rule, external=external) for rule in _in_order(rules, test_file.group_eval_order)],
+        [replace(rule, external=external) for rule in rules],
         series,
         start_ms=scenario.start_ms,
         until_ms=scenario.start_ms + scenario.ends_at_ms,

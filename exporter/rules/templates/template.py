@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -46,6 +47,8 @@ class Sample(NamedTuple):
     labels: Mapping[str, str]
     value: float
     external: External
+    taken: set[tuple[int, bool]] | None = None
+    """Takes which conditions are true and false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,10 @@ class Template:
     """A text with actions. Raises TemplateRefused where it is not one that rules may use.
 
     ``labels`` are the names of the sample's labels that it reads, ``uses_value``
-    whether it reads the value.
+    whether it reads the value; ``conditions`` are its ``if``, as they are written.
     """
 
-    __slots__ = ("_expand", "is_constant", "labels", "text", "uses_value")
+    __slots__ = ("_expand", "conditions", "is_constant", "labels", "text", "uses_value")
 
     def __init__(self, text: str) -> None:
         parser = _Parser(text)
@@ -79,6 +82,7 @@ class Template:
         self.is_constant = "{{" not in text
         self.uses_value = parser.uses_value
         self.labels = frozenset(parser.labels)
+        self.conditions = tuple(parser.conditions)
 
     def expand(self, labels: Mapping[str, str], value: float, external: External = NOTHING_EXTERNAL) -> str:
         """Returns the text for a sample; where a function fails, the text says which and why."""
@@ -89,12 +93,20 @@ class Template:
         except ExpansionFailed as failure:
             return f"<error expanding template: {failure}>"
 
+    def taken(self, labels: Mapping[str, str], value: float, external: External) -> set[tuple[int, bool]]:
+        """Returns which of the conditions, by their index, were true and false for a sample."""
+        taken: set[tuple[int, bool]] = set()
+        with suppress(ExpansionFailed):
+            self._expand(Sample(labels, value, external, taken))
+        return taken
+
 
 class _Parser:
     """Reads a template's actions one after the other, each by its tokens."""
 
     def __init__(self, template: str) -> None:
         self.labels: set[str] = set()
+        self.conditions: list[str] = []
         self.uses_value = False
         self._chunks = split(template)
         self._tokens: deque[Token] = deque()
@@ -128,6 +140,8 @@ class _Parser:
         """The token ``if`` was just taken."""
         if depth > MOST_NESTED:
             raise TemplateRefused(f"more than {MOST_NESTED} {{{{if}}}} within one another are not supported")
+        number = len(self.conditions)
+        self.conditions.append(" ".join(["if", *(token.text for token in self._tokens)]).rstrip())
         condition = self._to_end("if")
         then, keyword = self.block(depth)
         otherwise: Expand = _nothing
@@ -135,7 +149,7 @@ class _Parser:
             self._tokens.popleft()
             if self._tokens[0].text == "if":
                 self._tokens.popleft()
-                return _choice(condition, then, self._if(depth + 1))
+                return _choice(number, condition, then, self._if(depth + 1))
             self._expect_end("else")
             otherwise, keyword = self.block(depth)
             if keyword == "else":
@@ -144,7 +158,7 @@ class _Parser:
             raise TemplateRefused("an {{if}} has no {{end}}")
         self._tokens.popleft()
         self._expect_end("end")
-        return _choice(condition, then, otherwise)
+        return _choice(number, condition, then, otherwise)
 
     def _to_end(self, context: str) -> Expression:
         pipeline = self._pipeline(context)
@@ -242,8 +256,14 @@ def _printed(expression: Expression) -> Expand:
     return lambda sample: format_value(evaluate(sample))
 
 
-def _choice(condition: Expression, then: Expand, otherwise: Expand) -> Expand:
-    return lambda sample: then(sample) if condition.evaluate(sample) else otherwise(sample)
+def _choice(number: int, condition: Expression, then: Expand, otherwise: Expand) -> Expand:
+    def expand(sample: Sample) -> str:
+        is_true = bool(condition.evaluate(sample))
+        if sample.taken is not None:
+            sample.taken.add((number, is_true))
+        return then(sample) if is_true else otherwise(sample)
+
+    return expand
 
 
 def _call(name: str, arguments: Sequence[Expression]) -> Expression:

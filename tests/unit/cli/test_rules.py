@@ -281,7 +281,7 @@ def test_a_pattern_or_a_report_that_cannot_be_is_refused(rule_file, tmp_path):
 
     assert (pattern.exit_code, report.exit_code) == (2, 1)
     assert "Invalid value for --run: error parsing regexp: missing ): (" in pattern.output
-    assert "nowhere/report.xml: cannot be written: No such file or directory" in report.output
+    assert "nowhere/report.xml: cannot be written: No such file or directory" in str(report.exception)
 
 
 @pytest.mark.parametrize("command", ["check", "test"])
@@ -296,3 +296,22 @@ def test_fields_that_are_not_known_are_taken_where_that_is_asked(rule_file, comm
     assert refused.exit_code == 1
     assert "unknown field owner" in refused.output
     assert run("rules", command, file, "--ignore-unknown-fields").exit_code == 0
+
+
+def test_what_is_not_covered_is_told_and_can_fail(rule_file):
+    rule_file(DOWN)
+    tests = rule_file(
+        "rule_files: [rules.yml]\ntests: [{alert_rule_test: [{eval_time: 0s, alertname: Down}]}]\n", "down.test.yml"
+    )
+
+    told = run("rules", "test", tests, "--coverage")
+    failed = run("rules", "test", tests, "--coverage-fail-under=50")
+    as_json = json.loads(run("rules", "test", tests, "--coverage", "--output=json").stdout)
+
+    assert told.exit_code == 0
+    assert "rules.yml:4: g/Down: is never true\n0 of 1 part of rules covered, 0.0 %\n" in told.stdout
+    assert failed.exit_code == 1
+    assert "0.0 % of the rules are covered, less than 50 %" in failed.stderr
+    assert as_json["coverage"]["percent"] == 0
+    assert [part["kind"] for part in as_json["coverage"]["parts"]] == ["rule"]
+    assert as_json["files"][0]["passed"]

@@ -1,0 +1,138 @@
+"""What of rules their tests have made true: rules, branches of ``or``, and branches of texts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TypeAlias
+
+from exporter.alerts.alert import Alert, RuleSample
+from exporter.alerts.history import History
+from exporter.buckets.observation import View
+from exporter.numbers import counted
+from exporter.rules.promql.nodes import Instant, run
+from exporter.rules.promql.sources import source_of
+from exporter.rules.promql.tree import Binary, Tree, walk, without_parens
+from exporter.rules.rule import CompiledRule
+
+Key: TypeAlias = "tuple[str, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a rule that a test can make true. ``kind`` is rule, branch or text."""
+
+    file: str
+    line: int
+    group: str
+    rule: str
+    kind: str
+    what: str
+    is_covered: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.group}/{self.rule}: {self.what}"
+
+
+@dataclass(slots=True)
+class _Covered:
+    rule: CompiledRule
+    parts: dict[Key, str]
+    covered: set[Key]
+
+
+class Coverage:
+    """Takes what tests make true. Each file's rules are the same in all tests."""
+
+    def __init__(self) -> None:
+        self._rules: dict[tuple[Path, str, int, str], _Covered] = {}
+
+    def watched(self, rule: CompiledRule) -> CompiledRule:
+        """Returns the rule, whose evaluations are noted from now on."""
+        key = Path(rule.file).resolve(), rule.group, rule.line, rule.name
+        covered = self._rules.get(key)
+        if covered is None:
+            covered = self._rules[key] = _Covered(rule, dict(_parts(rule)), set())
+        own = {one.name: getattr(rule, one.name) for one in fields(CompiledRule)}
+        return _WatchedRule(**own, covered=covered.covered)
+
+    def parts(self) -> list[Part]:
+        """Returns the parts of all rules, in their order."""
+        return [
+            Part(one.rule.file, one.rule.line, one.rule.group, one.rule.name, key[0], what, key in one.covered)
+            for one in self._rules.values()
+            for key, what in one.parts.items()
+        ]
+
+
+def render(parts: Sequence[Part]) -> str:
+    """Returns a table, a line for each rule, and what no test makes true."""
+    by_rule: dict[tuple[str, int, str, str], list[Part]] = defaultdict(list)
+    for part in parts:
+        by_rule[part.file, part.line, part.group, part.rule].append(part)
+    table = [("RULE", "TRUE", "BRANCHES", "TEXTS")]
+    for (_, _, group, rule), of_rule in by_rule.items():
+        is_true = "yes" if all(part.is_covered for part in of_rule if part.kind == "rule") else "no"
+        table.append((f"{group}/{rule}", is_true, _count(of_rule, "branch"), _count(of_rule, "text")))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    covered = sum(part.is_covered for part in parts)
+    total = f"{covered} of {counted(len(parts), 'part')} of rules covered, {percent(parts):.1f} %"
+    return "\n".join([*lines, "", *(str(part) for part in parts if not part.is_covered), total])
+
+
+def _count(parts: Sequence[Part], kind: str) -> str:
+    of_kind = [part for part in parts if part.kind == kind]
+    return f"{sum(part.is_covered for part in of_kind)} of {len(of_kind)}" if of_kind else "-"
+
+
+def percent(parts: Sequence[Part]) -> float:
+    """Returns how many of the parts are covered; 100 where there are none."""
+    return 100.0 * sum(part.is_covered for part in parts) / len(parts) if parts else 100.0
+
+
+def _parts(rule: CompiledRule) -> Iterator[tuple[Key, str]]:
+    yield ("rule",), "is never true"
+    for tree in _branches(rule):
+        yield ("branch", str(tree.span)), f"`{rule.expression.excerpt(tree)}` is never true"
+    for name, template in [*rule.labels.items(), *rule.annotations.items()]:
+        for number, condition in enumerate(template.conditions):
+            for is_true in (True, False):
+                yield (
+                    ("text", name, str(number), str(is_true)),
+                    f"{name}: `{{{{{condition}}}}}` is never {is_true}".lower(),
+                )
+
+
+def _branches(rule: CompiledRule) -> list[Tree]:
+    """Returns the sides of each ``or``, in their order, but for those that are one themselves."""
+    operations = [tree for tree in walk(rule.expression.tree) if _is_or(tree)]
+    sides = [without_parens(side) for operation in operations for side in operation.operands]
+    return sorted((side for side in sides if not _is_or(side)), key=lambda side: side.span.begin)
+
+
+def _is_or(tree: Tree) -> bool:
+    return isinstance(tree, Binary) and tree.operator == "or"
+
+
+@dataclass(frozen=True, slots=True)
+class _WatchedRule(CompiledRule):
+    covered: set[Key] = field(default_factory=set, compare=False)
+
+    def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
+        samples = CompiledRule.evaluate(self, view, alerts, history)
+        covered = self.covered
+        moment = self.moment(source_of(view, history), alerts)
+        for tree in _branches(self):
+            node = self.expression.node(tree)
+            if isinstance(node, Instant) and run(node.run, moment):
+                covered.add(("branch", str(tree.span)))
+        if samples:
+            covered.add(("rule",))
+        for sample in run(self.expression.vector.run, moment) if samples else ():
+            for name, template in [*self.labels.items(), *self.annotations.items()]:
+                taken = template.taken(*self.in_templates(sample))
+                covered.update(("text", name, str(number), str(is_true)) for number, is_true in taken)
+        return samples
