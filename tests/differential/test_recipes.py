@@ -10,6 +10,7 @@ import pytest
 
 from exporter.rules.files.loading import attempt
 from exporter.rules.lint import linter
+from exporter.rules.promtool.coverage import Coverage, render
 from exporter.rules.promtool.runner import run_tests
 from tests.support import promtool
 
@@ -58,3 +59,13 @@ def test_the_unit_test_passes_on_both_engines(recipes: Path) -> None:
 
     assert ours.passed, ours.render()
     assert theirs.passed, theirs.output
+
+
+def test_its_coverage_is_what_the_guide_shows(recipes: Path) -> None:
+    shown = re.search(r"hysteresis\.test\.yml --coverage\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    assert shown is not None
+    coverage = Coverage()
+
+    run_tests([str(recipes / "hysteresis.test.yml")], coverage=coverage)
+
+    assert dedent(shown[1]).rstrip().endswith(f"SUCCESS\n\n{render(coverage.parts())}".replace(f"{recipes}/", ""))
