@@ -132,8 +132,8 @@ class Rule(Protocol):
         """How long before the evaluation it looks, in milliseconds; and the time of what it writes."""
         ...
 
-    def written_by(self, alerts: Iterable[Alert]) -> Iterator[WrittenSample]:
-        """Yields the samples of ``ALERTS`` and ``ALERTS_FOR_STATE`` of its alerts."""
+    def written_by(self, alerts: Iterable[Alert], names: Collection[str]) -> Iterator[WrittenSample]:
+        """Yields the samples of ``ALERTS`` and ``ALERTS_FOR_STATE``, where these are ``names``, of its alerts."""
         ...
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
@@ -174,12 +174,20 @@ class Evaluation:
     """What a poll made of a participant's alerts.
 
     ``alerts`` are those open afterwards (pending or firing) by fingerprint;
-    ``transitions`` in the order in which they happened.
+    ``transitions`` in the order in which they happened; ``counts`` of the alerts
+    of each rule, in the order of the rules.
     """
 
     alerts: Mapping[Fingerprint, Alert]
     transitions: tuple[Transition, ...] = ()
     failures: tuple[RuleFailure, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    def differs_from(self, alerts_before: Mapping[Fingerprint, Alert]) -> bool:
+        """Returns whether rules made any difference, or could not be evaluated."""
+        if self.transitions or self.failures or len(alerts_before) != len(self.alerts):
+            return True
+        return any(alerts_before.get(identity) is not alert for identity, alert in self.alerts.items())
 
 
 def by_fingerprint(alerts: Iterable[Alert]) -> dict[Fingerprint, Alert]:

@@ -24,13 +24,17 @@ def of_written(kept_ms: Mapping[str, int]) -> dict[str, int]:
 
 
 class History:
-    """``kept_ms`` is for how long the samples of which metrics are kept, in milliseconds."""
+    """``kept_ms`` is for how long the samples of which metrics are kept, in milliseconds.
 
-    __slots__ = ("gauges", "written")
+    ``is_news``: what was added last is a sample.
+    """
+
+    __slots__ = ("gauges", "is_news", "written")
 
     def __init__(self, kept_ms: Mapping[str, int]) -> None:
         self.gauges = GaugeHistory(of_gauges(kept_ms))
         self.written = WrittenSeries(of_written(kept_ms))
+        self.is_news = True
 
     def __eq__(self, other: object) -> bool:
         """Whether both hold the same of what is to be kept."""
@@ -43,7 +47,13 @@ class History:
     def copy(self) -> History:
         """Returns a history of its own, to which other samples can be added."""
         other = History({})
-        other.gauges, other.written = self.gauges.copy(), self.written.copy()
+        other.gauges, other.written, other.is_news = self.gauges.copy(), self.written.copy(), self.is_news
+        return other
+
+    def as_it_is(self) -> History:
+        """Returns what is known now: the gauges themselves, and a copy of what rules wrote."""
+        other = History({})
+        other.gauges, other.written, other.is_news = self.gauges, self.written.copy(), self.is_news
         return other
 
     def keep(self, kept_ms: Mapping[str, int]) -> None:
@@ -60,4 +70,4 @@ class History:
         if isinstance(result, Failure) and result.code == PARTICIPANT_REMOVED:
             self.written.clear()
         if not view.is_partial:
-            self.gauges.add(view)
+            self.is_news = self.gauges.add(view)

@@ -27,7 +27,7 @@ from exporter.alerts.alert import (
 )
 from exporter.alerts.history import History
 from exporter.alerts.rule_resolution import RuleResolution
-from exporter.alerts.written_series import Writer, WrittenSeries
+from exporter.alerts.writing import Writing
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.gauge_history import milliseconds
 from exporter.buckets.observation import View
@@ -58,30 +58,34 @@ def evaluate(
     step = _Step(view, dict(open_alerts))
     resolution = RuleResolution(rules, open_alerts.values())
     step.end(resolution.without_rule, Reason.RULE_REMOVED)
+    writing = Writing(history, milliseconds(view.at)) if history is not None and history.written.kept_ms else None
     for index, rule in enumerate(rules):
+        own: Collection[Fingerprint] | None = None
         try:
-            active = _by_fingerprint(rule.evaluate(view, step.alerts.values(), history))
-            step.check_limit(rule, active, resolution.others_of(rule, active))
+            active = _by_fingerprint(rule.evaluate(view, step.visible(), history))
+            others = list(resolution.others_of(rule, active))
+            step.check_limit(rule, active, others)
         except RuleEvaluationFailed as error:
             step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
             resolution.note_failed(index, rule)
         else:
-            rule_id = resolution.rule_id(index, rule)
-            for identity, sample in active.items():
-                step.activate(rule, identity, sample, rule_id)
+            own = step.take(rule, active, others, resolution.rule_id(index, rule))
             resolution.note_active(rule, active.keys())
         for alert in resolution.inactive(index, rule):
             if before != "same" and step.is_replaced(alert, rules, before):
                 step.end([alert], Reason.RULE_CHANGED)
             else:
                 step.deactivate(resolution.rule_of(alert), alert)
-        if history is not None and history.written.kept_ms and resolution.is_last(index, rule):
-            step.write(rule, history.written)
-    if history is not None:
-        history.written.end_evaluation({_writer(rule) for rule in rules}, milliseconds(view.at))
+        alerts = step.alerts_of(own)
+        if writing is not None and own is not None:
+            writing.add(resolution.key(index, rule), rule, alerts)
     if before != "same":
         step.transitions = [step.with_rule_changed(transition, rules, before) for transition in step.transitions]
-    return Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures))
+    evaluation = Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures), tuple(step.counts))
+    if writing is not None:
+        keys = [resolution.key(index, rule) for index, rule in enumerate(rules)]
+        writing.end(keys, has_changed=evaluation.differs_from(open_alerts))
+    return evaluation
 
 
 def lookback_ms(rules: Iterable[Rule]) -> dict[str, int]:
@@ -109,6 +113,8 @@ class _Step:
         self.alerts = alerts
         self.transitions: list[Transition] = []
         self.failures: list[RuleFailure] = []
+        self.counts: list[int] = []
+        self._hidden: set[Fingerprint] = set()
         self._new: dict[str, list[Alert]] = defaultdict(list)
         self._view = view
         self._at = view.at
@@ -143,12 +149,29 @@ class _Step:
         else:
             self.alerts[alert.fingerprint] = kept
 
-    def write(self, rule: Rule, written: WrittenSeries) -> None:
-        """Writes what the alerts of a rule and its namesakes are now; a rule that failed writes nothing."""
-        if any(failure.name == rule.name and failure.group == rule.group for failure in self.failures):
-            return
-        own = [a for a in self.alerts.values() if (a.name, a.severity) == (rule.name, rule.severity)]
-        written.write(_writer(rule), milliseconds(self._at) - rule.query_offset_ms, rule.written_by(own))
+    def visible(self) -> Collection[Alert]:
+        """Returns the open alerts, without those that are over unless another rule of their name raises them."""
+        if not self._hidden:
+            return self.alerts.values()
+        return [alert for identity, alert in self.alerts.items() if identity not in self._hidden]
+
+    def take(
+        self, rule: Rule, active: Mapping[Fingerprint, RuleSample], others: Collection[Alert], rule_id: int | None
+    ) -> Collection[Fingerprint]:
+        """Takes what a rule found, beside its ``others`` of before, and returns its alerts from now on."""
+        for identity, sample in active.items():
+            self.activate(rule, identity, sample, rule_id)
+            self._hidden.discard(identity)
+        kept = {alert.fingerprint for alert in others if self._kept(rule, alert) is not None}
+        if rule_id is not None:
+            self._hidden.update(alert.fingerprint for alert in others if alert.fingerprint not in kept)
+        return active.keys() | kept
+
+    def alerts_of(self, own: Collection[Fingerprint] | None) -> list[Alert]:
+        """Counts a rule's alerts, and returns them; of one that failed (None) there are none."""
+        alerts = [self.alerts[identity] for identity in own or () if identity in self.alerts]
+        self.counts.append(len(alerts))
+        return alerts
 
     def check_limit(self, rule: Rule, active: Collection[Fingerprint], inactive: Iterable[Alert]) -> None:
         """Raises RuleEvaluationFailed where the rule would have more alerts than its group's limit."""
@@ -225,10 +248,6 @@ class _Step:
                 visible.observed_at if visible else None,
             )
         )
-
-
-def _writer(rule: Rule) -> Writer:
-    return rule.name, rule.severity
 
 
 def _by_fingerprint(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSample]:

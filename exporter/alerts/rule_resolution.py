@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
 from exporter.alerts.alert import Alert, Fingerprint, Rule, Severity
+from exporter.alerts.written_series import RuleKey
 
 
 class RuleResolution:
@@ -56,11 +57,11 @@ class RuleResolution:
         own = [a.fingerprint for a in left.values() if rule_id is None or a.rule_id in (rule_id, None)]
         self.note_active(rule, own)
 
-    def is_last(self, index: int, rule: Rule) -> bool:
-        """Returns whether no later rule has its name and severity."""
-        return self._indexes[rule.name, rule.severity][-1] == index
+    def key(self, index: int, rule: Rule) -> RuleKey:
+        """Returns what tells the rule from others, also after a reload."""
+        return rule.name, rule.severity, str(self.rule_id(index, rule) or 0)
 
     def inactive(self, index: int, rule: Rule) -> Sequence[Alert]:
         """Returns the alerts that no rule of this name and severity has raised, after the last of them."""
         key = rule.name, rule.severity
-        return tuple(self._left.get(key, {}).values()) if self.is_last(index, rule) else ()
+        return tuple(self._left.get(key, {}).values()) if self._indexes[key][-1] == index else ()

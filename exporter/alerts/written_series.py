@@ -12,13 +12,13 @@ from exporter.buckets.gauge_history import ABSENT, Samples, is_absent
 Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 """Names and values of labels, in the order of the names."""
 
-Writer: TypeAlias = "tuple[str, ...]"
+RuleKey: TypeAlias = "tuple[str, ...]"
 """What tells a rule from others."""
 
 SAMPLE_BYTES: Final = 16
 """A time and a value."""
 
-_SLACK: Final = 64
+SLACK: Final = 64
 """How many evaluations go by until what is older than needed is dropped."""
 
 
@@ -28,6 +28,13 @@ class WrittenSample(NamedTuple):
     name: str
     pairs: Pairs
     value: float
+
+
+class _Live(NamedTuple):
+    """What a rule wrote last, and how much older than the evaluation it was."""
+
+    series: frozenset[tuple[str, Pairs]]
+    delay_ms: int
 
 
 class WrittenSeries:
@@ -42,7 +49,7 @@ class WrittenSeries:
     def __init__(self, kept_ms: Mapping[str, int]) -> None:
         self.kept_ms = kept_ms
         self._series: dict[str, dict[Pairs, _Series]] = {name: {} for name in kept_ms}
-        self._live: dict[Writer, frozenset[tuple[str, Pairs]]] = {}
+        self._live: dict[RuleKey, _Live] = {}
         self._at_ms = 0
         self._evaluations = 0
 
@@ -68,15 +75,16 @@ class WrittenSeries:
         self.kept_ms = kept_ms
         self._series = {name: self._series.get(name, {}) for name in kept_ms}
         self._live = {
-            writer: frozenset(series for series in live if series[0] in kept_ms) for writer, live in self._live.items()
+            rule: live._replace(series=frozenset(one for one in live.series if one[0] in kept_ms))
+            for rule, live in self._live.items()
         }
 
     def clear(self) -> None:
         self._series = {name: {} for name in self.kept_ms}
         self._live = {}
 
-    def write(self, writer: Writer, at_ms: int, samples: Iterable[WrittenSample]) -> None:
-        """Takes all that a rule has written at an evaluation."""
+    def write(self, rule: RuleKey, at_ms: int, samples: Iterable[WrittenSample], delay_ms: int = 0) -> None:
+        """Takes all that a rule has written at an evaluation; its samples are ``delay_ms`` older than that."""
         written: set[tuple[str, Pairs]] = set()
         for name, pairs, value in samples:
             of_name = self._series.get(name)
@@ -85,18 +93,21 @@ class WrittenSeries:
             series = of_name.get(pairs)
             if series is None:
                 series = of_name[pairs] = _Series()
-            series.add(at_ms, value)
+            series.add(at_ms - delay_ms, value)
             written.add((name, pairs))
-        self._end(self._live.get(writer, frozenset()) - written, at_ms)
-        self._live[writer] = frozenset(written)
+        live = self._live.get(rule)
+        if live is not None:
+            self._end(live.series - written, at_ms - delay_ms)
+        self._live[rule] = _Live(frozenset(written), delay_ms)
         self._at_ms = max(self._at_ms, at_ms)
 
-    def end_evaluation(self, writers: Collection[Writer], at_ms: int) -> None:
+    def end_evaluation(self, rules: Collection[RuleKey], at_ms: int) -> None:
         """Ends the series of rules that are no longer there, and drops what is no longer needed."""
-        for writer in [writer for writer in self._live if writer not in writers]:
-            self._end(self._live.pop(writer), at_ms)
+        for rule in [rule for rule in self._live if rule not in rules]:
+            live = self._live.pop(rule)
+            self._end(live.series, at_ms - live.delay_ms)
         self._evaluations += 1
-        if self._evaluations % _SLACK == 0:
+        if self._evaluations % SLACK == 0:
             for name, of_name in self._series.items():
                 oldest_ms = self._at_ms - self.kept_ms[name]
                 for pairs in [pairs for pairs, series in of_name.items() if series.drop_before(oldest_ms)]:
@@ -104,21 +115,29 @@ class WrittenSeries:
 
     def at(self, name: str, at_ms: int, lookback_ms: int) -> Iterator[tuple[Pairs, int, float]]:
         """Yields what an instant query sees, with the time of the sample: the last one, if it is younger."""
+        after_ms = max(at_ms - lookback_ms, self._forgotten_ms(name))
         for pairs, series in self._series.get(name, {}).items():
             sample = series.last(at_ms)
-            if sample is not None and at_ms - sample[0] < min(lookback_ms, self.kept_ms[name]):
+            if sample is not None and sample[0] > after_ms:
                 yield pairs, *sample
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> Iterator[tuple[Pairs, Samples]]:
         """Yields the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
+        begin_ms = max(begin_ms, self._forgotten_ms(name))
         for pairs, series in self._series.get(name, {}).items():
             samples = series.between(begin_ms, end_ms)
             if samples.times_ms:
                 yield pairs, samples
 
-    def _end(self, live: Iterable[tuple[str, Pairs]], at_ms: int) -> None:
-        for name, pairs in live:
-            self._series[name][pairs].add(at_ms, ABSENT)
+    def _forgotten_ms(self, name: str) -> int:
+        """Returns up to when samples do not count: they are there until they are dropped together."""
+        return self._at_ms - self.kept_ms.get(name, 0)
+
+    def _end(self, ended: Iterable[tuple[str, Pairs]], at_ms: int) -> None:
+        for name, pairs in ended:
+            series = self._series[name].get(pairs)
+            if series is not None:  # else nothing of it is needed any more
+                series.add(at_ms, ABSENT)
 
     def _kept(self) -> Iterator[tuple[str, Pairs, list[int], list[float]]]:
         for name in sorted(self.kept_ms):
@@ -129,20 +148,22 @@ class WrittenSeries:
 class _Series:
     """The samples of one series; one that is absent marks its end."""
 
-    __slots__ = ("times_ms", "values")
+    __slots__ = ("has_ended", "times_ms", "values")
 
     def __init__(self) -> None:
         self.times_ms = array("q")
         self.values = array("d")
+        self.has_ended = False
 
     def copy(self) -> _Series:
         other = _Series()
-        other.times_ms, other.values = self.times_ms[:], self.values[:]
+        other.times_ms, other.values, other.has_ended = self.times_ms[:], self.values[:], self.has_ended
         return other
 
     def add(self, at_ms: int, value: float) -> None:
         """Of the same time the last is kept, but for an end; what is earlier is left out."""
         if not self.times_ms or at_ms > self.times_ms[-1]:
+            self.has_ended = self.has_ended or is_absent(value)
             self.times_ms.append(at_ms)
             self.values.append(value)
         elif at_ms == self.times_ms[-1] and not is_absent(value):
@@ -157,6 +178,8 @@ class _Series:
 
     def between(self, begin_ms: int, end_ms: int) -> Samples:
         within = slice(bisect_right(self.times_ms, begin_ms), bisect_right(self.times_ms, end_ms))
+        if not self.has_ended:
+            return Samples(self.times_ms[within], self.values[within])
         samples = zip(self.times_ms[within], self.values[within], strict=True)
         present = [(time, value) for time, value in samples if not is_absent(value)]
         return Samples([time for time, _ in present], [value for _, value in present])

@@ -39,7 +39,8 @@ from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import ordered
 from exporter.history.replay import Period, longest_of, lookback, warm_up
-from exporter.rules.files.loading import DEFAULTS, Options, load
+from exporter.rules.files.compiler import DEFAULTS, Options
+from exporter.rules.files.loading import load
 from exporter.rules.rule import CompiledRule
 from exporter.store.database import Database
 from exporter.store.reader import Reader

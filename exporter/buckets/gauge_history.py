@@ -113,19 +113,23 @@ class GaugeHistory:
         self._latest = None
         self._dropped = 0
 
-    def add(self, view: View) -> None:
-        """Adds what the view shows; of the same millisecond the last is kept, and what is not later is left out.
+    def add(self, view: View) -> bool:
+        """Adds what the view shows, and returns whether that is a sample.
 
-        Where the participant was removed, all is forgotten: what comes later is another beginning.
+        Of the same millisecond the last is kept, and what is not later is left out. Where the participant was removed,
+        all is forgotten: what comes later is another beginning.
         """
         result = view.poll.result
         if isinstance(result, Failure) and result.code == PARTICIPANT_REMOVED:
             self.clear()
-            return
+            return False
         latest, self._latest = self._latest, view
-        if not self.kept_ms or (latest is not None and not _is_news(view, latest)):
-            return
-        at_ms = milliseconds(view.at)
+        is_news = latest is None or _is_news(view, latest)
+        if is_news and self.kept_ms:
+            self._add(view, milliseconds(view.at))
+        return is_news
+
+    def _add(self, view: View, at_ms: int) -> None:
         if self._times_ms and at_ms <= self._times_ms[-1]:
             if at_ms < self._times_ms[-1]:
                 return

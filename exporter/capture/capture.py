@@ -30,6 +30,7 @@ from exporter.rules.promql.traversal import selectors
 from exporter.rules.promtool.input_series import input_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.rule import CompiledRule
+from exporter.rules.templates.values import NOTHING_EXTERNAL
 from exporter.store.reader import AlertFilter, Reader
 from exporter.structures import did_you_mean
 
@@ -164,6 +165,7 @@ def _test_file(
         )
     interval = str(Duration(interval_ms / 1000))
     groups = list(dict.fromkeys(rule.group for rule in rules))
+    external = rules[0].external if rules else NOTHING_EXTERNAL
     document = {
         "rule_files": list(rule_files),
         "evaluation_interval": interval,
@@ -173,6 +175,8 @@ def _test_file(
             {
                 "name": f"{', '.join((request.participant, *request.policies))}, {in_utc(request.period.since)} UTC",
                 "interval": interval,
+                **({"external_labels": dict(external.labels)} if external.labels else {}),
+                **({"external_url": external.url} if external.url else {}),
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
                 "alert_rule_test": [test for name in names for test in _alert_tests(playback, name)],
             }

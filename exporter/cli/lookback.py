@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from exporter.alerts.alert import Rule
 from exporter.alerts.history import of_gauges, of_written
 from exporter.alerts.lifecycle import lookback_ms
-from exporter.alerts.written_series import SAMPLE_BYTES
+from exporter.alerts.written_series import SAMPLE_BYTES, SLACK
 from exporter.buckets.catalog import POLICIES, POLICIES_READ
 from exporter.buckets.gauge_history import most_bytes
 from exporter.config.settings import Settings
@@ -53,7 +53,8 @@ def lookback_of(rules: Sequence[Rule], settings: Settings) -> Lookback | None:
     gauges_ms, written_ms = of_gauges(kept_ms), of_written(kept_ms)
     bytes_each = most_bytes(gauges_ms, per_minute, len(POLICIES)) if gauges_ms else 0
     alerts = len(rules) * len(POLICIES)
-    bytes_each += math.ceil(sum(written_ms.values()) / 60_000 * per_minute * alerts * SAMPLE_BYTES)
+    samples = sum(ms / 60_000 * per_minute + SLACK for ms in written_ms.values())
+    bytes_each += math.ceil(samples * alerts * SAMPLE_BYTES)
     size = max(participants, 1) * bytes_each
     longest_seconds = max(kept_ms.values()) / 1000
     return Lookback(longest_seconds, tuple(sorted(gauges_ms)), tuple(sorted(written_ms)), participants, size)

@@ -53,7 +53,8 @@ def check_rules(configuration: Configuration, role: Role | None) -> list[str]:
     """Returns the problems of the rule files, if the role has any: a start reads them later."""
     if not _has_rules(configuration, role) or configuration.is_wrong("rules.files"):
         return []
-    from exporter.rules.files.loading import Options, load
+    from exporter.rules.files.compiler import Options
+    from exporter.rules.files.loading import load
 
     rules = configuration.settings.rules
     try:

@@ -48,10 +48,11 @@ def check(
     from exporter.config.configuration import load_settings
     from exporter.config.settings import Settings
     from exporter.rules.files import loading
+    from exporter.rules.files.compiler import Options
     from exporter.rules.lint import linter
 
     settings = load_settings(config_file) if config_file is not None else Settings()
-    options = loading.Options(settings.rules.max_range, ignore_unknown_fields)
+    options = Options(settings.rules.max_range, ignore_unknown_fields)
     attempt = loading.attempt([escape(file) for file in files], options)
     lookback = lookback_of(attempt.rule_set.rules, settings)
     findings = linter.findings(attempt)

@@ -133,7 +133,7 @@ async def explain(
 
 
 class _RecordingRule:
-    """A rule that keeps the alerts it was last given and the samples it returned. Satisfies `alerts.alert.Rule`."""
+    """A rule that keeps what it last looked at, and the samples it returned. Satisfies `alerts.alert.Rule`."""
 
     def __init__(self, rule: CompiledRule) -> None:
         self.group, self.name, self.severity = rule.group, rule.name, rule.severity
@@ -142,11 +142,14 @@ class _RecordingRule:
         self.lookback_ms, self.limit, self.query_offset_ms = rule.lookback_ms, rule.limit, rule.query_offset_ms
         self.written_by = rule.written_by
         self.alerts: Sequence[Alert] = ()
+        self.history = History({})
         self.samples: Sequence[RuleSample] = ()
         self._rule = rule
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         self.alerts, self.samples = tuple(alerts), ()
+        if history is not None:
+            self.history = history.as_it_is()
         self.samples = samples = self._rule.evaluate(view, alerts, history)
         return samples
 
@@ -184,7 +187,7 @@ class _RuleReplay(Replay):
 
         ended = [e for e in self.episodes.all() if e.resolved_at is not None and concerns(e)]
         rule, recording = self._rule, self._recording
-        moment = rule.moment(GaugeSource(view, self.history), recording.alerts)
+        moment = rule.moment(GaugeSource(view, recording.history), recording.alerts)
         return Explanation(
             rule=rule,
             view=view,

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 _POLLS_AT_A_TIME: Final = 16
-"""Of those that are read back, until others have their turn."""
+_LONG_SECONDS: Final = 0.005
+"""How many polls are read back, or how long an evaluation of one may take, until others have their turn."""
 
 
 class Histories:
@@ -108,7 +109,8 @@ class Histories:
         async for poll in self._writer.polls(before.participant, since, now if is_ahead else None):
             polls += 1
             view = view_after(view, poll)
+            began_at = time.monotonic()
             replay.follow(view, evaluate_from if history.written.kept_ms else _NEVER)
-            if not polls % _POLLS_AT_A_TIME:
+            if not polls % _POLLS_AT_A_TIME or time.monotonic() - began_at > _LONG_SECONDS:
                 await asyncio.sleep(0)
         return polls

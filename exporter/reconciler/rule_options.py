@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from exporter.config.settings import Settings
-from exporter.rules.files.loading import Options
-from exporter.rules.templates.template import External
-from exporter.web.server.server import own_url
+from exporter.rules.files.compiler import Options
+from exporter.rules.templates.values import External
+from exporter.web.server.own_url import own_url
 
 
 def external_url(settings: Settings) -> str | None:

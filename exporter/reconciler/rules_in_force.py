@@ -15,7 +15,8 @@ from exporter.config.settings import RulesSettings
 from exporter.errors import RuleFileInvalid
 from exporter.metrics import Metrics
 from exporter.rules.files import loading
-from exporter.rules.files.loading import Attempt, Options, RuleSet
+from exporter.rules.files.compiler import Options
+from exporter.rules.files.loading import Attempt, RuleSet
 from exporter.rules.lint import linter
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 

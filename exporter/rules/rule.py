@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -24,7 +25,8 @@ from exporter.rules.promql.sources import (
     alert_labels,
     source_of,
 )
-from exporter.rules.templates.template import NOTHING_EXTERNAL, External, Template
+from exporter.rules.templates.template import Template
+from exporter.rules.templates.values import NOTHING_EXTERNAL, External
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,13 @@ class CompiledRule:
             evaluated_at_ms=source.now_ms - self.query_offset_ms,
         )
 
-    def written_by(self, alerts: Iterable[Alert]) -> Iterator[WrittenSample]:
+    def written_by(self, alerts: Iterable[Alert], names: Collection[str]) -> Iterator[WrittenSample]:
         for alert in alerts:
-            yield WrittenSample(ALERTS, alert_labels(alert, self.unexpanded).pairs, 1.0)
-            without_state = alert_labels(alert, self.unexpanded, with_state=False)
-            yield WrittenSample(ALERTS_FOR_STATE, without_state.pairs, active_seconds(alert))
+            if ALERTS in names:
+                yield WrittenSample(ALERTS, alert_labels(alert, self.unexpanded).pairs, 1.0)
+            if ALERTS_FOR_STATE in names:
+                without_state = alert_labels(alert, self.unexpanded, with_state=False)
+                yield WrittenSample(ALERTS_FOR_STATE, without_state.pairs, active_seconds(alert))
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
@@ -124,8 +128,8 @@ class CompiledRule:
 
 def unexpanded_labels(rules: Iterable[CompiledRule]) -> Unexpanded:
     """Returns the labels of rules that are templates, as written."""
-    return {
-        (rule.group, rule.name, rule.severity): templates
-        for rule in rules
-        if (templates := {name: t.text for name, t in rule.labels.items() if not t.is_constant})
-    }
+    templates: dict[tuple[str, Severity], list[Mapping[str, str]]] = defaultdict(list)
+    for rule in rules:
+        written = {name: template.text for name, template in rule.labels.items() if not template.is_constant}
+        templates[rule.name, rule.severity].append(written)
+    return {key: of_rules for key, of_rules in templates.items() if any(of_rules)}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from exporter.alerts.alert import Alert, AlertState, Fingerprint, RuleFailure, Transition
+from exporter.alerts.alert import Alert, AlertState, Evaluation, Fingerprint, RuleFailure, Transition
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import BucketObservation, Observation, Poll
 
@@ -29,9 +29,7 @@ class Reconciliation:
     @property
     def changed_alerts(self) -> bool:
         """Whether rules made any difference at this poll, or could not be evaluated."""
-        if self.transitions or self.failures or len(self.alerts_before) != len(self.alerts_after):
-            return True
-        return any(self.alerts_before.get(name) is not alert for name, alert in self.alerts_after.items())
+        return Evaluation(self.alerts_after, self.transitions, self.failures).differs_from(self.alerts_before)
 
 
 @dataclass(frozen=True, slots=True)

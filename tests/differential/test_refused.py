@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from exporter.errors import RuleFileInvalid
-from exporter.rules.files.loading import Options, load
+from exporter.rules.files.compiler import Options
+from exporter.rules.files.loading import load
 from tests.support.prometheus import run
 from tests.support.releases import binary
 

@@ -15,7 +15,7 @@ from exporter.rules.files.loading import load
 from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promtool.input_series import input_series
 from exporter.rules.promtool.playback import Playback, play
-from exporter.rules.templates.template import External
+from exporter.rules.templates.values import External
 from tests.support.random_expressions import PARTICIPANTS, PER_BUCKET, PER_PARTICIPANT, POLICIES, Expressions, Tree
 
 if TYPE_CHECKING:
@@ -204,14 +204,16 @@ def random_case(random: Random) -> Case:
     if random.random() < 0.15 and len(names) < len(SEVERITIES):
         names = (*names, names[0])
     severities = random.sample(SEVERITIES, len(names))  # all different: one name may be that of two rules
+    if names[-1] == names[0] and len(names) > 1 and random.random() < 0.5:
+        severities[-1] = severities[0]
     steps = random.choice((6, 10, 16))
     participants = PARTICIPANTS[: random.choice((1, 2, 2))]
     groups = tuple(_groups(random, random.choice((1, 1, 2, 3))))
     return Case(
         groups=groups,
         rules=tuple(
-            _rule(random, random.randrange(len(groups)), name, severity, names, alone=len(participants) == 1)
-            for name, severity in zip(names, severities, strict=True)
+            _rule(random, index, random.randrange(len(groups)), name, severity, names, alone=len(participants) == 1)
+            for index, (name, severity) in enumerate(zip(names, severities, strict=True))
         ),
         series=tuple(_series(random, steps, participants)),
         interval_seconds=random.choice((15, 30, 60, 60)),
@@ -231,8 +233,10 @@ def _groups(random: Random, count: int) -> Iterator[GroupText]:
         )
 
 
-def _rule(random: Random, group: int, name: str, severity: str, names: tuple[str, ...], *, alone: bool) -> RuleText:
-    labels = [("severity", severity)]
+def _rule(
+    random: Random, index: int, group: int, name: str, severity: str, names: tuple[str, ...], *, alone: bool
+) -> RuleText:
+    labels = [("severity", severity), ("k", str(index))]
     labels += random.sample(LABELS, random.choice((0, 0, 1, 2)))
     chosen = random.sample(ANNOTATIONS, random.choice((0, 1, 2)))
     return RuleText(

@@ -75,6 +75,10 @@ class ParsedGroup:
     limit: int
     query_offset_seconds: float
 
+    def has_label_at(self, line: int) -> bool:
+        """Returns whether what is in a line is a label of the group, which concerns all its rules alike."""
+        return any(text.line == line for text in self.labels.values())
+
 
 def parse_file(
     file: str, content: bytes, findings: list[Finding], *, ignore_unknown_fields: bool = False
@@ -220,7 +224,7 @@ class _Parser:
         node = key.node
         is_plain = isinstance(node, yaml.ScalarNode) and not node.style
         if not is_plain or _WHOLE_NUMBER.fullmatch(node.value) is None:
-            self.report(key.line, "a limit is a whole number, as 10; without one, or with 0, there is none")
+            self.report(key.line, "a limit is written as 10; without one, or with 0, there is none")
             return 0
         return int(node.value.replace("_", ""))
 
@@ -228,7 +232,8 @@ class _Parser:
         texts: dict[str, Text] = {}
         for name, value in fields(key, None, self.report).items():
             if not _LABEL_NAME.fullmatch(name) or (kind == "label" and name == "__name__"):
-                self.report(value.line, f"`{name}` is not a name for a {kind}")
+                article = "an" if kind == "annotation" else "a"
+                self.report(value.line, f"`{name}` is not a name for {article} {kind}")
             else:
                 texts[name] = self._text(value)
         return texts

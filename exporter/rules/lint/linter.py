@@ -61,12 +61,13 @@ _WHOLE_FILE: Final = 0
 
 def findings(attempt: Attempt) -> list[Finding]:
     """Returns errors (what keeps the files from loading) and warnings, by file and line."""
-    return sorted([*attempt.errors, *_warnings(attempt)], key=attrgetter("file", "line"))
+    return sorted([*attempt.errors, *warnings(attempt)], key=attrgetter("file", "line"))
 
 
 def warnings(attempt: Attempt) -> list[Finding]:
     """Returns what the checks find, by file and line."""
-    return sorted(_warnings(attempt), key=attrgetter("file", "line"))
+    # What is wrong with a group's label is found at each of its rules.
+    return sorted(dict.fromkeys(_warnings(attempt)), key=attrgetter("file", "line"))
 
 
 def _warnings(attempt: Attempt) -> Iterator[Finding]:
@@ -87,9 +88,9 @@ def _warnings(attempt: Attempt) -> Iterator[Finding]:
         for name, check in CHECKS.items():
             if name not in silent:
                 for location, message in check(context):
-                    yield Finding(
-                        group.file, location.line, group.name, rule.name, message, "warning", name, location.column
-                    )
+                    line, column = location.line, location.column
+                    subject = "" if group.has_label_at(line) else rule.name
+                    yield Finding(group.file, line, group.name, subject, message, "warning", name, column)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, SUBQUERY_STEP_MS
 from exporter.rules.promql.time_shifts import length, offset_ms
 from exporter.rules.promql.traversal import is_shifted
-from exporter.rules.promql.tree import Aggregation, Call, Range, Selector, Subquery, Tree
+from exporter.rules.promql.tree import Aggregation, Call, Range, Selector, Subquery, Tree, without_parens
 
 ALL_MS: Final = 2**62
 """As far as anything is kept: what ``@`` with a time asks for."""
@@ -66,8 +66,8 @@ def _looks(tree: Tree, before_ms: int, outermost: Tree | None) -> Iterator[Look]
             is_now = outermost is None and not is_shifted(tree)
             back_ms = _NOW if is_now else _begins_ms(tree, before_ms) + LOOKBACK_MS
             yield Look(outermost or tree, tree.metric, back_ms)
-        case Call(function="timestamp", arguments=(Selector(metric=metric) as selector,)) if metric in ALERT_SERIES:
-            yield Look(outermost or selector, metric, _begins_ms(selector, before_ms) + LOOKBACK_MS)
+        case Call(function="timestamp", arguments=(argument,)) if _is_of_alerts(selector := without_parens(argument)):
+            yield Look(outermost or tree, selector.metric, _begins_ms(selector, before_ms) + LOOKBACK_MS)
         case Range():
             around_ms = LOOKBACK_MS if tree.selector.mode is not None else 0
             back_ms = _begins_ms(tree.selector, before_ms) + length(tree.range).ms + around_ms
@@ -78,6 +78,10 @@ def _looks(tree: Tree, before_ms: int, outermost: Tree | None) -> Iterator[Look]
         case _:
             for operand in tree.operands:
                 yield from _looks(operand, before_ms, outermost)
+
+
+def _is_of_alerts(tree: Tree) -> TypeGuard[Selector]:
+    return isinstance(tree, Selector) and tree.metric in ALERT_SERIES
 
 
 def _begins_ms(tree: Selector | Subquery, before_ms: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
@@ -31,8 +31,8 @@ LOOKBACK_MS: Final = 300_000
 SUBQUERY_STEP_MS: Final = 60_000
 """The step of a subquery that gives none: Prometheus' default for ``global.evaluation_interval``."""
 
-Unexpanded: TypeAlias = "Mapping[tuple[str, str, Severity], Mapping[str, str]]"
-"""Labels that are templates, as written, by group, alert name and severity."""
+Unexpanded: TypeAlias = "Mapping[tuple[str, Severity], Sequence[Mapping[str, str]]]"
+"""Labels that are templates, as written, of each rule of a name and severity."""
 
 
 class SeriesSamples(NamedTuple):
@@ -203,8 +203,11 @@ def alert_labels(alert: Alert, unexpanded: Unexpanded, *, with_state: bool = Tru
     A label whose template came out empty is missing from the alert, and is in its series as the template itself: so
     Prometheus has it.
     """
-    templates = unexpanded.get((alert.group, alert.name, alert.severity), {})
-    labels = {**templates, **alert.labels}
+    of_rules = unexpanded.get((alert.name, alert.severity))
+    labels = dict(alert.labels)
+    if of_rules:
+        index = alert.rule_id if alert.rule_id is not None and alert.rule_id < len(of_rules) else -1
+        labels = {**of_rules[index], **labels}
     if with_state:
         state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
         labels["alertstate"] = state.value

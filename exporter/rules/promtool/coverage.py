@@ -1,4 +1,4 @@
-"""What of rules their tests have made true: rules, branches of ``or``, and branches of texts."""
+"""What tests make true: rules, branches of ``or``, and both sides of an ``if`` in texts."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
@@ -12,7 +12,6 @@ from typing import Final
 from exporter.alerts.alert import Alert, Fingerprint, RuleFailure, RuleSample
 from exporter.alerts.history import History
 from exporter.alerts.lifecycle import evaluate
-from exporter.alerts.rule_resolution import RuleResolution
 from exporter.alerts.written_series import WrittenSeries
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Failure, Poll, View
@@ -212,8 +211,8 @@ class _Participants:
         has_limits = any(rule.limit for rule in rules)
         before = {participant: history.copy() for participant, history in self.histories.items() if has_limits}
         while True:
-            step = self._evaluate(tried, open_alerts, at_ms)
-            beyond = _first_beyond_limit(rules, step)
+            step, counts = self._evaluate(tried, open_alerts, at_ms)
+            beyond = _first_beyond_limit(rules, counts) if has_limits else None
             if beyond is None:
                 return step
             index, message = beyond
@@ -223,9 +222,11 @@ class _Participants:
 
     def _evaluate(
         self, rules: Sequence[CompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
-    ) -> Step:
+    ) -> tuple[Step, list[tuple[int, ...]]]:
+        """Returns the evaluation, and the counts of each rule's alerts for each participant."""
         failures: list[RuleFailure] = []
         after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
+        counts: list[tuple[int, ...]] = []
         for participant, named in self.by_name.items():
             history = self.histories.setdefault(participant, History(_WRITTEN))
             source = SeriesSource(
@@ -233,22 +234,19 @@ class _Participants:
             )
             evaluation = evaluate(rules, _view(source), open_alerts.get(participant, {}), history=history)
             after[participant] = evaluation.alerts
+            counts.append(evaluation.counts)
             failures += evaluation.failures
-        return Step(at_ms, after, tuple(dict.fromkeys(failures)))
+        return Step(at_ms, after, tuple(dict.fromkeys(failures))), counts
 
 
-def _first_beyond_limit(rules: Sequence[CompiledRule], step: Step) -> tuple[int, str] | None:
-    """Returns the first rule with more alerts than its limit, and how that is said."""
-    if not any(rule.limit for rule in rules):
-        return None
-    resolution = RuleResolution(rules, ())
-    counts = Counter(
-        (a.group, a.name, a.severity, a.rule_id) for alerts in step.alerts.values() for a in alerts.values()
-    )
-    for index, rule in enumerate(rules):
-        count = counts[rule.group, rule.name, rule.severity, resolution.rule_id(index, rule)]
-        if count > rule.limit > 0:
-            return index, f"exceeded limit of {rule.limit} with {count} alerts"
+def _first_beyond_limit(rules: Sequence[CompiledRule], counts: Sequence[Sequence[int]]) -> tuple[int, str] | None:
+    """Returns the first rule with more alerts than its limit, and how that is said.
+
+    ``counts`` are those of its alerts, for each participant.
+    """
+    for index, (rule, of_rule) in enumerate(zip(rules, zip(*counts, strict=True), strict=False)):
+        if sum(of_rule) > rule.limit > 0:
+            return index, f"exceeded limit of {rule.limit} with {sum(of_rule)} alerts"
     return None
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from exporter.alerts.alert import AlertState
 from exporter.durations import Duration
 from exporter.errors import RuleEvaluationFailed, RuleFileInvalid
-from exporter.rules.files.loading import Options, RuleSet, load
+from exporter.rules.files.compiler import Options
+from exporter.rules.files.loading import RuleSet, load
 from exporter.rules.golang import compile_pattern, duration, exponential, quote
 from exporter.rules.promql.refusal import ExpressionRefused
 from exporter.rules.promql.series import METRIC_NAME, Labels, Sample, label_text
@@ -30,7 +31,7 @@ from exporter.rules.promtool.input_series import InputSeries, parse_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.promtool.results import CaseResult, TestFailure, TestResult
 from exporter.rules.rule import CompiledRule
-from exporter.rules.templates.template import External
+from exporter.rules.templates.values import External
 
 
 def run_tests(
@@ -87,7 +88,7 @@ def _run(
 
 
 def _in_order(rules: RuleSet, group_names: Sequence[str]) -> Iterator[CompiledRule]:
-    """Yields the rules in the order of their groups; those of groups that are not named come first."""
+    """Yields the rules in the order of their groups; those not named come beside the first one, as in promtool."""
     positions = {name: index for index, name in enumerate(group_names)}
     for group in sorted(rules.groups, key=lambda group: positions.get(group.name, 0)):
         yield from group.rules

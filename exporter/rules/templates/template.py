@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 from exporter.numbers import counted
 from exporter.rules.templates.functions import FUNCTIONS, NEEDS_PROMETHEUS, UNSUPPORTED, Function
 from exporter.rules.templates.lexer import TemplateRefused, Token, constant, split
-from exporter.rules.templates.values import Value, format_value, unsupported_directive
+from exporter.rules.templates.values import NOTHING_EXTERNAL, External, Value, format_value, unsupported_directive
 from exporter.structures import did_you_mean
 
 MOST_COMMANDS: Final = 50
@@ -31,16 +31,6 @@ _EXTERNAL_URL: Final = frozenset({"$externalURL", ".ExternalURL", "$.ExternalURL
 
 class ExpansionFailed(Exception):
     """A template failed for a sample: the function that did, and why."""
-
-
-class External(NamedTuple):
-    """What is the same for all alerts: the external labels, and the address of the program that evaluates the rules."""
-
-    labels: Mapping[str, str]
-    url: str
-
-
-NOTHING_EXTERNAL: Final = External({}, "")
 
 
 class Sample(NamedTuple):

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from exporter.numbers import not_finite
 from exporter.rules.golang import quote, shortest
 
 Value: TypeAlias = "str | float | int | bool | dict[str, str]"
+
+
+class External(NamedTuple):
+    """What is the same for all alerts: the external labels, and the address of the program that evaluates the rules."""
+
+    labels: Mapping[str, str]
+    url: str
+
+
+NOTHING_EXTERNAL: Final = External({}, "")
+
 
 VERBS: Final = frozenset("vsqdfegt%")
 

@@ -20,6 +20,7 @@ from exporter.errors import ConfigurationError
 from exporter.web.server.config_file import WebConfig
 from exporter.web.server.connection import Connection, Limits
 from exporter.web.server.guard import HEAD_BYTES, Guard
+from exporter.web.server.own_url import written_address
 from exporter.web.server.tls import WebConfigFile, remarks
 
 log = logging.getLogger(__name__)
@@ -168,20 +169,6 @@ class WebServer:
                 log.info("web configuration reloaded")
 
 
-def own_url(settings: WebSettings) -> str | None:
-    """Returns where people reach the status page, judging by the settings; None: the system chooses the port."""
-    host, port = listen_addresses("web.listen_address", settings.listen_address)[0]
-    if not port:
-        return None
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared
-        host = socket.gethostname()
-    try:
-        encrypted = WebConfigFile(settings.config_file).read()[1] is not None
-    except ConfigurationError:
-        encrypted = False  # reported where it is served
-    return f"{'https' if encrypted else 'http'}://{_address(host, port)}"
-
-
 def open_listeners(addresses: str, key: str = "web.listen_address") -> list[socket.socket]:
     """Returns listening sockets for ``host:port``, several separated by commas; errors name the ``key``.
 
@@ -200,7 +187,7 @@ def open_listeners(addresses: str, key: str = "web.listen_address") -> list[sock
                     listeners.append(listener)
             except OSError as error:
                 raise ConfigurationError(
-                    f"{key}: cannot listen on {_address(host, port)}: {socket_reason(error)}"
+                    f"{key}: cannot listen on {written_address(host, port)}: {socket_reason(error)}"
                 ) from error
         opened.pop_all()
     return listeners
@@ -208,11 +195,7 @@ def open_listeners(addresses: str, key: str = "web.listen_address") -> list[sock
 
 def address_of(listener: socket.socket) -> str:
     """Returns the address of a listening socket as ``host:port``, with the port that it really has."""
-    return _address(*listener.getsockname()[:2])
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return written_address(*listener.getsockname()[:2])
 
 
 def _every_interface(port: int) -> Iterator[socket.socket]:

@@ -63,7 +63,7 @@ class StandInRule:
             own["policy"] = POLICY
         return RuleSample(own | labels | dict(self.more_labels), {"summary": f"{self.value:g}"}, self.value)
 
-    def written_by(self, alerts: Iterable[Alert]) -> Iterator[WrittenSample]:
+    def written_by(self, alerts: Iterable[Alert], _: Collection[str]) -> Iterator[WrittenSample]:
         yield from (WrittenSample("ALERTS", tuple(sorted(alert.labels.items())), alert.value) for alert in alerts)
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:

@@ -88,6 +88,25 @@ def test_what_is_older_than_needed_is_dropped() -> None:
     assert len(samples.times_ms) < 100
 
 
+def test_a_series_of_which_nothing_is_kept_can_end() -> None:
+    made = series(kept_ms=60_000)
+    write(made, 0, A)
+    write(made, 600_000, B, rule=OTHER)
+    for _ in range(64):
+        made.end_evaluation([RULE, OTHER], 600_000)
+    write(made, 615_000)
+
+    assert at(made, 615_000) == {B: 600_000}
+
+
+def test_what_is_written_with_a_delay_also_ends_with_it() -> None:
+    made = series()
+    made.write(RULE, 60_000, [WrittenSample("ALERTS", A, 1.0)], 45_000)
+    made.end_evaluation([], 75_000)
+
+    assert [at(made, when) for when in (14_000, 15_000, 29_000, 30_000)] == [{}, {A: 15_000}, {A: 15_000}, {}]
+
+
 def test_a_copy_goes_its_own_way() -> None:
     made = series()
     write(made, 0, A)

@@ -158,7 +158,7 @@ def test_memory_for_alerts_is_that_of_one_about_each_bucket(rule_file):
 
     result = run("rules", "check", "--config.file", config, rule_file(DOWN.replace("dict_rate_limit_up == 0", expr)))
 
-    size = 60 * 31 * 16 / 1e6
+    size = (60 + 64) * 31 * 16 / 1e6
     assert f"rules look back 1h at ALERTS: {size:.1f} MB of memory at most of 1 participant" in result.stdout
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -272,7 +272,12 @@ async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path:
 async def test_rule_files_are_parsed_once_for_a_reload_and_its_warnings(tmp_path: Path, monkeypatch, caplog) -> None:
     parsed: list[str] = []
     parse_file = loading.parse_file
-    monkeypatch.setattr(loading, "parse_file", lambda file, *more: parsed.append(file) or parse_file(file, *more))
+
+    def counted(file: str, *more: Any, **options: Any) -> Any:
+        parsed.append(file)
+        return parse_file(file, *more, **options)
+
+    monkeypatch.setattr(loading, "parse_file", counted)
     held = Held(tmp_path, rules("A", runbook=False))
 
     async with held.watched():

@@ -36,6 +36,10 @@ import pytest
             {"httpcore", "jinja2", "rich", "opentelemetry", "exporter.simulator", "exporter.demo.run"},
         ),
         ("exporter.cli.main, exporter.cli.listing", {"prometheus_client", "grpc", "pulsar", "starlette", "jinja2"}),
+        (
+            "exporter.cli.history, exporter.reconciler.rule_options",
+            {"uvicorn", "starlette", "grpc", "pulsar", "psycopg"},
+        ),
         ("exporter.cli.main, exporter.cli.preflight", {"uvicorn", "starlette", "grpc", "psycopg", "pulsar"}),
     ],
     ids=["command line", "exporter", "reconciler", "alerts", "config check"],

@@ -14,10 +14,11 @@ import pytest
 from exporter.alerts.history import History
 from exporter.alerts.lifecycle import evaluate, lookback_ms
 from exporter.errors import RuleFileInvalid
+from exporter.rules.files.compiler import Options
 from exporter.rules.files.documents import MOST_NODES
-from exporter.rules.files.loading import MOST_BYTES, Options, checksum, load
+from exporter.rules.files.loading import MOST_BYTES, checksum, load
 from exporter.rules.promql.unsupported import of_function
-from exporter.rules.templates.template import External
+from exporter.rules.templates.values import External
 from exporter.yaml_text import compose
 from tests.support.builders import PARTICIPANT, POLICY, alert, bucket, failed, poll, view
 from tests.support.rules import rule_file
@@ -135,7 +136,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
     )
 
     assert findings(file) == [
-        "3: dict: a limit is a whole number, as 10; without one, or with 0, there is none",
+        "3: dict: a limit is written as 10; without one, or with 0, there is none",
         "5: dict/Low: a rule needs the label severity (info, warning, critical)",
         f"8: dict/Low: column 16: `histogram_sum(dict_rate_limit_up)`: {of_function('histogram_sum')}",
         "9: dict/Low: `a-b` is not a name for a label",
@@ -304,15 +305,15 @@ def test_labels_of_a_group_are_those_of_its_rules_unless_they_have_their_own(tmp
     ("line", "why"),
     [
         ("labels: {a-b: c}", "3: g: `a-b` is not a name for a label"),
-        ("labels: {participant: c}", "3: g/A: a rule may not set the label participant"),
-        ('labels: {team: "{{ $x }}"}', "3: g/A: label team: `$x` is not supported"),
+        ("labels: {participant: c}", "3: g: a rule may not set the label participant"),
+        ('labels: {team: "{{ $x }}"}', "3: g: label team: `$x` is not supported"),
         ("labels: [a]", "3: g: expected keys with values, found a list"),
         ("query_offset: soon", "3: g: 'soon' is not a duration"),
         ("query_offset: -1m", "3: g: '-1m' is not a duration"),
-        ("limit: 1.5", "3: g: a limit is a whole number"),
-        ('limit: "5"', "3: g: a limit is a whole number"),
-        ("limit: 0x10", "3: g: a limit is a whole number"),
-        ("limit: [1]", "3: g: a limit is a whole number"),
+        ("limit: 1.5", "3: g: a limit is written as 10"),
+        ('limit: "5"', "3: g: a limit is written as 10"),
+        ("limit: 0x10", "3: g: a limit is written as 10"),
+        ("limit: [1]", "3: g: a limit is written as 10"),
     ],
 )
 def test_what_is_wrong_with_a_group_is_told(tmp_path: Path, line: str, why: str):
@@ -376,7 +377,9 @@ def test_alerts_of_a_group_with_another_offset_are_seen_when_they_were_written(t
 def test_what_an_offset_adds_counts_as_looking_back(tmp_path: Path):
     file = groups(tmp_path, group("g\n    query_offset: 1h", 'alert: A, expr: "dict_rate_limit_capacity offset 30m"'))
 
-    with pytest.raises(RuleFileInvalid, match=r"looks 1h35m back, and rules\.max_range is 1h: raise it"):
+    with pytest.raises(
+        RuleFileInvalid, match=r"looks 1h35m back \(1h of it are the group's query_offset\), and rules\.max_range is"
+    ):
         load([file], Options(3600))
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.buckets.observation import view_after
 from exporter.history.replay import Replay
-from tests.support.builders import bucket, failed, poll
-from tests.support.rules import rules
+from exporter.rules.files.loading import load
+from tests.support.builders import bucket, failed, poll, read
+from tests.support.rules import rule_file, rules
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from exporter.buckets.observation import View
 
 DOWN = "alert: Down\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info}"
@@ -44,6 +44,7 @@ def values(folder: Path, expr: str, *, before: bool = False, levels: tuple[int, 
         ("sum_over_time(ALERTS{alertname='Down'}[1m:30s])", [None, None, 1, 1, 2, 2, 2, 2]),
         ("changes(ALERTS_FOR_STATE{alertname='Down'}[2m])", [None, 0, 0, 0, 1, 1, 1, 1]),
         ("timestamp(ALERTS{alertname='Down'}) - time()", [None, 0, 0, None, 0, 0, 0, None]),
+        ("timestamp((ALERTS{alertname='Down'})) - time()", [None, 0, 0, None, 0, 0, 0, None]),
         ("last_over_time(ALERTS{alertname='Down'}[40s])", [None, 1, 1, 1, 1, 1, 1, 1]),
         ("absent_over_time(ALERTS{participant='12345678', alertname='Down'}[40s])", [1] + [None] * 7),
     ],
@@ -76,3 +77,58 @@ def test_a_rule_that_fails_writes_nothing(tmp_path: Path) -> None:
     [counted] = [alert for alert in evaluation.alerts.values() if alert.name == "Counting"]
     assert [failure.name for failure in evaluation.failures] == ["Failing"]
     assert counted.value == 1
+
+
+def test_a_rule_that_fails_silences_no_other_of_its_name(tmp_path: Path) -> None:
+    failing = "alert: X\nexpr: dict_rate_limit_capacity > 0\nlabels: {severity: critical, policy: ''}"
+    fires = "alert: X\nexpr: dict_rate_limit_up == 1\nlabels: {severity: info}"
+    counting = "alert: Y\nexpr: count_over_time(ALERTS{alertname='X'}[5m])\nlabels: {severity: info}"
+    replay = Replay(rules(tmp_path, failing, fires, counting).rules)
+
+    evaluation = replay.step(poll(bucket(policy="A"), bucket(policy="B")))
+
+    assert [failure.name for failure in evaluation.failures] == ["X"]
+    assert {alert.name for alert in evaluation.alerts.values()} == {"X", "Y"}
+
+
+def test_rules_of_one_name_are_seen_as_they_are_after_their_own_turn(tmp_path: Path) -> None:
+    first = "alert: X\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info, k: a}"
+    reader = "alert: Y\nexpr: ALERTS{alertname='X'} > 0\nlabels: {severity: info}"
+    ranged = "alert: Z\nexpr: count_over_time(ALERTS{alertname='X'}[2m])\nlabels: {severity: info}"
+    second = "alert: X\nexpr: dict_rate_limit_up == 5\nlabels: {severity: info, k: b}"
+    replay = Replay(rules(tmp_path, first, reader, ranged, second).rules)
+    names = [
+        sorted(alert.name for alert in replay.step(one).alerts.values())
+        for one in (failed(0), poll(bucket(), seconds=15), failed(30))
+    ]
+
+    assert names == [["X", "Y", "Z"], ["Z"], ["X", "Y", "Z"]]
+
+
+def test_reads_that_show_nothing_new_are_no_samples(tmp_path: Path) -> None:
+    low = "alert: Low\nexpr: dict_rate_limit_available_tokens < 10\nlabels: {severity: info}"
+    counting = "alert: Often\nexpr: count_over_time(ALERTS{alertname='Low'}[5m])\nlabels: {severity: info}"
+    replay = Replay(rules(tmp_path, low, counting).rules)
+    levels = (1, 1, 1, 2, 2)
+
+    replay.step(poll(bucket(1), sequence=1))
+    for index, level in enumerate(levels):
+        evaluation = replay.step(read(bucket(level), seconds=index + 1, sequence=index + 2))
+
+    assert {alert.name: alert.value for alert in evaluation.alerts.values()} == {"Low": 2, "Often": 2}
+
+
+def test_a_rule_that_is_beyond_its_limit_for_long_can_end(tmp_path: Path) -> None:
+    rule = "alert: X\nexpr: dict_rate_limit_available_tokens < 10\nlabels: {severity: info}"
+    counting = "alert: Y\nexpr: count_over_time(ALERTS{alertname='X'}[5m])\nlabels: {severity: info}"
+    file = rule_file(tmp_path, rule, counting)
+    Path(file).write_text(Path(file).read_text().replace("rules:", "limit: 1\n    rules:"))
+    replay = Replay(load([file]).rules)
+
+    for index in range(140):
+        levels = (1, 50) if index == 0 else (1, 1) if index < 130 else (50, 50)
+        evaluation = replay.step(
+            poll(*(bucket(level, policy=name) for level, name in zip(levels, "AB", strict=True)), seconds=15 * index)
+        )
+
+    assert evaluation.alerts == {}

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from exporter.rules.templates.lexer import TemplateRefused
-from exporter.rules.templates.template import External, Template
+from exporter.rules.templates.template import Template
+from exporter.rules.templates.values import External
 
 LABELS = {"participant": "12345678", "policy": "ENTRIES_WRITE", "__name__": "dict_rate_limit_capacity"}
 

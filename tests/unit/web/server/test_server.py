@@ -10,7 +10,8 @@ import pytest
 
 from exporter.config.settings import WebSettings
 from exporter.errors import ConfigurationError
-from exporter.web.server.server import address_of, open_listeners, own_url
+from exporter.web.server.own_url import own_url
+from exporter.web.server.server import address_of, open_listeners
 from exporter.web.server.tls import WebConfigFile
 from tests.support.certificates import Authority
 from tests.support.ports import free_port
