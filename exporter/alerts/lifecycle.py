@@ -89,11 +89,11 @@ def evaluate(
 
 
 def lookback_ms(rules: Iterable[Rule]) -> dict[str, int]:
-    """Returns how long the samples of which gauges are to be kept for rules, in milliseconds."""
+    """Returns how long the samples of which metrics are to be kept for rules, in milliseconds."""
     longest: dict[str, int] = {}
     for rule in rules:
-        for gauge, ms in rule.lookback_ms.items():
-            longest[gauge] = max(longest.get(gauge, 0), ms)
+        for metric, ms in rule.lookback_ms.items():
+            longest[metric] = max(longest.get(metric, 0), ms)
     return longest
 
 

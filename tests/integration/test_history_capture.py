@@ -37,11 +37,13 @@ FAILS = (
 )
 
 
-async def captured(dsn: str, participant: str, *arguments: object, minutes: tuple[float, float] = (0, 240)) -> Result:
+async def captured(
+    dsn: str, participant: str, *arguments: object, minutes: tuple[float, float] = (0, 240), **environment: str
+) -> Result:
     """The command, beside the test's own event loop."""
     begin, end = (BEGAN + timedelta(minutes=m) for m in minutes)
     period = [f"--participant={participant}", f"--from={begin.isoformat()}", f"--to={end.isoformat()}"]
-    runner = CliRunner(env={"DICT_RATE_LIMIT_DATABASE__DSN": dsn})
+    runner = CliRunner(env={"DICT_RATE_LIMIT_DATABASE__DSN": dsn, **environment})
     return await asyncio.to_thread(runner.invoke, cli, ["rules", "capture", *period, *map(str, arguments)])
 
 
@@ -136,6 +138,36 @@ async def test_rules_that_look_back_are_captured_and_begin_with_no_past(recorded
 
     assert "note: rules look back 30m; the test begins with no past: begin it as much earlier" in result.output
     assert expected_alerts(file)
+    assert passes_everywhere(file)
+
+
+@pytest.mark.prometheus
+async def test_groups_and_what_templates_know_are_captured(recorded, tmp_path):
+    past = await recorded("outage", seconds=FOUR_HOURS_SECONDS)
+    rules = tmp_path / "rules.yml"
+    rules.write_text("""
+groups:
+  - name: second in the alphabet
+    labels: {severity: warning, region: "{{ $externalLabels.region }}"}
+    limit: 50
+    rules:
+      - {alert: Down, expr: dict_rate_limit_up == 0, annotations: {link: "{{ $externalURL }}/x"}}
+  - name: first
+    query_offset: 30s
+    labels: {severity: info}
+    rules: [{alert: WasDown, expr: 'ALERTS{alertname="Down"} offset 1m'}]
+""")
+    file = tmp_path / "incident.test.yml"
+    known = {
+        "DICT_RATE_LIMIT_EXTERNAL_LABELS": "region=south",
+        "DICT_RATE_LIMIT_ALERTMANAGER__EXTERNAL_URL": "https://pages.example.net",
+    }
+
+    result = await captured(past.dsn, past.participant, rules, f"--output-file={file}", minutes=(100, 170), **known)
+
+    assert result.exit_code == 0, result.output
+    assert "region: south" in file.read_text()
+    assert "link: https://pages.example.net/x" in file.read_text()
     assert passes_everywhere(file)
 
 

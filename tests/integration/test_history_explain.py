@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,6 +116,22 @@ async def test_what_a_read_saw_is_explained_as_of_the_read(past):
 
     assert text.startswith("Low (warning) of 12345678, ENTRIES_WRITE, at the poll of 2026-03-10 12:00:07 UTC\n")
     assert "Firing since 2026-03-10 12:00:07" in text
+
+
+async def test_past_alerts_are_shown_as_the_rule_saw_them(past, tmp_path):
+    counting = """
+    alert: OftenDown
+    expr: count_over_time(ALERTS{alertname="Down"}[5m]) >= 3
+    labels: {severity: info}
+    """
+    past.rules = rule_file(tmp_path, dedent(counting), DOWN, name="often.yml")
+    await past.record([poll(bucket()), *(failed(15.0 * n) for n in range(1, 4))], past.rules)
+
+    document = await past.document("OftenDown", when=at(45))
+
+    assert document["state"] == "inactive"
+    [count] = [part for part in document["expression"]["parts"] if part["expr"].startswith("count_over_time")]
+    assert [series["value"] for series in count["series"]] == [2]
 
 
 async def test_hysteresis_is_named_as_what_it_goes_on_by(past):

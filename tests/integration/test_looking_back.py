@@ -23,7 +23,7 @@ from exporter.reconciler.leadership import LeadershipState
 from exporter.reconciler.reconciler import Reconciler
 from exporter.rules.files.loading import load
 from tests.support import truth
-from tests.support.builders import START, bucket, poll
+from tests.support.builders import START, bucket, poll, read
 from tests.support.conditions import until
 from tests.support.recorded import reader
 from tests.support.rules import rule_file
@@ -80,6 +80,18 @@ def levels(count: int, first_low: int) -> list[Poll]:
     ]
 
 
+def levels_and_reads(count: int) -> list[Poll]:
+    """Polls, one each 15 s up to now, three reads after each: the second one shows something new."""
+    first = began()
+    made: list[Poll] = []
+    for n in range(count):
+        tokens, seconds = 500 if n % 8 else 5_000, first + 15 * n
+        made.append(poll(bucket(tokens), seconds=seconds, sequence=4 * n + 1))
+        for index, shown in enumerate((tokens, tokens - 1, tokens - 1), 1):
+            made.append(read(bucket(shown), seconds=seconds + index, sequence=4 * n + index + 1))
+    return made
+
+
 @asynccontextmanager
 async def leading(dsn: str, rules: str) -> AsyncIterator[Reconciler]:
     settings = Settings(database=DatabaseSettings(dsn=Secret(dsn)), rules=RulesSettings(files=(rules,)))
@@ -134,17 +146,17 @@ async def test_a_restart_changes_no_verdict(database_dsn, tmp_path: Path, caplog
 
 async def test_a_restart_changes_no_verdict_about_past_alerts(database_dsn, tmp_path: Path) -> None:
     rules = rule_file(tmp_path, LOW, OFTEN_LOW)
-    first = began()
-    polls = [poll(bucket(500 if n % 8 else 5_000), seconds=first + 15 * n, sequence=n + 1) for n in range(70)]
+    polls = levels_and_reads(70)
+    before, after = polls[:101], polls[104:-3]  # each begins and ends with a whole poll
 
     async with leading(database_dsn, rules) as reconciling:
-        await reconciled(reconciling, database_dsn, polls[:25])
+        await reconciled(reconciling, database_dsn, before)
     async with leading(database_dsn, rules) as reconciling:
-        await reconciled(reconciling, database_dsn, polls[25:])
+        await reconciled(reconciling, database_dsn, after)
         held = reconciling.loop.histories.of(polls[0].participant)
 
     alone = Replay(load([rules]).rules)
-    for one in polls:
+    for one in (*before, *after):
         alone.step(one)
     assert held == alone.history
     assert held.written.kept_ms

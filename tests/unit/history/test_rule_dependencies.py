@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from exporter.history.rule_dependencies import time_of_day, with_dependencies
-from tests.support.rules import rule, rules
+from exporter.rules.files.loading import load
+from tests.support.rules import rule, rule_file, rules
 
 
 def alert(name: str, expr: str = "dict_rate_limit_up == 0") -> str:
@@ -28,6 +29,14 @@ def test_what_a_rule_needs_is_all_that_it_sees(tmp_path, name, needed):
     selected = with_dependencies([r for r in compiled if r.name == name], compiled)
 
     assert names(selected) == sorted(needed)
+
+
+def test_what_it_sees_may_be_in_another_group(tmp_path):
+    rule_file(tmp_path, alert("A"), name="a.yml", group="first")
+    rule_file(tmp_path, seeing("B", "A"), alert("C"), name="b.yml", group="second")
+    compiled = load([str(tmp_path / "*.yml")]).rules
+
+    assert names(with_dependencies([compiled[1]], compiled)) == ["A", "B"]
 
 
 @pytest.mark.parametrize(

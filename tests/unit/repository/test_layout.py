@@ -42,7 +42,7 @@ import pytest
         ),
         ("exporter.cli.main, exporter.cli.preflight", {"uvicorn", "starlette", "grpc", "psycopg", "pulsar"}),
     ],
-    ids=["command line", "exporter", "reconciler", "alerts", "config check"],
+    ids=["command line", "exporter", "reconciler", "alerts", "history", "config check"],
 )
 def test_a_role_loads_only_what_it_uses(modules, unused) -> None:
     shown = subprocess.run(

@@ -19,5 +19,5 @@ def check(context: Context) -> Problems:
         if any(map(alert_names(selected), names)):
             continue
         name = about_names[0].value if name is None else name
-        meant = did_you_mean(name, context.alert_names)
+        meant = "" if name in context.alert_names else did_you_mean(name, context.alert_names)
         yield context.about(selected, f" selects nothing here: no rule raises an alert of that name{meant}")

@@ -51,3 +51,42 @@ def test_the_guide_has_a_row_for_each_check() -> None:
     section = GUIDE.read_text("utf-8").partition("\n## Checks\n")[2].partition("\n## ")[0]
 
     assert re.findall(r"^\| `(lint/\w+)` \|", section, re.MULTILINE) == [*CHECKS, UNKNOWN_CHECK]
+
+
+@pytest.mark.parametrize(
+    ("selector", "told"),
+    [
+        ('ALERTS{alertname="Loww"}', "; did you mean Low?"),
+        ('ALERTS_FOR_STATE{alertname="Loww"}', "; did you mean Low?"),
+        ('ALERTS{alertname=~"Nothing.*"}', ""),
+        ('ALERTS{alertname=~".+", alertname!~"Low|Other"}', ""),
+        ('ALERTS{alertname="Low", alertname!="Low"}', ""),
+        ('ALERTS{alertname="Low"}', None),
+        ('ALERTS{alertname=~"L.*"}', None),
+        ('ALERTS{alertname!="Low"}', None),
+        ("ALERTS", None),
+        ('ALERTS{severity="critical"}', None),
+    ],
+)
+def test_alerts_that_no_rule_raises_are_told(tmp_path: Path, selector: str, told: str | None) -> None:
+    other = rule(f"{UP} unless on (participant) {selector}").replace("alert: A", "alert: Other")
+    rule_file(tmp_path, rule(UP).replace("alert: A", "alert: Low"), name="a.yml", group="a")
+    rule_file(tmp_path, other, name="b.yml", group="b")
+
+    found = [one for one in warnings(attempt([str(tmp_path / "*.yml")])) if one.check == "lint/unknown_alert"]
+
+    expected = (
+        [] if told is None else [f"`{selector}` selects nothing here: no rule raises an alert of that name{told}"]
+    )
+    assert [one.message for one in found] == expected
+
+
+def test_what_is_wrong_with_a_label_of_a_group_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(
+        "groups:\n  - name: g\n    labels: {severity: info, at: '{{ $value }}'}\n    rules:\n"
+        + "".join(f"      - {{alert: {name}, expr: {UP} == 0, annotations: {{runbook_url: x}}}}\n" for name in "ABC")
+    )
+
+    [found] = [one for one in warnings(attempt([str(tmp_path / "rules.yml")])) if one.check == "lint/value_label"]
+
+    assert (found.line, found.group, found.rule) == (3, "g", "")

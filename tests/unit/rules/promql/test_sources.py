@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.buckets.observation import view_after
+from exporter.buckets.observation import PARTICIPANT_REMOVED, view_after
 from exporter.history.replay import Replay
 from exporter.rules.files.loading import load
 from tests.support.builders import bucket, failed, poll, read
@@ -16,6 +16,7 @@ from tests.support.rules import rule_file, rules
 if TYPE_CHECKING:
     from exporter.buckets.observation import View
 
+SLOW = "alert: Slow\nexpr: dict_rate_limit_up == 0\nfor: 30s\nlabels: {severity: info}"
 DOWN = "alert: Down\nexpr: dict_rate_limit_up == 0\nlabels: {severity: info}"
 LEVELS = (1, 0, 0, 1, 0, 0, 0, 1)
 
@@ -23,7 +24,7 @@ LEVELS = (1, 0, 0, 1, 0, 0, 0, 1)
 def values(folder: Path, expr: str, *, before: bool = False, levels: tuple[int, ...] = LEVELS) -> list[float | None]:
     """What a rule gives at polls 15 s apart, of which those of level 0 fail; ``before``: it stands before Down."""
     watching = f"alert: Watching\nexpr: {expr}\nlabels: {{severity: info}}"
-    replay = Replay(rules(folder, *((watching, DOWN) if before else (DOWN, watching))).rules)
+    replay = Replay(rules(folder, *((watching, DOWN) if before else (DOWN, SLOW, watching))).rules)
     view: View | None = None
     got: list[float | None] = []
     for index, level in enumerate(levels):
@@ -40,7 +41,9 @@ def values(folder: Path, expr: str, *, before: bool = False, levels: tuple[int, 
         ("count_over_time(ALERTS{alertname='Down'}[1m])", [None, 1, 2, 2, 3, 3, 3, 3]),
         ("ALERTS{alertname='Down'} offset 15s", [None, None, 1, 1, None, 1, 1, 1]),
         ("ALERTS{alertname='Down'} offset 20s", [None, None, None, 1, 1, None, 1, 1]),
-        ("max_over_time(ALERTS{alertname='Down', alertstate='pending'}[1m])", [None] * 8),
+        ("max_over_time(ALERTS{alertname='Down', alertstate='pending'}[20s])", [None] * 8),
+        ("max_over_time(ALERTS{alertname='Slow', alertstate='pending'}[20s])", [None, 1, 1, 1, 1, 1, 1, None]),
+        ("max_over_time(ALERTS{alertname='Slow', alertstate='firing'}[20s])", [None] * 6 + [1, 1]),
         ("sum_over_time(ALERTS{alertname='Down'}[1m:30s])", [None, None, 1, 1, 2, 2, 2, 2]),
         ("changes(ALERTS_FOR_STATE{alertname='Down'}[2m])", [None, 0, 0, 0, 1, 1, 1, 1]),
         ("timestamp(ALERTS{alertname='Down'}) - time()", [None, 0, 0, None, 0, 0, 0, None]),
@@ -132,3 +135,14 @@ def test_a_rule_that_is_beyond_its_limit_for_long_can_end(tmp_path: Path) -> Non
         )
 
     assert evaluation.alerts == {}
+
+
+def test_what_was_written_of_a_participant_that_is_removed_is_forgotten(tmp_path: Path) -> None:
+    counting = "alert: Often\nexpr: count_over_time(ALERTS{alertname='Down'}[5m])\nlabels: {severity: info}"
+    replay = Replay(rules(tmp_path, DOWN, counting).rules)
+    values: list[float] = []
+    for seconds, code in ((0, "UNAVAILABLE"), (15, "UNAVAILABLE"), (30, PARTICIPANT_REMOVED), (45, "UNAVAILABLE")):
+        alerts = replay.step(failed(seconds, code)).alerts.values()
+        values += [alert.value for alert in alerts if alert.name == "Often"]
+
+    assert values == [1, 2, 1]
