@@ -8,7 +8,7 @@ from typing import Final
 from exporter.alerts.written_series import WrittenSeries
 from exporter.buckets.gauge_history import GaugeHistory
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
-from exporter.buckets.observation import PARTICIPANT_REMOVED, Failure, View
+from exporter.buckets.observation import View
 
 _GAUGES: Final = frozenset(gauge.name for gauge in (*BUCKET_GAUGES, *PARTICIPANT_GAUGES))
 
@@ -46,8 +46,8 @@ class History:
 
     def copy(self) -> History:
         """Returns a history of its own, to which other samples can be added."""
-        other = History({})
-        other.gauges, other.written, other.is_news = self.gauges.copy(), self.written.copy(), self.is_news
+        other = self.as_it_is()
+        other.gauges = self.gauges.copy()
         return other
 
     def as_it_is(self) -> History:
@@ -66,8 +66,7 @@ class History:
 
         What is not seen whole shows nothing: what it leaves out need not be gone.
         """
-        result = view.poll.result
-        if isinstance(result, Failure) and result.code == PARTICIPANT_REMOVED:
+        if view.poll.is_removal:
             self.written.clear()
         if not view.is_partial:
             self.is_news = self.gauges.add(view)

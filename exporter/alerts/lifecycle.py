@@ -63,13 +63,11 @@ def evaluate(
         own: Collection[Fingerprint] | None = None
         try:
             active = _by_fingerprint(rule.evaluate(view, step.visible(), history))
-            others = list(resolution.others_of(rule, active))
-            step.check_limit(rule, active, others)
+            own = step.take(rule, active, resolution.others_of(rule, active), resolution.rule_id(index, rule))
         except RuleEvaluationFailed as error:
             step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
             resolution.note_failed(index, rule)
         else:
-            own = step.take(rule, active, others, resolution.rule_id(index, rule))
             resolution.note_active(rule, active.keys())
         for alert in resolution.inactive(index, rule):
             if before != "same" and step.is_replaced(alert, rules, before):
@@ -77,14 +75,13 @@ def evaluate(
             else:
                 step.deactivate(resolution.rule_of(alert), alert)
         alerts = step.alerts_of(own)
-        if writing is not None and own is not None:
-            writing.add(resolution.key(index, rule), rule, alerts)
+        if writing is not None:
+            writing.add(resolution.key(index, rule), rule, alerts if own is not None else None)
     if before != "same":
         step.transitions = [step.with_rule_changed(transition, rules, before) for transition in step.transitions]
     evaluation = Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures), tuple(step.counts))
     if writing is not None:
-        keys = [resolution.key(index, rule) for index, rule in enumerate(rules)]
-        writing.end(keys, has_changed=evaluation.differs_from(open_alerts))
+        writing.end(has_changed=evaluation.differs_from(open_alerts))
     return evaluation
 
 
@@ -156,30 +153,28 @@ class _Step:
         return [alert for identity, alert in self.alerts.items() if identity not in self._hidden]
 
     def take(
-        self, rule: Rule, active: Mapping[Fingerprint, RuleSample], others: Collection[Alert], rule_id: int | None
+        self, rule: Rule, active: Mapping[Fingerprint, RuleSample], others: Iterable[Alert], rule_id: int | None
     ) -> Collection[Fingerprint]:
-        """Takes what a rule found, beside its ``others`` of before, and returns its alerts from now on."""
+        """Takes what a rule found, beside its ``others`` of before, and returns its alerts from now on.
+
+        Raises RuleEvaluationFailed where these are more than the rule's limit.
+        """
+        is_kept = {alert.fingerprint: self._kept(rule, alert) is not None for alert in others}
+        own = active.keys() | {identity for identity, kept in is_kept.items() if kept}
+        if len(own) > rule.limit > 0:
+            raise RuleEvaluationFailed(f"exceeded limit of {rule.limit} with {len(own)} alerts")
         for identity, sample in active.items():
             self.activate(rule, identity, sample, rule_id)
             self._hidden.discard(identity)
-        kept = {alert.fingerprint for alert in others if self._kept(rule, alert) is not None}
         if rule_id is not None:
-            self._hidden.update(alert.fingerprint for alert in others if alert.fingerprint not in kept)
-        return active.keys() | kept
+            self._hidden.update(is_kept.keys() - own)
+        return own
 
     def alerts_of(self, own: Collection[Fingerprint] | None) -> list[Alert]:
         """Counts a rule's alerts, and returns them; of one that failed (None) there are none."""
         alerts = [self.alerts[identity] for identity in own or () if identity in self.alerts]
         self.counts.append(len(alerts))
         return alerts
-
-    def check_limit(self, rule: Rule, active: Collection[Fingerprint], inactive: Iterable[Alert]) -> None:
-        """Raises RuleEvaluationFailed where the rule would have more alerts than its group's limit."""
-        if not rule.limit:
-            return
-        alerts = len(active) + sum(self._kept(rule, alert) is not None for alert in inactive)
-        if alerts > rule.limit:
-            raise RuleEvaluationFailed(f"exceeded limit of {rule.limit} with {alerts} alerts")
 
     def _kept(self, rule: Rule, alert: Alert) -> Alert | None:
         """Returns an alert whose condition is no longer true; None where it ends."""

@@ -7,10 +7,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from exporter.buckets.gauge_history import ABSENT, Samples, is_absent
+from exporter.buckets.gauge_history import ABSENT, Samples, is_absent, without_gaps
 
 Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
-"""Names and values of labels, in the order of the names."""
+"""Labels, sorted by name, none of them empty, the metric name not among them."""
 
 RuleKey: TypeAlias = "tuple[str, ...]"
 """What tells a rule from others."""
@@ -178,11 +178,8 @@ class _Series:
 
     def between(self, begin_ms: int, end_ms: int) -> Samples:
         within = slice(bisect_right(self.times_ms, begin_ms), bisect_right(self.times_ms, end_ms))
-        if not self.has_ended:
-            return Samples(self.times_ms[within], self.values[within])
-        samples = zip(self.times_ms[within], self.values[within], strict=True)
-        present = [(time, value) for time, value in samples if not is_absent(value)]
-        return Samples([time for time, _ in present], [value for _, value in present])
+        times_ms, values = self.times_ms[within], self.values[within]
+        return without_gaps(times_ms, values) if self.has_ended else Samples(times_ms, values)
 
     def drop_before(self, oldest_ms: int) -> bool:
         """Returns whether nothing is left."""

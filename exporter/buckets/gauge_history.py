@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
-from exporter.buckets.observation import PARTICIPANT_REMOVED, BucketObservation, Failure, View
+from exporter.buckets.observation import BucketObservation, Failure, View
 
 Subject: TypeAlias = "tuple[str, ...]"
 """The values of a series' labels but ``participant``: its policy, or those of a gauge of the participant."""
@@ -119,8 +119,7 @@ class GaugeHistory:
         Of the same millisecond the last is kept, and what is not later is left out. Where the participant was removed,
         all is forgotten: what comes later is another beginning.
         """
-        result = view.poll.result
-        if isinstance(result, Failure) and result.code == PARTICIPANT_REMOVED:
+        if view.poll.is_removal:
             self.clear()
             return False
         latest, self._latest = self._latest, view
@@ -244,10 +243,7 @@ class _Series:
         if begin >= end:
             return Samples((), ())
         times, values = times_ms[begin:end], self.values[begin - shift : end - shift]
-        if self.has_gaps:
-            present = [(time, value) for time, value in zip(times, values, strict=True) if not is_absent(value)]
-            return Samples([time for time, _ in present], [value for _, value in present])
-        return Samples(times, values)
+        return without_gaps(times, values) if self.has_gaps else Samples(times, values)
 
     def drop_from(self, number: int) -> None:
         del self.values[max(number - self.first, 0) :]
@@ -258,6 +254,12 @@ class _Series:
         del self.values[:count]
         self.first += count
         return not self.values
+
+
+def without_gaps(times_ms: Sequence[int], values: Sequence[float]) -> Samples:
+    """Returns the samples that are none of a gap."""
+    present = [(time_ms, value) for time_ms, value in zip(times_ms, values, strict=True) if not is_absent(value)]
+    return Samples([time_ms for time_ms, _ in present], [value for _, value in present])
 
 
 def _is_news(view: View, latest: View) -> bool:

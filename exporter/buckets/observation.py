@@ -126,6 +126,11 @@ class Poll:
         return isinstance(self.result, Observation)
 
     @property
+    def is_removal(self) -> bool:
+        """Whether it says that the participant is no longer configured."""
+        return isinstance(self.result, Failure) and self.result.code == PARTICIPANT_REMOVED
+
+    @property
     def is_read(self) -> bool:
         """Whether one bucket was asked for. Reads are made only while whole polls are answered."""
         return isinstance(self.result, Observation) and not self.result.is_whole

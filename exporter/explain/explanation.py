@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -132,25 +132,25 @@ async def explain(
     return explanations or [replay.explain(view, None, subject, recorded)]
 
 
-class _RecordingRule:
-    """A rule that keeps what it last looked at, and the samples it returned. Satisfies `alerts.alert.Rule`."""
+@dataclass(slots=True)
+class _Recording:
+    """What a rule last looked at, and the samples that it returned."""
 
-    def __init__(self, rule: CompiledRule) -> None:
-        self.group, self.name, self.severity = rule.group, rule.name, rule.severity
-        self.for_seconds, self.keep_firing_for_seconds = rule.for_seconds, rule.keep_firing_for_seconds
-        self.fixed_labels, self.per_policy, self.has_data = rule.fixed_labels, rule.per_policy, rule.has_data
-        self.lookback_ms, self.limit, self.query_offset_ms = rule.lookback_ms, rule.limit, rule.query_offset_ms
-        self.written_by = rule.written_by
-        self.alerts: Sequence[Alert] = ()
-        self.history = History({})
-        self.samples: Sequence[RuleSample] = ()
-        self._rule = rule
+    alerts: Sequence[Alert] = ()
+    history: History = field(default_factory=lambda: History({}))
+    samples: Sequence[RuleSample] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _RecordedRule(CompiledRule):
+    recording: _Recording = field(default_factory=_Recording, compare=False)
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
-        self.alerts, self.samples = tuple(alerts), ()
+        recording = self.recording
+        recording.alerts, recording.samples = tuple(alerts), ()
         if history is not None:
-            self.history = history.as_it_is()
-        self.samples = samples = self._rule.evaluate(view, alerts, history)
+            recording.history = history.as_it_is()
+        recording.samples = samples = CompiledRule.evaluate(self, view, alerts, history)
         return samples
 
 
@@ -161,8 +161,9 @@ class _RuleReplay(Replay):
         self, rule: CompiledRule, rules: Sequence[CompiledRule], open_alerts: Sequence[Alert], since: datetime
     ) -> None:
         self.policies: set[str] = set()
-        self._rule, self._recording = rule, _RecordingRule(rule)
-        super().__init__([self._recording if r is rule else r for r in rules], open_alerts, since)
+        self._rule, self._recording = rule, _Recording()
+        recorded = rule.as_a(_RecordedRule, recording=self._recording)
+        super().__init__([recorded if r is rule else r for r in rules], open_alerts, since)
         self._polls = 0
         self._true_at: dict[str | None, datetime] = {}
         self._error: str | None = None

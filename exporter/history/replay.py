@@ -10,7 +10,7 @@ from typing import Final
 from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule, by_fingerprint
 from exporter.alerts.history import History, of_gauges, of_written
 from exporter.alerts.lifecycle import evaluate, lookback_ms, remove_participant
-from exporter.buckets.observation import MISSED_INTERVALS, PARTICIPANT_REMOVED, Failure, Poll, View, view_after
+from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
 from exporter.clock import in_utc
 from exporter.history.episodes import Episodes
 
@@ -66,7 +66,7 @@ class Replay:
         """Returns the evaluation over the view after the poll, which several replays may share."""
         self.view = view
         self.history.add(view)
-        if isinstance(view.poll.result, Failure) and view.poll.result.code == PARTICIPANT_REMOVED:
+        if view.poll.is_removal:
             evaluation = Evaluation({}, remove_participant(self.alerts, view.at))
         else:
             evaluation = evaluate(self._rules, view, self.alerts, history=self.history)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
-from exporter.rules.promql.traversal import alert_names, selectors
+from exporter.rules.promql.traversal import selected_alerts, selectors
 from exporter.rules.promql.tree import (
     Aggregation,
     Binary,
@@ -41,10 +41,10 @@ def with_dependencies(rules: Sequence[CompiledRule], all_rules: Sequence[Compile
 
 def _dependencies(rule: CompiledRule, all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:
     """Returns the rules whose alerts the rule selects, itself included where it does."""
-    selected = [
-        alert_names(selector) for selector in selectors(rule.expression.tree) if selector.metric in ALERT_SERIES
-    ]
-    return [other for other in all_rules if any(selects(other.name) for selects in selected)]
+    names = {other.name for other in all_rules}
+    of_alerts = (selector for selector in selectors(rule.expression.tree) if selector.metric in ALERT_SERIES)
+    selected = {name for selector in of_alerts for name in selected_alerts(selector, names)}
+    return [other for other in all_rules if other.name in selected]
 
 
 def is_timestamp(metric: str) -> bool:

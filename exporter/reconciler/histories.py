@@ -6,7 +6,6 @@ them changes a verdict. Of alerts the database has no samples: they come from th
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,15 +21,12 @@ from exporter.config.settings import Settings
 from exporter.history.episodes import firing_at
 from exporter.history.replay import Replay, lookback, warm_up
 from exporter.reconciler.decide import ParticipantState
+from exporter.reconciler.turns import give_way
 from exporter.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
-
-_POLLS_AT_A_TIME: Final = 16
-_LONG_SECONDS: Final = 0.005
-"""How many polls are read back, or how long an evaluation of one may take, until others have their turn."""
 
 
 class Histories:
@@ -111,6 +107,5 @@ class Histories:
             view = view_after(view, poll)
             began_at = time.monotonic()
             replay.follow(view, evaluate_from if history.written.kept_ms else _NEVER)
-            if not polls % _POLLS_AT_A_TIME or time.monotonic() - began_at > _LONG_SECONDS:
-                await asyncio.sleep(0)
+            await give_way(polls, began_at)
         return polls

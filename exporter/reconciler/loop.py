@@ -29,6 +29,7 @@ from exporter.reconciler.finishing import finish
 from exporter.reconciler.histories import Histories
 from exporter.reconciler.rule_health import RuleHealthTracker
 from exporter.reconciler.rules_in_force import RulesInForce
+from exporter.reconciler.turns import give_way
 from exporter.store.lease import Fence
 from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import LastPoll, Writer
@@ -37,10 +38,6 @@ log = logging.getLogger(__name__)
 
 BATCH_POLLS = 64
 """At most this many polls share a commit."""
-POLLS_AT_A_TIME = 8
-LONG_SECONDS = 0.005
-"""This many evaluations, of a millisecond each, or one that is longer, until what else is due has its turn."""
-
 COMMIT_EVERY_SECONDS = 0.05
 """A commit begins no sooner after the last one began, so that polls of many participants share it."""
 
@@ -217,8 +214,7 @@ class ReconcileLoop:
                 history = self.histories.of(poll.participant)
                 after[poll.participant], reconciliation = decide(state, poll, rules, history)
             seconds += time.monotonic() - began_at
-            if not position % POLLS_AT_A_TIME or time.monotonic() - began_at > LONG_SECONDS:
-                await asyncio.sleep(0)
+            await give_way(position, began_at)
             if reconciliation is not None:
                 decided.append(reconciliation)
                 category = reconciliation.poll.category

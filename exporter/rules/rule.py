@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 from exporter.alerts.alert import Alert, RuleSample, Severity
 from exporter.alerts.history import History
@@ -27,6 +28,8 @@ from exporter.rules.promql.sources import (
 )
 from exporter.rules.templates.template import Template
 from exporter.rules.templates.values import NOTHING_EXTERNAL, External
+
+Kind = TypeVar("Kind", bound="CompiledRule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ class CompiledRule:
         """Whether it looks at a gauge that is absent until something happens: then silence is no sign of a mistake."""
         names = self.expression.vector.data.names()
         return any(gauge.of_an_event for name, gauge in PARTICIPANT_GAUGE_BY_NAME.items() if name in names)
+
+    def as_a(self, kind: type[Kind], **more: Any) -> Kind:
+        """Returns a rule of another kind with all that this one says, and more."""
+        own = {field.name: getattr(self, field.name) for field in fields(CompiledRule)}
+        return kind(**own, **more)
 
     def moment(self, source: Source, alerts: Collection[Alert]) -> Moment:
         """Returns what the rule looks at."""

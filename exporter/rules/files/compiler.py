@@ -19,7 +19,7 @@ from exporter.rules.promql.lookback import ALL_MS, lookback_ms, looks_back
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS
-from exporter.rules.promql.traversal import alert_names, selectors
+from exporter.rules.promql.traversal import selected_alerts, selectors
 from exporter.rules.promql.tree import Tree
 from exporter.rules.rule import CompiledRule
 from exporter.rules.templates.lexer import TemplateRefused
@@ -104,10 +104,9 @@ class Compiler:
 
     def _sees_alerts_by_time(self, tree: Tree, group: ParsedGroup) -> bool:
         """Returns whether an expression may select alerts of a group with another offset."""
-        own = {group.query_offset_seconds}
-        others = [name for name, offsets in self._query_offsets.items() if offsets != own]
-        selected = [alert_names(one) for one in selectors(tree) if one.metric in ALERT_SERIES] if others else []
-        return any(selects(name) for selects in selected for name in others)
+        offsets, own = self._query_offsets, {group.query_offset_seconds}
+        of_alerts = [selector for selector in selectors(tree) if selector.metric in ALERT_SERIES] if offsets else []
+        return any(offsets[name] != own for one in of_alerts for name in selected_alerts(one, offsets.keys()))
 
     def _too_far(self, tree: Tree, query_offset_ms: int, *, by_time: bool) -> Iterator[tuple[Tree, str]]:
         """Yields what looks back further than anything is kept."""

@@ -188,8 +188,8 @@ class Compiler:
             raise ValueError("a selector must name its metric")
         if not all(matcher.predicate()(tree.metric) for matcher in tree.matchers if matcher.label == METRIC_NAME):
             raise ValueError("selects nothing: its matchers on __name__ exclude each other")
-        vector = select(tree.metric, tree.conditions)
-        return Selection(tree.metric, predicate(tree.conditions), vector)
+        selects = predicate(tree.conditions)
+        return Selection(tree.metric, selects, select(tree.metric, tree.conditions, selects))
 
     def signed(self, tree: Unary) -> Node:
         operand = cast("_Computed", self.compile(tree.operand))

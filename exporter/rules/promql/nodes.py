@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal, TypeVar
 
+from exporter.alerts.written_series import Pairs
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.golang import fixed, shortest
 from exporter.rules.promql import aggregations
 from exporter.rules.promql.aggregations import Choice, Fold
 from exporter.rules.promql.functions import COMPARISONS, LIMITED, MIRRORED, number_operation
-from exporter.rules.promql.series import METRIC_NAME, POLICY, Grouping, Labels, Pairs, Sample, Vector, grouping
+from exporter.rules.promql.series import METRIC_NAME, POLICY, Grouping, Labels, Sample, Vector, grouping
 from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, Moment, Source
 
 _NO_LABELS: Final = Labels(())

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
+from exporter.alerts.written_series import Pairs
 from exporter.buckets.gauge_history import Samples
 from exporter.rules.promql.extended_ranges import EXTENDED_FUNCTIONS, interpolated
 from exporter.rules.promql.nodes import NO_DATA, NO_NAME, Data, Instant, Scalar, without_name
 from exporter.rules.promql.range_functions import KEEPS_NAME, RANGE_FUNCTIONS, Extent
-from exporter.rules.promql.series import Labels, Pairs, Vector
+from exporter.rules.promql.series import Labels, Vector
 from exporter.rules.promql.sources import LOOKBACK_MS, Moment, SeriesSamples
 from exporter.rules.promql.time_shifts import InstantOf, Length
 

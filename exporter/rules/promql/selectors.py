@@ -20,15 +20,18 @@ from exporter.rules.promql.tree import Matcher
 from exporter.rules.promql.unsupported import of_metric
 
 
-def select(name: str, matchers: Sequence[Matcher]) -> Instant:
-    """Returns the selector of a metric's series. Raises ValueError, a sentence, where it is none that rules may use."""
+def select(name: str, matchers: Sequence[Matcher], selects: Callable[[Labels], bool]) -> Instant:
+    """Returns the selector of a metric's series; ``selects`` tells whether a series fulfils all of its matchers.
+
+    Raises ValueError, a sentence, where it is none that rules may use.
+    """
     if name not in GAUGE_NAMES and name not in ALERT_SERIES:
         raise ValueError(of_metric(name))
     if name in ALERT_SERIES:
-        run = _alerts(matchers) if name == ALERTS else _alerts_for_state(matchers)
+        run = _alerts(matchers, selects) if name == ALERTS else _alerts_for_state(matchers, selects)
         return Instant(run, frozenset([name]), carries_participant=True, carries_policy=True)
     return Instant(
-        _gauge(name, matchers),
+        _gauge(name, matchers, selects),
         frozenset([name]),
         carries_participant=True,
         carries_policy=name in BUCKET_GAUGE_BY_NAME,
@@ -36,14 +39,13 @@ def select(name: str, matchers: Sequence[Matcher]) -> Instant:
     )
 
 
-def _gauge(name: str, matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+def _gauge(name: str, matchers: Sequence[Matcher], selects: Callable[[Labels], bool]) -> Callable[[Moment], Vector]:
     if not matchers:
         return lambda moment: moment.series(name)
     if len(matchers) == 1:
         label, matches = matchers[0].label, matchers[0].predicate()
         return lambda moment: [sample for sample in moment.series(name) if matches(sample[1].get(label))]
-    selected = predicate(matchers)
-    return lambda moment: [sample for sample in moment.series(name) if selected(sample[1])]
+    return lambda moment: [sample for sample in moment.series(name) if selects(sample[1])]
 
 
 def predicate(matchers: Iterable[Matcher]) -> Callable[[Labels], bool]:
@@ -56,10 +58,9 @@ def _predicates(label: str, matchers: Iterable[Matcher]) -> list[Callable[[str],
     return [matcher.predicate() for matcher in matchers if matcher.label == label]
 
 
-def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+def _alerts(matchers: Sequence[Matcher], selects: Callable[[Labels], bool]) -> Callable[[Moment], Vector]:
     conditions = [(m.label, m.predicate()) for m in matchers if m.label not in {"alertname", "alertstate"}]
     names, states = _predicates("alertname", matchers), _predicates("alertstate", matchers)
-    written = predicate(matchers)
 
     def selected(alert: Alert) -> bool:
         return all(matches(alert.name) for matches in names) and all(matches(alert.state) for matches in states)
@@ -67,7 +68,7 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     def run(moment: Moment) -> Vector:
         alerts = moment.alerts
         if alerts is None:
-            return [sample for sample in moment.written(ALERTS) if written(sample[1])]
+            return [sample for sample in moment.written(ALERTS) if selects(sample[1])]
         if not alerts:
             return []
         series = [moment.alert_series(alert) for alert in alerts if selected(alert)]
@@ -83,14 +84,13 @@ def _alerts(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
     return run
 
 
-def _alerts_for_state(matchers: Sequence[Matcher]) -> Callable[[Moment], Vector]:
+def _alerts_for_state(matchers: Sequence[Matcher], selects: Callable[[Labels], bool]) -> Callable[[Moment], Vector]:
     names = _predicates("alertname", matchers)
     selected = predicate(m for m in matchers if m.label != "alertname")
-    written = predicate(matchers)
 
     def run(moment: Moment) -> Vector:
         if moment.alerts is None:
-            return [sample for sample in moment.written(ALERTS_FOR_STATE) if written(sample[1])]
+            return [sample for sample in moment.written(ALERTS_FOR_STATE) if selects(sample[1])]
         alerts = [alert for alert in moment.alerts if all(matches(alert.name) for matches in names)]
         series = [(moment.alert_series(alert, with_state=False), alert) for alert in alerts]
         return [(ALERTS_FOR_STATE, labels, active_seconds(alert)) for labels, alert in series if selected(labels)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, TypeAlias
 
+from exporter.alerts.written_series import Pairs
 from exporter.rules.golang import quote
 
 METRIC_NAME: Final = "__name__"
@@ -15,9 +16,6 @@ PARTICIPANT: Final = "participant"
 POLICY: Final = "policy"
 
 _PLAIN: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
-
-Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
-"""Labels, sorted by name, none of them empty, the metric name not among them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.alerts.history import History
-from exporter.alerts.written_series import WrittenSeries
+from exporter.alerts.written_series import Pairs, WrittenSeries
 from exporter.buckets.gauge_history import Samples, Subject, milliseconds
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
 from exporter.buckets.observation import BucketObservation, View
@@ -60,6 +60,11 @@ class Source(Protocol):
     @property
     def participant(self) -> str: ...
 
+    @property
+    def written(self) -> WrittenSeries | None:
+        """What rules wrote (``ALERTS``); None: nothing is kept of it."""
+        ...
+
     def series(self, name: str) -> Vector:
         """Returns what an instant query sees now."""
         ...
@@ -90,14 +95,15 @@ class GaugeSource:
     Each is read once, when a rule first selects it.
     """
 
-    __slots__ = ("_about_participant", "_buckets", "_history", "_read", "now_ms", "participant", "view")
+    __slots__ = ("_about_participant", "_buckets", "_history", "_read", "now_ms", "participant", "view", "written")
     subquery_step_ms: Final = SUBQUERY_STEP_MS
 
     def __init__(self, view: View, history: History | None = None) -> None:
         self.view = view
         self.participant = view.participant
         self.now_ms = milliseconds(view.at)
-        self._history = history
+        self._history = history.gauges if history is not None else None
+        self.written = history.written if history is not None else None
         self._read: dict[str, Vector] = {}
         self._about_participant = Labels(((PARTICIPANT, view.participant),))
         self._buckets: list[tuple[Labels, BucketObservation]] | None = None
@@ -111,29 +117,23 @@ class GaugeSource:
     def at(self, name: str, at_ms: int) -> Vector:
         if self._history is None:
             return []
-        if name in ALERT_SERIES:
-            return written_at(self._history.written, name, at_ms)
         labels = self._labels(name)
-        return [(name, labels(subject), value) for subject, value in self._history.gauges.at(name, at_ms, LOOKBACK_MS)]
+        return [(name, labels(subject), value) for subject, value in self._history.at(name, at_ms, LOOKBACK_MS)]
 
     def sampled(self, name: str, at_ms: int) -> Vector:
-        if name in ALERT_SERIES:
-            return written_at(self._history.written, name, at_ms, of_time=True) if self._history is not None else []
         if at_ms == self.now_ms:
             return [(name, labels, self.now_ms / 1000) for _, labels, _ in self.series(name)]
-        sampled_ms = self._history.gauges.sampled_ms(name, at_ms, LOOKBACK_MS) if self._history is not None else None
+        sampled_ms = self._history.sampled_ms(name, at_ms, LOOKBACK_MS) if self._history is not None else None
         seconds = (sampled_ms or 0) / 1000
         return [(name, labels, seconds) for _, labels, _ in self.at(name, at_ms)]
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         if self._history is None:
             return []
-        if name in ALERT_SERIES:
-            return written_between(self._history.written, name, begin_ms, end_ms)
         labels = self._labels(name)
         return [
             SeriesSamples(name, labels(subject), samples)
-            for subject, samples in self._history.gauges.between(name, begin_ms, end_ms)
+            for subject, samples in self._history.between(name, begin_ms, end_ms)
         ]
 
     def _labels(self, name: str) -> Callable[[Subject], Labels]:
@@ -165,19 +165,6 @@ class GaugeSource:
         gauge = PARTICIPANT_GAUGE_BY_NAME[name]
         value = gauge.value(self.view)
         return [] if value is None else [(name, self._labels(name)(gauge.labels(self.view)), float(value))]
-
-
-def written_at(written: WrittenSeries, name: str, at_ms: int, *, of_time: bool = False) -> Vector:
-    """Returns what an instant query sees of what rules wrote; or when that was, in seconds since 1970."""
-    return [
-        (name, Labels(pairs), sampled_ms / 1000 if of_time else value)
-        for pairs, sampled_ms, value in written.at(name, at_ms, LOOKBACK_MS)
-    ]
-
-
-def written_between(written: WrittenSeries, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
-    """Returns the samples of what rules wrote after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
-    return [SeriesSamples(name, Labels(pairs), samples) for pairs, samples in written.between(name, begin_ms, end_ms)]
 
 
 class _Latest:
@@ -263,11 +250,18 @@ class Moment:
 
     def written(self, name: str) -> Vector:
         """Returns what rules have written of a metric, as an instant query sees it."""
-        return self._source.at(name, self.at_ms)
+        return [(name, Labels(pairs), value) for pairs, _, value in self._written_at(name, self.at_ms)]
 
     def sampled(self, name: str, at_ms: int) -> Vector:
         """Returns when the samples were made that an instant query sees at a time, in seconds since 1970."""
+        if name in ALERT_SERIES:
+            written = self._written_at(name, at_ms)
+            return [(name, Labels(pairs), sampled_ms / 1000) for pairs, sampled_ms, _ in written]
         return self._source.sampled(name, at_ms)
+
+    def _written_at(self, name: str, at_ms: int) -> Iterable[tuple[Pairs, int, float]]:
+        written = self._source.written
+        return () if written is None else written.at(name, at_ms, LOOKBACK_MS)
 
     def at(self, at_ms: int) -> Moment:
         """Returns another instant of the same evaluation."""
@@ -277,7 +271,11 @@ class Moment:
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
-        return self._source.between(name, begin_ms, end_ms)
+        if name not in ALERT_SERIES:
+            return self._source.between(name, begin_ms, end_ms)
+        written = self._source.written
+        series = () if written is None else written.between(name, begin_ms, end_ms)
+        return [SeriesSamples(name, Labels(pairs), samples) for pairs, samples in series]
 
     def alert_series(self, alert: Alert, *, with_state: bool = True) -> Labels:
         """Returns the labels of the ``ALERTS`` series of an open alert, or of the one without its state."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from exporter.rules.promql.functions import number_operation
@@ -64,10 +65,13 @@ def is_shifted(tree: Tree) -> bool:
     return isinstance(tree, Selector) and (tree.offset, tree.at, tree.mode) != (None, None, None)
 
 
-def alert_names(selector: Selector) -> Callable[[str], bool]:
-    """Returns what tells whether a selector of ``ALERTS`` selects those of a name."""
-    tests = [matcher.predicate() for matcher in selector.conditions if matcher.label == "alertname"]
-    return lambda name: all(test(name) for test in tests)
+def selected_alerts(selector: Selector, names: AbstractSet[str]) -> Iterator[str]:
+    """Yields those of the names of alerts that a selector of ``ALERTS`` selects."""
+    matchers = [matcher for matcher in selector.conditions if matcher.label == "alertname"]
+    # Most selectors name one: to try every name, for every rule, would be quadratic.
+    exact = next((matcher.value for matcher in matchers if matcher.operator == "="), None)
+    tests = [matcher.predicate() for matcher in matchers]
+    return (name for name in (names if exact is None else names & {exact}) if all(test(name) for test in tests))
 
 
 def looks_at_alerts(tree: Tree) -> bool:

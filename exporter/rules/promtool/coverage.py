@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -55,8 +55,7 @@ class Coverage:
         covered = self._rules.get(key)
         if covered is None:
             covered = self._rules[key] = _Covered(rule, dict(_parts(rule)), set())
-        own = {one.name: getattr(rule, one.name) for one in fields(CompiledRule)}
-        return _WatchedRule(**own, covered=covered.covered)
+        return rule.as_a(_WatchedRule, branches=_branches(rule), covered=covered.covered)
 
     def parts(self) -> list[Part]:
         """Returns the parts of all rules, in their order."""
@@ -119,13 +118,14 @@ def _is_or(tree: Tree) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _WatchedRule(CompiledRule):
+    branches: Sequence[Tree] = ()
     covered: set[Key] = field(default_factory=set, compare=False)
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         samples = CompiledRule.evaluate(self, view, alerts, history)
         covered = self.covered
         moment = self.moment(source_of(view, history), alerts)
-        for tree in _branches(self):
+        for tree in self.branches:
             node = self.expression.node(tree)
             if isinstance(node, Instant) and run(node.run, moment):
                 covered.add(("branch", str(tree.span)))

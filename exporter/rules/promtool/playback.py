@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -29,8 +29,6 @@ from exporter.rules.promql.sources import (
     Moment,
     SeriesSamples,
     SeriesView,
-    written_at,
-    written_between,
 )
 from exporter.rules.promtool.input_series import InputSeries
 from exporter.rules.rule import CompiledRule
@@ -51,7 +49,7 @@ class _SeriesByName(dict[str, list[InputSeries]]):
 class SeriesSource:
     """Input series as they are seen at ``now_ms``, with their samples up to ``until_ms``; and what rules wrote."""
 
-    __slots__ = ("_by_name", "_read", "_until_ms", "_written", "now_ms", "participant", "subquery_step_ms")
+    __slots__ = ("_by_name", "_read", "_until_ms", "now_ms", "participant", "subquery_step_ms", "written")
 
     def __init__(
         self,
@@ -68,7 +66,7 @@ class SeriesSource:
         self.subquery_step_ms = interval_ms
         self._until_ms = until_ms
         self._by_name = by_name
-        self._written = written
+        self.written: WrittenSeries | None = written
         self._read: dict[str, Vector] = {}
 
     def series(self, name: str) -> Vector:
@@ -78,20 +76,14 @@ class SeriesSource:
         return vector
 
     def at(self, name: str, at_ms: int) -> Vector:
-        if name in ALERT_SERIES:
-            return written_at(self._written, name, at_ms)
         series = self._by_name.get(name, ())
         return [(name, one.labels, value) for one in series if (value := one.at(at_ms, self._until_ms)) is not None]
 
     def sampled(self, name: str, at_ms: int) -> Vector:
-        if name in ALERT_SERIES:
-            return written_at(self._written, name, at_ms, of_time=True)
         samples = ((one.labels, one.sample(at_ms, self._until_ms)) for one in self._by_name.get(name, ()))
         return [(name, labels, sample[0] / 1000) for labels, sample in samples if sample is not None]
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
-        if name in ALERT_SERIES:
-            return written_between(self._written, name, begin_ms, end_ms)
         end_ms = min(end_ms, self._until_ms)
         ranges = ((one.labels, one.between(begin_ms, end_ms)) for one in self._by_name.get(name, ()))
         return [SeriesSamples(name, labels, samples) for labels, samples in ranges if samples.times_ms]
@@ -168,10 +160,13 @@ def play(
             by_participant[Ispb(pinned)] += []
     by_name = {participant: _SeriesByName(input_series) for participant, input_series in by_participant.items()}
     steps: list[Step] = []
-    participants = _Participants(by_name, interval_ms)
+    # Between two evaluations that lie further apart, Prometheus forgets alerts.
+    by_time = interval_ms >= LOOKBACK_MS
+    without_limits = [replace(rule, limit=0, sees_alerts_by_time=rule.sees_alerts_by_time or by_time) for rule in rules]
+    participants = _Participants(by_name, interval_ms, without_limits, [rule.limit for rule in rules])
     step: Step | None = None
     for at_ms in range(start_ms, until_ms + 1, interval_ms):
-        step = participants.evaluate(rules, step.alerts if step is not None else {}, at_ms)
+        step = participants.evaluate(step.alerts if step is not None else {}, at_ms)
         steps.append(step)
         if step.failures:
             break
@@ -188,35 +183,28 @@ class _BeyondLimit(CompiledRule):
     def evaluate(self, _view: View, _alerts: Collection[Alert], _: History | None = None) -> list[RuleSample]:
         raise RuleEvaluationFailed(self.message)
 
-    @classmethod
-    def of(cls, rule: CompiledRule, message: str) -> _BeyondLimit:
-        return cls(**{field.name: getattr(rule, field.name) for field in fields(CompiledRule)}, message=message)
-
 
 @dataclass(frozen=True, slots=True)
 class _Participants:
-    """The input series by participant, and what rules wrote."""
+    """The input series by participant, and what rules wrote. ``limits`` are those of the rules, which have none."""
 
     by_name: Mapping[Ispb, _SeriesByName]
     interval_ms: int
+    rules: Sequence[CompiledRule]
+    limits: Sequence[int]
     histories: dict[Ispb, History] = field(default_factory=dict)
 
-    def evaluate(
-        self, rules: Sequence[CompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
-    ) -> Step:
+    def evaluate(self, open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int) -> Step:
         """Returns an evaluation of all rules. The alerts of all participants count towards limits, as in Prometheus."""
-        # Between two evaluations that lie further apart, Prometheus forgets alerts.
-        by_time = self.interval_ms >= LOOKBACK_MS
-        tried = [replace(rule, limit=0, sees_alerts_by_time=rule.sees_alerts_by_time or by_time) for rule in rules]
-        has_limits = any(rule.limit for rule in rules)
+        tried, has_limits = list(self.rules), any(self.limits)
         before = {participant: history.copy() for participant, history in self.histories.items() if has_limits}
         while True:
             step, counts = self._evaluate(tried, open_alerts, at_ms)
-            beyond = _first_beyond_limit(rules, counts) if has_limits else None
+            beyond = _first_beyond(self.limits, counts) if has_limits else None
             if beyond is None:
                 return step
             index, message = beyond
-            tried[index] = _BeyondLimit.of(tried[index], message)
+            tried[index] = tried[index].as_a(_BeyondLimit, message=message)
             self.histories.clear()
             self.histories.update({participant: history.copy() for participant, history in before.items()})
 
@@ -239,14 +227,14 @@ class _Participants:
         return Step(at_ms, after, tuple(dict.fromkeys(failures))), counts
 
 
-def _first_beyond_limit(rules: Sequence[CompiledRule], counts: Sequence[Sequence[int]]) -> tuple[int, str] | None:
-    """Returns the first rule with more alerts than its limit, and how that is said.
+def _first_beyond(limits: Sequence[int], counts: Sequence[Sequence[int]]) -> tuple[int, str] | None:
+    """Returns the index of the first rule with more alerts than its limit, and how that is said.
 
     ``counts`` are those of its alerts, for each participant.
     """
-    for index, (rule, of_rule) in enumerate(zip(rules, zip(*counts, strict=True), strict=False)):
-        if sum(of_rule) > rule.limit > 0:
-            return index, f"exceeded limit of {rule.limit} with {sum(of_rule)} alerts"
+    for index, (limit, of_rule) in enumerate(zip(limits, zip(*counts, strict=True), strict=False)):
+        if sum(of_rule) > limit > 0:
+            return index, f"exceeded limit of {limit} with {sum(of_rule)} alerts"
     return None
 
 

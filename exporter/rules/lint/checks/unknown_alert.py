@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.promql.sources import ALERT_SERIES
-from exporter.rules.promql.traversal import alert_names
+from exporter.rules.promql.traversal import selected_alerts
 from exporter.structures import did_you_mean
 
 
@@ -13,11 +13,8 @@ def check(context: Context) -> Problems:
         about_names = [matcher for matcher in selected.conditions if matcher.label == "alertname"]
         if selected.metric not in ALERT_SERIES or not about_names:
             continue
-        # Most selectors name one: to try every name would be quadratic.
-        name = next((matcher.value for matcher in about_names if matcher.operator == "="), None)
-        names = context.alert_names if name is None else context.alert_names & {name}
-        if any(map(alert_names(selected), names)):
+        if any(selected_alerts(selected, context.alert_names)):
             continue
-        name = about_names[0].value if name is None else name
+        name = next((matcher.value for matcher in about_names if matcher.operator == "="), about_names[0].value)
         meant = "" if name in context.alert_names else did_you_mean(name, context.alert_names)
         yield context.about(selected, f" selects nothing here: no rule raises an alert of that name{meant}")
