@@ -23,7 +23,7 @@ from exporter.store.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exporter.alerts.alert import Rule
+    from exporter.alerts.rule import Rule
     from exporter.bridge.client import BridgeClient
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll

@@ -1,18 +1,17 @@
-"""Rules, alerts, and the transitions between an alert's states."""
+"""Alerts, the transitions between their states, and what an evaluation comes to."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import NewType, Protocol
+from typing import NewType, TypeAlias
 
-from exporter.alerts.history import History
-from exporter.alerts.written_series import WrittenSample
+from exporter.alerts.written_series import Pairs
 from exporter.buckets.bucket import Ispb, PolicyName
-from exporter.buckets.observation import BucketObservation, View
+from exporter.buckets.observation import BucketObservation
 
 Fingerprint = NewType("Fingerprint", str)
 """An alert's identity: 32 hex digits over its labels, alert name included."""
@@ -78,6 +77,10 @@ class Alert:
     rule_id: int | None = field(default=None, compare=False)
 
 
+RecordedValues: TypeAlias = "Mapping[tuple[str, Pairs], float]"
+"""What rules record at an evaluation, by metric name and labels."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleSample:
     """One series of a rule's result: the alert's labels and annotations, already expanded."""
@@ -85,64 +88,6 @@ class RuleSample:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     value: float
-
-
-class Rule(Protocol):
-    """One alerting rule, compiled. `exporter.rules` builds them from files."""
-
-    @property
-    def group(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def for_seconds(self) -> float: ...
-    @property
-    def keep_firing_for_seconds(self) -> float: ...
-    @property
-    def severity(self) -> Severity: ...
-    @property
-    def lookback_ms(self) -> Mapping[str, int]:
-        """How old the samples of which gauges can be that it looks at, in milliseconds; of others it needs only now."""
-        ...
-
-    @property
-    def fixed_labels(self) -> Mapping[str, str]:
-        """The labels that it gives to each of its alerts, whatever the sample."""
-        ...
-
-    @property
-    def per_policy(self) -> bool:
-        """Whether its alerts carry ``policy``."""
-        ...
-
-    def has_data(self, view: View, policy: PolicyName | None) -> bool:
-        """Whether the gauges that the rule looks at are there for the participant, or for one of its buckets.
-
-        Tells an alert that recovered from one whose series vanished.
-        """
-        ...
-
-    @property
-    def limit(self) -> int:
-        """The most alerts that it may have, of one participant; 0: any number."""
-        ...
-
-    @property
-    def query_offset_ms(self) -> int:
-        """How long before the evaluation it looks, in milliseconds; and the time of what it writes."""
-        ...
-
-    def written_by(self, alerts: Iterable[Alert], names: Collection[str]) -> Iterator[WrittenSample]:
-        """Yields the samples of ``ALERTS`` and ``ALERTS_FOR_STATE``, where these are ``names``, of its alerts."""
-        ...
-
-    def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
-        """Returns the series that are true for the view's participant, at the view's instant.
-
-        ``alerts`` are that participant's open alerts, as ``ALERTS`` shows them to this rule; ``history`` is what was
-        shown of it, the view itself included (None: nothing else). Raises `errors.RuleEvaluationFailed`.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +107,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class RuleFailure:
-    """A rule that could not be evaluated at a poll: its alerts stay as they are."""
+    """A rule that could not be evaluated at a poll: its alerts stay as they are, and it records nothing."""
 
     group: str
     name: str
@@ -174,14 +119,15 @@ class Evaluation:
     """What a poll made of a participant's alerts.
 
     ``alerts`` are those open afterwards (pending or firing) by fingerprint;
-    ``transitions`` in the order in which they happened; ``counts`` of the alerts
-    of each rule, in the order of the rules.
+    ``transitions`` in the order in which they happened; ``counts`` of the alerts or series
+    of each rule, in the order of the rules; ``recorded`` are the values that rules record.
     """
 
     alerts: Mapping[Fingerprint, Alert]
     transitions: tuple[Transition, ...] = ()
     failures: tuple[RuleFailure, ...] = ()
     counts: tuple[int, ...] = ()
+    recorded: RecordedValues = field(default_factory=dict)
 
     def differs_from(self, alerts_before: Mapping[Fingerprint, Alert]) -> bool:
         """Returns whether rules made any difference, or could not be evaluated."""

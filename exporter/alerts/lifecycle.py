@@ -1,8 +1,8 @@
 """The life of an alert: pending, firing, resolved, as in Prometheus' alerting rules.
 
 Pure. One evaluation takes a participant's view and its open alerts through every
-rule, in order: a rule sees, as ``ALERTS``, what the rules before it have just made
-of theirs, and what its own and later ones were at the evaluation before.
+rule, in order: a rule sees, as ``ALERTS`` and under the names of ``record``, what the
+rules before it have just made, and its own and later ones at the evaluation before.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from exporter.alerts.alert import (
     Evaluation,
     Fingerprint,
     Reason,
-    Rule,
     RuleFailure,
     RuleSample,
     Transition,
     fingerprint,
 )
 from exporter.alerts.history import History
+from exporter.alerts.rule import AlertingRule, RecordingRule, Rule, alerting
 from exporter.alerts.rule_resolution import RuleResolution
+from exporter.alerts.states import pending, resolved, updated
 from exporter.alerts.writing import Writing
-from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.alerts.written_series import RuleKey, WrittenSample
+from exporter.buckets.bucket import PolicyName
 from exporter.buckets.gauge_history import milliseconds
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
@@ -47,42 +49,54 @@ def evaluate(
     *,
     history: History | None = None,
     before: RulesBefore = "same",
+    has_changed: bool = False,
 ) -> Evaluation:
     """Returns what the view's poll makes of its participant's open alerts.
 
     ``history`` is what was shown of the participant, the view itself included (None: nothing else), and takes what
-    the rules write; ``before`` says which rules the evaluation before was of.
+    the rules write; ``before`` says which rules the evaluation before was of; ``has_changed``: rules, not only these,
+    are known to have made a difference.
     An alert that did not change is the same object afterwards. A rule that fails
     leaves its alerts as they are; the others go on.
     """
     step = _Step(view, dict(open_alerts))
     resolution = RuleResolution(rules, open_alerts.values())
     step.end(resolution.without_rule, Reason.RULE_REMOVED)
-    writing = Writing(history, milliseconds(view.at)) if history is not None and history.written.kept_ms else None
+    writing = Writing(history, milliseconds(view.at))
     for index, rule in enumerate(rules):
-        own: Collection[Fingerprint] | None = None
-        try:
-            active = _by_fingerprint(rule.evaluate(view, step.visible(), history))
-            own = step.take(rule, active, resolution.others_of(rule, active), resolution.rule_id(index, rule))
-        except RuleEvaluationFailed as error:
-            step.failures.append(RuleFailure(rule.group, rule.name, str(error)))
-            resolution.note_failed(index, rule)
-        else:
-            resolution.note_active(rule, active.keys())
+        if rule.kind == "recording":
+            step.record(rule, resolution.recording_key(rule), history, writing)
+            continue
+        own = _evaluate(rule, index, step, resolution, history)
         for alert in resolution.inactive(index, rule):
             if before != "same" and step.is_replaced(alert, rules, before):
                 step.end([alert], Reason.RULE_CHANGED)
             else:
                 step.deactivate(resolution.rule_of(alert), alert)
         alerts = step.alerts_of(own)
-        if writing is not None:
-            writing.add(resolution.key(index, rule), rule, alerts if own is not None else None)
+        writing.add(resolution.key(index, rule), rule, alerts if own is not None else None)
     if before != "same":
         step.transitions = [step.with_rule_changed(transition, rules, before) for transition in step.transitions]
-    evaluation = Evaluation(step.alerts, tuple(step.transitions), tuple(step.failures), tuple(step.counts))
-    if writing is not None:
-        writing.end(has_changed=evaluation.differs_from(open_alerts))
+    evaluation = Evaluation(
+        step.alerts, tuple(step.transitions), tuple(step.failures), tuple(step.counts), writing.recorded
+    )
+    writing.end(has_changed=has_changed or evaluation.differs_from(open_alerts))
     return evaluation
+
+
+def _evaluate(
+    rule: AlertingRule, index: int, step: _Step, resolution: RuleResolution, history: History | None
+) -> Collection[Fingerprint] | None:
+    """Returns the rule's alerts, but for those that are inactive; None where it failed."""
+    try:
+        active = _by_fingerprint(rule.evaluate(step.view, step.visible(), history))
+        own = step.take(rule, active, resolution.others_of(rule, active), resolution.rule_id(index, rule))
+    except RuleEvaluationFailed as error:
+        step.fail(rule, error)
+        resolution.note_failed(index, rule)
+        return None
+    resolution.note_active(rule, active.keys())
+    return own
 
 
 def lookback_ms(rules: Iterable[Rule]) -> dict[str, int]:
@@ -97,7 +111,7 @@ def lookback_ms(rules: Iterable[Rule]) -> dict[str, int]:
 def remove_participant(open_alerts: Mapping[Fingerprint, Alert], at: datetime) -> tuple[Transition, ...]:
     """Returns the resolutions of what fires for a participant that is no longer watched."""
     return tuple(
-        Transition(_resolved(alert, at, Reason.PARTICIPANT_REMOVED), at, None, None, None)
+        Transition(resolved(alert, at, Reason.PARTICIPANT_REMOVED), at, None, None, None)
         for alert in open_alerts.values()
         if alert.state is AlertState.FIRING
     )
@@ -111,21 +125,37 @@ class _Step:
         self.transitions: list[Transition] = []
         self.failures: list[RuleFailure] = []
         self.counts: list[int] = []
+        self.view = view
         self._hidden: set[Fingerprint] = set()
         self._new: dict[str, list[Alert]] = defaultdict(list)
-        self._view = view
         self._at = view.at
 
-    def activate(self, rule: Rule, identity: Fingerprint, sample: RuleSample, rule_id: int | None) -> None:
+    def record(self, rule: RecordingRule, key: RuleKey, history: History | None, writing: Writing) -> None:
+        """Takes what a rule records."""
+        samples: Sequence[WrittenSample] | None = None
+        try:
+            samples = rule.record(self.view, self.visible(), history)
+        except RuleEvaluationFailed as error:
+            self.fail(rule, error)
+        try:
+            writing.record(key, rule, samples)
+        except RuleEvaluationFailed as error:
+            self.fail(rule, error)
+        self.counts.append(len(samples or ()))
+
+    def fail(self, rule: Rule, error: RuleEvaluationFailed) -> None:
+        self.failures.append(RuleFailure(rule.group, rule.name, str(error)))
+
+    def activate(self, rule: AlertingRule, identity: Fingerprint, sample: RuleSample, rule_id: int | None) -> None:
         """The condition is true."""
         before = self.alerts.get(identity)
         if before is not None and before.state is AlertState.PENDING and before.active_since > self._at:
             before = None  # its clock was wrong, and it would wait for that time
         if before is None:
-            alert = _pending(rule, identity, sample, self._at)
+            alert = pending(rule, identity, sample, self._at)
             self._new[alert.name].append(alert)
         else:
-            alert = _updated(before, rule, sample)
+            alert = updated(before, rule, sample)
         if alert.rule_id != rule_id:
             alert = replace(alert, rule_id=rule_id)
         waited_seconds = (self._at - alert.active_since).total_seconds()
@@ -134,7 +164,7 @@ class _Step:
             self._add_transition(alert)
         self.alerts[identity] = alert
 
-    def deactivate(self, rule: Rule, alert: Alert) -> None:
+    def deactivate(self, rule: AlertingRule, alert: Alert) -> None:
         """The condition is no longer true: ``keep_firing_for`` begins, goes on, or is over.
 
         It may still be true where an exporter, which has started since the alert began, has no data yet,
@@ -153,7 +183,7 @@ class _Step:
         return [alert for identity, alert in self.alerts.items() if identity not in self._hidden]
 
     def take(
-        self, rule: Rule, active: Mapping[Fingerprint, RuleSample], others: Iterable[Alert], rule_id: int | None
+        self, rule: AlertingRule, active: Mapping[Fingerprint, RuleSample], others: Iterable[Alert], rule_id: int | None
     ) -> Collection[Fingerprint]:
         """Takes what a rule found, beside its ``others`` of before, and returns its alerts from now on.
 
@@ -176,7 +206,7 @@ class _Step:
         self.counts.append(len(alerts))
         return alerts
 
-    def _kept(self, rule: Rule, alert: Alert) -> Alert | None:
+    def _kept(self, rule: AlertingRule, alert: Alert) -> Alert | None:
         """Returns an alert whose condition is no longer true; None where it ends."""
         may_be_true = self._is_older_than_memory(alert) or self._is_refused(alert)
         if may_be_true and self._reason(rule, alert.policy) is Reason.NO_DATA:
@@ -192,7 +222,7 @@ class _Step:
         for alert in alerts:
             del self.alerts[alert.fingerprint]
             if alert.state is AlertState.FIRING:
-                self._add_transition(_resolved(alert, self._at, reason))
+                self._add_transition(resolved(alert, self._at, reason))
 
     def with_rule_changed(self, transition: Transition, rules: Sequence[Rule], before: RulesBefore) -> Transition:
         """Returns a resolution with the reason that its rule changed, where another alert has taken its place."""
@@ -213,19 +243,19 @@ class _Step:
         if before == "other" and any(alert.severity == ended.severity for alert in new):
             return True
         is_ruled_out = not any(
-            rule.name == ended.name and rule.fixed_labels.items() <= ended.labels.items() for rule in rules
+            rule.name == ended.name and rule.fixed_labels.items() <= ended.labels.items() for rule in alerting(rules)
         )
         return is_ruled_out or any(alert.labels.keys() != ended.labels.keys() for alert in new)
 
     def _is_refused(self, alert: Alert) -> bool:
-        return alert.state is AlertState.FIRING and alert.policy in self._view.refused
+        return alert.state is AlertState.FIRING and alert.policy in self.view.refused
 
     def _is_older_than_memory(self, alert: Alert) -> bool:
-        began_at = self._view.poll.stream_began_at
+        began_at = self.view.poll.stream_began_at
         return began_at is not None and alert.active_since < began_at and self._at - began_at < LONGEST_WINDOW
 
-    def _reason(self, rule: Rule, policy: PolicyName | None) -> Reason:
-        view = self._view
+    def _reason(self, rule: AlertingRule, policy: PolicyName | None) -> Reason:
+        view = self.view
         if policy is None:
             return Reason.RECOVERED if view.up and rule.has_data(view, None) else Reason.NO_DATA
         if policy in view.buckets:
@@ -233,12 +263,12 @@ class _Step:
         return Reason.POLICY_GONE if view.up and policy not in view.refused else Reason.NO_DATA
 
     def _add_transition(self, alert: Alert) -> None:
-        visible = self._view.buckets.get(alert.policy) if alert.policy is not None else None
+        visible = self.view.buckets.get(alert.policy) if alert.policy is not None else None
         self.transitions.append(
             Transition(
                 alert,
                 self._at,
-                self._view.category,
+                self.view.category,
                 visible.observation if visible else None,
                 visible.observed_at if visible else None,
             )
@@ -253,37 +283,3 @@ def _by_fingerprint(samples: Sequence[RuleSample]) -> dict[Fingerprint, RuleSamp
     if len(by_fingerprint) < len(samples):
         raise RuleEvaluationFailed("two samples give one label set after applying the alert's labels")
     return by_fingerprint
-
-
-def _pending(rule: Rule, identity: Fingerprint, sample: RuleSample, at: datetime) -> Alert:
-    return Alert(
-        fingerprint=identity,
-        group=rule.group,
-        name=rule.name,
-        severity=rule.severity,
-        participant=Ispb(sample.labels["participant"]),
-        policy=PolicyName(sample.labels["policy"]) if "policy" in sample.labels else None,
-        labels=sample.labels,
-        annotations=sample.annotations,
-        value=sample.value,
-        state=AlertState.PENDING,
-        active_since=at,
-    )
-
-
-def _updated(alert: Alert, rule: Rule, sample: RuleSample) -> Alert:
-    same_value = alert.value == sample.value or (alert.value != alert.value and sample.value != sample.value)
-    if (
-        same_value
-        and alert.keep_firing_since is None
-        and alert.group == rule.group
-        and alert.annotations == sample.annotations
-    ):
-        return alert
-    return replace(alert, group=rule.group, value=sample.value, annotations=sample.annotations, keep_firing_since=None)
-
-
-def _resolved(alert: Alert, at: datetime, reason: Reason) -> Alert:
-    # An alert that began by a wrong clock ends no earlier than it began.
-    ended_at = at if alert.firing_since is None else max(at, alert.firing_since)
-    return replace(alert, state=AlertState.RESOLVED, resolved_at=ended_at, reason=reason)

@@ -1,10 +1,11 @@
-"""Series that rules wrote: ``ALERTS`` and ``ALERTS_FOR_STATE``, as they were at each evaluation."""
+"""Series that rules wrote: ``ALERTS`` and ``ALERTS_FOR_STATE``, and what they record, as of each evaluation."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from struct import pack
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.buckets.gauge_history import ABSENT, Samples, is_absent, without_gaps
@@ -87,14 +88,52 @@ class WrittenSeries:
         """Takes all that a rule has written at an evaluation; its samples are ``delay_ms`` older than that."""
         written: set[tuple[str, Pairs]] = set()
         for name, pairs, value in samples:
-            of_name = self._series.get(name)
-            if of_name is None:
-                continue
-            series = of_name.get(pairs)
+            series = self._series_of(name, pairs)
+            if series is not None:
+                series.add(at_ms - delay_ms, value)
+                written.add((name, pairs))
+        self._write(rule, written, at_ms, delay_ms)
+
+    def record(
+        self, rule: RuleKey, at_ms: int, samples: Iterable[WrittenSample], delay_ms: int = 0
+    ) -> list[WrittenSample]:
+        """Takes all that a rule has recorded at an evaluation, and returns the samples that cannot be written.
+
+        Their series have another value of that time already, or have ended then, or have a later one. Prometheus leaves
+        such samples out, too.
+        """
+        written: set[tuple[str, Pairs]] = set()
+        refused: list[WrittenSample] = []
+        for sample in samples:
+            series = self._series_of(sample.name, sample.pairs)
             if series is None:
-                series = of_name[pairs] = _Series()
-            series.add(at_ms - delay_ms, value)
-            written.add((name, pairs))
+                continue
+            if series.takes(at_ms - delay_ms, sample.value):
+                series.add(at_ms - delay_ms, sample.value)
+                written.add((sample.name, sample.pairs))
+            else:
+                refused.append(sample)
+        self._write(rule, written, at_ms, delay_ms)
+        return refused
+
+    def give(self, name: str, pairs: Pairs, samples: Samples) -> None:
+        """Takes samples that no rule has written; one that is absent ends the series."""
+        series = self._series_of(name, pairs)
+        if series is not None:
+            for at_ms, value in zip(samples.times_ms, samples.values, strict=True):
+                series.add(at_ms, value)
+
+    def _series_of(self, name: str, pairs: Pairs) -> _Series | None:
+        """Returns a series, from now on there; None where none of its name is kept."""
+        of_name = self._series.get(name)
+        if of_name is None:
+            return None
+        series = of_name.get(pairs)
+        if series is None:
+            series = of_name[pairs] = _Series()
+        return series
+
+    def _write(self, rule: RuleKey, written: set[tuple[str, Pairs]], at_ms: int, delay_ms: int) -> None:
         live = self._live.get(rule)
         if live is not None:
             self._end(live.series - written, at_ms - delay_ms)
@@ -145,6 +184,11 @@ class WrittenSeries:
                 yield name, pairs, list(samples.times_ms), list(samples.values)
 
 
+def is_same(value: float, other: float) -> bool:
+    """Returns whether two values are the same, bit by bit."""
+    return pack("<d", value) == pack("<d", other)
+
+
 class _Series:
     """The samples of one series; one that is absent marks its end."""
 
@@ -168,6 +212,12 @@ class _Series:
             self.values.append(value)
         elif at_ms == self.times_ms[-1] and not is_absent(value):
             self.values[-1] = value
+
+    def takes(self, at_ms: int, value: float) -> bool:
+        """Returns whether a sample can be added, or is there."""
+        if not self.times_ms or at_ms > self.times_ms[-1]:
+            return True
+        return at_ms == self.times_ms[-1] and is_same(value, self.values[-1])
 
     def last(self, at_ms: int) -> tuple[int, float] | None:
         """Returns the last sample up to a time; None where the series has ended or not begun."""

@@ -7,12 +7,14 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule
+from exporter.alerts.alert import Alert, Evaluation, Fingerprint
 from exporter.alerts.history import History
+from exporter.alerts.rule import Rule, alerting
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Observation, Poll, View, view_after
 from exporter.history.episodes import Episode, episodes_within, firing_at
-from exporter.history.replay import Gap, Gaps, Period, Replay, lookback, warm_up
+from exporter.history.lookback import lookback, warm_up
+from exporter.history.replay import Gap, Gaps, Period, Replay
 from exporter.store.reader import AlertFilter, Reader
 
 Progress: TypeAlias = "Callable[[int, float], None]"
@@ -169,7 +171,7 @@ class _RuleSetReplay(Replay):
     """Counts the failures of rules, too, from ``since`` on."""
 
     def __init__(self, rules: Sequence[Rule], open_alerts: Iterable[Alert], since: datetime) -> None:
-        names = {(rule.name, rule.severity) for rule in rules}
+        names = {(rule.name, rule.severity) for rule in alerting(rules)}
         super().__init__(rules, [alert for alert in open_alerts if (alert.name, alert.severity) in names], since)
         self._since = since
         self._failed: dict[tuple[str, str], FailedRule] = {}

@@ -38,10 +38,11 @@ from exporter.buckets.bucket import Ispb
 from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.episodes import ordered
-from exporter.history.replay import Period, longest_of, lookback, warm_up
+from exporter.history.lookback import lookback, warm_up
+from exporter.history.replay import Period, longest_of
 from exporter.rules.files.compiler import DEFAULTS, Options
 from exporter.rules.files.loading import load
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule
 from exporter.store.database import Database
 from exporter.store.reader import Reader
 
@@ -62,7 +63,7 @@ class Job:
     options: Options = DEFAULTS
     min_warm_ups: int = 4
 
-    def rule_sets(self) -> list[tuple[CompiledRule, ...]]:
+    def rule_sets(self) -> list[tuple[AnyCompiledRule, ...]]:
         """Raises RuleFileInvalid."""
         return [load([glob.escape(f) for f in files], self.options).rules for files in self.rule_files]
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from exporter.alerts.alert import Alert, AlertState
+from exporter.alerts.rule import alerting
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
 from exporter.clock import in_utc
@@ -25,11 +26,11 @@ from exporter.history.replay import Period
 from exporter.history.rule_dependencies import is_timestamp, time_of_day, with_dependencies
 from exporter.numbers import not_finite
 from exporter.rules.promql.series import Sample, format_series
-from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, GaugeSource
+from exporter.rules.promql.sources import GAUGE_NAMES, LOOKBACK_MS, GaugeSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promtool.input_series import input_series
 from exporter.rules.promtool.playback import Playback, play
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule
 from exporter.rules.templates.values import NOTHING_EXTERNAL
 from exporter.store.reader import AlertFilter, Reader
 from exporter.structures import did_you_mean
@@ -55,14 +56,14 @@ class CaptureRequest:
 
 
 async def capture_test(
-    reader: Reader, rules: Sequence[CompiledRule], rule_files: Sequence[str], request: CaptureRequest
+    reader: Reader, rules: Sequence[AnyCompiledRule], rule_files: Sequence[str], request: CaptureRequest
 ) -> str:
     """Returns the test file; ``rule_files`` are written into it as they are.
 
     Raises DictRateLimitError, also where nothing was polled or a rule fails; DatabaseUnavailable.
     """
     names = _alert_names(rules, request.alerts)
-    gauges = sorted({s.metric for rule in rules for s in selectors(rule.expression.tree)} - ALERT_SERIES)
+    gauges = sorted({s.metric for rule in rules for s in selectors(rule.expression.tree)} & GAUGE_NAMES)
     period = request.period
     samples = Samples(period.since)
     interval: timedelta | None = None
@@ -96,17 +97,17 @@ async def fired_before(reader: Reader, request: CaptureRequest) -> list[Alert]:
     return sorted(selected, key=lambda alert: (alert.name, alert.policy or ""))
 
 
-def _alert_names(rules: Sequence[CompiledRule], selected: Sequence[str]) -> list[str]:
+def _alert_names(rules: Sequence[AnyCompiledRule], selected: Sequence[str]) -> list[str]:
     """Returns the names of the alerts to expect.
 
     Raises DictRateLimitError where one is unknown, or cannot be played at another time of day.
     """
-    known = list(dict.fromkeys(rule.name for rule in rules))
+    known = list(dict.fromkeys(rule.name for rule in alerting(rules)))
     for name in selected:
         if name not in known:
             raise DictRateLimitError(f"no rule is named {name}{did_you_mean(name, known)}")
     names = [name for name in known if not selected or name in selected]
-    for rule in with_dependencies([rule for rule in rules if rule.name in names], rules):
+    for rule in with_dependencies([rule for rule in rules if rule.kind == "alerting" and rule.name in names], rules):
         if (expression := time_of_day(rule)) is not None:
             raise DictRateLimitError(
                 f"{rule.file}:{rule.line}: {rule.name} asks for the time of day (`{expression}`), and promtool's clock "
@@ -143,7 +144,7 @@ def _scrape(view: View | None, at: datetime, gauges: Sequence[str], policies: Se
 
 
 def _test_file(
-    rules: Sequence[CompiledRule],
+    rules: Sequence[AnyCompiledRule],
     rule_files: Sequence[str],
     names: Sequence[str],
     samples: Samples,
@@ -165,7 +166,7 @@ def _test_file(
         )
     interval = str(Duration(interval_ms / 1000))
     groups = list(dict.fromkeys(rule.group for rule in rules))
-    external = rules[0].external if rules else NOTHING_EXTERNAL
+    external = next((rule.external for rule in rules if rule.kind == "alerting"), NOTHING_EXTERNAL)
     document = {
         "rule_files": list(rule_files),
         "evaluation_interval": interval,

@@ -65,8 +65,8 @@ def backtest(
     from exporter.backtest import workers
     from exporter.backtest.report import build_report
     from exporter.backtest.tables import render
+    from exporter.history.lookback import warm_up
     from exporter.history.participants import find_participants, require_policy
-    from exporter.history.replay import warm_up
     from exporter.reconciler.rule_options import rule_options
     from exporter.rules.promql.traversal import looks_at_alerts
 
@@ -124,6 +124,7 @@ def capture(
     from exporter.history.participants import read_history
     from exporter.reconciler.rule_options import rule_options
     from exporter.rules.files.loading import load, matching_files
+    from exporter.rules.promql.sources import GAUGE_NAMES, LOOKBACK_MS
 
     period = period_between(since, until, "--from", "--to")
     rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]
@@ -140,7 +141,9 @@ def capture(
         bucket = f" of {alert.policy}" if alert.policy is not None else ""
         began = in_utc(alert.firing_since or alert.active_since)
         click.echo(f"note: {alert.name}{bucket} had been firing since {began}; in the test it begins again", err=True)
-    if back_ms := max(lookback_ms(loaded).values(), default=0):
+    looks_back = lookback_ms(loaded).items()
+    # What is recorded is there from the first evaluation on.
+    if back_ms := max((ms for name, ms in looks_back if name in GAUGE_NAMES or ms > LOOKBACK_MS), default=0):
         seconds = Duration(back_ms / 1000)
         click.echo(f"note: rules look back {seconds}; the test begins with no past: begin it as much earlier", err=True)
     if output_file is None:
@@ -178,8 +181,8 @@ def explain(
     from exporter.reconciler.rule_options import rule_options
     from exporter.rules.files.loading import load
 
-    loaded = load([escape(file) for file in files] or settings.rules.files, rule_options(settings)).rules
-    selected = find_rules(alert, loaded)
+    rule_set = load([escape(file) for file in files] or settings.rules.files, rule_options(settings))
+    selected, loaded = find_rules(alert, rule_set.alerting), rule_set.rules
     explanations = asyncio.run(
         read_history(
             settings.database,

@@ -38,7 +38,7 @@ async def list_alerts(settings: Settings, alert_filter: AlertFilter) -> tuple[Se
         if alert_filter.policy is not None:
             await require_policy(settings.database, alert_filter.policy)
         if alert_filter.alertname is not None:
-            rules = attempt(settings.rules.files).rule_set.rules
+            rules = attempt(settings.rules.files).rule_set.alerting
             await require_alert(settings.database, alert_filter.alertname, {rule.name for rule in rules})
     return alerts, as_of(activity)
 

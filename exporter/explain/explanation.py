@@ -9,18 +9,20 @@ from typing import Final
 
 from exporter.alerts.alert import Alert, AlertState, Evaluation, RuleSample, fingerprint
 from exporter.alerts.history import History
+from exporter.alerts.rule import alerting
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import View, view_after
 from exporter.errors import DictRateLimitError
 from exporter.explain.breakdown import NodeResult, break_down
 from exporter.history.episodes import Episode, firing_at
+from exporter.history.lookback import lookback, warm_up
 from exporter.history.participants import nearest_or_all
-from exporter.history.replay import Period, Replay, lookback, warm_up
+from exporter.history.replay import Period, Replay
 from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.series import POLICY
 from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GaugeSource
 from exporter.rules.promql.traversal import selectors
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule, CompiledAlertingRule
 from exporter.store.reader import AlertFilter, Reader
 from exporter.structures import did_you_mean
 
@@ -38,7 +40,7 @@ class Explanation:
     ``since`` on; 0 polls: the history was not read.
     """
 
-    rule: CompiledRule
+    rule: CompiledAlertingRule
     view: View
     policy: PolicyName | None
     alert: Alert | None
@@ -61,7 +63,7 @@ class NothingToExplain(DictRateLimitError):
     """There was no poll, or no such bucket."""
 
 
-def find_rules(name: str, rules: Sequence[CompiledRule]) -> list[CompiledRule]:
+def find_rules(name: str, rules: Sequence[CompiledAlertingRule]) -> list[CompiledAlertingRule]:
     """Raises DictRateLimitError where there is none, with the nearest name."""
     selected = [rule for rule in rules if rule.name == name]
     if not selected:
@@ -71,8 +73,8 @@ def find_rules(name: str, rules: Sequence[CompiledRule]) -> list[CompiledRule]:
 
 async def explain_all(
     reader: Reader,
-    selected: Sequence[CompiledRule],
-    rules: Sequence[CompiledRule],
+    selected: Sequence[CompiledAlertingRule],
+    rules: Sequence[AnyCompiledRule],
     participants: Sequence[Ispb],
     *,
     policy: str | None,
@@ -97,8 +99,8 @@ async def explain_all(
 
 async def explain(
     reader: Reader,
-    rule: CompiledRule,
-    rules: Sequence[CompiledRule],
+    rule: CompiledAlertingRule,
+    rules: Sequence[AnyCompiledRule],
     *,
     participant: Ispb,
     policy: str | None,
@@ -111,7 +113,7 @@ async def explain(
     """
     needed = with_dependencies([rule], rules)
     since = at - warm_up([needed])
-    names = {(r.name, r.severity) for r in needed}
+    names = {(r.name, r.severity) for r in alerting(needed)}
     stored = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=since))
     alerts = [alert for alert in stored if (alert.name, alert.severity) in names]
     replay = _RuleReplay(rule, needed, list(firing_at(alerts, since)), since)
@@ -142,7 +144,7 @@ class _Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class _RecordedRule(CompiledRule):
+class _RecordedRule(CompiledAlertingRule):
     recording: _Recording = field(default_factory=_Recording, compare=False)
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
@@ -150,7 +152,7 @@ class _RecordedRule(CompiledRule):
         recording.alerts, recording.samples = tuple(alerts), ()
         if history is not None:
             recording.history = history.as_it_is()
-        recording.samples = samples = CompiledRule.evaluate(self, view, alerts, history)
+        recording.samples = samples = CompiledAlertingRule.evaluate(self, view, alerts, history)
         return samples
 
 
@@ -158,7 +160,11 @@ class _RuleReplay(Replay):
     """Replays polls through a rule and those that it depends on, up to the poll that is explained."""
 
     def __init__(
-        self, rule: CompiledRule, rules: Sequence[CompiledRule], open_alerts: Sequence[Alert], since: datetime
+        self,
+        rule: CompiledAlertingRule,
+        rules: Sequence[AnyCompiledRule],
+        open_alerts: Sequence[Alert],
+        since: datetime,
     ) -> None:
         self.policies: set[str] = set()
         self._rule, self._recording = rule, _Recording()
@@ -206,7 +212,7 @@ class _RuleReplay(Replay):
 
 
 def explain_current(
-    rules: Sequence[CompiledRule],
+    rules: Sequence[CompiledAlertingRule],
     view: View,
     alerts: Sequence[Alert],
     policy: PolicyName,
@@ -243,7 +249,7 @@ def explain_current(
     return explanations
 
 
-def concerns(rule: CompiledRule, policy: PolicyName) -> bool:
+def concerns(rule: CompiledAlertingRule, policy: PolicyName) -> bool:
     """Returns whether a rule is about single buckets, this one among them."""
     if not rule.per_policy:
         return False

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-from exporter.alerts.alert import Alert, Evaluation, Fingerprint, Rule, by_fingerprint
-from exporter.alerts.history import History, of_gauges, of_written
+from exporter.alerts.alert import Alert, Evaluation, Fingerprint, by_fingerprint
+from exporter.alerts.history import History
 from exporter.alerts.lifecycle import evaluate, lookback_ms, remove_participant
+from exporter.alerts.rule import Rule
 from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
 from exporter.clock import in_utc
 from exporter.history.episodes import Episodes
 
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
-_WARM_UP: Final = timedelta(hours=1)
 _MOST_GAPS: Final = 100
 
 
@@ -39,16 +39,25 @@ class Replay:
 
     ``view`` is what `/metrics` served after the last poll, ``history`` what the rules look back at, ``alerts`` are
     those open after it, and ``episodes`` those that were firing at ``since`` or later. Initial alerts are those open
-    before the first poll.
+    before the first poll. ``changed_all``: the rules in force then changed alerts at each read that showed nothing new,
+    be it others than the rules here: else there would be no row of it.
     """
 
-    def __init__(self, rules: Sequence[Rule], alerts: Collection[Alert] = (), since: datetime = _EVER) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        alerts: Collection[Alert] = (),
+        since: datetime = _EVER,
+        *,
+        changed_all: bool = False,
+    ) -> None:
         self.view: View | None = None
         self.history = History(lookback_ms(rules))
         self.alerts: Mapping[Fingerprint, Alert] = by_fingerprint(alerts)
         self.episodes = Episodes(since)
         self.episodes.resume(alerts)
         self._rules = rules
+        self._changed_all = changed_all
 
     def step(self, poll: Poll) -> Evaluation:
         """Returns the evaluation of the rules at the poll."""
@@ -69,29 +78,10 @@ class Replay:
         if view.poll.is_removal:
             evaluation = Evaluation({}, remove_participant(self.alerts, view.at))
         else:
-            evaluation = evaluate(self._rules, view, self.alerts, history=self.history)
+            evaluation = evaluate(self._rules, view, self.alerts, history=self.history, has_changed=self._changed_all)
         self.alerts = evaluation.alerts
         self.episodes.add(evaluation.transitions)
         return evaluation
-
-
-def lookback(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
-    """Returns how far the rules look back at what was shown before a poll."""
-    return _longest(of_gauges(lookback_ms(rules)) for rules in rule_sets)
-
-
-def warm_up(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
-    """Returns how long before a period a replay begins, so that ``for`` and ``keep_firing_for`` are where they were.
-
-    What rules look back at of alerts comes on top.
-    """
-    longest = max((r.for_seconds + r.keep_firing_for_seconds for rules in rule_sets for r in rules), default=0.0)
-    written = _longest(of_written(lookback_ms(rules)) for rules in rule_sets)
-    return max(_WARM_UP, timedelta(seconds=2 * longest)) + written
-
-
-def _longest(kept_ms: Iterable[Mapping[str, int]]) -> timedelta:
-    return timedelta(milliseconds=max((max(of_rules.values(), default=0) for of_rules in kept_ms), default=0))
 
 
 @dataclass(frozen=True, slots=True)

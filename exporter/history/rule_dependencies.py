@@ -1,4 +1,4 @@
-"""What a rule depends on: the alerts of other rules, and the time of day.
+"""What a rule depends on: the alerts of other rules, what they record, and the time of day.
 
 One that asks for the day and hour, or looks at a time of its own (``@``), cannot be played at another time. The age of
 a timestamp or an alert (``time() - …_timestamp_seconds``, ``time() - ALERTS_FOR_STATE``) is the same then: clock and
@@ -24,11 +24,11 @@ from exporter.rules.promql.tree import (
     walk,
     without_parens,
 )
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule
 
 
-def with_dependencies(rules: Sequence[CompiledRule], all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:
-    """Returns the rules and all that these depend on through ``ALERTS``, in the order of ``all_rules``."""
+def with_dependencies(rules: Sequence[AnyCompiledRule], all_rules: Sequence[AnyCompiledRule]) -> list[AnyCompiledRule]:
+    """Returns the rules and all whose series these depend on, in the order of ``all_rules``."""
     needed: set[int] = set()
     unresolved = list(rules)
     while unresolved:
@@ -39,12 +39,16 @@ def with_dependencies(rules: Sequence[CompiledRule], all_rules: Sequence[Compile
     return [rule for rule in all_rules if id(rule) in needed]
 
 
-def _dependencies(rule: CompiledRule, all_rules: Sequence[CompiledRule]) -> list[CompiledRule]:
-    """Returns the rules whose alerts the rule selects, itself included where it does."""
-    names = {other.name for other in all_rules}
-    of_alerts = (selector for selector in selectors(rule.expression.tree) if selector.metric in ALERT_SERIES)
-    selected = {name for selector in of_alerts for name in selected_alerts(selector, names)}
-    return [other for other in all_rules if other.name in selected]
+def _dependencies(rule: AnyCompiledRule, all_rules: Sequence[AnyCompiledRule]) -> list[AnyCompiledRule]:
+    """Returns the rules whose alerts or series the rule selects, itself included where it does."""
+    names = {other.name for other in all_rules if other.kind == "alerting"}
+    alerts: set[str] = set()
+    metrics: set[str] = set()
+    for selector in selectors(rule.expression.tree):
+        metrics.add(selector.metric)
+        if selector.metric in ALERT_SERIES:
+            alerts.update(selected_alerts(selector, names))
+    return [other for other in all_rules if other.name in (alerts if other.kind == "alerting" else metrics)]
 
 
 def is_timestamp(metric: str) -> bool:
@@ -52,7 +56,7 @@ def is_timestamp(metric: str) -> bool:
     return metric.endswith("_timestamp_seconds") or metric == ALERTS_FOR_STATE
 
 
-def time_of_day(rule: CompiledRule) -> str | None:
+def time_of_day(rule: AnyCompiledRule) -> str | None:
     """Returns the sub-expression that asks for the day, the hour or a time; None if there is none."""
     tree = _asking(rule.expression.tree)
     return None if tree is None else rule.expression.excerpt(tree)

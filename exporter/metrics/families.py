@@ -6,10 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from prometheus_client.utils import floatToGoString
+
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES, BucketGauge, ParticipantGauge
 from exporter.buckets.observation import BucketObservation, View
+
+_go_float: Callable[[float], str] = floatToGoString
 
 
 class Labels:
@@ -152,6 +156,16 @@ COUNTER_FAMILIES: Final = (
     _counter_family("dict_rate_limit_alerts_created_total", "Alerts that began firing.", AlertState.FIRING),
     _counter_family("dict_rate_limit_alerts_resolved_total", "Alerts that resolved.", AlertState.RESOLVED),
 )
+
+
+def number_text(value: float) -> str:
+    """Returns a figure as prometheus_client writes it, most of them without its help."""
+    if -1_000_000 < value < 1_000_000:
+        if type(value) is int:
+            return f"{value}.0"
+        if type(value) is float:
+            return repr(value)
+    return _go_float(value)
 
 
 def _escaped(value: str) -> str:

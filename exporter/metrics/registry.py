@@ -12,14 +12,21 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
 from exporter.metrics.exposition import Part, gzip_page, text_page
-from exporter.metrics.families import COUNTER_FAMILIES, POLLED_FAMILIES, Buckets, Family, WatchedParticipant
+from exporter.metrics.families import (
+    COUNTER_FAMILIES,
+    POLLED_FAMILIES,
+    Buckets,
+    Family,
+    WatchedParticipant,
+    number_text,
+)
 from exporter.metrics.own_metrics import Guarded, ProgramMetrics
+from exporter.metrics.recorded import RecordedSeries
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +40,6 @@ MISSED_POLLS: Final = 3
 
 _in_text: Callable[[Collector], bytes] = generate_latest
 _in_openmetrics: Callable[[Collector], bytes] = generate_openmetrics
-_go_float: Callable[[float], str] = floatToGoString
 
 _EOF: Final = b"# EOF\n"
 _NO_LINES: Final = Part(b"")
@@ -58,6 +64,7 @@ class Metrics(ProgramMetrics):
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self.recorded = RecordedSeries(monotonic)
         self._monotonic = monotonic
         self._participants: dict[str, _Rendered] = {}
         self._series: frozenset[tuple[Severity, bool]] = frozenset()
@@ -100,6 +107,7 @@ class Metrics(ProgramMetrics):
     def remove(self, participant: str) -> None:
         """Removes all series of a participant, its counters included: it is no longer watched."""
         self._participants.pop(participant, None)
+        self.recorded.remove(participant)
         self.collectors.remove_participant(participant)
 
     def withdraw_gauges(self, participant: Ispb) -> None:
@@ -159,6 +167,7 @@ class Metrics(ProgramMetrics):
                         pairs = dict(zip(family.label_names, labels.values, strict=True))
                         metric.add_sample(family.name, pairs, value)
             yield metric
+        yield from self.recorded.collect()
 
     def _of(self, participant: str) -> _Rendered:
         rendered = self._participants.get(participant)
@@ -188,7 +197,9 @@ class Metrics(ProgramMetrics):
     def _text(self, family: Family, rendered: _Rendered, buckets: Buckets) -> bytes:
         name = family.name
         try:
-            lines = [f"{name}{labels.text} {_number(value)}\n" for labels, value in family.samples(rendered, buckets)]
+            lines = [
+                f"{name}{labels.text} {number_text(value)}\n" for labels, value in family.samples(rendered, buckets)
+            ]
         except Exception:
             self.collectors.errors.labels(name).inc()
             log.exception("a family could not be rendered", extra={"family": name, "participant": rendered.participant})
@@ -223,20 +234,13 @@ class Metrics(ProgramMetrics):
             for rendered, _ in everyone:
                 self._update_counters(rendered)
                 yield rendered.counter_parts[index]
+        for metric, parts in self.recorded.families():
+            yield Part(_text_of(_One(metric), openmetrics=openmetrics))
+            yield from parts
         for collector in self.collectors.guarded:
             yield Part(_text_of(collector, openmetrics=openmetrics))
         if openmetrics:
             yield Part(_EOF)
-
-
-def _number(value: float) -> str:
-    """Returns a figure as prometheus_client writes it, most of them without its help."""
-    if -1_000_000 < value < 1_000_000:
-        if type(value) is int:
-            return f"{value}.0"
-        if type(value) is float:
-            return repr(value)
-    return _go_float(value)
 
 
 def _only_change(before: View | None, after: View) -> str | None:

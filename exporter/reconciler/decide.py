@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from exporter.alerts.alert import Alert, Fingerprint, Rule
+from exporter.alerts.alert import Alert, Fingerprint
 from exporter.alerts.history import History
 from exporter.alerts.lifecycle import RulesBefore, evaluate, remove_participant
+from exporter.alerts.rule import Rule
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import PARTICIPANT_REMOVED, Category, Failure, Observation, Poll, View, view_after
 from exporter.store.reconciliation import Reconciliation
@@ -90,6 +91,7 @@ def decide(
         alerts_after=evaluation.alerts,
         transitions=evaluation.transitions,
         failures=evaluation.failures,
+        recorded=evaluation.recorded,
     )
     return replace(state, view=view, alerts=evaluation.alerts, polled_at=poll.polled_at, rules=rules), decided
 

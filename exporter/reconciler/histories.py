@@ -12,16 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from exporter.alerts.alert import Alert, Rule
-from exporter.alerts.history import History
+from exporter.alerts.alert import Alert
+from exporter.alerts.history import History, of_written
 from exporter.alerts.lifecycle import lookback_ms
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Poll, View, view_after
 from exporter.config.settings import Settings
 from exporter.history.episodes import firing_at
-from exporter.history.replay import Replay, lookback, warm_up
+from exporter.history.lookback import lookback, warm_up
+from exporter.history.replay import Replay
+from exporter.history.rule_dependencies import with_dependencies
 from exporter.reconciler.decide import ParticipantState
 from exporter.reconciler.turns import give_way
+from exporter.rules.promql.sources import ALERT_SERIES
+from exporter.rules.rule import AnyCompiledRule
 from exporter.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -30,13 +34,17 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Histories:
-    """The histories by participant: those of a batch of polls are made ready before it is evaluated."""
+    """The histories by participant: those of a batch of polls are made ready before it is evaluated.
+
+    Where rules look back at what rules wrote, those that write it, and all that these depend on, are evaluated again.
+    """
 
     def __init__(self, writer: Writer, settings: Settings) -> None:
         self._writer = writer
         self._staleness = timedelta(seconds=settings.poll.staleness)
         self._kept_ms: Mapping[str, int] = {}
-        self._rules: Sequence[Rule] | None = None
+        self._rules: Sequence[AnyCompiledRule] | None = None
+        self._writing: Sequence[AnyCompiledRule] = ()
         self._by_participant: dict[Ispb, History] = {}
 
     def of(self, participant: Ispb) -> History | None:
@@ -52,7 +60,11 @@ class Histories:
         self._by_participant.clear()
 
     async def prepare(
-        self, rules: Sequence[Rule], polls: Iterable[Poll], states: Mapping[Ispb, ParticipantState], now: datetime
+        self,
+        rules: Sequence[AnyCompiledRule],
+        polls: Iterable[Poll],
+        states: Mapping[Ispb, ParticipantState],
+        now: datetime,
     ) -> None:
         """Makes the histories of the polls' participants ready, each as of its first one of these polls.
 
@@ -76,7 +88,7 @@ class Histories:
             seconds = round(time.monotonic() - began_at, 3)
             log.info("history read back", extra={"participants": participants, "polls": read, "seconds": seconds})
 
-    def _follow(self, rules: Sequence[Rule]) -> None:
+    def _follow(self, rules: Sequence[AnyCompiledRule]) -> None:
         """Keeps what other rules look back at; where that is more, it is all read back."""
         needed_ms = lookback_ms(rules)
         if all(self._kept_ms.get(gauge, 0) >= ms for gauge, ms in needed_ms.items()) and needed_ms:
@@ -85,27 +97,32 @@ class Histories:
         else:
             self._by_participant = {}
         self._kept_ms, self._rules = needed_ms, rules
+        kept = of_written(needed_ms).keys()
+        writing = [r for r in rules if not kept.isdisjoint(ALERT_SERIES if r.kind == "alerting" else [r.name])]
+        self._writing = with_dependencies(writing, rules)
 
     async def _read_back(self, history: History, before: Poll, now: datetime, *, is_ahead: bool) -> int:
         """Returns how many polls there are to look back at; of none later than now, where the last one ``is_ahead``.
 
         What is shown at the beginning may have been confirmed before, at most as long ago as figures are shown.
         """
-        rules = self._rules or ()
-        evaluate_from = min(before.polled_at, now)
-        alerts: Iterable[Alert] = ()
-        if history.written.kept_ms:
-            evaluate_from -= warm_up([rules])
-            alerts = firing_at(await self._writer.alerts(before.participant, evaluate_from), evaluate_from)
-        replay = Replay(rules, tuple(alerts))
+        end = min(before.polled_at, now)
+        since = end - lookback([self._rules or ()])
+        evaluate_from, alerts = _NEVER, list[Alert]()
+        if self._writing:
+            written = timedelta(milliseconds=max(history.written.kept_ms.values()))
+            evaluate_from = end - written - warm_up([self._writing])
+            since = min(since, evaluate_from - lookback([self._writing]))
+            alerts += firing_at(await self._writer.alerts(before.participant, evaluate_from), evaluate_from)
+        replay = Replay(self._writing, alerts, changed_all=True)
         replay.history = history
-        since = evaluate_from - lookback([rules]) - self._staleness
+        since -= self._staleness
         polls = 0
         view: View | None = None
         async for poll in self._writer.polls(before.participant, since, now if is_ahead else None):
             polls += 1
             view = view_after(view, poll)
             began_at = time.monotonic()
-            replay.follow(view, evaluate_from if history.written.kept_ms else _NEVER)
+            replay.follow(view, evaluate_from)
             await give_way(polls, began_at)
         return polls

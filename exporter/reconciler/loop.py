@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from exporter import telemetry
-from exporter.alerts.alert import Alert, Rule
+from exporter.alerts.alert import Alert, RecordedValues
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import Category, Poll, View
 from exporter.clock import Clock
@@ -30,6 +30,7 @@ from exporter.reconciler.histories import Histories
 from exporter.reconciler.rule_health import RuleHealthTracker
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.reconciler.turns import give_way
+from exporter.rules.rule import AnyCompiledRule
 from exporter.store.lease import Fence
 from exporter.store.reconciliation import Reconciliation
 from exporter.store.writer import LastPoll, Writer
@@ -103,6 +104,7 @@ class ReconcileLoop:
         self.histories.clear()
         self._last_polls_read.clear()
         self.health.reset()
+        self._metrics.recorded.clear()
         self._metrics.reconciler.last_evaluation_timestamp_seconds.clear()
 
     async def resume_after(self, stream_id: str, participants: Collection[str]) -> int:
@@ -201,7 +203,7 @@ class ReconcileLoop:
             raise
         self._inbox.done(polls)
 
-    async def _reconcile(self, polls: list[Poll], rules: Sequence[Rule], fence: Fence) -> None:
+    async def _reconcile(self, polls: list[Poll], rules: Sequence[AnyCompiledRule], fence: Fence) -> None:
         after: dict[Ispb, ParticipantState] = {}
         decided: list[Reconciliation] = []
         categories: dict[Ispb, Category] = {}
@@ -263,6 +265,7 @@ class ReconcileLoop:
     def _publish(self, committed: Sequence[Reconciliation], categories: Mapping[Ispb, Category] | None = None) -> None:
         """Counts, logs and reports what was committed."""
         metrics = self._metrics.reconciler
+        recorded: dict[Ispb, RecordedValues] = {}
         for reconciliation in committed:
             poll = reconciliation.poll
             with telemetry.carrying(poll.traceparent):
@@ -273,9 +276,12 @@ class ReconcileLoop:
             for failure in reconciliation.failures:
                 self._metrics.rules.evaluation_failures.labels(failure.group).inc()
             if reconciliation.evaluated:
+                recorded[poll.participant] = reconciliation.recorded
                 metrics.last_evaluation_timestamp_seconds.labels(poll.participant).set(poll.polled_at.timestamp())
             elif not poll.is_read:
                 metrics.polls_late.labels(poll.participant).inc()
+        for participant, values in recorded.items():
+            self._metrics.recorded.publish(participant, values)
         if any(reconciliation.transitions for reconciliation in committed):
             self._observer.on_transitions_committed()
         self._feeds.report_committed(committed, categories)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.alerts.alert import Rule, RuleFailure
+from exporter.alerts.alert import RuleFailure
+from exporter.alerts.rule import Rule
 from exporter.buckets.bucket import Ispb
 from exporter.buckets.observation import View
 from exporter.metrics.own_metrics import RuleMetrics

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from exporter.alerts.alert import Rule, Severity
+from exporter.alerts.alert import Severity
+from exporter.alerts.rule import Rule, alerting
 from exporter.config.settings import RulesSettings
 from exporter.errors import RuleFileInvalid
 from exporter.metrics import Metrics
@@ -18,6 +19,7 @@ from exporter.rules.files import loading
 from exporter.rules.files.compiler import Options
 from exporter.rules.files.loading import Attempt, RuleSet
 from exporter.rules.lint import linter
+from exporter.rules.rule import AnyCompiledRule
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class RulesInForce:
         attempt = loading.attempt(settings.files, self._options)
         self.rule_set = attempt.accepted(allow_none=settings.allow_none)
         self._unchecked: Attempt | None = attempt
-        self.rules: Sequence[Rule] = ()
+        self.rules: Sequence[AnyCompiledRule] = ()
         self._announce()
         log.info("rules loaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
 
@@ -100,11 +102,15 @@ class RulesInForce:
         before, self.rule_set = self.rule_set, loaded
         self._announce()
         log.info("rules reloaded", extra={"rules": len(self.rules), "files": len(self.rule_set.files)})
-        kept = {(rule.group, rule.name) for rule in self.rules}
-        removed = [key for key in dict.fromkeys((rule.group, rule.name) for rule in before.rules) if key not in kept]
-        for group, name in removed[:MOST_LOGGED]:
+        kept = {(rule.kind, rule.group, rule.name) for rule in self.rules}
+        keys = dict.fromkeys((rule.kind, rule.group, rule.name) for rule in before.rules)
+        removed = [key for key in keys if key not in kept]
+        for kind, group, name in removed[:MOST_LOGGED]:
             fields = {"group": group, "rule": name, "removed": len(removed)}
-            log.warning("rule removed, its alerts resolve", extra=fields)
+            if kind == "alerting":
+                log.warning("rule removed, its alerts resolve", extra=fields)
+            else:
+                log.warning("rule removed, its series end", extra=fields)
 
     async def watch(self) -> None:
         """Reloads when files changed and are stable; checks every ``reload_interval``. Ends by cancellation."""
@@ -154,7 +160,7 @@ class RulesInForce:
 
 def alert_series(rules: Sequence[Rule]) -> frozenset[tuple[Severity, bool]]:
     """Returns the (severity, per policy) label sets that the alert counters can have."""
-    return frozenset((rule.severity, rule.per_policy) for rule in rules)
+    return frozenset((rule.severity, rule.per_policy) for rule in alerting(rules))
 
 
 @contextmanager

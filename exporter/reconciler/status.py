@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from exporter.reconciler.rule_health import RuleHealthTracker
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.relay.relay import Relay
 from exporter.rules.files.loading import RuleSet
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule
 from exporter.web.sources import RuleExplainer, RuleExplanation, RuleGroupStatus, RuleStatus
 
 if TYPE_CHECKING:
@@ -76,21 +77,27 @@ def rule_groups(rule_set: RuleSet, health: RuleHealthTracker) -> list[RuleGroupS
     ]
 
 
-def _rule(rule: CompiledRule, healths: RuleHealthTracker) -> RuleStatus:
+def _rule(rule: AnyCompiledRule, healths: RuleHealthTracker) -> RuleStatus:
     health = healths.of(rule)
     evaluated = health.evaluated_at is not None
-    return RuleStatus(
+    status = RuleStatus(
         name=rule.name,
         expr=rule.expr,
-        for_seconds=rule.for_seconds,
-        keep_firing_for_seconds=rule.keep_firing_for_seconds,
-        labels={name: template.text for name, template in rule.labels.items()},
-        annotations={name: template.text for name, template in rule.annotations.items()},
         health="unknown" if not evaluated else "ok" if health.error is None else "err",
         last_error=health.error or "",
         evaluated_at=health.evaluated_at,
         duration_seconds=health.duration_seconds,
         matched_series=health.matched_series if evaluated and not rule.looks_at_an_event else None,
+        kind=rule.kind,
+    )
+    if rule.kind == "recording":
+        return replace(status, labels=rule.labels)
+    return replace(
+        status,
+        for_seconds=rule.for_seconds,
+        keep_firing_for_seconds=rule.keep_firing_for_seconds,
+        labels={name: template.text for name, template in rule.labels.items()},
+        annotations={name: template.text for name, template in rule.annotations.items()},
     )
 
 
@@ -103,7 +110,7 @@ def explainer(rules: RulesInForce, histories: Histories) -> RuleExplainer:
         return [
             RuleExplanation(why.rule.name, why.rule.severity, why.state, list(sentences(why, now)))
             for why in explain_current(
-                rules.rule_set.rules, view, alerts, policy, failing, history=histories.of(view.participant)
+                rules.rule_set.alerting, view, alerts, policy, failing, history=histories.of(view.participant)
             )
         ]
 

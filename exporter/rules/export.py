@@ -127,7 +127,7 @@ def to_yaml(document: dict[str, Any]) -> str:
 
 def _annotated(group: dict[str, Any]) -> dict[str, Any]:
     rules = [dict(rule) for rule in group.get("rules") or () if rule is not None]
-    for rule in rules:
+    for rule in (rule for rule in rules if rule.get("alert")):
         annotations = rule.pop("annotations", None) or {}
         rule["annotations"] = {**annotations, **figures(rule["alert"])}
     return {**group, "rules": rules}

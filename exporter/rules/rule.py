@@ -1,11 +1,11 @@
-"""One alerting rule, compiled."""
+"""Rules, compiled: those that alert, and those that record."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from exporter.alerts.alert import Alert, RuleSample, Severity
 from exporter.alerts.history import History
@@ -14,7 +14,8 @@ from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
-from exporter.rules.promql.series import METRIC_NAME, Sample
+from exporter.rules.promql.nodes import run
+from exporter.rules.promql.series import METRIC_NAME, Sample, Vector
 from exporter.rules.promql.sources import (
     ALERTS,
     ALERTS_FOR_STATE,
@@ -32,41 +33,29 @@ from exporter.rules.templates.values import NOTHING_EXTERNAL, External
 Kind = TypeVar("Kind", bound="CompiledRule")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledRule:
-    """Satisfies `exporter.alerts.alert.Rule`.
+    """What both kinds of rules have.
 
-    ``labels`` and ``annotations`` are templates, ``line`` is that of its ``alert``. It looks at what was
-    ``query_offset_ms`` before the evaluation; one with more alerts than ``limit`` fails (0: there is no limit).
-    ``sees_alerts_by_time``: the alerts of other rules may be written at other times than its own.
-    ``unexpanded`` are the labels of all rules that are templates.
+    ``line`` is that of its ``alert`` or ``record``. It looks at what was ``query_offset_ms`` before the evaluation; one
+    with more alerts or series than ``limit`` fails (0: there is no limit). ``sees_alerts_by_time``: the alerts of other
+    rules may be written at other times than its own. ``unexpanded`` are the labels of all rules that are templates.
     """
 
     group: str
     name: str
     expression: Expression
-    for_seconds: float
-    keep_firing_for_seconds: float
-    severity: Severity
-    per_policy: bool
     lookback_ms: Mapping[str, int]
-    labels: Mapping[str, Template]
-    annotations: Mapping[str, Template]
     file: str
     line: int
     limit: int = 0
     query_offset_ms: int = 0
     sees_alerts_by_time: bool = False
-    external: External = NOTHING_EXTERNAL
     unexpanded: Unexpanded = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def expr(self) -> str:
         return self.expression.text
-
-    @property
-    def fixed_labels(self) -> dict[str, str]:
-        return {name: template.text for name, template in self.labels.items() if template.is_constant}
 
     @property
     def looks_at_an_event(self) -> bool:
@@ -75,9 +64,10 @@ class CompiledRule:
         return any(gauge.of_an_event for name, gauge in PARTICIPANT_GAUGE_BY_NAME.items() if name in names)
 
     def as_a(self, kind: type[Kind], **more: Any) -> Kind:
-        """Returns a rule of another kind with all that this one says, and more."""
-        own = {field.name: getattr(self, field.name) for field in fields(CompiledRule)}
-        return kind(**own, **more)
+        """Returns a rule of another kind with all of this one that such a rule has, and more."""
+        names = {field.name for field in fields(kind)}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name in names}
+        return kind(**(own | more))
 
     def moment(self, source: Source, alerts: Collection[Alert]) -> Moment:
         """Returns what the rule looks at."""
@@ -87,6 +77,32 @@ class CompiledRule:
             self.unexpanded,
             evaluated_at_ms=source.now_ms - self.query_offset_ms,
         )
+
+    def result(self, view: View, alerts: Collection[Alert], history: History | None) -> Vector:
+        """Returns the series of its expression. Raises RuleEvaluationFailed, and nothing else, whatever is in it."""
+        return run(self.expression.vector.run, self.moment(source_of(view, history), alerts))
+
+    def has_data(self, view: View, policy: PolicyName | None) -> bool:
+        return self.expression.vector.data.exists(source_of(view), policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledAlertingRule(CompiledRule):
+    """Satisfies `exporter.alerts.rule.AlertingRule`. ``labels`` and ``annotations`` are templates."""
+
+    kind: ClassVar[Literal["alerting"]] = "alerting"
+
+    for_seconds: float
+    keep_firing_for_seconds: float
+    severity: Severity
+    per_policy: bool
+    labels: Mapping[str, Template]
+    annotations: Mapping[str, Template]
+    external: External = NOTHING_EXTERNAL
+
+    @property
+    def fixed_labels(self) -> dict[str, str]:
+        return {name: template.text for name, template in self.labels.items() if template.is_constant}
 
     def written_by(self, alerts: Iterable[Alert], names: Collection[str]) -> Iterator[WrittenSample]:
         for alert in alerts:
@@ -99,8 +115,7 @@ class CompiledRule:
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
         try:
-            moment = self.moment(source_of(view, history), alerts)
-            samples = [self._sample(sample) for sample in self.expression.vector.run(moment)]
+            samples = [self._sample(sample) for sample in self.result(view, alerts, history)]
         except RuleEvaluationFailed:
             raise
         except Exception as error:
@@ -108,9 +123,6 @@ class CompiledRule:
         if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
         return samples
-
-    def has_data(self, view: View, policy: PolicyName | None) -> bool:
-        return self.expression.vector.data.exists(source_of(view), policy)
 
     def in_templates(self, sample: Sample) -> tuple[Mapping[str, str], float, External]:
         """Returns what the rule's texts know of a sample."""
@@ -134,10 +146,36 @@ class CompiledRule:
         )
 
 
-def unexpanded_labels(rules: Iterable[CompiledRule]) -> Unexpanded:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledRecordingRule(CompiledRule):
+    """Satisfies `exporter.alerts.rule.RecordingRule`."""
+
+    kind: ClassVar[Literal["recording"]] = "recording"
+
+    labels: Mapping[str, str]
+
+    def record(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[WrittenSample]:
+        """Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
+        samples = [
+            WrittenSample(self.name, (labels.replaced(self.labels.items()) if self.labels else labels).pairs, value)
+            for _, labels, value in self.result(view, alerts, history)
+        ]
+        if len({sample.pairs for sample in samples}) < len(samples):
+            raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying rule labels")
+        if len(samples) > self.limit > 0:
+            raise RuleEvaluationFailed(f"exceeded limit of {self.limit} with {len(samples)} series")
+        return samples
+
+
+AnyCompiledRule: TypeAlias = CompiledAlertingRule | CompiledRecordingRule
+
+
+def unexpanded_labels(rules: Iterable[AnyCompiledRule]) -> Unexpanded:
     """Returns the labels of rules that are templates, as written."""
     templates: dict[tuple[str, Severity], list[Mapping[str, str]]] = defaultdict(list)
     for rule in rules:
+        if rule.kind == "recording":
+            continue
         written = {name: template.text for name, template in rule.labels.items() if not template.is_constant}
         templates[rule.name, rule.severity].append(written)
     return {key: of_rules for key, of_rules in templates.items() if any(of_rules)}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from exporter.alerts.alert import Alert, AlertState, Evaluation, Fingerprint, RuleFailure, Transition
+from exporter.alerts.alert import Alert, AlertState, Evaluation, Fingerprint, RecordedValues, RuleFailure, Transition
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import BucketObservation, Observation, Poll
 
@@ -16,7 +16,7 @@ class Reconciliation:
     """One poll taken through the rules.
 
     ``evaluated`` is False for a poll that came late: it is kept, rules did not see it. ``alerts_before`` and
-    ``alerts_after`` are the participant's open alerts.
+    ``alerts_after`` are the participant's open alerts. ``recorded`` is what rules record: it is not written.
     """
 
     poll: Poll
@@ -25,6 +25,7 @@ class Reconciliation:
     alerts_after: Mapping[Fingerprint, Alert] = field(default_factory=dict)
     transitions: tuple[Transition, ...] = ()
     failures: tuple[RuleFailure, ...] = ()
+    recorded: RecordedValues = field(default_factory=dict)
 
     @property
     def changed_alerts(self) -> bool:

@@ -32,22 +32,25 @@ def rules_json(
     groups: Sequence[RuleGroupStatus],
     alerts: Sequence[Alert],
     *,
+    kind: str = "",
     rule_names: Collection[str] = (),
     group_names: Collection[str] = (),
     files: Collection[str] = (),
     with_alerts: bool = True,
     warning: str | None = None,
 ) -> bytes:
-    """Returns the body of ``/api/v1/rules``; an empty filter lets everything through."""
+    """Returns the body of ``/api/v1/rules``; an empty filter lets everything through. ``kind`` is that of rules."""
     by_rule: dict[tuple[str, str], list[Alert]] = defaultdict(list)
     for alert in alerts:
         by_rule[alert.group, alert.name].append(alert)
     bodies = []
     for group in groups:
-        rules = [rule for rule in group.rules if not rule_names or rule.name in rule_names]
+        rules = [
+            rule for rule in group.rules if kind in ("", rule.kind) and (not rule_names or rule.name in rule_names)
+        ]
         if (group_names and group.name not in group_names) or (files and group.file not in files):
             continue
-        if rule_names and not rules:
+        if not rules and (kind or rule_names):
             continue
         evaluated = [rule.evaluated_at for rule in rules if rule.evaluated_at is not None]
         body = {
@@ -111,28 +114,33 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 
 def _rule(rule: RuleStatus, of_name: Sequence[Alert], *, with_alerts: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"name": rule.name, "query": rule.expr, "labels": dict(rule.labels)}
+    if rule.kind == "alerting":
+        body |= _alerting_rule(rule, of_name, with_alerts=with_alerts)
+    body |= {
+        "health": rule.health,
+        "evaluationTime": rule.duration_seconds,
+        "lastEvaluation": go_time(rule.evaluated_at),
+        "type": rule.kind,
+    }
+    if rule.last_error:
+        body["lastError"] = rule.last_error
+    return body
+
+
+def _alerting_rule(rule: RuleStatus, of_name: Sequence[Alert], *, with_alerts: bool) -> dict[str, Any]:
     # Rules of one name differ in their labels, of which templates are not known here.
     fixed = {name: value for name, value in rule.labels.items() if "{{" not in value}.items()
     alerts = [alert for alert in of_name if fixed <= alert.labels.items()]
     states = {alert.state for alert in alerts}
     state = next((s.value for s in (AlertState.FIRING, AlertState.PENDING) if s in states), "inactive")
-    body: dict[str, Any] = {
+    return {
         "state": state,
-        "name": rule.name,
-        "query": rule.expr,
         "duration": rule.for_seconds,
         "keepFiringFor": rule.keep_firing_for_seconds,
-        "labels": dict(rule.labels),
         "annotations": dict(rule.annotations),
         "alerts": [_alert(alert) for alert in alerts] if with_alerts else [],
-        "health": rule.health,
-        "evaluationTime": rule.duration_seconds,
-        "lastEvaluation": go_time(rule.evaluated_at),
-        "type": "alerting",
     }
-    if rule.last_error:
-        body["lastError"] = rule.last_error
-    return body
 
 
 def _participant(view: View, policies: Collection[str]) -> dict[str, Any]:

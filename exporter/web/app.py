@@ -127,8 +127,9 @@ class _Endpoints:
         if kind not in ("", "alert", "record"):
             return Response(error_json("bad_data", f"not supported value {kind!r}"), 400, media_type=_JSON)
         body = rules_json(
-            state.groups if kind != "record" else (),
+            state.groups,
             state.alerts,
+            kind={"alert": "alerting", "record": "recording"}.get(kind, ""),
             rule_names=parameters.getlist("rule_name[]"),
             group_names=parameters.getlist("rule_group[]"),
             files=parameters.getlist("file[]"),

@@ -26,7 +26,7 @@ OVERDUE_POLLS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """A rule in force, and its last evaluation.
+    """A rule in force, and its last evaluation. One that records has nothing of what concerns alerts.
 
     ``labels`` and ``annotations`` are as written in the file, templates included.
     ``evaluated_at`` is None for a rule that was never evaluated; ``matched_series`` is None
@@ -35,8 +35,8 @@ class RuleStatus:
 
     name: str
     expr: str
-    for_seconds: float
-    keep_firing_for_seconds: float
+    for_seconds: float = 0.0
+    keep_firing_for_seconds: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     health: Literal["ok", "err", "unknown"] = "unknown"
@@ -44,6 +44,7 @@ class RuleStatus:
     evaluated_at: datetime | None = None
     duration_seconds: float = 0.0
     matched_series: bool | None = None
+    kind: Literal["alerting", "recording"] = "alerting"
 
 
 @dataclass(frozen=True, slots=True)

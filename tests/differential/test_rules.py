@@ -60,7 +60,7 @@ def agrees(outcome: Outcome, verdict: promtool.Verdict) -> bool:
     if failed is None:
         return verdict.passed
     expected = sorted((failure.name, failed.at_ms, _kind(failure.message)) for failure in failed.failures)
-    errors = re.findall(r"^    rule: (\w+), time: (\S+), err: (.*)$", verdict.output, re.MULTILINE)
+    errors = re.findall(r"^    rule: ([\w:]+), time: (\S+), err: (.*)$", verdict.output, re.MULTILINE)
     got = sorted((name, _milliseconds(time), _kind(message)) for name, time, message in errors)
     return sorted(set(expected)) == sorted(set(got)) and "alertname:" not in verdict.output
 
@@ -102,7 +102,7 @@ def _disagrees(case: Case, folder: Path) -> bool:
 
 
 def _kind(message: str) -> str:
-    return re.split(r"[{\[]", message, maxsplit=1)[0].strip()
+    return re.split(r"[{\[]|(?<=for timestamp)|(?<=out of order sample)", message, maxsplit=1)[0].strip()
 
 
 def _milliseconds(time: str) -> int:

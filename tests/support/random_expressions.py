@@ -103,13 +103,16 @@ class Tree:
 class Expressions:
     """Makes expressions. ``alerts`` are the names that matchers of ``ALERTS`` and ``ALERTS_FOR_STATE`` may have.
 
-    ``alone``: there is one participant only, so that operations may find several
-    series in index of one.
+    ``recorded`` are kind and name of series that rules record. ``alone``: there is one participant only, so that
+    operations may find several series in index of one.
     """
 
-    def __init__(self, random: Random, alerts: tuple[str, ...], *, alone: bool) -> None:
+    def __init__(
+        self, random: Random, alerts: tuple[str, ...], recorded: tuple[tuple[str, str], ...] = (), *, alone: bool
+    ) -> None:
         self._random = random
         self._alerts = alerts
+        self._recorded = recorded
         self._alone = alone
         self._in_shifted = 0
 
@@ -274,6 +277,9 @@ class Expressions:
 
     def _gauge(self, kind: str) -> Tree:
         name = self._random.choice(PER_BUCKET if kind == "bucket" else PER_PARTICIPANT)
+        recorded = [name for of_kind, name in self._recorded if of_kind == kind]
+        if recorded and self._random.random() < 0.4:
+            name = self._random.choice(recorded)
         if self._random.random() < 0.65:
             return Tree(kind, name)
         some = [

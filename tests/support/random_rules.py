@@ -55,6 +55,22 @@ LABELS = (
     ("worth", "{{ $value }}"),
     ("region", "{{ $externalLabels.region }}"),
 )
+RECORDED = (
+    ("bucket", "bucket:tokens:max"),
+    ("bucket", "bucket:rate:sum"),
+    ("participant", "participant:up:min"),
+    ("participant", "participant_policies"),
+)
+"""Kinds of expressions, and names that rules record such as."""
+
+RECORDED_LABELS = (
+    ("team", "tokens"),
+    ("policy", "A"),
+    ("job", ""),
+    ("zone", "{{ $value }}"),
+    ("instance", "c"),
+    ("k", "v"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,18 +94,21 @@ class GroupText:
 
 @dataclass(frozen=True)
 class RuleText:
-    """``group`` is the index of its group."""
+    """``group`` is the index of its group; one of a kind (of an expression) records."""
 
     group: int
-    alert: str
+    name: str
     expr: Tree
     for_: str
     keep_firing_for: str
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...]
+    is_recording: bool = False
 
     def document(self) -> dict[str, Any]:
-        document: dict[str, Any] = {"alert": self.alert, "expr": self.expr.text}
+        if self.is_recording:
+            return {"record": self.name, "expr": self.expr.text, "labels": dict(self.labels)}
+        document: dict[str, Any] = {"alert": self.name, "expr": self.expr.text}
         if self.for_:
             document["for"] = self.for_
         if self.keep_firing_for:
@@ -144,7 +163,7 @@ class Case:
             return None
         step_ms = self.evaluation_seconds * 1000
         playback = play(
-            [replace(rule, external=EXTERNAL) for rule in rule_set.rules],
+            [replace(rule, external=EXTERNAL) if rule.kind == "alerting" else rule for rule in rule_set.rules],
             [input_series(name, " ".join(values), self.interval_seconds * 1000) for name, values in self.series],
             until_ms=(self.steps - 1) * step_ms,
             interval_ms=step_ms,
@@ -161,11 +180,14 @@ class Case:
         for step in range(self.steps):
             at_ms = step * self.evaluation_seconds * 1000
             for rule in self.rules:
-                alert_tests.append(_alert_test(rule.alert, at_ms, playback))
+                if not rule.is_recording:
+                    alert_tests.append(_alert_test(rule.name, at_ms, playback))
                 if playback.failed is None and step % 3 == 0:
                     expression_tests += _expression_test(rule.expr.text, at_ms, playback)
             if playback.failed is None:
-                expression_tests += [_alert_series_test(name, at_ms, playback) for name in sorted(ALERT_SERIES)]
+                recorded = {rule.name for rule in self.rules if rule.is_recording}
+                for name in sorted(ALERT_SERIES | recorded):
+                    expression_tests += _expression_test(name, at_ms, playback)
         return {
             "rule_files": [rule_file],
             "evaluation_interval": f"{self.evaluation_seconds}s",
@@ -209,13 +231,27 @@ def random_case(random: Random) -> Case:
     steps = random.choice((6, 10, 16))
     participants = PARTICIPANTS[: random.choice((1, 2, 2))]
     groups = tuple(_groups(random, random.choice((1, 1, 2, 3))))
+    recorded = tuple(random.choice(RECORDED) for _ in range(random.choice((0, 0, 1, 2, 3))))
+    offsets = {group.query_offset for group in groups}
+    if len(offsets) > 1:  # promtool takes samples out of order, which Prometheus by itself does not
+        recorded = tuple(dict.fromkeys(recorded))
+    expressions = Expressions(random, names, recorded, alone=len(participants) == 1)
+    rules = [
+        _rule(random, index, random.randrange(len(groups)), name, severity, expressions)
+        for index, (name, severity) in enumerate(zip(names, severities, strict=True))
+    ]
+    for kind, name in recorded:
+        rule = _recording(random, random.randrange(len(groups)), kind, name, expressions)
+        rules.insert(random.randrange(len(rules) + 1), rule)
+    series = tuple(_series(random, steps, participants))
+    if recorded and random.random() < 0.1 and offsets == {""}:
+        name = random.choice(recorded)[1]
+        text = f'{name}{{participant="{participants[0]}", policy="A"}}'
+        series = (*series, (text, _values(random, steps, ("80", "100"))))
     return Case(
         groups=groups,
-        rules=tuple(
-            _rule(random, index, random.randrange(len(groups)), name, severity, names, alone=len(participants) == 1)
-            for index, (name, severity) in enumerate(zip(names, severities, strict=True))
-        ),
-        series=tuple(_series(random, steps, participants)),
+        rules=tuple(rules),
+        series=series,
         interval_seconds=random.choice((15, 30, 60, 60)),
         evaluation_seconds=random.choice((15, 30, 60, 60, 75, 15, 30, 60, 60, 330)),
         steps=steps,
@@ -233,16 +269,21 @@ def _groups(random: Random, count: int) -> Iterator[GroupText]:
         )
 
 
-def _rule(
-    random: Random, index: int, group: int, name: str, severity: str, names: tuple[str, ...], *, alone: bool
-) -> RuleText:
+def _recording(random: Random, group: int, kind: str, name: str, expressions: Expressions) -> RuleText:
+    depth = random.choice((1, 2, 2, 3))
+    expr = expressions.vector(kind, depth) if random.random() < 0.6 else expressions.condition()
+    labels = tuple(random.sample(RECORDED_LABELS, random.choice((0, 0, 0, 1, 1, 2))))
+    return RuleText(group, name, expr, "", "", labels, (), is_recording=True)
+
+
+def _rule(random: Random, index: int, group: int, name: str, severity: str, expressions: Expressions) -> RuleText:
     labels = [("severity", severity), ("k", str(index))]
     labels += random.sample(LABELS, random.choice((0, 0, 1, 2)))
     chosen = random.sample(ANNOTATIONS, random.choice((0, 1, 2)))
     return RuleText(
         group,
         name,
-        Expressions(random, names, alone=alone).condition(),
+        expressions.condition(),
         random.choice(("", "", "15s", "1m", "2m", "100s")),
         random.choice(("", "", "15s", "1m", "3m")),
         tuple(labels),
@@ -337,10 +378,6 @@ def _alert_test(alert: str, at_ms: int, playback: Playback) -> dict[str, Any]:
             for a in firing
         ],
     }
-
-
-def _alert_series_test(name: str, at_ms: int, playback: Playback) -> dict[str, Any]:
-    return {"expr": name, "eval_time": f"{at_ms}ms", "exp_samples": _samples(playback.query(name, at_ms))}
 
 
 def _samples(samples: Vector) -> list[dict[str, Any]]:

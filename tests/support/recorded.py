@@ -25,7 +25,7 @@ from tests.support.stored import connected
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from exporter.alerts.alert import Rule
+    from exporter.alerts.rule import Rule
     from exporter.buckets.bucket import Ispb
     from exporter.buckets.observation import Poll
     from exporter.store.database import Database

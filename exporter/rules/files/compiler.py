@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, TypeAlias
 
 from exporter.alerts.alert import Severity
 from exporter.durations import Duration
@@ -16,16 +16,25 @@ from exporter.rules.finding import Finding, Location
 from exporter.rules.promql.expression import Expression, compile_rule
 from exporter.rules.promql.lexer import opening
 from exporter.rules.promql.lookback import ALL_MS, lookback_ms, looks_back
+from exporter.rules.promql.nodes import combine
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
+from exporter.rules.promql.selectors import Recorded
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS
 from exporter.rules.promql.traversal import selected_alerts, selectors
 from exporter.rules.promql.tree import Tree
-from exporter.rules.rule import CompiledRule
+from exporter.rules.promql.unsupported import OWN
+from exporter.rules.rule import AnyCompiledRule, CompiledAlertingRule, CompiledRecordingRule, CompiledRule
 from exporter.rules.templates.lexer import TemplateRefused
 from exporter.rules.templates.template import Template
 from exporter.rules.templates.values import NOTHING_EXTERNAL, External
 from exporter.structures import did_you_mean
+
+_Report: TypeAlias = "Callable[..., None]"
+"""Takes the line and the message of an error, and its column."""
+
+_OWN_METRICS: Final = (OWN, "process_", "python_")
+"""How names begin that `/metrics` has, or may have in another release."""
 
 _MOST_QUOTED: Final = 500
 """Characters of an expression's line."""
@@ -47,7 +56,10 @@ DEFAULTS: Final = Options()
 
 
 class Compiler:
-    """Compiles rules; ``findings`` takes the errors. ``unexpanded`` is to take the rules' labels that are templates."""
+    """Compiles the rules of ``groups``; ``findings`` takes the errors.
+
+    ``unexpanded`` is to take the rules' labels that are templates.
+    """
 
     def __init__(self, options: Options, groups: Sequence[ParsedGroup], findings: list[Finding]) -> None:
         self.unexpanded: dict[tuple[str, Severity], Sequence[Mapping[str, str]]] = {}
@@ -55,52 +67,99 @@ class Compiler:
         self._query_offsets = _query_offsets(groups)
         self._findings = findings
         # Each text is compiled once: whole files are made of a few expressions.
-        self._expression = cache(_expression)
+        self._expression = cache(self._compile)
+        recording = [rule for group in groups for rule in group.rules if rule.is_recording]
+        self._recorded = {rule.name: Recorded() for rule in recording}
+        known: dict[str, list[Recorded]] = defaultdict(list)
+        for rule in recording:
+            known[rule.name].append(self._recorded_by(rule))
+            self._recorded[rule.name] = _any_of(known[rule.name])
 
-    def rule(self, group: ParsedGroup, rule: ParsedRule) -> CompiledRule | None:
+    def rule(self, group: ParsedGroup, rule: ParsedRule) -> AnyCompiledRule | None:
+        """Returns None where the rule does not compile."""
+
         def report(line: int, message: str, column: int = 0) -> None:
             name = "" if group.has_label_at(line) else rule.name
             self._findings.append(Finding(group.file, line, group.name, name, message, column=column))
 
         before = len(self._findings)
+        of_both = self._of_both_kinds(group, rule, report)
+        if PARTICIPANT in rule.labels:
+            report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
+        if rule.is_recording:
+            compiled = self._recording(of_both, rule, report)
+        else:
+            compiled = self._alerting(of_both, rule, report)
+        return compiled if len(self._findings) == before else None
+
+    def _alerting(self, of_both: CompiledRule | None, rule: ParsedRule, report: _Report) -> AnyCompiledRule | None:
+        severity = _severity(rule, report)
+        labels = _templates("label", rule.labels, report)
+        annotations = _templates("annotation", rule.annotations, report)
+        if of_both is None or severity is None:
+            return None
+        policy = rule.labels.get(POLICY)
+        return of_both.as_a(
+            CompiledAlertingRule,
+            for_seconds=rule.for_seconds,
+            keep_firing_for_seconds=rule.keep_firing_for_seconds,
+            severity=severity,
+            per_policy=bool(policy.text) if policy is not None else of_both.expression.vector.carries_policy,
+            labels=labels,
+            annotations=annotations,
+            external=self._options.external,
+            unexpanded=self.unexpanded,
+        )
+
+    def _recording(self, of_both: CompiledRule | None, rule: ParsedRule, report: _Report) -> AnyCompiledRule | None:
+        name = rule.name
+        if name in ALERT_SERIES or (":" not in name and name.startswith(_OWN_METRICS)):
+            hint = f"a colon makes it another, as in participant:{name}:max"
+            report(rule.line, f"`{name}` is a name for series of this program's own; {hint}")
+        if of_both is None:
+            return None
+        return of_both.as_a(CompiledRecordingRule, labels={label: text.text for label, text in rule.labels.items()})
+
+    def _of_both_kinds(self, group: ParsedGroup, rule: ParsedRule, report: _Report) -> CompiledRule | None:
+        """Returns what rules of both kinds have; None where the expression is refused."""
         query_offset_ms = round(group.query_offset_seconds * 1000)
         expression = self._expression(rule.expr.text)
-        by_time = isinstance(expression, Expression) and self._sees_alerts_by_time(expression.tree, group)
         if not isinstance(expression, Expression):
             for problem in expression:
                 location, message = _located(problem, rule.expr)
                 report(location.line, message, location.column)
-        else:
-            for tree, why in self._too_far(expression.tree, query_offset_ms, by_time=by_time):
-                location = rule.expr.location(tree.span.begin)
-                report(location.line, f"`{expression.excerpt(tree)}` {why}", location.column)
-        severity = _severity(rule, report)
-        if PARTICIPANT in rule.labels:
-            report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
-        labels = _templates("label", rule.labels, report)
-        annotations = _templates("annotation", rule.annotations, report)
-        if not isinstance(expression, Expression) or severity is None or len(self._findings) > before:
             return None
-        own_policy = rule.labels.get(POLICY)
+        by_time = self._sees_alerts_by_time(expression.tree, group)
+        for tree, why in self._too_far(expression.tree, query_offset_ms, by_time=by_time):
+            location = rule.expr.location(tree.span.begin)
+            report(location.line, f"`{expression.excerpt(tree)}` {why}", location.column)
         return CompiledRule(
             group=group.name,
             name=rule.name,
             expression=expression,
-            for_seconds=rule.for_seconds,
-            keep_firing_for_seconds=rule.keep_firing_for_seconds,
-            severity=severity,
-            per_policy=bool(own_policy.text) if own_policy is not None else expression.vector.carries_policy,
             lookback_ms=self._lookback_ms(expression, query_offset_ms, by_time=by_time),
-            labels=labels,
-            annotations=annotations,
             file=group.file,
             line=rule.line,
             limit=group.limit,
             query_offset_ms=query_offset_ms,
             sees_alerts_by_time=by_time,
-            external=self._options.external,
             unexpanded=self.unexpanded,
         )
+
+    def _compile(self, text: str) -> Expression | tuple[Problem, ...]:
+        try:
+            return compile_rule(text, self._recorded)
+        except ExpressionRefused as refused:
+            return refused.problems
+
+    def _recorded_by(self, rule: ParsedRule) -> Recorded:
+        """Returns what is known of the series that a rule records; of what was not compiled yet, nothing is."""
+        expression = self._expression(rule.expr.text)
+        if not isinstance(expression, Expression):
+            return Recorded()
+        policy = rule.labels.get(POLICY)
+        carries_policy = bool(policy.text) if policy is not None else expression.vector.carries_policy
+        return Recorded(carries_policy, expression.vector.data)
 
     def _sees_alerts_by_time(self, tree: Tree, group: ParsedGroup) -> bool:
         """Returns whether an expression may select alerts of a group with another offset."""
@@ -134,17 +193,15 @@ def _query_offsets(groups: Sequence[ParsedGroup]) -> Mapping[str, frozenset[floa
     """Returns the offsets of the groups that raise alerts of a name, in seconds; nothing where all have the same."""
     offsets: dict[str, set[float]] = defaultdict(set)
     for group in groups:
-        for rule in group.rules:
+        for rule in (rule for rule in group.rules if not rule.is_recording):
             offsets[rule.name].add(group.query_offset_seconds)
-    is_one = len(set().union(*offsets.values())) < 2
-    return {} if is_one else {name: frozenset(of_name) for name, of_name in offsets.items()}
+    are_same = len({group.query_offset_seconds for group in groups if group.rules}) < 2
+    return {} if are_same else {name: frozenset(of_name) for name, of_name in offsets.items()}
 
 
-def _expression(text: str) -> Expression | tuple[Problem, ...]:
-    try:
-        return compile_rule(text)
-    except ExpressionRefused as refused:
-        return refused.problems
+def _any_of(rules: Sequence[Recorded]) -> Recorded:
+    """Returns what is known of series that several rules record."""
+    return Recorded(any(rule.carries_policy for rule in rules), combine("any", *(rule.data for rule in rules)))
 
 
 def _located(problem: Problem, expr: Text) -> tuple[Location, str]:
@@ -164,7 +221,7 @@ def _located(problem: Problem, expr: Text) -> tuple[Location, str]:
     return location, f"`{quoted}`{error.verdict}: {error.reason}{also}"
 
 
-def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity | None:
+def _severity(rule: ParsedRule, report: _Report) -> Severity | None:
     severities = ", ".join(Severity)
     label = rule.labels.get("severity")
     if label is None:
@@ -177,7 +234,7 @@ def _severity(rule: ParsedRule, report: Callable[[int, str], None]) -> Severity 
         return None
 
 
-def _templates(kind: str, texts: Mapping[str, Text], report: Callable[[int, str], None]) -> dict[str, Template]:
+def _templates(kind: str, texts: Mapping[str, Text], report: _Report) -> dict[str, Template]:
     templates: dict[str, Template] = {}
     for name, text in texts.items():
         try:

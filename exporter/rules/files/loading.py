@@ -14,7 +14,7 @@ from exporter.errors import RuleFileInvalid
 from exporter.rules.files.compiler import DEFAULTS, Compiler, Options
 from exporter.rules.files.parser import ParsedGroup, ParsedRule, parse_file
 from exporter.rules.finding import Finding
-from exporter.rules.rule import CompiledRule, unexpanded_labels
+from exporter.rules.rule import AnyCompiledRule, CompiledAlertingRule, unexpanded_labels
 
 MOST_BYTES: Final = 16_000_000
 """A larger file is refused: ten thousand rules with long descriptions have less."""
@@ -24,13 +24,13 @@ MOST_BYTES: Final = 16_000_000
 class RuleGroup:
     """``interval_seconds`` is for Prometheus; this program evaluates rules at every poll.
 
-    ``limit`` is the most alerts that one of its rules may have; 0: any number.
+    ``limit`` is the most alerts or series that one of its rules may have; 0: any number.
     """
 
     name: str
     file: str
     interval_seconds: float | None
-    rules: tuple[CompiledRule, ...]
+    rules: tuple[AnyCompiledRule, ...]
     limit: int = 0
 
 
@@ -43,7 +43,12 @@ class RuleSet:
     files: tuple[str, ...] = ()
 
     @property
-    def rules(self) -> tuple[CompiledRule, ...]:
+    def alerting(self) -> tuple[CompiledAlertingRule, ...]:
+        """Those of the rules that raise alerts."""
+        return tuple(rule for rule in self.rules if rule.kind == "alerting")
+
+    @property
+    def rules(self) -> tuple[AnyCompiledRule, ...]:
         return tuple(rule for group in self.groups for rule in group.rules)
 
 
@@ -57,7 +62,7 @@ class Attempt:
 
     contents: Mapping[str, bytes]
     groups: tuple[ParsedGroup, ...]
-    compiled: tuple[tuple[ParsedGroup, ParsedRule, CompiledRule], ...]
+    compiled: tuple[tuple[ParsedGroup, ParsedRule, AnyCompiledRule], ...]
     rule_set: RuleSet
     errors: tuple[Finding, ...]
 
@@ -97,7 +102,7 @@ def attempt(patterns: Sequence[str], options: Options = DEFAULTS) -> Attempt:
         parsed += parse_file(file, contents[file], findings, ignore_unknown_fields=options.ignore_unknown_fields)
     compiler = Compiler(options, parsed, findings)
     groups: list[RuleGroup] = []
-    compiled: list[tuple[ParsedGroup, ParsedRule, CompiledRule]] = []
+    compiled: list[tuple[ParsedGroup, ParsedRule, AnyCompiledRule]] = []
     for group in parsed:
         rules = _compile_group(compiler, group)
         compiled += [(group, written, rule) for written, rule in rules]
@@ -136,7 +141,7 @@ def _digest(contents: dict[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _compile_group(compiler: Compiler, group: ParsedGroup) -> list[tuple[ParsedRule, CompiledRule]]:
+def _compile_group(compiler: Compiler, group: ParsedGroup) -> list[tuple[ParsedRule, AnyCompiledRule]]:
     """Returns the group's rules that compile, each beside itself as written."""
     compiled = {key: compiler.rule(group, rule) for key, rule in {id(rule): rule for rule in group.rules}.items()}
     return [(written, rule) for written in group.rules if (rule := compiled[id(written)]) is not None]

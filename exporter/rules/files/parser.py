@@ -15,6 +15,7 @@ from exporter.rules.files.documents import ABSENT, Entry, fields, parse, quoted
 from exporter.rules.finding import Finding, Location
 
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+_SERIES_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 
 _PLAIN: Final = re.compile(r"""[ -]*(?P<key>[\w.-]+):[ ]+(?P<value>[^\s"'|>&*!#].*?)\s*""")
 """A line that is a key and a plain value."""
@@ -47,7 +48,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRule:
-    """An alerting rule as written. ``line`` is that of its ``alert``; where that is merged, ``first_line``.
+    """A rule as written. ``line`` is that of its ``alert`` or ``record``; where that is merged, ``first_line``.
 
     ``labels`` are its own and its group's, of which it has none of the same name.
     """
@@ -60,11 +61,12 @@ class ParsedRule:
     keep_firing_for_seconds: float
     labels: Mapping[str, Text]
     annotations: Mapping[str, Text]
+    is_recording: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedGroup:
-    """A group as written. ``limit`` 0: its rules may have any number of alerts; ``labels`` are those of the group."""
+    """A group as written. ``limit`` 0: its rules may have any number of alerts or series; ``labels``: the group's."""
 
     file: str
     line: int
@@ -167,30 +169,48 @@ class _Parser:
     def _parse_rule(self, entry: Entry, labels: Mapping[str, Text]) -> ParsedRule | None:
         self._rule = entry.scalar("alert") or entry.scalar("record")
         keys = self._fields(entry, _RULE, self.report)
-        name = self._text(keys.get("alert", ABSENT)).text
-        line = max(keys["alert"].line, entry.line) if "alert" in keys else entry.line
-        if "record" in keys:
-            record = self._text(keys["record"]).text
-            why = f"is not supported; write its expression where {record} is used"
-            self.report(keys["record"].line, f"`record: {record}` {why}")
+        alert, record = (self._text(keys.get(key, ABSENT)).text for key in ("alert", "record"))
+        key = "record" if record else "alert"
+        line = max(keys[key].line, entry.line) if key in keys else entry.line
+        if alert and record:
+            self.report(line, "a rule has either `alert` or `record`")
             return None
-        if not name:
-            self.report(line, "a rule needs `alert`")
+        if not alert and not record:
+            self.report(line, "a rule needs `alert` or `record`")
             return None
         expr = self._text(keys.get("expr", replace(ABSENT, line=line)))
         if not expr.text.strip():
             self.report(expr.line, "a rule needs `expr`")
             return None
-        return ParsedRule(
+        rule = ParsedRule(
             first_line=entry.line,
             line=line,
-            name=name,
+            name=alert or record,
             expr=expr,
             for_seconds=self._duration(keys.get("for", ABSENT)),
             keep_firing_for_seconds=self._duration(keys.get("keep_firing_for", ABSENT)),
             labels={**labels, **self._texts(keys.get("labels", ABSENT), "label")},
             annotations=self._texts(keys.get("annotations", ABSENT), "annotation"),
+            is_recording=bool(record),
         )
+        if record:
+            self._check_recording(rule, keys)
+        return rule
+
+    def _check_recording(self, rule: ParsedRule, keys: Mapping[str, Entry]) -> None:
+        of_alerts = {
+            "for": rule.for_seconds,
+            "keep_firing_for": rule.keep_firing_for_seconds,
+            "annotations": rule.annotations,
+        }
+        for key in (key for key, value in of_alerts.items() if value):
+            self.report(keys[key].line, f"`{key}` is for alerts: a rule that records has none")
+        if not _SERIES_NAME.fullmatch(rule.name):
+            hint = "; an expression stands in `expr`" if "{" in rule.name else ""
+            why = (
+                f"`{rule.name}` is not a name for a series: it has letters, digits, _ and : only, no digit first{hint}"
+            )
+            self.report(rule.line, why)
 
     def _items(self, key: Entry) -> list[Entry]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, KeysView, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
@@ -15,7 +15,7 @@ from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import selectors, written_labels
 from exporter.rules.promql.tree import Selector, Tree
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule, CompiledRecordingRule
 
 SCRAPED_LABELS: Final = frozenset({"job", "instance"})
 """Labels that a scrape adds: in Prometheus every series has them, here none."""
@@ -34,15 +34,17 @@ class Context:
     """One rule that compiles.
 
     ``alert_labels`` are those that alerts of any rule can have, ``alert_names`` their names. ``same_identity`` are
-    file and line of every rule of the same name and labels, this one among them.
+    file and line of every rule of the same name and labels, this one among them. ``recording`` are the rules that
+    record, by name.
     """
 
     group: ParsedGroup
     parsed: ParsedRule
-    rule: CompiledRule
+    rule: AnyCompiledRule
     alert_labels: frozenset[str]
     alert_names: KeysView[str]
     same_identity: Sequence[tuple[str, int]]
+    recording: Mapping[str, Sequence[CompiledRecordingRule]]
 
     @cached_property
     def selected(self) -> Sequence[Selector]:
@@ -53,18 +55,47 @@ class Context:
         return frozenset(selected.metric for selected in self.selected)
 
     @cached_property
+    def looked_at(self) -> frozenset[str]:
+        """The metrics that it selects, and those that what it selects is made of."""
+        return self._made_of(self.metrics)
+
+    @cached_property
+    def recorded(self) -> Mapping[str, Sequence[Tree]]:
+        """The expressions of what rules record, by name."""
+        return {name: [rule.expression.tree for rule in rules] for name, rules in self.recording.items()}
+
+    @cached_property
     def labels(self) -> frozenset[str]:
         """The labels that any series of the expression can have."""
         written = written_labels(self.rule.expression.tree)
         return frozenset({METRIC_NAME, *written}).union(*map(self.labels_of, self.metrics))
 
     def labels_of(self, metric: str) -> frozenset[str]:
+        if metric in self.recording:
+            reached = self._made_of([metric])
+            written = (
+                {*written_labels(rule.expression.tree), *rule.labels}
+                for name in reached & self.recording.keys()
+                for rule in self.recording[name]
+            )
+            return frozenset[str]().union(*written, *map(self.labels_of, reached - self.recording.keys()))
         if metric in ALERT_SERIES:
             return self.alert_labels
         if metric in BUCKET_GAUGE_BY_NAME:
             return SCRAPED_LABELS | {PARTICIPANT, POLICY}
         gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
         return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
+
+    def _made_of(self, metrics: Iterable[str]) -> frozenset[str]:
+        reached: set[str] = set()
+        ahead = list(metrics)
+        while ahead:
+            metric = ahead.pop()
+            if metric not in reached:
+                reached.add(metric)
+                rules = self.recording.get(metric, ())
+                ahead += (selected.metric for rule in rules for selected in selectors(rule.expression.tree))
+        return frozenset(reached)
 
     def about(self, tree: Tree, rest: str) -> tuple[Location, str]:
         """Returns where a part of the expression stands, and the sentence that begins with it."""
@@ -78,13 +109,18 @@ def contexts(attempt: Attempt) -> Iterator[Context]:
     alert_labels: set[str] = {*_ALERT_LABELS}
     for group in attempt.groups:
         for parsed in group.rules:
-            names[parsed.name] = None
-            alert_labels.update(parsed.labels)
+            if not parsed.is_recording:
+                names[parsed.name] = None
+                alert_labels.update(parsed.labels)
             lines[_identity(parsed)].append((group.file, parsed.line))
     labels = frozenset(alert_labels)
+    recording: dict[str, list[CompiledRecordingRule]] = defaultdict(list)
+    for rule in attempt.rule_set.rules:
+        if rule.kind == "recording":
+            recording[rule.name].append(rule)
     for group, parsed, rule in {id(compiled[2]): compiled for compiled in attempt.compiled}.values():
-        yield Context(group, parsed, rule, labels, names.keys(), lines[_identity(parsed)])
+        yield Context(group, parsed, rule, labels, names.keys(), lines[_identity(parsed)], recording)
 
 
-def _identity(rule: ParsedRule) -> tuple[str, frozenset[tuple[str, str]]]:
-    return rule.name, frozenset((name, text.text) for name, text in rule.labels.items())
+def _identity(rule: ParsedRule) -> tuple[bool, str, frozenset[tuple[str, str]]]:
+    return rule.is_recording, rule.name, frozenset((name, text.text) for name, text in rule.labels.items())

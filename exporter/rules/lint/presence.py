@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
@@ -69,11 +69,15 @@ _OPPOSITE: Final = {Presence.NEVER: Presence.ALWAYS, Presence.ALWAYS: Presence.N
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Whether the last poll was answered, whether gauges that go stale are served, and the one open alert's labels."""
+    """Whether the last poll was answered, whether gauges that go stale are served, and the one open alert's labels.
+
+    ``recorded`` are the expressions of what rules record, by name.
+    """
 
     up: bool
     figures: bool
     alert: Mapping[str, str] | None = None
+    recorded: Mapping[str, Sequence[Tree]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ def presence(tree: Tree, situation: Situation) -> Presence:
 
 
 def _judge(tree: Tree, situation: Situation) -> _Result:
+    if isinstance(tree, Selector) and tree.metric in situation.recorded:
+        return _recorded(tree, situation)
     if isinstance(tree, Selector):
         return _Result(_selection(tree, situation), frozenset({tree.metric}), _labels_of(tree.metric))
     if isinstance(tree, Binary):
@@ -124,6 +130,15 @@ def _judge(tree: Tree, situation: Situation) -> _Result:
     if series is None:
         return _Result(Presence.ALWAYS)
     return _made_of(tree, _judge(series, situation), situation)
+
+
+def _recorded(selected: Selector, situation: Situation) -> _Result:
+    """Returns what is known of series that rules record, now: they are what the expressions of these give."""
+    others = {name: trees for name, trees in situation.recorded.items() if name != selected.metric}
+    results = [_judge(tree, replace(situation, recorded=others)) for tree in situation.recorded[selected.metric]]
+    most = Presence.POSSIBLE if selected.conditions else Presence.ALWAYS
+    metrics = frozenset[str]().union(*(result.metrics for result in results))
+    return _Result(min(most, max(result.presence for result in results)), metrics)
 
 
 def _made_of(tree: Tree, result: _Result, situation: Situation) -> _Result:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from exporter.rules.promql import functions, nodes, ranges, unsupported
@@ -22,9 +23,10 @@ from exporter.rules.promql.parser import TOO_DEEP, parse
 from exporter.rules.promql.pinned import absent, absent_labels, only_of, pin_problems, pinned_participants
 from exporter.rules.promql.ranges import NO_SAMPLES, Node, RangeVector, Selection
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
-from exporter.rules.promql.selectors import predicate, select
-from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT
+from exporter.rules.promql.selectors import RecordedSeries, predicate, select
+from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, Vector
 from exporter.rules.promql.signatures import ValueType
+from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.time_shifts import instant_of, positive_length
 from exporter.rules.promql.traversal import excerpt
 from exporter.rules.promql.tree import (
@@ -74,6 +76,10 @@ class Expression:
     vector: Instant
     _nodes: Mapping[int, Node] = field(compare=False, repr=False)
 
+    def running(self, run: Callable[[Moment], Vector]) -> Expression:
+        """Returns an expression that has another result."""
+        return replace(self, vector=replace(self.vector, run=run))
+
     def node(self, tree: Tree) -> Node:
         """Returns what a part of the tree is compiled to."""
         return self._nodes[id(tree)]
@@ -83,15 +89,15 @@ class Expression:
         return excerpt(self.text, tree.span)
 
 
-def compile_rule(text: str) -> Expression:
-    """Compiles an alerting rule's expression: a vector whose every series carries ``participant``.
+def compile_rule(text: str, recorded: RecordedSeries = MappingProxyType({})) -> Expression:
+    """Compiles a rule's expression: a vector whose every series carries ``participant``.
 
-    Raises ExpressionRefused.
+    ``recorded`` are the series that rules record. Raises ExpressionRefused.
     """
-    tree, compiler = _compile(text)
+    tree, compiler = _compile(text, recorded)
     node = compiler.nodes[id(tree)]
     if isinstance(node, Scalar):
-        compiler.refuse(tree, "is a number: an alert needs series that carry participant")
+        compiler.refuse(tree, "is a number: a rule needs series that carry participant")
     elif isinstance(node, RangeVector):
         compiler.refuse(tree, _IS_A_RANGE)
     elif not node.carries_participant:
@@ -101,9 +107,9 @@ def compile_rule(text: str) -> Expression:
     raise ExpressionRefused(*compiler.problems)
 
 
-def compile_expression(text: str) -> Scalar | Instant:
+def compile_expression(text: str, recorded: RecordedSeries = MappingProxyType({})) -> Scalar | Instant:
     """Compiles any expression of the subset. Raises ExpressionRefused."""
-    tree, compiler = _compile(text)
+    tree, compiler = _compile(text, recorded)
     node = compiler.nodes[id(tree)]
     if isinstance(node, RangeVector):
         compiler.refuse(tree, _IS_A_RANGE)
@@ -111,7 +117,7 @@ def compile_expression(text: str) -> Scalar | Instant:
     return node
 
 
-def _compile(text: str) -> tuple[Tree, Compiler]:
+def _compile(text: str, recorded: RecordedSeries) -> tuple[Tree, Compiler]:
     try:
         tree = parse(text)
     except ParseError as error:
@@ -119,7 +125,7 @@ def _compile(text: str) -> tuple[Tree, Compiler]:
         raise ExpressionRefused(Problem(message, error.position, error)) from None
     except ValueError as error:
         raise ExpressionRefused(Problem(str(error))) from None
-    compiler = Compiler(text)
+    compiler = Compiler(text, recorded)
     try:
         compiler.compile(tree)
     except RecursionError:
@@ -144,10 +150,11 @@ class Compiler:
     ``problems`` says what was refused.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, recorded: RecordedSeries) -> None:
         self.nodes: dict[int, Node] = {}
         self.problems: list[Problem] = []
         self._text = text
+        self._recorded = recorded
 
     def compile(self, tree: Tree) -> Node:
         """Returns a number for what is one, else a vector: of what was refused, one that stands for it."""
@@ -189,7 +196,7 @@ class Compiler:
         if not all(matcher.predicate()(tree.metric) for matcher in tree.matchers if matcher.label == METRIC_NAME):
             raise ValueError("selects nothing: its matchers on __name__ exclude each other")
         selects = predicate(tree.conditions)
-        return Selection(tree.metric, selects, select(tree.metric, tree.conditions, selects))
+        return Selection(tree.metric, selects, select(tree.metric, tree.conditions, selects, self._recorded))
 
     def signed(self, tree: Unary) -> Node:
         operand = cast("_Computed", self.compile(tree.operand))

@@ -1,11 +1,13 @@
-"""Selectors: which series of a gauge, or of ``ALERTS``, an expression selects."""
+"""Selectors: which series of a gauge, of ``ALERTS``, or of what rules record, an expression selects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from exporter.alerts.alert import Alert
-from exporter.rules.promql.nodes import Data, Instant
+from exporter.rules.promql.nodes import NO_DATA, Data, Instant
 from exporter.rules.promql.series import Labels, Vector
 from exporter.rules.promql.sources import (
     ALERT_SERIES,
@@ -20,13 +22,35 @@ from exporter.rules.promql.tree import Matcher
 from exporter.rules.promql.unsupported import of_metric
 
 
-def select(name: str, matchers: Sequence[Matcher], selects: Callable[[Labels], bool]) -> Instant:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is known of the series of a name that rules record; the rest is as of an `Instant`."""
+
+    carries_policy: bool = True
+    data: Data = NO_DATA
+
+
+RecordedSeries: TypeAlias = "Mapping[str, Recorded]"
+"""By the name of ``record``."""
+
+
+def select(
+    name: str, matchers: Sequence[Matcher], selects: Callable[[Labels], bool], recorded: RecordedSeries
+) -> Instant:
     """Returns the selector of a metric's series; ``selects`` tells whether a series fulfils all of its matchers.
 
     Raises ValueError, a sentence, where it is none that rules may use.
     """
+    if name in recorded:
+        return Instant(
+            lambda moment: [sample for sample in moment.written(name) if selects(sample[1])],
+            frozenset([name]),
+            carries_participant=True,
+            carries_policy=recorded[name].carries_policy,
+            data=recorded[name].data,
+        )
     if name not in GAUGE_NAMES and name not in ALERT_SERIES:
-        raise ValueError(of_metric(name))
+        raise ValueError(of_metric(name, recorded.keys()))
     if name in ALERT_SERIES:
         run = _alerts(matchers, selects) if name == ALERTS else _alerts_for_state(matchers, selects)
         return Instant(run, frozenset([name]), carries_participant=True, carries_policy=True)

@@ -62,7 +62,7 @@ class Source(Protocol):
 
     @property
     def written(self) -> WrittenSeries | None:
-        """What rules wrote (``ALERTS``); None: nothing is kept of it."""
+        """What rules wrote: ``ALERTS``, and what they record; None: nothing is kept of it."""
         ...
 
     def series(self, name: str) -> Vector:
@@ -254,7 +254,7 @@ class Moment:
 
     def sampled(self, name: str, at_ms: int) -> Vector:
         """Returns when the samples were made that an instant query sees at a time, in seconds since 1970."""
-        if name in ALERT_SERIES:
+        if name not in GAUGE_NAMES:
             written = self._written_at(name, at_ms)
             return [(name, Labels(pairs), sampled_ms / 1000) for pairs, sampled_ms, _ in written]
         return self._source.sampled(name, at_ms)
@@ -271,7 +271,7 @@ class Moment:
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
-        if name not in ALERT_SERIES:
+        if name in GAUGE_NAMES:
             return self._source.between(name, begin_ms, end_ms)
         written = self._source.written
         series = () if written is None else written.between(name, begin_ms, end_ms)

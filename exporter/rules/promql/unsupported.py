@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from exporter.rules.promql.calls import ABSENT, CALLS
 from exporter.rules.promql.sources import ALERTS, GAUGE_NAMES
-from exporter.structures import nearest
+from exporter.structures import did_you_mean, nearest
 
 OWN: Final = "dict_rate_limit_"
 
@@ -25,13 +26,16 @@ def of_function(name: str) -> str:
     return name + next(why for names, why in _INSTEAD if re.fullmatch(names, name))
 
 
-def of_metric(name: str) -> str:
-    """Returns why a metric cannot be selected."""
+def of_metric(name: str, recorded: Iterable[str] = ()) -> str:
+    """Returns why a metric cannot be selected; ``recorded`` are the names of series that rules record."""
     stems = {gauge.removeprefix(OWN): gauge for gauge in GAUGE_NAMES}
     gauges = f"{OWN}... {', '.join(sorted(stems))}"
     meant = nearest(name.removeprefix(OWN), stems)
+    if ":" in name:
+        return f"is not a metric of this program, and no rule here records it{did_you_mean(name, list(recorded))}"
     if not name.startswith(OWN):
-        hint = f"did you mean {stems[meant]}?" if meant else "Prometheus can have its own rules"
+        meant = stems[meant] if meant else nearest(name, recorded)
+        hint = f"did you mean {meant}?" if meant else "Prometheus can have its own rules"
         return f"is not a metric of this program, and rules see no others; {hint}"
     if re.fullmatch(r"\w+_alerts_\w+_total", name):
         return f'is a counter, and rules see gauges only; {ALERTS}{{alertname="..."}} is what fires'

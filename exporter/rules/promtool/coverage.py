@@ -1,21 +1,20 @@
-"""What tests make true: rules, branches of ``or``, and both sides of an ``if`` in texts."""
+"""What tests make true: rules (one that records: it does), branches of ``or``, both sides of an ``if`` in texts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from exporter.alerts.alert import Alert, RuleSample
-from exporter.alerts.history import History
-from exporter.buckets.observation import View
 from exporter.numbers import counted
 from exporter.rules.promql.nodes import Instant, run
-from exporter.rules.promql.sources import source_of
+from exporter.rules.promql.series import Vector
+from exporter.rules.promql.sources import Moment
 from exporter.rules.promql.tree import Binary, Tree, walk, without_parens
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule
+from exporter.rules.templates.template import Template
 
 Key: TypeAlias = "tuple[str, ...]"
 
@@ -38,7 +37,7 @@ class Part:
 
 @dataclass(slots=True)
 class _Covered:
-    rule: CompiledRule
+    rule: AnyCompiledRule
     parts: dict[Key, str]
     covered: set[Key]
 
@@ -49,13 +48,13 @@ class Coverage:
     def __init__(self) -> None:
         self._rules: dict[tuple[Path, str, int, str], _Covered] = {}
 
-    def watched(self, rule: CompiledRule) -> CompiledRule:
+    def watched(self, rule: AnyCompiledRule) -> AnyCompiledRule:
         """Returns the rule, whose evaluations are noted from now on."""
         key = Path(rule.file).resolve(), rule.group, rule.line, rule.name
         covered = self._rules.get(key)
         if covered is None:
             covered = self._rules[key] = _Covered(rule, dict(_parts(rule)), set())
-        return rule.as_a(_WatchedRule, branches=_branches(rule), covered=covered.covered)
+        return replace(rule, expression=rule.expression.running(_watched(rule, covered.covered)))
 
     def parts(self) -> list[Part]:
         """Returns the parts of all rules, in their order."""
@@ -92,11 +91,11 @@ def percent(parts: Sequence[Part]) -> float:
     return 100.0 * sum(part.is_covered for part in parts) / len(parts) if parts else 100.0
 
 
-def _parts(rule: CompiledRule) -> Iterator[tuple[Key, str]]:
-    yield ("rule",), "is never true"
+def _parts(rule: AnyCompiledRule) -> Iterator[tuple[Key, str]]:
+    yield ("rule",), "is never true" if rule.kind == "alerting" else "never records anything"
     for tree in _branches(rule):
         yield ("branch", str(tree.span)), f"`{rule.expression.excerpt(tree)}` is never true"
-    for name, template in [*rule.labels.items(), *rule.annotations.items()]:
+    for name, template in _texts(rule):
         for number, condition in enumerate(template.conditions):
             for is_true in (True, False):
                 yield (
@@ -105,7 +104,7 @@ def _parts(rule: CompiledRule) -> Iterator[tuple[Key, str]]:
                 )
 
 
-def _branches(rule: CompiledRule) -> list[Tree]:
+def _branches(rule: AnyCompiledRule) -> list[Tree]:
     """Returns the sides of each ``or``, in their order, but for those that are one themselves."""
     operations = [tree for tree in walk(rule.expression.tree) if _is_or(tree)]
     sides = [without_parens(side) for operation in operations for side in operation.operands]
@@ -116,23 +115,28 @@ def _is_or(tree: Tree) -> bool:
     return isinstance(tree, Binary) and tree.operator == "or"
 
 
-@dataclass(frozen=True, slots=True)
-class _WatchedRule(CompiledRule):
-    branches: Sequence[Tree] = ()
-    covered: set[Key] = field(default_factory=set, compare=False)
+def _watched(rule: AnyCompiledRule, covered: set[Key]) -> Callable[[Moment], Vector]:
+    """Returns what evaluates a rule's expression, and notes what was true."""
+    expression, branches = rule.expression, _branches(rule)
 
-    def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
-        samples = CompiledRule.evaluate(self, view, alerts, history)
-        covered = self.covered
-        moment = self.moment(source_of(view, history), alerts)
-        for tree in self.branches:
-            node = self.expression.node(tree)
+    def evaluated(moment: Moment) -> Vector:
+        samples = run(expression.vector.run, moment)
+        for tree in branches:
+            node = expression.node(tree)
             if isinstance(node, Instant) and run(node.run, moment):
                 covered.add(("branch", str(tree.span)))
         if samples:
             covered.add(("rule",))
-        for sample in run(self.expression.vector.run, moment) if samples else ():
-            for name, template in [*self.labels.items(), *self.annotations.items()]:
-                taken = template.taken(*self.in_templates(sample))
+        if rule.kind == "recording":
+            return samples
+        for sample in samples:
+            for name, template in _texts(rule):
+                taken = template.taken(*rule.in_templates(sample))
                 covered.update(("text", name, str(number), str(is_true)) for number, is_true in taken)
         return samples
+
+    return evaluated
+
+
+def _texts(rule: AnyCompiledRule) -> list[tuple[str, Template]]:
+    return [*rule.labels.items(), *rule.annotations.items()] if rule.kind == "alerting" else []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, repeat
 from typing import Final
 
-from exporter.buckets.gauge_history import Samples
+from exporter.buckets.gauge_history import ABSENT, Samples
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
 from exporter.rules.promql.sources import LOOKBACK_MS
@@ -63,6 +63,13 @@ class InputSeries:
         samples = zip(self.times_ms[within], self.values[within], strict=True)
         present = [(time_ms, value) for time_ms, value in samples if not isinstance(value, _Stale)]
         return Samples([time_ms for time_ms, _ in present], [value for _, value in present])
+
+    def until(self, end_ms: int) -> Samples:
+        """Returns all samples up to a time, with the marks of where the series ends."""
+        within = slice(bisect_right(self.times_ms, end_ms))
+        return Samples(
+            self.times_ms[within], [ABSENT if isinstance(value, _Stale) else value for value in self.values[within]]
+        )
 
 
 def input_series(series: str, values: str, interval_ms: int, start_ms: int = 0) -> InputSeries:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final
 
-from exporter.alerts.alert import Alert, Fingerprint, RuleFailure, RuleSample
+from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
 from exporter.alerts.history import History
 from exporter.alerts.lifecycle import evaluate
 from exporter.alerts.written_series import WrittenSeries
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.observation import Failure, Poll, View
+from exporter.buckets.observation import Failure, Poll
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.functions import EPOCH
@@ -22,6 +21,7 @@ from exporter.rules.promql.lookback import ALL_MS
 from exporter.rules.promql.nodes import Scalar, run
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.pinned import pinned_participants
+from exporter.rules.promql.selectors import Recorded, RecordedSeries
 from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
 from exporter.rules.promql.sources import (
     ALERT_SERIES,
@@ -31,10 +31,7 @@ from exporter.rules.promql.sources import (
     SeriesView,
 )
 from exporter.rules.promtool.input_series import InputSeries
-from exporter.rules.rule import CompiledRule
-
-_WRITTEN: Final = dict.fromkeys(ALERT_SERIES, ALL_MS)
-"""A test's whole time."""
+from exporter.rules.rule import AnyCompiledRule
 
 
 class _SeriesByName(dict[str, list[InputSeries]]):
@@ -106,6 +103,7 @@ class Playback:
     written: Mapping[Ispb, WrittenSeries] = field(repr=False)
     interval_ms: int
     steps: Sequence[Step] = field(repr=False)
+    recorded: RecordedSeries
 
     @property
     def failed(self) -> Step | None:
@@ -121,7 +119,7 @@ class Playback:
 
         Raises ExpressionRefused, RuleEvaluationFailed.
         """
-        node = compile_expression(expr)
+        node = compile_expression(expr, self.recorded)
         pinned = [Ispb(participant) for participant in sorted(pinned_participants(parse(expr)))]
         if isinstance(node, Scalar):
             return [("", Labels(()), run(node.run, self._moment((*pinned, Ispb(""))[0], at_ms)))]
@@ -145,7 +143,12 @@ class Playback:
 
 
 def play(
-    rules: Sequence[CompiledRule], series: Sequence[InputSeries], *, until_ms: int, interval_ms: int, start_ms: int = 0
+    rules: Sequence[AnyCompiledRule],
+    series: Sequence[InputSeries],
+    *,
+    until_ms: int,
+    interval_ms: int,
+    start_ms: int = 0,
 ) -> Playback:
     """Evaluates the rules at the start, at each interval, and last at ``until_ms`` or before it.
 
@@ -163,7 +166,9 @@ def play(
     # Between two evaluations that lie further apart, Prometheus forgets alerts.
     by_time = interval_ms >= LOOKBACK_MS
     without_limits = [replace(rule, limit=0, sees_alerts_by_time=rule.sees_alerts_by_time or by_time) for rule in rules]
-    participants = _Participants(by_name, interval_ms, without_limits, [rule.limit for rule in rules])
+    limits = [(rule.limit, "alerts" if rule.kind == "alerting" else "series") for rule in rules]
+    recorded = {rule.name: Recorded() for rule in rules if rule.kind == "recording"}
+    participants = _Participants(by_name, interval_ms, without_limits, limits, recorded)
     step: Step | None = None
     for at_ms in range(start_ms, until_ms + 1, interval_ms):
         step = participants.evaluate(step.alerts if step is not None else {}, at_ms)
@@ -171,32 +176,35 @@ def play(
         if step.failures:
             break
     written = {participant: history.written for participant, history in participants.histories.items()}
-    return Playback(by_name, written, interval_ms, steps)
+    return Playback(by_name, written, interval_ms, steps, participants.recorded)
 
 
-@dataclass(frozen=True, slots=True)
-class _BeyondLimit(CompiledRule):
-    """A rule that has too many alerts at an evaluation: later ones see its alerts as they were."""
+def _failing(rule: AnyCompiledRule, message: str) -> AnyCompiledRule:
+    """Returns the rule as it is at an evaluation at which it fails: later ones see its alerts as they were."""
 
-    message: str = ""
+    def fail(_: Moment) -> Vector:
+        raise RuleEvaluationFailed(message)
 
-    def evaluate(self, _view: View, _alerts: Collection[Alert], _: History | None = None) -> list[RuleSample]:
-        raise RuleEvaluationFailed(self.message)
+    return replace(rule, expression=rule.expression.running(fail))
 
 
 @dataclass(frozen=True, slots=True)
 class _Participants:
-    """The input series by participant, and what rules wrote. ``limits`` are those of the rules, which have none."""
+    """The input series by participant, and what rules wrote.
+
+    ``limits`` are those of the rules, which have none, and of what; ``recorded`` are the names that rules record.
+    """
 
     by_name: Mapping[Ispb, _SeriesByName]
     interval_ms: int
-    rules: Sequence[CompiledRule]
-    limits: Sequence[int]
+    rules: Sequence[AnyCompiledRule]
+    limits: Sequence[tuple[int, str]]
+    recorded: RecordedSeries
     histories: dict[Ispb, History] = field(default_factory=dict)
 
     def evaluate(self, open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int) -> Step:
         """Returns an evaluation of all rules. The alerts of all participants count towards limits, as in Prometheus."""
-        tried, has_limits = list(self.rules), any(self.limits)
+        tried, has_limits = list(self.rules), any(limit for limit, _ in self.limits)
         before = {participant: history.copy() for participant, history in self.histories.items() if has_limits}
         while True:
             step, counts = self._evaluate(tried, open_alerts, at_ms)
@@ -204,19 +212,22 @@ class _Participants:
             if beyond is None:
                 return step
             index, message = beyond
-            tried[index] = tried[index].as_a(_BeyondLimit, message=message)
+            tried[index] = _failing(tried[index], message)
             self.histories.clear()
             self.histories.update({participant: history.copy() for participant, history in before.items()})
 
     def _evaluate(
-        self, rules: Sequence[CompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
+        self, rules: Sequence[AnyCompiledRule], open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int
     ) -> tuple[Step, list[tuple[int, ...]]]:
         """Returns the evaluation, and the counts of each rule's alerts for each participant."""
         failures: list[RuleFailure] = []
         after: dict[Ispb, Mapping[Fingerprint, Alert]] = {}
         counts: list[tuple[int, ...]] = []
         for participant, named in self.by_name.items():
-            history = self.histories.setdefault(participant, History(_WRITTEN))
+            history = self.histories.get(participant)
+            if history is None:
+                history = self.histories[participant] = History(dict.fromkeys([*ALERT_SERIES, *self.recorded], ALL_MS))
+            self._give(named, history.written, at_ms)
             source = SeriesSource(
                 participant, named, history.written, now_ms=at_ms, until_ms=at_ms, interval_ms=self.interval_ms
             )
@@ -226,15 +237,21 @@ class _Participants:
             failures += evaluation.failures
         return Step(at_ms, after, tuple(dict.fromkeys(failures))), counts
 
+    def _give(self, named: _SeriesByName, written: WrittenSeries, at_ms: int) -> None:
+        """Adds input series of names that rules record to what these write."""
+        for name in self.recorded.keys() & named.keys():
+            for one in named[name]:
+                written.give(name, one.labels.pairs, one.until(at_ms))
 
-def _first_beyond(limits: Sequence[int], counts: Sequence[Sequence[int]]) -> tuple[int, str] | None:
-    """Returns the index of the first rule with more alerts than its limit, and how that is said.
 
-    ``counts`` are those of its alerts, for each participant.
+def _first_beyond(limits: Sequence[tuple[int, str]], counts: Sequence[Sequence[int]]) -> tuple[int, str] | None:
+    """Returns the index of the first rule with more alerts or series than its limit, and how that is said.
+
+    ``counts`` are those for each participant.
     """
-    for index, (limit, of_rule) in enumerate(zip(limits, zip(*counts, strict=True), strict=False)):
+    for index, ((limit, noun), of_rule) in enumerate(zip(limits, zip(*counts, strict=True), strict=False)):
         if sum(of_rule) > limit > 0:
-            return index, f"exceeded limit of {limit} with {sum(of_rule)} alerts"
+            return index, f"exceeded limit of {limit} with {sum(of_rule)} {noun}"
     return None
 
 

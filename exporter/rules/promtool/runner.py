@@ -30,7 +30,7 @@ from exporter.rules.promtool.files import (
 from exporter.rules.promtool.input_series import InputSeries, parse_series
 from exporter.rules.promtool.playback import Playback, play
 from exporter.rules.promtool.results import CaseResult, TestFailure, TestResult
-from exporter.rules.rule import CompiledRule
+from exporter.rules.rule import AnyCompiledRule
 from exporter.rules.templates.values import External
 
 
@@ -74,11 +74,11 @@ def _run_file(file: str, names: Any, options: Options, coverage: Coverage | None
 
 
 def _run(
-    scenario: Scenario, series: Sequence[InputSeries], test_file: TestFile, rules: Sequence[CompiledRule]
+    scenario: Scenario, series: Sequence[InputSeries], test_file: TestFile, rules: Sequence[AnyCompiledRule]
 ) -> Iterator[TestFailure]:
     external = External(scenario.external_labels, scenario.external_url)
     playback = play(
-        [replace(rule, external=external) for rule in rules],
+        [replace(rule, external=external) if rule.kind == "alerting" else rule for rule in rules],
         series,
         start_ms=scenario.start_ms,
         until_ms=scenario.start_ms + scenario.ends_at_ms,
@@ -87,7 +87,7 @@ def _run(
     yield from _failures(scenario, playback, is_fuzzy=test_file.fuzzy_compare == "true")
 
 
-def _in_order(rules: RuleSet, group_names: Sequence[str]) -> Iterator[CompiledRule]:
+def _in_order(rules: RuleSet, group_names: Sequence[str]) -> Iterator[AnyCompiledRule]:
     """Yields the rules in the order of their groups; those not named come beside the first one, as in promtool."""
     positions = {name: index for index, name in enumerate(group_names)}
     for group in sorted(rules.groups, key=lambda group: positions.get(group.name, 0)):

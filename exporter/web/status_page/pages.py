@@ -221,7 +221,7 @@ class Pages:
             cut=more and query.page == PAGES,
             trouble=trouble,
             has_database=self._sources.record is not None,
-            names=sorted({rule.name for group in state.groups for rule in group.rules}),
+            names=sorted({r.name for group in state.groups for r in group.rules if r.kind == "alerting"}),
             policies=state.policies,
             severities=SEVERITIES,
             states=STATES,

@@ -134,7 +134,8 @@ class AlertRow:
 
 def alert_rows(state: CurrentState, query: StatusQuery) -> list[AlertRow]:
     """Returns the open alerts that the query matches, worst first, and of equals the oldest."""
-    rules = {(group.name, rule.name): rule for group in state.groups for rule in group.rules}
+    in_force = ((group.name, rule) for group in state.groups for rule in group.rules)
+    rules = {(group, rule.name): rule for group, rule in in_force if rule.kind == "alerting"}
     alerts = [alert for alert in state.alerts if query.matches(alert.participant, alert.policy)]
     alerts.sort(key=lambda alert: (-danger(alert), alert.active_since, alert.participant, alert.policy or ""))
     rows: list[AlertRow] = []

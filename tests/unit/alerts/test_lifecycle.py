@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pytest
 from hypothesis import given
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class StandInRule:
     """Fires for POLICY while ``true``, or gives what ``result`` says."""
+
+    kind: ClassVar[Literal["alerting"]] = "alerting"
 
     name: str = "TokensLow"
     group: str = "dict"

@@ -11,10 +11,13 @@ from exporter.rules.promql.sources import ALERTS
 
 def check(context: Context) -> Problems:
     rule = context.rule
-    if context.metrics.isdisjoint(GOES_STALE):
+    if rule.kind == "recording" or context.looked_at.isdisjoint(GOES_STALE):
         return
     firing = {**rule.fixed_labels, "alertname": rule.name, "alertstate": "firing"}
-    if presence(rule.expression.tree, Situation(up=False, figures=False, alert=firing)) is Presence.NEVER:
+    if (
+        presence(rule.expression.tree, Situation(up=False, figures=False, alert=firing, recorded=context.recorded))
+        is Presence.NEVER
+    ):
         identity = f"{PARTICIPANT}, {POLICY}" if rule.per_policy else PARTICIPANT
         message = (
             "has no outage branch: while the Bridge does not answer it resolves as soon as its gauges are no longer "

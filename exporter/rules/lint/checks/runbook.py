@@ -11,5 +11,5 @@ ANNOTATION: Final = "runbook_url"
 
 
 def check(context: Context) -> Problems:
-    if ANNOTATION not in context.rule.annotations:
+    if context.rule.kind == "alerting" and ANNOTATION not in context.rule.annotations:
         yield Location(context.parsed.line), f"has no annotation {ANNOTATION}: say what to do when it fires"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from exporter.rules.finding import Location
@@ -19,10 +20,13 @@ _ANSWERED: Final = Situation(up=True, figures=True)
 
 def check(context: Context) -> Problems:
     tree = context.rule.expression.tree
-    if context.metrics.isdisjoint(BUCKET_GAUGE_BY_NAME) or presence(tree, _LATER) is not Presence.NEVER:
-        return  # it looks at no figures, or the outage itself sets it off
+    if context.rule.kind == "recording" or context.looked_at.isdisjoint(BUCKET_GAUGE_BY_NAME):
+        return
+    at_first, later, answered = (replace(one, recorded=context.recorded) for one in (_AT_FIRST, _LATER, _ANSWERED))
+    if presence(tree, later) is not Presence.NEVER:
+        return  # the outage itself sets it off
     if any(
-        presence(branch, _AT_FIRST) >= Presence.POSSIBLE and presence(branch, _ANSWERED) >= Presence.POSSIBLE
+        presence(branch, at_first) >= Presence.POSSIBLE and presence(branch, answered) >= Presence.POSSIBLE
         for branch in _branches(tree)
     ):
         message = (

@@ -100,6 +100,12 @@ def test_a_label_policy_decides_what_an_alert_is_about(tmp_path: Path):
     assert not load([rule_file(tmp_path, LOW.replace("team: tokens", 'policy: ""'))]).rules[0].per_policy
 
 
+OWN_NAME = (
+    "`dict_rate_limit_up` is a name for series of this program's own; a colon makes it another, as in "
+    "participant:dict_rate_limit_up:max"
+)
+
+
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
     file = written(
         tmp_path,
@@ -118,8 +124,8 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
                 expr: dict_rate_limit_up >
                 for: 60
                 labels: {severity: fatal, team: "{{ $x := 5 }}"}
-              - record: a:b
-                expr: dict_rate_limit_up
+              - record: dict_rate_limit_up
+                expr: vector(1)
               - expr: dict_rate_limit_up
               - alert: Nothing
                 labels: {severity: info}
@@ -147,8 +153,9 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "13: dict/High: '60' is not a duration; write it as 15s, 5m or 1h30m",
         "14: dict/High: severity `fatal` is none of info, warning, critical",
         "14: dict/High: label team: variables of one's own are not supported",
-        "15: dict/a:b: `record: a:b` is not supported; write its expression where a:b is used",
-        "17: dict: a rule needs `alert`",
+        f"15: dict/dict_rate_limit_up: {OWN_NAME}",
+        "16: dict/dict_rate_limit_up: column 23: `vector(1)` gives series that do not carry participant",
+        "17: dict: a rule needs `alert` or `record`",
         "18: dict/Nothing: a rule needs `expr`",
         "22: dict/Twice: expr is given twice, first in line 21",
         "23: dict/Twice: unknown field unknown",
