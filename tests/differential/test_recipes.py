@@ -34,6 +34,7 @@ def test_the_guide_shows_every_recipe() -> None:
         "hysteresis.yml",
         "own-threshold.yml",
         "quiet-at-night.yml",
+        "recording.yml",
         "three-at-once.yml",
     ]
 

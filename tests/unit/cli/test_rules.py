@@ -147,6 +147,7 @@ def test_memory_is_that_of_the_participants_in_the_configuration(rule_file):
         "seconds": 7200,
         "gauges": ["dict_rate_limit_utilization_percent"],
         "alert_series": [],
+        "recorded": [],
         "participants": 3,
         "bytes": 3 * 8 * (120 + (120 + 30 + 64) * 31 + 30 + 64),
     }
@@ -160,6 +161,24 @@ def test_memory_for_alerts_is_that_of_one_about_each_bucket(rule_file):
 
     size = (60 + 64) * 31 * 16 / 1e6
     assert f"rules look back 1h at ALERTS: {size:.1f} MB of memory at most of 1 participant" in result.stdout
+
+
+def test_memory_for_what_is_recorded_is_that_of_a_series_of_each_bucket(rule_file):
+    rules = """\
+    groups:
+      - name: mine
+        rules:
+          - {record: "a:b", expr: dict_rate_limit_up}
+          - {record: "a:b", expr: dict_rate_limit_up, labels: {x: y}}
+          - {record: "c:d", expr: "max_over_time(a:b[1h])"}
+    """
+    config = rule_file("participants: ['11111111']\npoll: {interval: 60s, reads: {share: 0}}\n", "config.yml")
+
+    result = run("rules", "check", "--config.file", config, rule_file(rules))
+
+    size = 2 * (60 + 64) * 31 * 16 / 1e6
+    told = f"rules look back 1h at 1 recorded metric: {size:.1f} MB of memory at most of 1 participant"
+    assert told in result.stdout
 
 
 def test_rules_that_look_at_the_present_take_no_memory(rule_file):

@@ -26,6 +26,15 @@ KUSTOMIZATION = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
 CONFIG = KUBERNETES / "config.yml"
 # Kubernetes' own objects have published schemas; of the operator's, the fields that are used here are known.
 TEXT = {"type": "string"}
+RELABELING = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "sourceLabels": {"type": "array", "items": TEXT},
+        "action": {"enum": ["replace", "keep", "drop"]},
+        **dict.fromkeys(("regex", "replacement", "targetLabel"), TEXT),
+    },
+}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 OWN_SCHEMAS = {
     "ServiceMonitor": {
@@ -40,17 +49,8 @@ OWN_SCHEMAS = {
                     "port": TEXT,
                     "interval": {"type": "string", "pattern": r"^\d+(ms|s|m)$"},
                     "scrapeTimeout": {"type": "string", "pattern": r"^\d+(ms|s|m)$"},
-                    "relabelings": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "additionalProperties": False,
-                            "properties": {
-                                "sourceLabels": {"type": "array", "items": TEXT},
-                                **dict.fromkeys(("regex", "replacement", "targetLabel"), TEXT),
-                            },
-                        },
-                    },
+                    "relabelings": {"type": "array", "items": RELABELING},
+                    "metricRelabelings": {"type": "array", "items": RELABELING},
                 },
             },
         },

@@ -154,7 +154,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "14: dict/High: severity `fatal` is none of info, warning, critical",
         "14: dict/High: label team: variables of one's own are not supported",
         f"15: dict/dict_rate_limit_up: {OWN_NAME}",
-        "16: dict/dict_rate_limit_up: column 23: `vector(1)` gives series that do not carry participant",
+        "16: dict/dict_rate_limit_up: column 15: `vector(1)` gives series that do not carry participant",
         "17: dict: a rule needs `alert` or `record`",
         "18: dict/Nothing: a rule needs `expr`",
         "22: dict/Twice: expr is given twice, first in line 21",
