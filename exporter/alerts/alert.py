@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import NewType, TypeAlias
+from typing import Literal, NewType, TypeAlias
 
 from exporter.alerts.written_series import Pairs
 from exporter.buckets.bucket import Ispb, PolicyName
@@ -107,11 +107,12 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class RuleFailure:
-    """A rule that could not be evaluated at a poll: its alerts stay as they are, and it records nothing."""
+    """A rule that could not be evaluated at a poll: its alerts stay as they are, or it records nothing."""
 
     group: str
     name: str
     message: str
+    kind: Literal["alerting", "recording"] = "alerting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,13 +49,13 @@ def evaluate(
     *,
     history: History | None = None,
     before: RulesBefore = "same",
-    has_changed: bool = False,
+    is_stored: bool = False,
 ) -> Evaluation:
     """Returns what the view's poll makes of its participant's open alerts.
 
     ``history`` is what was shown of the participant, the view itself included (None: nothing else), and takes what
-    the rules write; ``before`` says which rules the evaluation before was of; ``has_changed``: rules, not only these,
-    are known to have made a difference.
+    the rules write; ``before`` says which rules the evaluation before was of; ``is_stored``: the database has a row of
+    the poll, so that one that shows nothing new has changed an alert, of these rules or of others.
     An alert that did not change is the same object afterwards. A rule that fails
     leaves its alerts as they are; the others go on.
     """
@@ -80,7 +80,7 @@ def evaluate(
     evaluation = Evaluation(
         step.alerts, tuple(step.transitions), tuple(step.failures), tuple(step.counts), writing.recorded
     )
-    writing.end(has_changed=has_changed or evaluation.differs_from(open_alerts))
+    writing.end(has_changed=is_stored or evaluation.differs_from(open_alerts))
     return evaluation
 
 
@@ -144,7 +144,7 @@ class _Step:
         self.counts.append(len(samples or ()))
 
     def fail(self, rule: Rule, error: RuleEvaluationFailed) -> None:
-        self.failures.append(RuleFailure(rule.group, rule.name, str(error)))
+        self.failures.append(RuleFailure(rule.group, rule.name, str(error), rule.kind))
 
     def activate(self, rule: AlertingRule, identity: Fingerprint, sample: RuleSample, rule_id: int | None) -> None:
         """The condition is true."""

@@ -66,7 +66,9 @@ class RuleResolution:
         return rule.name, rule.severity, str(self.rule_id(index, rule) or 0)
 
     def recording_key(self, rule: RecordingRule) -> RuleKey:
-        """Returns the same of one that records: of the same name and labels each is another. To be called in order."""
+        """Returns the same of a rule that records. To be called once for each, in order: those of one name and labels
+        are told apart by it.
+        """
         key = ("record", rule.name, *(text for pair in sorted(rule.labels.items()) for text in pair))
         self._recording[key] += 1
         return (*key, str(self._recording[key]))

@@ -63,9 +63,10 @@ class Writing:
             if not is_same(sample.value, self.recorded.setdefault(identity, sample.value)):
                 refused.append(sample)
         if refused:
+            labels = ", ".join(f'{label}="{value}"' for label, value in refused[0].pairs)
             raise RuleEvaluationFailed(
-                f"duplicate sample for timestamp: {refused[0].name}{dict(refused[0].pairs)} has ended, or has another "
-                "value, at this evaluation already"
+                f"duplicate sample for timestamp: {refused[0].name}{{{labels}}} has ended, or has another value, at "
+                "this evaluation already: another rule records it, too"
             )
 
     def end(self, *, has_changed: bool) -> None:

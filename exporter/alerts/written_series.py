@@ -116,7 +116,7 @@ class WrittenSeries:
         self._write(rule, written, at_ms, delay_ms)
         return refused
 
-    def give(self, name: str, pairs: Pairs, samples: Samples) -> None:
+    def add_input(self, name: str, pairs: Pairs, samples: Samples) -> None:
         """Takes samples that no rule has written; one that is absent ends the series."""
         series = self._series_of(name, pairs)
         if series is not None:

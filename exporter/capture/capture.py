@@ -105,7 +105,7 @@ def _alert_names(rules: Sequence[AnyCompiledRule], selected: Sequence[str]) -> l
     known = list(dict.fromkeys(rule.name for rule in alerting(rules)))
     for name in selected:
         if name not in known:
-            raise DictRateLimitError(f"no rule is named {name}{did_you_mean(name, known)}")
+            raise DictRateLimitError(f"no alerting rule is named {name}{did_you_mean(name, known)}")
     names = [name for name in known if not selected or name in selected]
     for rule in with_dependencies([rule for rule in rules if rule.kind == "alerting" and rule.name in names], rules):
         if (expression := time_of_day(rule)) is not None:

@@ -23,7 +23,7 @@ from exporter.rules.promql.sources import ALERT_SERIES
 class Lookback:
     """``bytes`` is the most that the samples of what is looked at take in ``seconds``.
 
-    They are those of ``participants``; where there are none, of each.
+    It is that of all ``participants``; where none are configured, of each.
     """
 
     seconds: float

@@ -24,7 +24,7 @@ ignore_unknown_fields = click.option(
 
 @click.group()
 def rules() -> None:
-    """Alerting rules."""
+    """Rules that alert, and rules that record."""
 
 
 @rules.command()

@@ -20,7 +20,7 @@ from exporter.history.participants import nearest_or_all
 from exporter.history.replay import Period, Replay
 from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.series import POLICY
-from exporter.rules.promql.sources import ALERTS, BUCKET_GAUGE_BY_NAME, GaugeSource
+from exporter.rules.promql.sources import ALERTS_FOR_STATE, PARTICIPANT_GAUGE_BY_NAME, GaugeSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.rule import AnyCompiledRule, CompiledAlertingRule
 from exporter.store.reader import AlertFilter, Reader
@@ -35,7 +35,7 @@ class Explanation:
     """The state of one alert after the view's poll.
 
     ``policy`` None: about the participant, or about every bucket. ``alert`` is the open one; ``is_true`` whether the
-    expression returned it. ``error`` is that of a rule that could not be evaluated, ``recorded`` the episode that the
+    expression returned it. ``error`` is that of a rule that could not be evaluated, ``stored`` the episode that the
     database has then. ``polls``, ``last_true_at`` and ``last_episode`` (the one before) are of the history from
     ``since`` on; 0 polls: the history was not read.
     """
@@ -46,7 +46,7 @@ class Explanation:
     alert: Alert | None
     is_true: bool
     error: str | None
-    recorded: Episode | None
+    stored: Episode | None
     breakdown: NodeResult
     since: datetime
     polls: int = 0
@@ -67,7 +67,9 @@ def find_rules(name: str, rules: Sequence[CompiledAlertingRule]) -> list[Compile
     """Raises DictRateLimitError where there is none, with the nearest name."""
     selected = [rule for rule in rules if rule.name == name]
     if not selected:
-        raise DictRateLimitError(f"no rule is named {name}{nearest_or_all(name, {rule.name for rule in rules})}")
+        raise DictRateLimitError(
+            f"no alerting rule is named {name}{nearest_or_all(name, {rule.name for rule in rules})}"
+        )
     return selected
 
 
@@ -114,8 +116,8 @@ async def explain(
     needed = with_dependencies([rule], rules)
     since = at - warm_up([needed])
     names = {(r.name, r.severity) for r in alerting(needed)}
-    stored = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=since))
-    alerts = [alert for alert in stored if (alert.name, alert.severity) in names]
+    of_participant = await reader.alerts(AlertFilter(include_resolved=True, participant=participant, since=since))
+    alerts = [alert for alert in of_participant if (alert.name, alert.severity) in names]
     replay = _RuleReplay(rule, needed, list(firing_at(alerts, since)), since)
     async for poll in reader.polls(participant, since - lookback([needed]), at + _INSTANT, evaluated_only=True):
         replay.follow(view_after(replay.view, poll), evaluate_from=since)
@@ -127,15 +129,15 @@ async def explain(
         raise NothingToExplain(f"{participant} had no bucket {policy} then{hint}")
     subject = PolicyName(policy) if policy is not None and rule.per_policy else None
     episodes = [e for a in alerts if replay.owns(a) and (e := Episode.from_alert(a)) is not None]
-    recorded = [e for e in episodes if e.began_at <= view.at and (e.resolved_at is None or e.resolved_at > view.at)]
+    stored = [e for e in episodes if e.began_at <= view.at and (e.resolved_at is None or e.resolved_at > view.at)]
     own = [alert for alert in replay.alerts.values() if replay.owns(alert) and subject in {None, alert.policy}]
     own.sort(key=lambda alert: (alert.policy or "", alert.fingerprint))
-    explanations = [replay.explain(view, alert, alert.policy, recorded) for alert in own]
-    return explanations or [replay.explain(view, None, subject, recorded)]
+    explanations = [replay.explain(view, alert, alert.policy, stored) for alert in own]
+    return explanations or [replay.explain(view, None, subject, stored)]
 
 
 @dataclass(slots=True)
-class _Recording:
+class _Observed:
     """What a rule last looked at, and the samples that it returned."""
 
     alerts: Sequence[Alert] = ()
@@ -144,15 +146,15 @@ class _Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class _RecordedRule(CompiledAlertingRule):
-    recording: _Recording = field(default_factory=_Recording, compare=False)
+class _ObservedRule(CompiledAlertingRule):
+    observed: _Observed = field(default_factory=_Observed, compare=False)
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
-        recording = self.recording
-        recording.alerts, recording.samples = tuple(alerts), ()
+        observed = self.observed
+        observed.alerts, observed.samples = tuple(alerts), ()
         if history is not None:
-            recording.history = history.as_it_is()
-        recording.samples = samples = CompiledAlertingRule.evaluate(self, view, alerts, history)
+            observed.history = history.as_it_is()
+        observed.samples = samples = CompiledAlertingRule.evaluate(self, view, alerts, history)
         return samples
 
 
@@ -167,9 +169,9 @@ class _RuleReplay(Replay):
         since: datetime,
     ) -> None:
         self.policies: set[str] = set()
-        self._rule, self._recording = rule, _Recording()
-        recorded = rule.as_a(_RecordedRule, recording=self._recording)
-        super().__init__([recorded if r is rule else r for r in rules], open_alerts, since)
+        self._rule, self._observed = rule, _Observed()
+        observed = rule.as_a(_ObservedRule, observed=self._observed)
+        super().__init__([observed if r is rule else r for r in rules], open_alerts, since)
         self._polls = 0
         self._true_at: dict[str | None, datetime] = {}
         self._error: str | None = None
@@ -179,34 +181,35 @@ class _RuleReplay(Replay):
 
     def step_to(self, view: View) -> Evaluation:
         evaluation = super().step_to(view)
-        errors = {(failure.group, failure.name): failure.message for failure in evaluation.failures}
+        failures = (failure for failure in evaluation.failures if failure.kind == "alerting")
+        errors = {(failure.group, failure.name): failure.message for failure in failures}
         self._error = errors.get((self._rule.group, self._rule.name))
-        self._true_at |= dict.fromkeys((sample.labels.get(POLICY) for sample in self._recording.samples), view.at)
+        self._true_at |= dict.fromkeys((sample.labels.get(POLICY) for sample in self._observed.samples), view.at)
         self.policies.update(view.buckets)
         self._polls += 1
         return evaluation
 
     def explain(
-        self, view: View, alert: Alert | None, policy: PolicyName | None, recorded: Sequence[Episode]
+        self, view: View, alert: Alert | None, policy: PolicyName | None, stored: Sequence[Episode]
     ) -> Explanation:
         def concerns(episode: Episode) -> bool:
             return self.owns(episode) and policy in {None, episode.policy}
 
         ended = [e for e in self.episodes.all() if e.resolved_at is not None and concerns(e)]
-        rule, recording = self._rule, self._recording
-        moment = rule.moment(GaugeSource(view, recording.history), recording.alerts)
+        rule, observed = self._rule, self._observed
+        moment = rule.moment(GaugeSource(view, observed.history), observed.alerts)
         return Explanation(
             rule=rule,
             view=view,
             policy=policy,
             alert=alert,
-            is_true=alert is not None and alert.fingerprint in {fingerprint(s.labels) for s in recording.samples},
+            is_true=alert is not None and alert.fingerprint in {fingerprint(s.labels) for s in observed.samples},
             last_true_at=max((at for name, at in self._true_at.items() if policy in {None, name}), default=None),
             last_episode=max(ended, key=lambda e: e.began_at, default=None),
             since=self.episodes.since,
             polls=self._polls,
             error=self._error,
-            recorded=next(filter(concerns, recorded), None),
+            stored=next(filter(concerns, stored), None),
             breakdown=break_down(rule.expression, moment, policy),
         )
 
@@ -240,7 +243,7 @@ def explain_current(
                 alert=alert,
                 is_true=alert is not None and alert.keep_firing_since is None,
                 error=errors.get((rule.group, rule.name)),
-                recorded=Episode.from_alert(alert) if alert is not None and alert.state is AlertState.FIRING else None,
+                stored=Episode.from_alert(alert) if alert is not None and alert.state is AlertState.FIRING else None,
                 breakdown=break_down(rule.expression, moment, subject),
                 since=view.at,
             )
@@ -256,6 +259,6 @@ def concerns(rule: CompiledAlertingRule, policy: PolicyName) -> bool:
     matchers = [
         [m.predicate() for m in s.matchers if m.label == "policy"]
         for s in selectors(rule.expression.tree)
-        if s.metric in BUCKET_GAUGE_BY_NAME or s.metric == ALERTS
+        if s.metric not in PARTICIPANT_GAUGE_BY_NAME and s.metric != ALERTS_FOR_STATE
     ]
     return not matchers or any(all(test(policy) for test in tests) for tests in matchers)

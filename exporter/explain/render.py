@@ -106,7 +106,7 @@ def _document(why: Explanation, at: datetime) -> dict[str, Any]:
         "keep_firing_for_seconds": rule.keep_firing_for_seconds,
         "labels": dict(alert.labels) if alert else None,
         "error": why.error,
-        "recorded_firing_since": why.recorded.began_at if why.recorded else None,
+        "recorded_firing_since": why.stored.began_at if why.stored else None,
         "sentences": list(sentences(why, at)),
         "expression": _expression(why.breakdown),
     }

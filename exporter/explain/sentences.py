@@ -12,7 +12,7 @@ from exporter.durations import short
 from exporter.explain.explanation import Explanation
 from exporter.history.episodes import Episode
 from exporter.numbers import counted
-from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, GAUGE_NAMES, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import looks_at_alerts, selectors
 
 
@@ -85,7 +85,9 @@ def _firing(why: Explanation, alert: Alert) -> Iterator[str]:
 def _missing_data(why: Explanation) -> Iterator[str]:
     """Yields which gauges of the rule have no series, by reason."""
     by_reason: dict[str, list[str]] = {}
-    for gauge in dict.fromkeys(s.metric for s in selectors(why.breakdown.tree) if s.metric not in ALERT_SERIES):
+    selected = [s.metric for s in selectors(why.breakdown.tree) if s.metric in GAUGE_NAMES]
+    # What it looks at under another name, as rules record it, comes after.
+    for gauge in dict.fromkeys([*selected, *sorted(why.rule.expression.vector.data.names())]):
         reason = _absence(why, gauge)
         if reason is not None:
             by_reason.setdefault(reason, []).append(gauge)
@@ -114,10 +116,10 @@ def _absence(why: Explanation, gauge: str) -> str | None:
 def _differences_from_database(why: Explanation) -> Iterator[str]:
     """Explains with today's rules: where the stored alert differs, other rules were loaded then."""
     fires = why.alert is not None and why.alert.state is AlertState.FIRING
-    if fires and why.recorded is None:
+    if fires and why.stored is None:
         yield "The database has no such alert firing then: other rules were in force."
-    elif why.recorded is not None and (why.alert is None or why.alert.firing_since != why.recorded.began_at):
-        bucket, since = _bucket(why, why.recorded), in_utc(why.recorded.began_at)
+    elif why.stored is not None and (why.alert is None or why.alert.firing_since != why.stored.began_at):
+        bucket, since = _bucket(why, why.stored), in_utc(why.stored.began_at)
         yield f"The database has it firing{bucket} since {since}: other rules were in force."
 
 

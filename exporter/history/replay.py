@@ -39,8 +39,8 @@ class Replay:
 
     ``view`` is what `/metrics` served after the last poll, ``history`` what the rules look back at, ``alerts`` are
     those open after it, and ``episodes`` those that were firing at ``since`` or later. Initial alerts are those open
-    before the first poll. ``changed_all``: the rules in force then changed alerts at each read that showed nothing new,
-    be it others than the rules here: else there would be no row of it.
+    before the first poll. ``is_stored``: all polls are in the database, where there is no row of a read that shows
+    nothing new and changed no alert, of these rules or of others.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Replay:
         alerts: Collection[Alert] = (),
         since: datetime = _EVER,
         *,
-        changed_all: bool = False,
+        is_stored: bool = False,
     ) -> None:
         self.view: View | None = None
         self.history = History(lookback_ms(rules))
@@ -57,7 +57,7 @@ class Replay:
         self.episodes = Episodes(since)
         self.episodes.resume(alerts)
         self._rules = rules
-        self._changed_all = changed_all
+        self._is_stored = is_stored
 
     def step(self, poll: Poll) -> Evaluation:
         """Returns the evaluation of the rules at the poll."""
@@ -78,7 +78,7 @@ class Replay:
         if view.poll.is_removal:
             evaluation = Evaluation({}, remove_participant(self.alerts, view.at))
         else:
-            evaluation = evaluate(self._rules, view, self.alerts, history=self.history, has_changed=self._changed_all)
+            evaluation = evaluate(self._rules, view, self.alerts, history=self.history, is_stored=self._is_stored)
         self.alerts = evaluation.alerts
         self.episodes.add(evaluation.transitions)
         return evaluation

@@ -21,7 +21,7 @@ class Labels:
 
     __slots__ = ("text", "values")
 
-    def __init__(self, **labels: str) -> None:
+    def __init__(self, /, **labels: str) -> None:
         self.values = tuple(labels.values())
         self.text = "{" + ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()]) + "}"
 

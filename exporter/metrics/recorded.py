@@ -76,4 +76,4 @@ def _names(evaluations: list[_Evaluation]) -> list[str]:
 
 
 def _metric(name: str) -> Metric:
-    return Metric(name, "What rules record under this name.", "unknown")
+    return Metric(name, "Recorded by a rule.", "unknown")

@@ -114,7 +114,7 @@ class Histories:
             evaluate_from = end - written - warm_up([self._writing])
             since = min(since, evaluate_from - lookback([self._writing]))
             alerts += firing_at(await self._writer.alerts(before.participant, evaluate_from), evaluate_from)
-        replay = Replay(self._writing, alerts, changed_all=True)
+        replay = Replay(self._writing, alerts, is_stored=True)
         replay.history = history
         since -= self._staleness
         polls = 0

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from exporter.alerts.alert import RuleFailure
 from exporter.alerts.rule import Rule
@@ -16,8 +17,8 @@ from exporter.store.reconciliation import Reconciliation
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-"""A rule's group and name."""
+Key = tuple[Literal["alerting", "recording"], str, str]
+"""A rule's kind, group and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class RuleHealthTracker:
         self._unmatched: list[Rule] = []
 
     def of(self, rule: Rule) -> RuleHealth:
-        key = rule.group, rule.name
+        key = _key(rule)
         evaluated = self._evaluated.get(key)
         if evaluated is None:
             return RuleHealth()
@@ -69,31 +70,43 @@ class RuleHealthTracker:
             if reconciliation.evaluated:
                 self._note_failures(reconciliation.poll.participant, reconciliation.failures)
         evaluated = reconciliations[-1].poll.polled_at, seconds / max(1, len(rules))
-        self._evaluated = {(rule.group, rule.name): evaluated for rule in rules}
+        self._evaluated = {_key(rule): evaluated for rule in rules}
         for rule in list(self._unmatched):
             if any(rule.has_data(view, None) for view in views):
                 self._unmatched.remove(rule)
-                self._metrics.never_had_series.labels(rule.group, rule.name).set(0)
+                self._show_unmatched(rule, is_unmatched=False)
 
     def _load(self, rules: Sequence[Rule]) -> None:
         """Begins with other rules; drops what is known of those that were removed."""
-        keys = {(rule.group, rule.name) for rule in rules}
+        keys = set(map(_key, rules))
         self._errors = {key: errors for key, errors in self._errors.items() if key in keys}
         for group in {rule.group for rule in self._rules} - {rule.group for rule in rules}:
             self._metrics.evaluation_failures.remove_by_labels({"rule_group": group})
         self._rules, self._unmatched = rules, list(rules)
         self._metrics.never_had_series.clear()
         for rule in rules:
-            self._metrics.never_had_series.labels(rule.group, rule.name).set(1)
+            self._show_unmatched(rule, is_unmatched=True)
+
+    def _show_unmatched(self, rule: Rule, *, is_unmatched: bool) -> None:
+        # Alerts on what is recorded tell of what that is made of.
+        if rule.kind == "alerting":
+            self._metrics.never_had_series.labels(rule.group, rule.name).set(is_unmatched)
 
     def _note_failures(self, participant: Ispb, failures: Sequence[RuleFailure]) -> None:
-        failed = {(failure.group, failure.name): failure for failure in failures}
+        failed = {(failure.kind, failure.group, failure.name): failure for failure in failures}
         for key, failure in failed.items():
             errors = self._errors.setdefault(key, {})
             if errors.get(participant) != failure.message:
                 fields = {"group": failure.group, "rule": failure.name, "participant": participant}
                 fields |= {"error": failure.message}
-                log.error("rule evaluation failed, its alerts stay as they are", extra=fields)
+                if failure.kind == "alerting":
+                    log.error("rule evaluation failed, its alerts stay as they are", extra=fields)
+                else:
+                    log.error("rule evaluation failed, it records nothing", extra=fields)
             errors[participant] = failure.message
         for key in self._errors.keys() - failed.keys():
             self._errors[key].pop(participant, None)
+
+
+def _key(rule: Rule) -> Key:
+    return rule.kind, rule.group, rule.name

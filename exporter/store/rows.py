@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from exporter.alerts.alert import Alert, AlertState, Reason, Severity
+from exporter.alerts.alert import Alert, AlertState, Reason, RuleFailure, Severity
 from exporter.alerts.event import event_of
 from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.buckets.observation import Category, Failure, Observation
@@ -105,7 +105,7 @@ def reconciliations(decided: Decided) -> Parameters | None:
         "policies_came": of_texts(of_texts(s.added) if s.added else None for s in written),
         "policies_gone": of_texts(of_texts(s.removed) if s.removed else None for s in written),
         "policies_refused": of_texts(of_texts(a.refused) if a and a.refused else None for a in answers),
-        "rule_failures": of_texts(_json(r.failures) if r.failures else None for r in batch),
+        "rule_failures": of_texts(_json(list(map(_failure, r.failures))) if r.failures else None for r in batch),
     }
 
 
@@ -182,6 +182,10 @@ def alert(row: Sequence[Any]) -> Alert:
         state=AlertState(stored.state),
         reason=None if stored.reason is None else Reason(stored.reason),
     )
+
+
+def _failure(failure: RuleFailure) -> dict[str, str]:
+    return {"group": failure.group, "name": failure.name, "message": failure.message}
 
 
 def _json(value: Any) -> str:

@@ -323,8 +323,8 @@ async def test_values_that_json_cannot_hold_are_text(past, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["Lowe"], "no rule is named Lowe; did you mean Low?"),
-        (["Nonsense"], "no rule is named Nonsense; there are Down, Fast, Low, Slow, Twice"),
+        (["Lowe"], "no alerting rule is named Lowe; did you mean Low?"),
+        (["Nonsense"], "no alerting rule is named Nonsense; there are Down, Fast, Low, Slow, Twice"),
         (["Low", "--policy=ENTRIES_RITE"], "12345678 had no bucket ENTRIES_RITE then; did you mean ENTRIES_WRITE?"),
         (["Low", "--participant=99999999"], "no poll of participant 99999999"),
     ],
@@ -341,3 +341,17 @@ async def test_a_time_before_all_polls_is_said(past):
     await past.record(used(10))
 
     assert "the database holds no poll of 12345678 from" in str((await past.ran("Low", when=at(-15))).exception)
+
+
+async def test_an_alert_on_what_is_recorded_is_explained(past, tmp_path):
+    records = "record: a:used\nexpr: max by (participant, policy) (dict_rate_limit_utilization_percent)"
+    high = "alert: High\nexpr: a:used > 80\nlabels: {severity: info}"
+    past.rules = rule_file(tmp_path, records, high, name="recorded.yml")
+    await past.record([*used(60, 85), failed(seconds=600)], past.rules)
+
+    firing = await past.text("High", when=at(15))
+    assert "Firing since 2026-03-10 12:00:15 (0s)." in firing
+    assert any(line.strip().endswith("a:used  = 85") for line in firing.splitlines())
+    stale = await past.text("High", "--policy=ENTRIES_WRITE", when=at(600))
+    assert "Not firing: the expression is not true for this bucket." in stale
+    assert "No data of dict_rate_limit_utilization_percent: no answer held this bucket within 5m." in stale

@@ -23,7 +23,7 @@ from exporter.reconciler.leadership import LeadershipState
 from exporter.reconciler.reconciler import Reconciler
 from exporter.rules.files.loading import load
 from tests.support import truth
-from tests.support.builders import START, bucket, poll, read
+from tests.support.builders import POLICY, START, bucket, poll, read
 from tests.support.conditions import until
 from tests.support.recorded import reader
 from tests.support.rules import rule_file
@@ -62,6 +62,21 @@ expr: |
   unless on (participant) (ALERTS{alertname="OftenLow"} offset 2m)
 for: 30s
 labels: {severity: warning}
+"""
+MEAN = """
+record: policy:tokens:avg75s
+expr: avg_over_time(dict_rate_limit_available_tokens[75s])
+labels: {team: pix}
+"""
+LOWEST_MEAN = """
+record: policy:tokens:min10m
+expr: |
+  min_over_time(policy:tokens:avg75s[10m]) unless on (participant) (count(ALERTS{alertname="None"}) by (participant))
+"""
+MEAN_LOW = """
+alert: MeanLow
+expr: policy:tokens:min10m < 600 and policy:tokens:avg75s offset 1m > 600
+labels: {severity: info}
 """
 BEGAN_AGO = timedelta(minutes=20)
 
@@ -162,6 +177,43 @@ async def test_a_restart_changes_no_verdict_about_past_alerts(database_dsn, tmp_
     assert held.written.kept_ms
     found = await asyncio.to_thread(truth.check, database_dsn, rules)
     assert {transition.alert.name for transition in found.expected} == {"Low", "OftenLow"}
+
+
+async def test_a_restart_changes_no_verdict_about_what_was_recorded(database_dsn, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    rules = rule_file(tmp_path, LOW, MEAN, LOWEST_MEAN, MEAN_LOW)
+    polls = levels_and_reads(79)
+    before, after = polls[:201], polls[204:-3]  # each begins and ends with a whole poll
+    participant = polls[0].participant
+
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, before)
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, after)
+        held = reconciling.loop.histories.of(participant)
+        page = reconciling.metrics.exposition().decode()
+
+    alone = Replay(load([rules]).rules)
+    for one in (*before, *after):
+        recorded = alone.step(one).recorded
+    assert held == alone.history
+    assert set(held.written.kept_ms) == {"policy:tokens:avg75s", "policy:tokens:min10m"}
+    for (name, _), value in recorded.items():
+        assert f'{name}{{participant="{participant}",policy="{POLICY}",team="pix"}} {value}\n' in page
+    assert len(recorded) == 2
+    (read_back,) = [record.polls for record in caplog.records if "read back" in record.message and record.polls]
+    assert read_back < 201, "no more than what is recorded is made of"
+    found = await asyncio.to_thread(truth.check, database_dsn, rules)
+    assert {transition.alert.name for transition in found.expected} == {"Low", "MeanLow"}
+
+
+async def test_a_process_that_no_longer_leads_serves_nothing_that_is_recorded(database_dsn, tmp_path: Path) -> None:
+    rules = rule_file(tmp_path, MEAN)
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, levels(3, first_low=1))
+        await until(lambda: b"policy:tokens:avg75s{" in reconciling.metrics.exposition() and not len(reconciling.inbox))
+        reconciling.reset()
+        assert b"policy:tokens" not in reconciling.metrics.exposition()
 
 
 async def test_a_reload_of_rules_that_look_back_further_sees_what_was_before_it(database_dsn, tmp_path: Path) -> None:

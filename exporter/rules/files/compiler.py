@@ -18,7 +18,7 @@ from exporter.rules.promql.lexer import opening
 from exporter.rules.promql.lookback import ALL_MS, lookback_ms, looks_back
 from exporter.rules.promql.nodes import combine
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
-from exporter.rules.promql.selectors import Recorded
+from exporter.rules.promql.selectors import RecordedMetric
 from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS
 from exporter.rules.promql.traversal import selected_alerts, selectors
@@ -69,8 +69,8 @@ class Compiler:
         # Each text is compiled once: whole files are made of a few expressions.
         self._expression = cache(self._compile)
         recording = [rule for group in groups for rule in group.rules if rule.is_recording]
-        self._recorded = {rule.name: Recorded() for rule in recording}
-        known: dict[str, list[Recorded]] = defaultdict(list)
+        self._recorded = {rule.name: RecordedMetric() for rule in recording}
+        known: dict[str, list[RecordedMetric]] = defaultdict(list)
         for rule in recording:
             known[rule.name].append(self._recorded_by(rule))
             self._recorded[rule.name] = _any_of(known[rule.name])
@@ -83,44 +83,42 @@ class Compiler:
             self._findings.append(Finding(group.file, line, group.name, name, message, column=column))
 
         before = len(self._findings)
-        of_both = self._of_both_kinds(group, rule, report)
+        common = self._common(group, rule, report)
         if PARTICIPANT in rule.labels:
             report(rule.labels[PARTICIPANT].line, "a rule may not set the label participant")
-        if rule.is_recording:
-            compiled = self._recording(of_both, rule, report)
-        else:
-            compiled = self._alerting(of_both, rule, report)
+        compile_kind = self._recording if rule.is_recording else self._alerting
+        compiled = compile_kind(common, rule, report)
         return compiled if len(self._findings) == before else None
 
-    def _alerting(self, of_both: CompiledRule | None, rule: ParsedRule, report: _Report) -> AnyCompiledRule | None:
+    def _alerting(self, common: CompiledRule | None, rule: ParsedRule, report: _Report) -> AnyCompiledRule | None:
         severity = _severity(rule, report)
         labels = _templates("label", rule.labels, report)
         annotations = _templates("annotation", rule.annotations, report)
-        if of_both is None or severity is None:
+        if common is None or severity is None:
             return None
         policy = rule.labels.get(POLICY)
-        return of_both.as_a(
+        return common.as_a(
             CompiledAlertingRule,
             for_seconds=rule.for_seconds,
             keep_firing_for_seconds=rule.keep_firing_for_seconds,
             severity=severity,
-            per_policy=bool(policy.text) if policy is not None else of_both.expression.vector.carries_policy,
+            per_policy=bool(policy.text) if policy is not None else common.expression.vector.carries_policy,
             labels=labels,
             annotations=annotations,
             external=self._options.external,
             unexpanded=self.unexpanded,
         )
 
-    def _recording(self, of_both: CompiledRule | None, rule: ParsedRule, report: _Report) -> AnyCompiledRule | None:
+    def _recording(self, common: CompiledRule | None, rule: ParsedRule, report: _Report) -> AnyCompiledRule | None:
         name = rule.name
         if name in ALERT_SERIES or (":" not in name and name.startswith(_OWN_METRICS)):
             hint = f"a colon makes it another, as in participant:{name}:max"
             report(rule.line, f"`{name}` is a name for series of this program's own; {hint}")
-        if of_both is None:
+        if common is None:
             return None
-        return of_both.as_a(CompiledRecordingRule, labels={label: text.text for label, text in rule.labels.items()})
+        return common.as_a(CompiledRecordingRule, labels={label: text.text for label, text in rule.labels.items()})
 
-    def _of_both_kinds(self, group: ParsedGroup, rule: ParsedRule, report: _Report) -> CompiledRule | None:
+    def _common(self, group: ParsedGroup, rule: ParsedRule, report: _Report) -> CompiledRule | None:
         """Returns what rules of both kinds have; None where the expression is refused."""
         query_offset_ms = round(group.query_offset_seconds * 1000)
         expression = self._expression(rule.expr.text)
@@ -152,14 +150,14 @@ class Compiler:
         except ExpressionRefused as refused:
             return refused.problems
 
-    def _recorded_by(self, rule: ParsedRule) -> Recorded:
+    def _recorded_by(self, rule: ParsedRule) -> RecordedMetric:
         """Returns what is known of the series that a rule records; of what was not compiled yet, nothing is."""
         expression = self._expression(rule.expr.text)
         if not isinstance(expression, Expression):
-            return Recorded()
+            return RecordedMetric()
         policy = rule.labels.get(POLICY)
         carries_policy = bool(policy.text) if policy is not None else expression.vector.carries_policy
-        return Recorded(carries_policy, expression.vector.data)
+        return RecordedMetric(carries_policy, expression.vector.data)
 
     def _sees_alerts_by_time(self, tree: Tree, group: ParsedGroup) -> bool:
         """Returns whether an expression may select alerts of a group with another offset."""
@@ -199,9 +197,9 @@ def _query_offsets(groups: Sequence[ParsedGroup]) -> Mapping[str, frozenset[floa
     return {} if are_same else {name: frozenset(of_name) for name, of_name in offsets.items()}
 
 
-def _any_of(rules: Sequence[Recorded]) -> Recorded:
+def _any_of(rules: Sequence[RecordedMetric]) -> RecordedMetric:
     """Returns what is known of series that several rules record."""
-    return Recorded(any(rule.carries_policy for rule in rules), combine("any", *(rule.data for rule in rules)))
+    return RecordedMetric(any(rule.carries_policy for rule in rules), combine("any", *(rule.data for rule in rules)))
 
 
 def _located(problem: Problem, expr: Text) -> tuple[Location, str]:

@@ -12,7 +12,7 @@ from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
 from exporter.rules.finding import Location
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
-from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES, PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.promql.traversal import selectors, written_labels
 from exporter.rules.promql.tree import Selector, Tree
 from exporter.rules.rule import AnyCompiledRule, CompiledRecordingRule
@@ -70,21 +70,28 @@ class Context:
         written = written_labels(self.rule.expression.tree)
         return frozenset({METRIC_NAME, *written}).union(*map(self.labels_of, self.metrics))
 
-    def labels_of(self, metric: str) -> frozenset[str]:
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it selects what a rule records that does not compile: nothing is known of its labels."""
+        return not self.looked_at <= GAUGE_NAMES | ALERT_SERIES | self.recording.keys()
+
+    def labels_of(self, metric: str, within: frozenset[str] = frozenset()) -> frozenset[str]:
+        """Returns the labels that series of a metric can have; ``within`` are those that are made of it."""
         if metric in self.recording:
-            reached = self._made_of([metric])
-            written = (
-                {*written_labels(rule.expression.tree), *rule.labels}
-                for name in reached & self.recording.keys()
-                for rule in self.recording[name]
-            )
-            return frozenset[str]().union(*written, *map(self.labels_of, reached - self.recording.keys()))
+            rules = self.recording[metric] if metric not in within else ()
+            return frozenset[str]().union(*(self._recorded_labels(rule, within | {metric}) for rule in rules))
         if metric in ALERT_SERIES:
             return self.alert_labels
         if metric in BUCKET_GAUGE_BY_NAME:
             return SCRAPED_LABELS | {PARTICIPANT, POLICY}
         gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
         return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
+
+    def _recorded_labels(self, rule: CompiledRecordingRule, within: frozenset[str]) -> set[str]:
+        tree = rule.expression.tree
+        labels = set(written_labels(tree)).union(*(self.labels_of(one.metric, within) for one in selectors(tree)))
+        removed = {name for name, text in rule.labels.items() if not text}
+        return (labels | rule.labels.keys()) - removed
 
     def _made_of(self, metrics: Iterable[str]) -> frozenset[str]:
         reached: set[str] = set()

@@ -25,6 +25,8 @@ from exporter.rules.lint.checks import (
     empty_template_label,
     impossible_comparison,
     outage_branch,
+    record_name,
+    record_template,
     runbook,
     scraped_label,
     stale_threshold,
@@ -48,6 +50,8 @@ CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
         value_label.check,
         empty_template_label.check,
         duplicate_rule.check,
+        record_name.check,
+        record_template.check,
     )
 }
 """By name, which is that of its module, in the order in which their findings at one line are reported."""

@@ -13,7 +13,12 @@ from exporter.rules.promql.calls import ABSENT
 from exporter.rules.promql.functions import COMPARISONS, MIRRORED
 from exporter.rules.promql.series import BY_PARTICIPANT, POLICY
 from exporter.rules.promql.signatures import ValueType
-from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.sources import (
+    ALERT_SERIES,
+    BUCKET_GAUGE_BY_NAME,
+    GAUGE_NAMES,
+    PARTICIPANT_GAUGE_BY_NAME,
+)
 from exporter.rules.promql.traversal import constant, is_shifted, written_labels
 from exporter.rules.promql.tree import (
     Aggregation,
@@ -224,6 +229,8 @@ def _truth(comparison: Binary, metrics: frozenset[str], situation: Situation) ->
 def _labels_of(metric: str) -> Labels:
     if metric in ALERT_SERIES:
         return {"alertname": True}
+    if metric not in GAUGE_NAMES:
+        return {}
     return {"alertname": False, POLICY: metric in BUCKET_GAUGE_BY_NAME}
 
 

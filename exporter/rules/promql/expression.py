@@ -23,7 +23,7 @@ from exporter.rules.promql.parser import TOO_DEEP, parse
 from exporter.rules.promql.pinned import absent, absent_labels, only_of, pin_problems, pinned_participants
 from exporter.rules.promql.ranges import NO_SAMPLES, Node, RangeVector, Selection
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
-from exporter.rules.promql.selectors import RecordedSeries, predicate, select
+from exporter.rules.promql.selectors import RecordedMetrics, predicate, select
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, Vector
 from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.sources import Moment
@@ -89,7 +89,7 @@ class Expression:
         return excerpt(self.text, tree.span)
 
 
-def compile_rule(text: str, recorded: RecordedSeries = MappingProxyType({})) -> Expression:
+def compile_rule(text: str, recorded: RecordedMetrics = MappingProxyType({})) -> Expression:
     """Compiles a rule's expression: a vector whose every series carries ``participant``.
 
     ``recorded`` are the series that rules record. Raises ExpressionRefused.
@@ -107,7 +107,7 @@ def compile_rule(text: str, recorded: RecordedSeries = MappingProxyType({})) -> 
     raise ExpressionRefused(*compiler.problems)
 
 
-def compile_expression(text: str, recorded: RecordedSeries = MappingProxyType({})) -> Scalar | Instant:
+def compile_expression(text: str, recorded: RecordedMetrics = MappingProxyType({})) -> Scalar | Instant:
     """Compiles any expression of the subset. Raises ExpressionRefused."""
     tree, compiler = _compile(text, recorded)
     node = compiler.nodes[id(tree)]
@@ -117,7 +117,7 @@ def compile_expression(text: str, recorded: RecordedSeries = MappingProxyType({}
     return node
 
 
-def _compile(text: str, recorded: RecordedSeries) -> tuple[Tree, Compiler]:
+def _compile(text: str, recorded: RecordedMetrics) -> tuple[Tree, Compiler]:
     try:
         tree = parse(text)
     except ParseError as error:
@@ -150,7 +150,7 @@ class Compiler:
     ``problems`` says what was refused.
     """
 
-    def __init__(self, text: str, recorded: RecordedSeries) -> None:
+    def __init__(self, text: str, recorded: RecordedMetrics) -> None:
         self.nodes: dict[int, Node] = {}
         self.problems: list[Problem] = []
         self._text = text

@@ -23,19 +23,19 @@ from exporter.rules.promql.unsupported import of_metric
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedMetric:
     """What is known of the series of a name that rules record; the rest is as of an `Instant`."""
 
     carries_policy: bool = True
     data: Data = NO_DATA
 
 
-RecordedSeries: TypeAlias = "Mapping[str, Recorded]"
+RecordedMetrics: TypeAlias = "Mapping[str, RecordedMetric]"
 """By the name of ``record``."""
 
 
 def select(
-    name: str, matchers: Sequence[Matcher], selects: Callable[[Labels], bool], recorded: RecordedSeries
+    name: str, matchers: Sequence[Matcher], selects: Callable[[Labels], bool], recorded: RecordedMetrics
 ) -> Instant:
     """Returns the selector of a metric's series; ``selects`` tells whether a series fulfils all of its matchers.
 

@@ -35,8 +35,8 @@ def of_metric(name: str, recorded: Iterable[str] = ()) -> str:
         return f"is not a metric of this program, and no rule here records it{did_you_mean(name, list(recorded))}"
     if not name.startswith(OWN):
         meant = stems[meant] if meant else nearest(name, recorded)
-        hint = f"did you mean {meant}?" if meant else "Prometheus can have its own rules"
-        return f"is not a metric of this program, and rules see no others; {hint}"
+        hint = f"did you mean {meant}?" if meant else "Prometheus can have rules of its own"
+        return f"is not a metric of this program, and no rule here records it; {hint}"
     if re.fullmatch(r"\w+_alerts_\w+_total", name):
         return f'is a counter, and rules see gauges only; {ALERTS}{{alertname="..."}} is what fires'
     for ending, kind in (("_total", "a counter"), ("_(?:bucket|sum|count|created)", "a part of a histogram")):

@@ -21,7 +21,7 @@ from exporter.rules.promql.lookback import ALL_MS
 from exporter.rules.promql.nodes import Scalar, run
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.pinned import pinned_participants
-from exporter.rules.promql.selectors import Recorded, RecordedSeries
+from exporter.rules.promql.selectors import RecordedMetric, RecordedMetrics
 from exporter.rules.promql.series import PARTICIPANT, Labels, Vector
 from exporter.rules.promql.sources import (
     ALERT_SERIES,
@@ -103,7 +103,7 @@ class Playback:
     written: Mapping[Ispb, WrittenSeries] = field(repr=False)
     interval_ms: int
     steps: Sequence[Step] = field(repr=False)
-    recorded: RecordedSeries
+    recorded: RecordedMetrics
 
     @property
     def failed(self) -> Step | None:
@@ -167,7 +167,7 @@ def play(
     by_time = interval_ms >= LOOKBACK_MS
     without_limits = [replace(rule, limit=0, sees_alerts_by_time=rule.sees_alerts_by_time or by_time) for rule in rules]
     limits = [(rule.limit, "alerts" if rule.kind == "alerting" else "series") for rule in rules]
-    recorded = {rule.name: Recorded() for rule in rules if rule.kind == "recording"}
+    recorded = {rule.name: RecordedMetric() for rule in rules if rule.kind == "recording"}
     participants = _Participants(by_name, interval_ms, without_limits, limits, recorded)
     step: Step | None = None
     for at_ms in range(start_ms, until_ms + 1, interval_ms):
@@ -199,7 +199,7 @@ class _Participants:
     interval_ms: int
     rules: Sequence[AnyCompiledRule]
     limits: Sequence[tuple[int, str]]
-    recorded: RecordedSeries
+    recorded: RecordedMetrics
     histories: dict[Ispb, History] = field(default_factory=dict)
 
     def evaluate(self, open_alerts: Mapping[Ispb, Mapping[Fingerprint, Alert]], at_ms: int) -> Step:
@@ -227,7 +227,7 @@ class _Participants:
             history = self.histories.get(participant)
             if history is None:
                 history = self.histories[participant] = History(dict.fromkeys([*ALERT_SERIES, *self.recorded], ALL_MS))
-            self._give(named, history.written, at_ms)
+            self._add_input(named, history.written, at_ms)
             source = SeriesSource(
                 participant, named, history.written, now_ms=at_ms, until_ms=at_ms, interval_ms=self.interval_ms
             )
@@ -237,11 +237,11 @@ class _Participants:
             failures += evaluation.failures
         return Step(at_ms, after, tuple(dict.fromkeys(failures))), counts
 
-    def _give(self, named: _SeriesByName, written: WrittenSeries, at_ms: int) -> None:
+    def _add_input(self, named: _SeriesByName, written: WrittenSeries, at_ms: int) -> None:
         """Adds input series of names that rules record to what these write."""
         for name in self.recorded.keys() & named.keys():
             for one in named[name]:
-                written.give(name, one.labels.pairs, one.until(at_ms))
+                written.add_input(name, one.labels.pairs, one.until(at_ms))
 
 
 def _first_beyond(limits: Sequence[tuple[int, str]], counts: Sequence[Sequence[int]]) -> tuple[int, str] | None:

@@ -143,7 +143,11 @@ class Pages:
         if view is None or why is None:
             return []
         rules = ((group.name, rule) for group in state.groups for rule in group.rules)
-        failing = {(group, rule.name): rule.last_error for group, rule in rules if rule.health == "err"}
+        failing = {
+            (group, rule.name): rule.last_error
+            for group, rule in rules
+            if (rule.kind, rule.health) == ("alerting", "err")
+        }
         own = [alert for alert in state.alerts if alert.participant == participant]
         return why(view, own, policy, failing, state.now)
 

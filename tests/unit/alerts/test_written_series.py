@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.alerts.written_series import Pairs, WrittenSample, WrittenSeries
+from exporter.buckets.gauge_history import ABSENT, Samples
 
 A, B = (("alertname", "A"),), (("alertname", "B"),)
 RULE, OTHER = ("rule",), ("other",)
@@ -151,3 +152,71 @@ def test_samples_are_those_of_the_evaluations_that_wrote_them(evaluations: int, 
     }
     for index, pairs in enumerate(written):
         assert at(made, index * 15_000 + 7_000) == dict.fromkeys(pairs, index * 15_000)
+
+
+def record(to: WrittenSeries, at_ms: int, *values: float, rule: tuple[str, ...] = RULE, delay_ms: int = 0) -> int:
+    """Records a series with each of the values, and returns how many were refused."""
+    return len(to.record(rule, at_ms, [WrittenSample("ALERTS", A, value) for value in values], delay_ms))
+
+
+def values(of: WrittenSeries) -> dict[int, float]:
+    ((_, samples),) = of.between("ALERTS", -1, 1_000_000)
+    return dict(zip(samples.times_ms, samples.values, strict=True))
+
+
+def test_what_has_another_value_at_the_same_time_is_not_recorded() -> None:
+    made = series()
+
+    assert record(made, 1000, 1.0) == 0
+    assert record(made, 1000, 1.0, rule=OTHER) == 0
+    assert record(made, 1000, 2.0, rule=OTHER) == 1
+    assert record(made, 1000, -0.0, 0.0, rule=OTHER) == 2
+    assert values(made) == {1000: 1.0}
+
+
+def test_a_series_that_a_rule_has_ended_is_not_recorded_by_another_at_the_same_time() -> None:
+    made = series()
+    record(made, 0, 1.0)
+
+    assert record(made, 15_000) == 0
+    assert record(made, 15_000, 2.0, rule=OTHER) == 1
+    assert record(made, 30_000, 2.0, rule=OTHER) == 0
+    assert values(made) == {0: 1.0, 30_000: 2.0}
+
+
+def test_what_is_older_than_the_last_sample_is_not_recorded() -> None:
+    made = series()
+    record(made, 60_000, 1.0)
+
+    assert record(made, 60_000, 2.0, rule=OTHER, delay_ms=15_000) == 1
+    assert values(made) == {60_000: 1.0}
+
+
+def test_a_sample_that_is_refused_ends_its_series_no_earlier() -> None:
+    made = series()
+    record(made, 0, 1.0, rule=OTHER)
+    record(made, 0, 1.0)
+    record(made, 15_000, 3.0, rule=OTHER)
+    record(made, 15_000, 4.0)
+    record(made, 30_000, 5.0, rule=OTHER)
+    record(made, 30_000)
+
+    assert values(made) == {0: 1.0, 15_000: 3.0, 30_000: 5.0}
+
+
+def test_a_nan_is_a_value_like_another() -> None:
+    made = series()
+    nan = float("nan")
+
+    assert record(made, 0, nan) == 0
+    assert record(made, 0, nan, rule=OTHER) == 0
+    assert list(values(made)) == [0]
+
+
+def test_given_samples_are_seen_up_to_their_end() -> None:
+    made = series()
+    made.add_input("ALERTS", A, Samples([0, 15_000, 30_000], [1.0, 2.0, ABSENT]))
+    made.add_input("ALERTS", A, Samples([0, 15_000, 30_000, 45_000], [1.0, 2.0, ABSENT, 4.0]))
+    made.add_input("nothing", A, Samples([0], [1.0]))
+
+    assert [at(made, when) for when in (15_000, 30_000, 45_000)] == [{A: 15_000}, {}, {A: 45_000}]

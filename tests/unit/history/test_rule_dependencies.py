@@ -31,6 +31,27 @@ def test_what_a_rule_needs_is_all_that_it_sees(tmp_path, name, needed):
     assert names(selected) == sorted(needed)
 
 
+def test_what_a_rule_needs_are_the_series_that_it_sees_and_what_these_are_made_of(tmp_path):
+    def record(name: str, expr: str) -> str:
+        return f"record: '{name}'\nexpr: {expr}"
+
+    compiled = rules(
+        tmp_path,
+        alert("a:b"),
+        seeing("C", "A").replace("alert: C", "record: 'c:d'").partition("labels")[0],
+        record("a:b", "dict_rate_limit_up"),
+        record("a:b", "max_over_time(e:f[5m])"),
+        record("e:f", "dict_rate_limit_capacity"),
+        alert("A", "a:b == 0 unless on (participant) a:b"),
+        alert("B"),
+    ).rules
+
+    assert names(with_dependencies([r for r in compiled if r.name == "A"], compiled)) == ["a:b", "a:b", "e:f", "A"]
+    assert names(with_dependencies([r for r in compiled if r.name == "c:d"], compiled)) == [
+        "c:d", "a:b", "a:b", "e:f", "A",
+    ]  # fmt: skip
+
+
 def test_what_it_sees_may_be_in_another_group(tmp_path):
     rule_file(tmp_path, alert("A"), name="a.yml", group="first")
     rule_file(tmp_path, seeing("B", "A"), alert("C"), name="b.yml", group="second")

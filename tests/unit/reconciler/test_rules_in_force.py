@@ -135,6 +135,17 @@ async def test_rules_that_are_gone_are_told_by_name(tmp_path: Path, caplog) -> N
     assert gone == [("WARNING", "g", "A"), ("WARNING", "g", "C")]
 
 
+async def test_series_that_are_no_longer_recorded_are_told_to_end(tmp_path: Path, caplog) -> None:
+    held = Held(tmp_path, rules("A", "B"))
+    held.file.write_text(rules("A", "B", runbook=False).replace("alert: B", "record: B"))
+    await held.rules.reload()
+    held.file.write_text(rules("A"))
+    await held.rules.reload()
+
+    gone = [(r.message, r.rule) for r in caplog.records if "rule removed" in r.message]
+    assert gone == [("rule removed, its alerts resolve", "B"), ("rule removed, its series end", "B")]
+
+
 async def test_of_many_rules_that_are_gone_some_are_named_and_the_others_counted(tmp_path: Path, caplog) -> None:
     held = Held(tmp_path, rules(*(f"A{number:02}" for number in range(25)), "B"))
     held.file.write_text(rules("B"))

@@ -109,6 +109,24 @@ def test_a_rule_has_prometheus_fields():
     }
 
 
+def test_a_rule_that_records_has_prometheus_fields():
+    records = rule("a:b", kind="recording", health="err", last_error="many-to-many", labels={"team": "pix"})
+    [group] = data(rules_json([groups(records)], [alert(name="a:b")]))["groups"]
+
+    assert group["rules"] == [
+        {
+            "name": "a:b",
+            "query": "dict_rate_limit_up == 0",
+            "labels": {"team": "pix"},
+            "health": "err",
+            "lastError": "many-to-many",
+            "evaluationTime": 0.0,
+            "lastEvaluation": "0001-01-01T00:00:00Z",
+            "type": "recording",
+        }
+    ]
+
+
 @pytest.mark.parametrize(
     ("alerts", "state"),
     [
@@ -149,6 +167,17 @@ def test_rules_are_filtered_by_name_group_and_file():
     assert shown(rule_names=["B"]) == [("dict", ["B"])]
     assert shown(group_names=["other"]) == [("other", ["C"])]
     assert shown(files=["rules/a.yml"]) == [("dict", ["A", "B"])]
+
+
+def test_rules_are_filtered_by_kind():
+    everything = [groups(rule("A"), rule("a:b", kind="recording")), groups(rule("C"), name="other")]
+
+    def shown(kind: str) -> list[list[str]]:
+        return [[r["name"] for r in group["rules"]] for group in data(rules_json(everything, [], kind=kind))["groups"]]
+
+    assert shown("") == [["A", "a:b"], ["C"]]
+    assert shown("alerting") == [["A"], ["C"]]
+    assert shown("recording") == [["a:b"]]
 
 
 def test_alerts_can_be_left_out_of_rules():

@@ -9,7 +9,7 @@ from exporter.structures import did_you_mean
 
 def check(context: Context) -> Problems:
     rule, parsed = context.rule, context.parsed
-    if rule.kind == "recording":
+    if rule.kind == "recording" or context.is_unknown:
         return
     for kind, texts, templates in (
         ("label", parsed.labels, rule.labels),

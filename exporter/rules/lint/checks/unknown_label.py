@@ -8,6 +8,8 @@ from exporter.structures import did_you_mean
 
 
 def check(context: Context) -> Problems:
+    if context.is_unknown:
+        return
     for selected in context.selected:
         labels = context.labels_of(selected.metric)
         for matcher in selected.conditions:

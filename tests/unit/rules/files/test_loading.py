@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.alerts.alert import Alert, Fingerprint, RuleSample
+    from exporter.rules.rule import AnyCompiledRule
 
 LOW_VIEW = view(poll(bucket(3_600)))
 DOWN_VIEW = view(failed())
@@ -636,3 +637,85 @@ def test_what_yaml_would_have_in_quotes_is_told_with_the_line_in_quotes(tmp_path
 )
 def test_an_unknown_field_is_told_with_the_one_that_is_meant(tmp_path: Path, text: str, told: str):
     assert findings(written(tmp_path, text))[0].startswith(told)
+
+
+NO_NAME = "is not a name for a series: it has letters, digits, _ and : only, no digit first"
+NO_METRIC = "is not a metric of this program, and"
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("{record: a:b, alert: A, expr: dict_rate_limit_up}", "A: a rule has either `alert` or `record`"),
+        ("{record: a:b, expr: X, for: 1m}", "a:b: `for` is for alerts: a rule that records has none"),
+        (
+            "{record: a:b, expr: X, keep_firing_for: 1m}",
+            "a:b: `keep_firing_for` is for alerts: a rule that records has none",
+        ),
+        (
+            "{record: a:b, expr: X, annotations: {a: b}}",
+            "a:b: `annotations` is for alerts: a rule that records has none",
+        ),
+        ("{record: 'a:{}', expr: X}", f"a:{{}}: `a:{{}}` {NO_NAME}; an expression stands in `expr`"),
+        ("{record: 5m, expr: X}", f"5m: `5m` {NO_NAME}"),
+        ("{record: é, expr: X}", f"é: `é` {NO_NAME}"),
+        ("{record: a:b, expr: X, labels: {participant: x}}", "a:b: a rule may not set the label participant"),
+        ("{record: a:b, expr: 5}", "a:b: column 29: `5` is a number: a rule needs series that carry participant"),
+        (
+            "{record: a:low, expr: a:lw}",
+            f"a:low: column 31: `a:lw` {NO_METRIC} no rule here records it; did you mean a:low?",
+        ),
+        ("{record: a:low, expr: x:y}", f"a:low: column 31: `x:y` {NO_METRIC} no rule here records it"),
+        (
+            "{record: low_buckets, expr: low_bucket}",
+            f"low_buckets: column 37: `low_bucket` {NO_METRIC} no rule here records it; did you mean low_buckets?",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_rule_that_records_is_told(tmp_path: Path, rule: str, told: str):
+    rule = rule.replace("expr: X", "expr: dict_rate_limit_up")
+    file = written(tmp_path, f"groups:\n  - name: g\n    rules:\n      - {rule}\n")
+
+    assert findings(file) == [f"4: g/{told}"]
+
+
+def recording(folder: Path, *rules: str) -> tuple[AnyCompiledRule, ...]:
+    return load(
+        [written(folder, "groups:\n  - name: g\n    rules:\n" + "".join(f"      - {r}\n" for r in rules))]
+    ).rules
+
+
+def test_a_rule_that_records_needs_no_severity_and_its_labels_are_no_templates(tmp_path: Path):
+    (rule,) = recording(
+        tmp_path, "{record: a:b, for: 0s, annotations: {}, expr: dict_rate_limit_up, labels: {a: '{{ b'}}"
+    )
+
+    assert (rule.kind, rule.name, dict(rule.labels)) == ("recording", "a:b", {"a": "{{ b"})
+
+
+def test_alerts_about_what_is_recorded_are_about_buckets_where_that_is(tmp_path: Path):
+    alert = "{alert: A%s, expr: '%s', labels: {severity: info}}"
+    *_, of_bucket, of_participant, of_both, of_none = recording(
+        tmp_path,
+        alert % (0, "b:c"),
+        "{record: a:b, expr: dict_rate_limit_up}",
+        "{record: b:c, expr: dict_rate_limit_capacity}",
+        "{record: c:d, expr: a:b}",
+        "{record: c:d, expr: b:c}",
+        "{record: d:e, expr: b:c, labels: {policy: ''}}",
+        *(alert % (number, name) for number, name in enumerate(("b:c", "a:b", "c:d", "d:e"), 1)),
+    )
+
+    assert [rule.per_policy for rule in (of_bucket, of_participant, of_both, of_none)] == [True, False, True, False]
+
+
+def test_what_is_recorded_is_kept_for_as_long_as_it_is_looked_at(tmp_path: Path):
+    rules = recording(
+        tmp_path,
+        "{record: a:b, expr: dict_rate_limit_up}",
+        "{record: c:d, expr: a:b}",
+        "{record: e:f, expr: 'max_over_time(a:b[1h] offset 5m)'}",
+        "{record: g:h, expr: timestamp(a:b)}",
+    )
+
+    assert [dict(rule.lookback_ms) for rule in rules] == [{}, {"a:b": 300_000}, {"a:b": 3_900_000}, {"a:b": 300_000}]

@@ -32,6 +32,8 @@ BAD_RULES = {
     "lint/value_label": [rule(UP, labels='severity: info, worth: "{{ $value }}"')],
     "lint/empty_template_label": [rule(UP, annotations='runbook_url: "{{ $labels.policy }}"')],
     "lint/duplicate_rule": [rule(UP), rule(UP)],
+    "lint/record_name": [f"record: up_min\nexpr: {UP}"],
+    "lint/record_template": [f"record: a:b\nexpr: {UP}\nlabels: {{a: '{{{{ $value }}}}'}}"],
 }
 
 
@@ -90,3 +92,69 @@ def test_what_is_wrong_with_a_label_of_a_group_is_told_once(tmp_path: Path) -> N
     [found] = [one for one in warnings(attempt([str(tmp_path / "rules.yml")])) if one.check == "lint/value_label"]
 
     assert (found.line, found.group, found.rule) == (3, "g", "")
+
+
+def record(name: str, expr: str, *more: str) -> str:
+    return "\n".join((f"record: '{name}'", f"expr: {expr}", *more))
+
+
+def found(folder: Path, *texts: str) -> dict[str, str]:
+    """What is found, by check."""
+    return {one.check: one.message for one in warnings(attempt([rule_file(folder, *texts)]))}
+
+
+def test_of_rules_that_record_nothing_is_asked_that_concerns_alerts(tmp_path: Path) -> None:
+    assert not found(tmp_path, record("a:b", "dict_rate_limit_capacity < 5", "labels: {severity: info}"))
+
+
+def test_rules_that_record_the_same_series_are_told(tmp_path: Path) -> None:
+    told = found(tmp_path, record("a:b", UP), record("a:b", f"{UP} == 0"))
+
+    assert told == {
+        "lint/duplicate_rule": "is defined again in line 4, with the same labels: their series are one and the same"
+    }
+    assert not found(tmp_path, record("a:b", UP), record("a:b", UP, "labels: {x: y}"))
+
+
+def test_an_alert_may_have_the_name_of_what_is_recorded(tmp_path: Path) -> None:
+    assert set(found(tmp_path, record("A", UP, "labels: {severity: info}"), rule(UP))) == {"lint/record_name"}
+
+
+def test_an_alert_on_recorded_figures_needs_what_one_on_figures_does(tmp_path: Path) -> None:
+    records = record("a:b", "max by (participant, policy) (dict_rate_limit_capacity)"), record("c:d", "a:b")
+    outage = f"ALERTS{{alertname='A', alertstate='firing'}} and on (participant) {UP} == 0"
+
+    assert set(found(tmp_path, *records, rule("c:d < 5"))) == {"lint/outage_branch", "lint/stale_threshold"}
+    answered = rule(f"c:d < 5 and on (participant) {UP} == 1 or ({outage})")
+    assert not found(tmp_path, *records, answered)
+    assert not found(tmp_path, record("a:b", UP), rule("a:b == 0"))
+    holds_itself = record("c:d", f"a:b and on (participant) {UP} == 1 or c:d")
+    assert not found(tmp_path, records[0], holds_itself, rule("c:d < 5"))
+
+
+def test_labels_that_what_is_recorded_can_have_are_known(tmp_path: Path) -> None:
+    records = record("a:b", f"label_replace({UP}, 'zone', 'x', '', '')", "labels: {team: pix}"), record("c:d", "a:b")
+
+    assert not found(tmp_path, *records, rule("max by (participant, zone, team) (c:d)"))
+    told = found(tmp_path, *records, rule("max by (participant, zon) (c:d)"))
+    assert told == {
+        "lint/unknown_label": "`max by (participant, zon) (c:d)`: no series here has a label zon; did you mean zone?"
+    }
+
+
+def test_a_label_that_is_taken_away_is_none_of_what_is_recorded(tmp_path: Path) -> None:
+    records = record("a:b", f"{UP} * on (participant) group_right () dict_rate_limit_capacity", "labels: {policy: ''}")
+
+    told = found(tmp_path, records, rule("a:b == 0 or ALERTS", annotations="runbook_url: '{{ $labels.policy }}'"))
+    assert "lint/empty_template_label" not in told, "alerts have it"
+    outage = f"max by (participant) (ALERTS{{alertname='A'}} and on (participant) {UP} == 0)"
+    alert = rule(f"max by (participant, policy) (a:b) == 0 or {outage}")
+    assert "lint/unknown_label" not in found(tmp_path, records, alert)
+    told = found(tmp_path, records, rule("max by (participant, policy) (a:b) == 0"))
+    assert told["lint/unknown_label"] == "`max by (participant, policy) (a:b)`: no series here has a label policy"
+
+
+def test_nothing_is_said_of_labels_of_what_a_rule_would_record_that_is_refused(tmp_path: Path) -> None:
+    made = rule("max by (participant, zone) (a:b) == 0", annotations="runbook_url: '{{ $labels.zone }}'")
+
+    assert not found(tmp_path, record("a:b", "vector(1)"), made)

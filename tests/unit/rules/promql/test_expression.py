@@ -520,7 +520,7 @@ def test_an_alert_holds_while_the_bridge_does_not_answer():
         ("up", "`up` is not a metric of this program", "did you mean dict_rate_limit_up?"),
         ("dict_rate_limit_utilisation_percent", "dict_rate_limit_utilisation_percent",
          "did you mean dict_rate_limit_utilization_percent?"),
-        ("node_load1", "`node_load1` is not a metric of this program", "Prometheus can have its own rules"),
+        ("node_load1", "`node_load1` is not a metric of this program", "Prometheus can have rules of its own"),
         ("dict_rate_limit_alerts_created_total", "", "is a counter, and rules see gauges only; ALERTS{alertname="),
         ("dict_rate_limit_responses_total", "", "is a counter, and rules see gauges only: dict_rate_limit_... avai"),
         ("dict_rate_limit_monitoring_duration_seconds_sum", "", "is a part of a histogram, and rules see gauges only"),

@@ -89,3 +89,13 @@ def test_the_shipped_rules_are_covered_by_their_tests(names: tuple[str, ...]) ->
     run_tests([str(SHIPPED)], names, coverage=coverage)
 
     assert (uncovered(coverage.parts()) == []) is (not names)
+
+
+def test_a_rule_that_records_is_covered_where_it_records_something(tmp_path: Path) -> None:
+    records = "record: a:b\nexpr: dict_rate_limit_available_tokens < 5 or dict_rate_limit_available_tokens > 100"
+    rules = (records, "record: c:d\nexpr: a:b > 1000")
+
+    assert uncovered(covered(tmp_path, "200", rules=rules)) == [
+        ("a:b", "`dict_rate_limit_available_tokens < 5` is never true"),
+        ("c:d", "never records anything"),
+    ]

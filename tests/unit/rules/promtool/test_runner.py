@@ -319,3 +319,71 @@ def test_tests_may_be_merged(tmp_path: Path):
     assert failed.count("alertname: TokensLow, time: 2m") == 1
     assert "alertname: TokensLow, time: 0s" not in failed
     assert "alertname: None" not in failed
+
+
+RECORDS = """
+record: a:b
+expr: dict_rate_limit_utilization_percent > 75
+labels: {job: ""}
+"""
+ON_RECORDED = """
+alert: High
+expr: max_over_time(a:b[1m]) > 80
+labels: {severity: info}
+"""
+
+
+def test_what_rules_record_can_be_asked_for(tmp_path: Path):
+    checks = """
+    promql_expr_test:
+      - expr: a:b
+        eval_time: 1m
+        exp_samples: [{labels: 'a:b{participant="1", policy="A"}', value: 90}]
+      - expr: count_over_time(a:b[2m])
+        eval_time: 2m30s
+        exp_samples: [{labels: '{participant="1", policy="A"}', value: 4}]
+    alert_rule_test:
+      - {eval_time: 30s, alertname: High, exp_alerts: []}
+      - eval_time: 1m
+        alertname: High
+        exp_alerts: [{exp_labels: {severity: info, participant: "1", policy: A}}]
+    """
+
+    assert told(tmp_path, series(checks), rules=(RECORDS, ON_RECORDED)) == "  SUCCESS\n\n"
+
+
+GIVEN = """\
+      - series: 'a:b{participant="1", policy="B"}'
+        values: 1 2 stale 4
+      - series: 'a:b{participant="3", policy="B"}'
+        values: 5
+"""
+
+
+@pytest.mark.parametrize(("time", "of_1"), [("0s", 1), ("30s", 82), ("1m", 90), ("90s", 94)])
+def test_input_series_of_a_name_that_is_recorded_are_seen_beside_what_is(tmp_path: Path, time: str, of_1: int):
+    samples = ", ".join(f"{{labels: '{{participant=\"{p}\"}}', value: {v}}}" for p, v in ((1, of_1), (3, 5)))
+    check = f"{{expr: sum by (participant) (a:b), eval_time: {time}, exp_samples: [{samples}]}}"
+
+    assert told(tmp_path, f"{SERIES}{GIVEN}    promql_expr_test: [{check}]\n", rules=(RECORDS,)) == "  SUCCESS\n\n"
+
+
+def test_what_is_recorded_with_another_value_than_it_is_given_fails_the_test(tmp_path: Path):
+    given = """\
+      - series: 'a:b{participant="1", policy="A"}'
+        values: _ 80 91
+    promql_expr_test: [{expr: vector(1), eval_time: 2m}]
+"""
+
+    shown = told(tmp_path, SERIES + given, rules=(RECORDS,))
+    assert "rule: a:b, time: 1m0s, err: duplicate sample for timestamp: a:b" in shown
+
+
+def test_more_recorded_series_of_all_participants_than_the_limit_fail_the_test(tmp_path: Path):
+    rule_file(tmp_path, RECORDS.replace("> 75", ">= 0"))
+    file = tmp_path / "rules.yml"
+    file.write_text(file.read_text().replace("rules:", "limit: 1\n    rules:"))
+    (tmp_path / "test.yml").write_text(SERIES)
+
+    [result] = run_tests([str(tmp_path / "test.yml")])
+    assert "rule: a:b, time: 0s, err: exceeded limit of 1 with 2 series" in result.render(diff=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -240,6 +241,16 @@ async def test_rules_are_shown_with_health_and_last_evaluation():
         assert words in shape.words
     assert "never" in shape.words
     assert ("time", "2026-03-10 12:00:00 UTC") in [(tag, attributes.get("title")) for tag, attributes in shape.elements]
+
+
+async def test_a_rule_that_records_is_shown_without_what_concerns_alerts():
+    records = replace(STATUS_RULE, name="a:b", kind="recording", labels={"severity": "info"}, for_seconds=0.0)
+
+    shape = await status_page(open_alerts=list, rules=lambda: [RuleGroupStatus("dict", "rules/a.yml", 0.0, [records])])
+
+    words = " ".join(shape.words.split())
+    assert "a:b recording" in words, words[-400:]
+    assert re.search(r" - ok .* ago - - - dict", words)
 
 
 async def test_an_exporter_without_reconciler_shows_no_alerts_and_no_rules():

@@ -1,0 +1,13 @@
+"""A recorded series whose name has no colon: it looks like one that a program serves."""
+
+from __future__ import annotations
+
+from exporter.rules.finding import Location
+from exporter.rules.lint.context import Context, Problems
+
+
+def check(context: Context) -> Problems:
+    name = context.rule.name
+    if context.rule.kind == "recording" and ":" not in name:
+        why = f"write `record: level:{name}:operations`, so that it is told from what programs serve, and not scraped"
+        yield Location(context.parsed.line), f"has no colon in its name: {why}"
