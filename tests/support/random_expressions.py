@@ -69,9 +69,40 @@ RANGE_FUNCTIONS = (
     "present_over_time", "quantile_over_time", "stddev_over_time", "stdvar_over_time", "sum_over_time", "changes",
     "resets", "delta", "increase", "rate", "idelta", "irate", "deriv", "predict_linear",
 )  # fmt: skip
-LENGTHS = ("1m", "2m", "5m", "90s", "10m", "7m30s", "300", "5m * 2", "1m + 30", "1h", "2m ^ 1", "-(-3m)", "1500ms")
+LENGTHS = (
+    "1m",
+    "2m",
+    "5m",
+    "90s",
+    "10m",
+    "7m30s",
+    "300",
+    "5m * 2",
+    "1m + 30",
+    "1h",
+    "2m ^ 1",
+    "-(-3m)",
+    "1500ms",
+    "max_of(1m, step())",
+    "min_of(2m, 1h) + range()",
+    "-min_of(-2m, 5m)",
+)
 STEPS = ("30s", "1m", "70s", "2m", "45", "5m", "1m / 2", "7s")
-OFFSETS = ("1m", "5m", "90s", "-1m", "10m", "-5m", "60", "(1m * 3)", "0s", "7s")
+OFFSETS = (
+    "1m",
+    "5m",
+    "90s",
+    "-1m",
+    "10m",
+    "-5m",
+    "60",
+    "(1m * 3)",
+    "0s",
+    "7s",
+    "step()",
+    "max_of(1m, 30)",
+    "-min_of(1m, 2m)",
+)
 INSTANTS = ("0", "300", "600", "450.5", "-60", "1e4", "start()", "end()")
 
 TIMES = "((({}) > -6e10) < 2e11)"

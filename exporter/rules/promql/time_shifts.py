@@ -73,16 +73,25 @@ def _computed(duration: Duration | None) -> float:
         return 0.0
     if isinstance(duration, Number):
         return duration.value
-    operate = _OPERATIONS.get(duration.operator)
-    if operate is None:
-        raise ValueError(f"{duration.operator} in a duration is not supported")
     left, right = _computed(duration.left), _computed(duration.right)
     if duration.operator in {"/", "%"} and not right:
         raise ValueError("a duration is divided by zero")
-    return operate(left, right)
+    return _OPERATIONS[duration.operator](left, right)
+
+
+def _bounded(left: float, right: float, bound: float, pick: Callable[[float, float], float]) -> float:
+    """Returns the lesser or the greater; an infinity that no other can exceed is it beside NaN, too."""
+    if bound in {left, right}:
+        return bound
+    return math.nan if math.isnan(left) or math.isnan(right) else pick(left, right)
 
 
 _OPERATIONS: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "min_of": lambda left, right: _bounded(left, right, -math.inf, min),
+    "max_of": lambda left, right: _bounded(left, right, math.inf, max),
+    # A rule's expression is evaluated at one instant: there is no step, and no range.
+    "step": lambda _left, _right: 0.0,
+    "range": lambda _left, _right: 0.0,
     "+": lambda left, right: left + right,
     "-": lambda left, right: left - right,
     "*": lambda left, right: left * right,

@@ -116,6 +116,10 @@ MINUTE_MS = 60_000
         (f"max_over_time({TOKENS}[10m] @ start())", 10),
         (f"max_over_time((1 + {TOKENS} @ end())[20m:1m])", 5),
         (f"max_over_time({TOKENS}[(1m + 1m) * 2])", 4),
+        (f"max_over_time({TOKENS}[max_of(2m, step()) + range()])", 2),
+        (f"max_over_time({TOKENS}[min_of(7m, 9m) + 0 * step()])", 7),
+        (f"max_over_time({TOKENS}[min_of(7m, 1e9 ^ 99)] offset max_of(1m, -1e9 ^ 99))", 8),
+        (f"max_over_time({TOKENS}[5m] offset -min_of(1m, 2m))", 4),
         (f"max by (participant) ({TOKENS} offset 1h) + on (participant) max_over_time({TOKENS}[2m])", 65),
     ],
 )
