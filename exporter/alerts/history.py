@@ -7,20 +7,20 @@ from typing import Final
 
 from exporter.alerts.written_series import WrittenSeries
 from exporter.buckets.gauge_history import GaugeHistory
-from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
+from exporter.buckets.gauges import BUCKET_METRICS, PARTICIPANT_GAUGES
 from exporter.buckets.observation import View
 
-_GAUGES: Final = frozenset(gauge.name for gauge in (*BUCKET_GAUGES, *PARTICIPANT_GAUGES))
+_SHOWN: Final = frozenset(metric.name for metric in (*BUCKET_METRICS, *PARTICIPANT_GAUGES))
 
 
 def of_gauges(kept_ms: Mapping[str, int]) -> dict[str, int]:
     """Returns how long gauges are to be kept, in milliseconds."""
-    return {name: ms for name, ms in kept_ms.items() if name in _GAUGES}
+    return {name: ms for name, ms in kept_ms.items() if name in _SHOWN}
 
 
 def of_written(kept_ms: Mapping[str, int]) -> dict[str, int]:
     """Returns how long the series that rules write are to be kept, in milliseconds."""
-    return {name: ms for name, ms in kept_ms.items() if name not in _GAUGES}
+    return {name: ms for name, ms in kept_ms.items() if name not in _SHOWN}
 
 
 class History:

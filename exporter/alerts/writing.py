@@ -22,6 +22,7 @@ class Writing:
     def __init__(self, history: History | None, at_ms: int) -> None:
         """``history`` is to take what is kept of it (None: nothing)."""
         self.recorded: dict[tuple[str, Pairs], float] = {}
+        self._delays_ms: dict[tuple[str, Pairs], int] = {}
         self._history = history if history is not None and history.written.kept_ms else None
         self._at_ms = at_ms
         self._keys: set[RuleKey] = set()
@@ -60,13 +61,15 @@ class Writing:
             identity = sample.name, sample.pairs
             if sample in refused:
                 continue
-            if not is_same(sample.value, self.recorded.setdefault(identity, sample.value)):
+            delay_ms = self._delays_ms.setdefault(identity, rule.query_offset_ms)
+            is_first = is_same(sample.value, self.recorded.setdefault(identity, sample.value))
+            if not is_first and delay_ms == rule.query_offset_ms:
                 refused.append(sample)
         if refused:
             labels = ", ".join(f'{label}="{value}"' for label, value in refused[0].pairs)
             raise RuleEvaluationFailed(
-                f"duplicate sample for timestamp: {refused[0].name}{{{labels}}} has ended, or has another value, at "
-                "this evaluation already: another rule records it, too"
+                f"duplicate sample for timestamp: {refused[0].name}{{{labels}}} has ended, or has another or a later "
+                "value, at this evaluation already: another rule records it, too"
             )
 
     def end(self, *, has_changed: bool) -> None:

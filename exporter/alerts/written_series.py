@@ -108,8 +108,9 @@ class WrittenSeries:
             series = self._series_of(sample.name, sample.pairs)
             if series is None:
                 continue
-            if series.takes(at_ms - delay_ms, sample.value):
+            if series.takes(at_ms - delay_ms, sample.value, self._evaluations):
                 series.add(at_ms - delay_ms, sample.value)
+                series.evaluation = self._evaluations
                 written.add((sample.name, sample.pairs))
             else:
                 refused.append(sample)
@@ -119,7 +120,8 @@ class WrittenSeries:
     def add_input(self, name: str, pairs: Pairs, samples: Samples) -> None:
         """Takes samples that no rule has written; one that is absent ends the series."""
         series = self._series_of(name, pairs)
-        if series is not None:
+        if series is not None and samples.times_ms:
+            series.evaluation = self._evaluations
             for at_ms, value in zip(samples.times_ms, samples.values, strict=True):
                 series.add(at_ms, value)
 
@@ -177,11 +179,12 @@ class WrittenSeries:
             series = self._series[name].get(pairs)
             if series is not None:  # else nothing of it is needed any more
                 series.add(at_ms, ABSENT)
+                series.evaluation = self._evaluations
 
-    def _kept(self) -> Iterator[tuple[str, Pairs, list[int], list[float]]]:
+    def _kept(self) -> Iterator[tuple[str, Pairs, list[int], bytes]]:
         for name in sorted(self.kept_ms):
             for pairs, samples in sorted(self.between(name, self._at_ms - self.kept_ms[name], self._at_ms)):
-                yield name, pairs, list(samples.times_ms), list(samples.values)
+                yield name, pairs, list(samples.times_ms), array("d", samples.values).tobytes()
 
 
 def is_same(value: float, other: float) -> bool:
@@ -190,11 +193,12 @@ def is_same(value: float, other: float) -> bool:
 
 
 class _Series:
-    """The samples of one series; one that is absent marks its end."""
+    """The samples of one series; one that is absent marks its end. ``evaluation`` is the one that recorded it last."""
 
-    __slots__ = ("has_ended", "times_ms", "values")
+    __slots__ = ("evaluation", "has_ended", "times_ms", "values")
 
     def __init__(self) -> None:
+        self.evaluation = 0
         self.times_ms = array("q")
         self.values = array("d")
         self.has_ended = False
@@ -202,6 +206,7 @@ class _Series:
     def copy(self) -> _Series:
         other = _Series()
         other.times_ms, other.values, other.has_ended = self.times_ms[:], self.values[:], self.has_ended
+        other.evaluation = self.evaluation
         return other
 
     def add(self, at_ms: int, value: float) -> None:
@@ -213,11 +218,11 @@ class _Series:
         elif at_ms == self.times_ms[-1] and not is_absent(value):
             self.values[-1] = value
 
-    def takes(self, at_ms: int, value: float) -> bool:
-        """Returns whether a sample can be added, or is there."""
+    def takes(self, at_ms: int, value: float, evaluation: int) -> bool:
+        """Returns whether a sample can be added, is there, or takes the place of one of an earlier evaluation."""
         if not self.times_ms or at_ms > self.times_ms[-1]:
             return True
-        return at_ms == self.times_ms[-1] and is_same(value, self.values[-1])
+        return at_ms == self.times_ms[-1] and (evaluation != self.evaluation or is_same(value, self.values[-1]))
 
     def last(self, at_ms: int) -> tuple[int, float] | None:
         """Returns the last sample up to a time; None where the series has ended or not begun."""

@@ -16,6 +16,9 @@ WARNING_LEFT_PERCENT: Final = 20
 CRITICAL_LEFT_PERCENT: Final = 10
 """Tokens left at which the shipped rules warn. A test holds them against the rule file."""
 
+OUTCOMES: Final = ("ok", "not_found", "rate_limited")
+"""What becomes of a call: answered, 404, 429."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseCounts:
@@ -38,8 +41,8 @@ class ResponseCounts:
 
     def by_outcome(self) -> tuple[tuple[str, int], ...]:
         """Returns what was answered, and how often."""
-        ok = self.total - self.not_found - self.rate_limited
-        return ("ok", ok), ("not_found", self.not_found), ("rate_limited", self.rate_limited)
+        counts = (self.total - self.not_found - self.rate_limited, self.not_found, self.rate_limited)
+        return tuple(zip(OUTCOMES, counts, strict=True))
 
     def continues(self, earlier: ResponseCounts) -> bool:
         """Returns whether these are the counts of an instance that has not started again since ``earlier``."""

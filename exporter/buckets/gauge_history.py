@@ -1,4 +1,4 @@
-"""What `/metrics` showed of a participant after its last polls and reads: the gauges that rules look back at."""
+"""What `/metrics` showed of a participant after its last polls and reads: gauges and counts that rules look back at."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from exporter.buckets.bucket import PolicyName
-from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, BucketCounter, Subject, shown
 from exporter.buckets.observation import BucketObservation, Failure, View
-
-Subject: TypeAlias = "tuple[str, ...]"
-"""The values of a series' labels but ``participant``: its policy, or those of a gauge of the participant."""
-
-_BUCKET_GAUGES: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
-_PARTICIPANT_GAUGES: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
 
 _ABSENT_BYTES: Final = struct.pack("<Q", 0x7FF0000000000002)
 ABSENT: Final[float] = struct.unpack("<d", _ABSENT_BYTES)[0]
@@ -43,7 +37,11 @@ def most_bytes(kept_ms: Mapping[str, int], samples_per_minute: float, policies: 
     slack = longest * (_SLACK - 1) + _FEWEST
     samples = longest + slack  # the times
     for gauge, ms in kept_ms.items():
-        samples += (ms / 60_000 * samples_per_minute + slack) * (policies if gauge in _BUCKET_GAUGES else 1)
+        metric = BUCKET_METRIC_BY_NAME.get(gauge)
+        series = 1 if metric is None else policies
+        if isinstance(metric, BucketCounter):
+            series *= len(metric.label_values)
+        samples += (ms / 60_000 * samples_per_minute + slack) * series
     return math.ceil(samples * SAMPLE_BYTES)
 
 
@@ -136,7 +134,7 @@ class GaugeHistory:
         number = self._dropped + len(self._times_ms)
         self._times_ms.append(at_ms)
         for name, of_gauge in self._series.items():
-            for subject, value in _shown(name, view):
+            for subject, value in shown(name, view):
                 series = of_gauge.get(subject)
                 if series is None:
                     series = of_gauge[subject] = _Series(number)
@@ -279,18 +277,3 @@ def _observed(view: View, policy: PolicyName) -> BucketObservation | None:
 def is_absent(value: float) -> bool:
     """Returns whether a value is the mark of a gap."""
     return math.isnan(value) and struct.pack("<d", value) == _ABSENT_BYTES
-
-
-def _shown(name: str, view: View) -> Iterator[tuple[Subject, float]]:
-    """Yields the series of a gauge that a view shows."""
-    per_bucket = _BUCKET_GAUGES.get(name)
-    if per_bucket is not None:
-        for policy, visible in view.buckets.items():
-            value = per_bucket.value(visible.observation)
-            if value is not None:
-                yield (policy,), float(value)
-        return
-    gauge = _PARTICIPANT_GAUGES[name]
-    value = gauge.value(view)
-    if value is not None:
-        yield gauge.labels(view), float(value)

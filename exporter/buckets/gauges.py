@@ -1,11 +1,12 @@
-"""The gauges, declared once: `/metrics` renders them and rules select them."""
+"""The metrics of buckets and participants, declared once: `/metrics` renders them and rules select them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, TypeAlias
 
+from exporter.buckets.bucket import OUTCOMES
 from exporter.buckets.observation import BucketObservation, View
 
 
@@ -21,6 +22,19 @@ class BucketGauge:
     value: Callable[[BucketObservation], float | None]
     minimum: float = 0.0
     maximum: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketCounter:
+    """A counter with labels ``participant``, ``policy`` and ``label``, whose ``label_values`` come with the counts."""
+
+    name: str
+    help: str
+    label: str
+    label_values: tuple[str, ...]
+    counts: Callable[[BucketObservation], Iterable[tuple[str, int]]]
+    minimum: ClassVar[float] = 0.0
+    maximum: ClassVar[float] = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +103,19 @@ BUCKET_GAUGES: Final = (
     ),
 )
 
+BUCKET_COUNTERS: Final = (
+    BucketCounter(
+        "dict_rate_limit_responses_total",
+        "Answers that the Bridge has counted since it started, by outcome: ok, not_found (404) or rate_limited (429).",
+        "outcome",
+        OUTCOMES,
+        lambda o: () if o.bucket.response_counts is None else o.bucket.response_counts.by_outcome(),
+    ),
+)
+"""The Bridge's own counts: where it starts again they are reset."""
+
+BUCKET_METRICS: Final = (*BUCKET_GAUGES, *BUCKET_COUNTERS)
+
 PARTICIPANT_INFO: Final = "dict_rate_limit_participant_info"
 """Labels ``participant`` and ``psp_category``, value 1; absent where no category is known."""
 
@@ -137,3 +164,29 @@ PARTICIPANT_GAUGES: Final = (
         of_an_event=True,
     ),
 )
+
+BUCKET_METRIC_BY_NAME: Final = {metric.name: metric for metric in BUCKET_METRICS}
+PARTICIPANT_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
+
+Subject: TypeAlias = "tuple[str, ...]"
+"""The values of a series' labels but ``participant``: policy and others, or those of a gauge of the participant."""
+
+
+def shown(name: str, view: View) -> Iterator[tuple[Subject, float]]:
+    """Yields the series of a metric that a view shows."""
+    of_buckets = BUCKET_METRIC_BY_NAME.get(name)
+    if isinstance(of_buckets, BucketCounter):
+        for policy, visible in view.buckets.items():
+            for label, count in of_buckets.counts(visible.observation):
+                yield (policy, label), float(count)
+        return
+    if of_buckets is not None:
+        for policy, visible in view.buckets.items():
+            value = of_buckets.value(visible.observation)
+            if value is not None:
+                yield (policy,), float(value)
+        return
+    gauge = PARTICIPANT_GAUGE_BY_NAME[name]
+    value = gauge.value(view)
+    if value is not None:
+        yield gauge.labels(view), float(value)

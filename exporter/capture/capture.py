@@ -26,7 +26,7 @@ from exporter.history.replay import Period
 from exporter.history.rule_dependencies import is_timestamp, time_of_day, with_dependencies
 from exporter.numbers import not_finite
 from exporter.rules.promql.series import Sample, format_series
-from exporter.rules.promql.sources import GAUGE_NAMES, LOOKBACK_MS, GaugeSource
+from exporter.rules.promql.sources import LOOKBACK_MS, METRIC_NAMES, GaugeSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promtool.input_series import input_series
 from exporter.rules.promtool.playback import Playback, play
@@ -63,7 +63,7 @@ async def capture_test(
     Raises DictRateLimitError, also where nothing was polled or a rule fails; DatabaseUnavailable.
     """
     names = _alert_names(rules, request.alerts)
-    gauges = sorted({s.metric for rule in rules for s in selectors(rule.expression.tree)} & GAUGE_NAMES)
+    gauges = sorted({s.metric for rule in rules for s in selectors(rule.expression.tree)} & METRIC_NAMES)
     period = request.period
     samples = Samples(period.since)
     interval: timedelta | None = None

@@ -124,7 +124,7 @@ def capture(
     from exporter.history.participants import read_history
     from exporter.reconciler.rule_options import rule_options
     from exporter.rules.files.loading import load, matching_files
-    from exporter.rules.promql.sources import GAUGE_NAMES, LOOKBACK_MS
+    from exporter.rules.promql.sources import LOOKBACK_MS, METRIC_NAMES
 
     period = period_between(since, until, "--from", "--to")
     rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]
@@ -143,7 +143,7 @@ def capture(
         click.echo(f"note: {alert.name}{bucket} had been firing since {began}; in the test it begins again", err=True)
     looks_back = lookback_ms(loaded).items()
     # What is recorded is there from the first evaluation on.
-    if back_ms := max((ms for name, ms in looks_back if name in GAUGE_NAMES or ms > LOOKBACK_MS), default=0):
+    if back_ms := max((ms for name, ms in looks_back if name in METRIC_NAMES or ms > LOOKBACK_MS), default=0):
         seconds = Duration(back_ms / 1000)
         click.echo(f"note: rules look back {seconds}; the test begins with no past: begin it as much earlier", err=True)
     if output_file is None:

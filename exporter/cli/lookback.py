@@ -27,7 +27,7 @@ class Lookback:
     """
 
     seconds: float
-    gauges: tuple[str, ...]
+    metrics: tuple[str, ...]
     alert_series: tuple[str, ...]
     recorded: tuple[str, ...]
     participants: int
@@ -35,9 +35,9 @@ class Lookback:
 
     def __str__(self) -> str:
         of = f"of {counted(self.participants, 'participant')}" if self.participants else "for each participant"
-        gauges = [counted(len(self.gauges), "gauge")] if self.gauges else []
+        shown = [counted(len(self.metrics), "metric")] if self.metrics else []
         recorded = [counted(len(self.recorded), "recorded metric")] if self.recorded else []
-        looked_at = " and ".join([*gauges, *recorded, *self.alert_series])
+        looked_at = " and ".join([*shown, *recorded, *self.alert_series])
         megabytes = f"{self.bytes / 1e6:,.1f} MB"
         return f"rules look back {Duration(self.seconds)} at {looked_at}: {megabytes} of memory at most {of}"
 

@@ -11,6 +11,7 @@ from exporter.alerts.alert import Alert, AlertState, Evaluation, RuleSample, fin
 from exporter.alerts.history import History
 from exporter.alerts.rule import alerting
 from exporter.buckets.bucket import Ispb, PolicyName
+from exporter.buckets.gauges import PARTICIPANT_GAUGE_BY_NAME
 from exporter.buckets.observation import View, view_after
 from exporter.errors import DictRateLimitError
 from exporter.explain.breakdown import NodeResult, break_down
@@ -20,7 +21,7 @@ from exporter.history.participants import nearest_or_all
 from exporter.history.replay import Period, Replay
 from exporter.history.rule_dependencies import with_dependencies
 from exporter.rules.promql.series import POLICY
-from exporter.rules.promql.sources import ALERTS_FOR_STATE, PARTICIPANT_GAUGE_BY_NAME, GaugeSource
+from exporter.rules.promql.sources import ALERTS_FOR_STATE, GaugeSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.rule import AnyCompiledRule, CompiledAlertingRule
 from exporter.store.reader import AlertFilter, Reader

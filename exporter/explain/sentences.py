@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from exporter.alerts.alert import Alert, AlertState
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
 from exporter.buckets.observation import MISSED_INTERVALS
 from exporter.clock import in_utc
 from exporter.durations import short
 from exporter.explain.explanation import Explanation
 from exporter.history.episodes import Episode
 from exporter.numbers import counted
-from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, GAUGE_NAMES, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.sources import METRIC_NAMES
 from exporter.rules.promql.traversal import looks_at_alerts, selectors
 
 
@@ -85,7 +86,7 @@ def _firing(why: Explanation, alert: Alert) -> Iterator[str]:
 def _missing_data(why: Explanation) -> Iterator[str]:
     """Yields which gauges of the rule have no series, by reason."""
     by_reason: dict[str, list[str]] = {}
-    selected = [s.metric for s in selectors(why.breakdown.tree) if s.metric in GAUGE_NAMES]
+    selected = [s.metric for s in selectors(why.breakdown.tree) if s.metric in METRIC_NAMES]
     # What it looks at under another name, as rules record it, comes after.
     for gauge in dict.fromkeys([*selected, *sorted(why.rule.expression.vector.data.names())]):
         reason = _absence(why, gauge)
@@ -98,14 +99,18 @@ def _missing_data(why: Explanation) -> Iterator[str]:
 def _absence(why: Explanation, gauge: str) -> str | None:
     """Returns why a gauge has no series; None: it has, or it is about every bucket and some have."""
     view, policy = why.view, why.policy
-    if gauge not in BUCKET_GAUGE_BY_NAME:
+    if gauge not in BUCKET_METRIC_BY_NAME:
         return "it was not known" if PARTICIPANT_GAUGE_BY_NAME[gauge].value(view) is None else None
     if policy is None:
         return None if view.buckets else f"no bucket was confirmed within {short(view.poll.staleness_seconds)}"
     visible = view.buckets.get(policy)
     if visible is not None:
-        unknown = BUCKET_GAUGE_BY_NAME[gauge].value(visible.observation) is None
-        return "it was not known for this bucket" if unknown else None
+        metric, observation = BUCKET_METRIC_BY_NAME[gauge], visible.observation
+        if isinstance(metric, BucketCounter):
+            is_known = any(metric.counts(observation))
+        else:
+            is_known = metric.value(observation) is not None
+        return None if is_known else "it was not known for this bucket"
     if policy in view.refused:
         return "the answer held impossible figures for this bucket"
     if view.up:

@@ -10,7 +10,14 @@ from prometheus_client.utils import floatToGoString
 
 from exporter.alerts.alert import AlertState, Severity
 from exporter.buckets.bucket import Ispb
-from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES, BucketGauge, ParticipantGauge
+from exporter.buckets.gauges import (
+    BUCKET_COUNTERS,
+    BUCKET_GAUGES,
+    PARTICIPANT_GAUGES,
+    BucketCounter,
+    BucketGauge,
+    ParticipantGauge,
+)
 from exporter.buckets.observation import BucketObservation, View
 
 _go_float: Callable[[float], str] = floatToGoString
@@ -25,11 +32,11 @@ class Labels:
         self.values = tuple(labels.values())
         self.text = "{" + ",".join([f'{name}="{_escaped(value)}"' for name, value in labels.items()]) + "}"
 
-    def and_outcome(self, code: str) -> Labels:
-        """Returns these with an outcome, which needs no escaping."""
+    def and_one(self, name: str, value: str) -> Labels:
+        """Returns these with one more, whose value needs no escaping."""
         longer = Labels.__new__(Labels)
-        longer.values = (*self.values, code)
-        longer.text = f'{self.text[:-1]},outcome="{code}"}}'
+        longer.values = (*self.values, value)
+        longer.text = f'{self.text[:-1]},{name}="{value}"}}'
         return longer
 
 
@@ -110,12 +117,15 @@ def _bucket_family(gauge: BucketGauge) -> Family:
     return Family(gauge.name, "gauge", gauge.help, ("participant", "policy"), samples, of_buckets=True)
 
 
-def _responses(_watched: WatchedParticipant, buckets: Buckets) -> Iterator[tuple[Labels, float]]:
-    for labels, bucket in buckets:
-        counts = bucket.bucket.response_counts
-        if counts is not None:
-            for code, count in counts.by_outcome():
-                yield labels.and_outcome(code), count
+def _bucket_counter_family(counter: BucketCounter) -> Family:
+    label_names = ("participant", "policy", counter.label)
+
+    def samples(_watched: WatchedParticipant, buckets: Buckets) -> Iterator[tuple[Labels, float]]:
+        for labels, bucket in buckets:
+            for value, count in counter.counts(bucket):
+                yield labels.and_one(counter.label, value), count
+
+    return Family(counter.name, "counter", counter.help, label_names, samples, of_buckets=True)
 
 
 def _participant_family(gauge: ParticipantGauge) -> Family:
@@ -140,14 +150,7 @@ def _counter_family(name: str, help_: str, state: AlertState) -> Family:
 
 POLLED_FAMILIES: Final = (
     *(_bucket_family(gauge) for gauge in BUCKET_GAUGES),
-    Family(
-        "dict_rate_limit_responses_total",
-        "counter",
-        "Answers that the Bridge has counted since it started, by outcome: ok, not_found (404) or rate_limited (429).",
-        ("participant", "policy", "outcome"),
-        _responses,
-        of_buckets=True,
-    ),
+    *(_bucket_counter_family(counter) for counter in BUCKET_COUNTERS),
     *(_participant_family(gauge) for gauge in PARTICIPANT_GAUGES),
 )
 """What polls show."""

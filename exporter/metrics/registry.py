@@ -224,6 +224,7 @@ class Metrics(ProgramMetrics):
     def _parts(self, *, openmetrics: bool) -> Iterator[Part]:
         everyone = self._everyone()
         gauges = [(rendered.polled_parts, polled) for rendered, polled in everyone]
+        recorded = list(self.recorded.families())
         for index, family in enumerate(POLLED_FAMILIES):
             yield _header(family, openmetrics=openmetrics)
             for parts, polled in gauges:
@@ -234,7 +235,7 @@ class Metrics(ProgramMetrics):
             for rendered, _ in everyone:
                 self._update_counters(rendered)
                 yield rendered.counter_parts[index]
-        for metric, parts in self.recorded.families():
+        for metric, parts in recorded:
             yield Part(_text_of(_One(metric), openmetrics=openmetrics))
             yield from parts
         for collector in self.collectors.guarded:

@@ -11,6 +11,7 @@ from exporter.alerts.alert import Alert, RuleSample, Severity
 from exporter.alerts.history import History
 from exporter.alerts.written_series import WrittenSample
 from exporter.buckets.bucket import PolicyName
+from exporter.buckets.gauges import PARTICIPANT_GAUGE_BY_NAME
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
@@ -19,7 +20,6 @@ from exporter.rules.promql.series import METRIC_NAME, Sample, Vector
 from exporter.rules.promql.sources import (
     ALERTS,
     ALERTS_FOR_STATE,
-    PARTICIPANT_GAUGE_BY_NAME,
     Moment,
     Source,
     Unexpanded,

@@ -21,6 +21,7 @@ PER_BUCKET = (
     "dict_rate_limit_available_tokens",
     "dict_rate_limit_capacity",
     "dict_rate_limit_consumption_rate_per_minute",
+    "dict_rate_limit_responses_total",
 )
 PER_PARTICIPANT = ("dict_rate_limit_up", "dict_rate_limit_participant_info", "dict_rate_limit_poll_interval_seconds")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from typing import Final, TypeAlias
 
 from exporter.alerts.alert import Severity
@@ -17,6 +18,7 @@ from exporter.rules.promql.expression import Expression, compile_rule
 from exporter.rules.promql.lexer import opening
 from exporter.rules.promql.lookback import ALL_MS, lookback_ms, looks_back
 from exporter.rules.promql.nodes import combine
+from exporter.rules.promql.parser import parse
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
 from exporter.rules.promql.selectors import RecordedMetric
 from exporter.rules.promql.series import PARTICIPANT, POLICY
@@ -68,12 +70,12 @@ class Compiler:
         self._findings = findings
         # Each text is compiled once: whole files are made of a few expressions.
         self._expression = cache(self._compile)
-        recording = [rule for group in groups for rule in group.rules if rule.is_recording]
-        self._recorded = {rule.name: RecordedMetric() for rule in recording}
-        known: dict[str, list[RecordedMetric]] = defaultdict(list)
-        for rule in recording:
-            known[rule.name].append(self._recorded_by(rule))
-            self._recorded[rule.name] = _any_of(known[rule.name])
+        recording: dict[str, list[ParsedRule]] = defaultdict(list)
+        for rule in (rule for group in groups for rule in group.rules if rule.is_recording):
+            recording[rule.name].append(rule)
+        self._recorded = dict.fromkeys(recording, RecordedMetric())
+        for name in _in_order(recording):
+            self._recorded[name] = _any_of([self._recorded_by(rule) for rule in recording[name]])
 
     def rule(self, group: ParsedGroup, rule: ParsedRule) -> AnyCompiledRule | None:
         """Returns None where the rule does not compile."""
@@ -195,6 +197,26 @@ def _query_offsets(groups: Sequence[ParsedGroup]) -> Mapping[str, frozenset[floa
             offsets[rule.name].add(group.query_offset_seconds)
     are_same = len({group.query_offset_seconds for group in groups if group.rules}) < 2
     return {} if are_same else {name: frozenset(of_name) for name, of_name in offsets.items()}
+
+
+def _in_order(recording: Mapping[str, Sequence[ParsedRule]]) -> Iterable[str]:
+    """Returns the names of what rules record, each after those that it is made of, where there is such an order."""
+    made_of = {
+        name: {metric for rule in rules for metric in _metrics(rule)} & recording.keys() - {name}
+        for name, rules in recording.items()
+    }
+    try:
+        return list(TopologicalSorter(made_of).static_order())
+    except CycleError:
+        return recording
+
+
+def _metrics(rule: ParsedRule) -> Iterator[str]:
+    try:
+        tree = parse(rule.expr.text)
+    except ValueError:
+        return
+    yield from (selector.metric for selector in selectors(tree))
 
 
 def _any_of(rules: Sequence[RecordedMetric]) -> RecordedMetric:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
 
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
 from exporter.rules.finding import Location
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
-from exporter.rules.promql.sources import ALERT_SERIES, BUCKET_GAUGE_BY_NAME, GAUGE_NAMES, PARTICIPANT_GAUGE_BY_NAME
+from exporter.rules.promql.sources import ALERT_SERIES, METRIC_NAMES
 from exporter.rules.promql.traversal import selectors, written_labels
 from exporter.rules.promql.tree import Selector, Tree
 from exporter.rules.rule import AnyCompiledRule, CompiledRecordingRule
@@ -35,7 +36,7 @@ class Context:
 
     ``alert_labels`` are those that alerts of any rule can have, ``alert_names`` their names. ``same_identity`` are
     file and line of every rule of the same name and labels, this one among them. ``recording`` are the rules that
-    record, by name.
+    record, by name, and ``recorded_labels`` those that their series can have.
     """
 
     group: ParsedGroup
@@ -45,6 +46,7 @@ class Context:
     alert_names: KeysView[str]
     same_identity: Sequence[tuple[str, int]]
     recording: Mapping[str, Sequence[CompiledRecordingRule]]
+    recorded_labels: Mapping[str, frozenset[str]]
 
     @cached_property
     def selected(self) -> Sequence[Selector]:
@@ -73,25 +75,13 @@ class Context:
     @property
     def is_unknown(self) -> bool:
         """Whether it selects what a rule records that does not compile: nothing is known of its labels."""
-        return not self.looked_at <= GAUGE_NAMES | ALERT_SERIES | self.recording.keys()
+        return not self.looked_at <= METRIC_NAMES | ALERT_SERIES | self.recording.keys()
 
-    def labels_of(self, metric: str, within: frozenset[str] = frozenset()) -> frozenset[str]:
-        """Returns the labels that series of a metric can have; ``within`` are those that are made of it."""
+    def labels_of(self, metric: str) -> frozenset[str]:
+        """Returns the labels that series of a metric can have."""
         if metric in self.recording:
-            rules = self.recording[metric] if metric not in within else ()
-            return frozenset[str]().union(*(self._recorded_labels(rule, within | {metric}) for rule in rules))
-        if metric in ALERT_SERIES:
-            return self.alert_labels
-        if metric in BUCKET_GAUGE_BY_NAME:
-            return SCRAPED_LABELS | {PARTICIPANT, POLICY}
-        gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
-        return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
-
-    def _recorded_labels(self, rule: CompiledRecordingRule, within: frozenset[str]) -> set[str]:
-        tree = rule.expression.tree
-        labels = set(written_labels(tree)).union(*(self.labels_of(one.metric, within) for one in selectors(tree)))
-        removed = {name for name, text in rule.labels.items() if not text}
-        return (labels | rule.labels.keys()) - removed
+            return self.recorded_labels[metric]
+        return self.alert_labels if metric in ALERT_SERIES else _shown_labels(metric)
 
     def _made_of(self, metrics: Iterable[str]) -> frozenset[str]:
         reached: set[str] = set()
@@ -109,6 +99,39 @@ class Context:
         return self.parsed.expr.location(tree.span.begin), f"`{self.rule.expression.excerpt(tree)}`{rest}"
 
 
+def _shown_labels(metric: str) -> frozenset[str]:
+    """Returns the labels that series of what polls show can have."""
+    of_buckets = BUCKET_METRIC_BY_NAME.get(metric)
+    if of_buckets is not None:
+        more = {of_buckets.label} if isinstance(of_buckets, BucketCounter) else set[str]()
+        return SCRAPED_LABELS | {PARTICIPANT, POLICY} | more
+    gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
+    return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
+
+
+def _recorded_labels(
+    recording: Mapping[str, Sequence[CompiledRecordingRule]], alert_labels: frozenset[str]
+) -> dict[str, frozenset[str]]:
+    """Returns the labels that recorded series can have, by name: from few to more, until no rule adds any."""
+    labels = dict.fromkeys(recording, frozenset[str]())
+    selected = {id(r): {s.metric for s in selectors(r.expression.tree)} for rules in recording.values() for r in rules}
+
+    def labels_of(metric: str) -> frozenset[str]:
+        known = labels.get(metric)
+        return known if known is not None else alert_labels if metric in ALERT_SERIES else _shown_labels(metric)
+
+    def of_rule(rule: CompiledRecordingRule) -> frozenset[str]:
+        of_result = frozenset(written_labels(rule.expression.tree)).union(*map(labels_of, selected[id(rule)]))
+        return (of_result | rule.labels.keys()) - {name for name, text in rule.labels.items() if not text}
+
+    before: dict[str, frozenset[str]] = {}
+    while labels != before:
+        before = dict(labels)
+        for name, rules in recording.items():
+            labels[name] = labels[name].union(*map(of_rule, rules))
+    return labels
+
+
 def contexts(attempt: Attempt) -> Iterator[Context]:
     """Yields a context for each rule that compiles; once for a rule that aliases repeat."""
     lines: dict[object, list[tuple[str, int]]] = defaultdict(list)
@@ -120,14 +143,19 @@ def contexts(attempt: Attempt) -> Iterator[Context]:
                 names[parsed.name] = None
                 alert_labels.update(parsed.labels)
             lines[_identity(parsed)].append((group.file, parsed.line))
-    labels = frozenset(alert_labels)
     recording: dict[str, list[CompiledRecordingRule]] = defaultdict(list)
     for rule in attempt.rule_set.rules:
+        alert_labels.update(written_labels(rule.expression.tree))
         if rule.kind == "recording":
+            alert_labels.update(rule.labels)
             recording[rule.name].append(rule)
+    labels = frozenset(alert_labels)
+    recorded_labels = _recorded_labels(recording, labels)
     for group, parsed, rule in {id(compiled[2]): compiled for compiled in attempt.compiled}.values():
-        yield Context(group, parsed, rule, labels, names.keys(), lines[_identity(parsed)], recording)
+        same_identity = lines[_identity(parsed)]
+        yield Context(group, parsed, rule, labels, names.keys(), same_identity, recording, recorded_labels)
 
 
 def _identity(rule: ParsedRule) -> tuple[bool, str, frozenset[tuple[str, str]]]:
-    return rule.is_recording, rule.name, frozenset((name, text.text) for name, text in rule.labels.items())
+    labels = frozenset((name, text.text) for name, text in rule.labels.items() if text.text)
+    return rule.is_recording, rule.name, labels

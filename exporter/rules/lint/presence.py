@@ -7,18 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from exporter.buckets.gauges import PARTICIPANT_INFO
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, PARTICIPANT_INFO
 from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.calls import ABSENT
 from exporter.rules.promql.functions import COMPARISONS, MIRRORED
 from exporter.rules.promql.series import BY_PARTICIPANT, POLICY
 from exporter.rules.promql.signatures import ValueType
-from exporter.rules.promql.sources import (
-    ALERT_SERIES,
-    BUCKET_GAUGE_BY_NAME,
-    GAUGE_NAMES,
-    PARTICIPANT_GAUGE_BY_NAME,
-)
+from exporter.rules.promql.sources import ALERT_SERIES, METRIC_NAMES
 from exporter.rules.promql.traversal import constant, is_shifted, written_labels
 from exporter.rules.promql.tree import (
     Aggregation,
@@ -41,7 +36,7 @@ _TELLING: Final = ("alertname", POLICY)
 UP: Final = "dict_rate_limit_up"
 REFUSED: Final = "dict_rate_limit_refused_policies"
 
-GOES_STALE: Final = frozenset(BUCKET_GAUGE_BY_NAME) | {PARTICIPANT_INFO}
+GOES_STALE: Final = frozenset(BUCKET_METRIC_BY_NAME) | {PARTICIPANT_INFO}
 """Gauges that are no longer served when no answer has confirmed them for long."""
 
 _SAME_RANGE: Final = frozenset({"min", "max", "avg", *CHOICES})
@@ -83,6 +78,8 @@ class Situation:
     figures: bool
     alert: Mapping[str, str] | None = None
     recorded: Mapping[str, Sequence[Tree]] = field(default_factory=dict)
+    known: dict[str, _Result] = field(default_factory=dict, init=False, compare=False)
+    """What is recorded, as far as it was judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +136,15 @@ def _judge(tree: Tree, situation: Situation) -> _Result:
 
 def _recorded(selected: Selector, situation: Situation) -> _Result:
     """Returns what is known of series that rules record, now: they are what the expressions of these give."""
-    others = {name: trees for name, trees in situation.recorded.items() if name != selected.metric}
-    results = [_judge(tree, replace(situation, recorded=others)) for tree in situation.recorded[selected.metric]]
+    name = selected.metric
+    result = situation.known.get(name)
+    if result is None:
+        situation.known[name] = _Result(Presence.POSSIBLE, frozenset({name}))  # as far as it is made of itself
+        results = [_judge(tree, situation) for tree in situation.recorded[name]]
+        metrics = frozenset[str]().union(*(result.metrics for result in results))
+        result = situation.known[name] = _Result(max(result.presence for result in results), metrics)
     most = Presence.POSSIBLE if selected.conditions else Presence.ALWAYS
-    metrics = frozenset[str]().union(*(result.metrics for result in results))
-    return _Result(min(most, max(result.presence for result in results)), metrics)
+    return replace(result, presence=min(most, result.presence))
 
 
 def _made_of(tree: Tree, result: _Result, situation: Situation) -> _Result:
@@ -229,9 +230,9 @@ def _truth(comparison: Binary, metrics: frozenset[str], situation: Situation) ->
 def _labels_of(metric: str) -> Labels:
     if metric in ALERT_SERIES:
         return {"alertname": True}
-    if metric not in GAUGE_NAMES:
+    if metric not in METRIC_NAMES:
         return {}
-    return {"alertname": False, POLICY: metric in BUCKET_GAUGE_BY_NAME}
+    return {"alertname": False, POLICY: metric in BUCKET_METRIC_BY_NAME}
 
 
 def _never_match(operation: Binary, left: Labels, right: Labels) -> bool:
@@ -260,7 +261,7 @@ def _is_now(tree: Tree) -> bool:
 def _gauge(tree: Tree) -> tuple[str, float, float] | None:
     """Returns the gauge whose values an expression has, with their range."""
     if isinstance(tree, Selector):
-        gauge = BUCKET_GAUGE_BY_NAME.get(tree.metric) or PARTICIPANT_GAUGE_BY_NAME.get(tree.metric)
+        gauge = BUCKET_METRIC_BY_NAME.get(tree.metric) or PARTICIPANT_GAUGE_BY_NAME.get(tree.metric)
         return None if gauge is None else (gauge.name, gauge.minimum, gauge.maximum)
     within = _within(tree)
     return None if within is None else _gauge(within)

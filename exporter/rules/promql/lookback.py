@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeGuard
 
-from exporter.rules.promql.sources import ALERT_SERIES, GAUGE_NAMES, LOOKBACK_MS, SUBQUERY_STEP_MS
+from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, METRIC_NAMES, SUBQUERY_STEP_MS
 from exporter.rules.promql.time_shifts import length, offset_ms
 from exporter.rules.promql.traversal import is_shifted
 from exporter.rules.promql.tree import Aggregation, Call, Range, Selector, Subquery, Tree, without_parens
@@ -51,7 +51,7 @@ def looks_back(tree: Tree, query_offset_ms: int = 0, *, alerts_by_time: bool = F
     ``alerts_by_time``: alerts may be written at other times than the expression's.
     """
     for look in _looks(tree, 0, None):
-        is_recorded = look.metric not in GAUGE_NAMES and look.metric not in ALERT_SERIES
+        is_recorded = look.metric not in METRIC_NAMES and look.metric not in ALERT_SERIES
         is_by_time = is_recorded or (alerts_by_time if look.metric in ALERT_SERIES else query_offset_ms > 0)
         if is_by_time or look.back_ms != _NOW:
             back_ms = query_offset_ms + (LOOKBACK_MS if look.back_ms == _NOW else look.back_ms)

@@ -13,13 +13,14 @@ from functools import partial
 from typing import Final, Literal, TypeVar
 
 from exporter.alerts.written_series import Pairs
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.golang import fixed, shortest
 from exporter.rules.promql import aggregations
 from exporter.rules.promql.aggregations import Choice, Fold
 from exporter.rules.promql.functions import COMPARISONS, LIMITED, MIRRORED, number_operation
 from exporter.rules.promql.series import METRIC_NAME, POLICY, Grouping, Labels, Sample, Vector, grouping
-from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME, Moment, Source
+from exporter.rules.promql.sources import Moment, Source
 
 _NO_LABELS: Final = Labels(())
 NO_NAME: Final = frozenset([""])
@@ -45,7 +46,7 @@ class Data:
         """Returns whether the gauges have series, those of buckets for ``policy`` (None: for any)."""
         if self.gauge:
             series = source.series(self.gauge)
-            if policy is None or self.gauge not in BUCKET_GAUGE_BY_NAME:
+            if policy is None or self.gauge not in BUCKET_METRIC_BY_NAME:
                 return bool(series)
             return any(labels.get(POLICY) == policy for _, labels, _ in series)
         needed = all if self.needs == "all" else any
@@ -56,7 +57,8 @@ NO_DATA: Final = Data()
 
 
 def combine(needs: Literal["all", "any"], *operands: Data) -> Data:
-    data = tuple(operand for operand in operands if operand.gauge or operand.of)
+    # The same gauges are often needed twice, above all through what rules record.
+    data = tuple({id(operand): operand for operand in operands if operand.gauge or operand.of}.values())
     if len(data) < 2:
         return data[0] if data else NO_DATA
     return Data(of=data, needs=needs)

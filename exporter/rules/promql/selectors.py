@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from exporter.alerts.alert import Alert
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME
 from exporter.rules.promql.nodes import NO_DATA, Data, Instant
 from exporter.rules.promql.series import Labels, Vector
-from exporter.rules.promql.sources import (
-    ALERT_SERIES,
-    ALERTS,
-    ALERTS_FOR_STATE,
-    BUCKET_GAUGE_BY_NAME,
-    GAUGE_NAMES,
-    Moment,
-    active_seconds,
-)
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE, METRIC_NAMES, Moment, active_seconds
 from exporter.rules.promql.tree import Matcher
 from exporter.rules.promql.unsupported import of_metric
 
@@ -49,7 +42,7 @@ def select(
             carries_policy=recorded[name].carries_policy,
             data=recorded[name].data,
         )
-    if name not in GAUGE_NAMES and name not in ALERT_SERIES:
+    if name not in METRIC_NAMES and name not in ALERT_SERIES:
         raise ValueError(of_metric(name, recorded.keys()))
     if name in ALERT_SERIES:
         run = _alerts(matchers, selects) if name == ALERTS else _alerts_for_state(matchers, selects)
@@ -58,7 +51,7 @@ def select(
         _gauge(name, matchers, selects),
         frozenset([name]),
         carries_participant=True,
-        carries_policy=name in BUCKET_GAUGE_BY_NAME,
+        carries_policy=name in BUCKET_METRIC_BY_NAME,
         data=Data(name),
     )
 

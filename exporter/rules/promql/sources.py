@@ -11,8 +11,8 @@ from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.alerts.history import History
 from exporter.alerts.written_series import Pairs, WrittenSeries
-from exporter.buckets.gauge_history import Samples, Subject, milliseconds
-from exporter.buckets.gauges import BUCKET_GAUGES, PARTICIPANT_GAUGES
+from exporter.buckets.gauge_history import Samples, milliseconds
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter, Subject
 from exporter.buckets.observation import BucketObservation, View
 from exporter.rules.promql.series import PARTICIPANT, POLICY, Labels, Vector
 
@@ -21,9 +21,8 @@ ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
 ALERT_SERIES: Final = frozenset({ALERTS, ALERTS_FOR_STATE})
 """Series of open alerts: their state, and when they became active (Unix seconds)."""
 
-BUCKET_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in BUCKET_GAUGES}
-PARTICIPANT_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
-GAUGE_NAMES: Final = frozenset(BUCKET_GAUGE_BY_NAME) | frozenset(PARTICIPANT_GAUGE_BY_NAME)
+METRIC_NAMES: Final = frozenset(BUCKET_METRIC_BY_NAME) | frozenset(PARTICIPANT_GAUGE_BY_NAME)
+"""Of what polls show."""
 
 LOOKBACK_MS: Final = 300_000
 """How old a sample can be that is still seen; one of exactly this age is not."""
@@ -137,9 +136,13 @@ class GaugeSource:
         ]
 
     def _labels(self, name: str) -> Callable[[Subject], Labels]:
-        """Returns what makes the labels of a gauge's series."""
+        """Returns what makes the labels of a metric's series."""
         about_participant = self._about_participant
-        if name in BUCKET_GAUGE_BY_NAME:
+        metric = BUCKET_METRIC_BY_NAME.get(name)
+        if isinstance(metric, BucketCounter):
+            label = metric.label
+            return lambda subject: about_participant.replaced([(POLICY, subject[0]), (label, subject[1])])
+        if metric is not None:
             known: dict[Subject, Labels] = {(labels.get(POLICY),): labels for labels, _ in self._about_buckets()}
             return lambda subject: known.get(subject) or about_participant.with_policy(subject[0])
         label_names = PARTICIPANT_GAUGE_BY_NAME[name].label_names
@@ -154,7 +157,13 @@ class GaugeSource:
         return self._buckets
 
     def _of(self, name: str) -> Vector:
-        per_bucket = BUCKET_GAUGE_BY_NAME.get(name)
+        per_bucket = BUCKET_METRIC_BY_NAME.get(name)
+        if isinstance(per_bucket, BucketCounter):
+            return [
+                (name, labels.replaced([(per_bucket.label, label)]), float(count))
+                for labels, observation in self._about_buckets()
+                for label, count in per_bucket.counts(observation)
+            ]
         if per_bucket is not None:
             read = per_bucket.value
             return [
@@ -254,7 +263,7 @@ class Moment:
 
     def sampled(self, name: str, at_ms: int) -> Vector:
         """Returns when the samples were made that an instant query sees at a time, in seconds since 1970."""
-        if name not in GAUGE_NAMES:
+        if name not in METRIC_NAMES:
             written = self._written_at(name, at_ms)
             return [(name, Labels(pairs), sampled_ms / 1000) for pairs, sampled_ms, _ in written]
         return self._source.sampled(name, at_ms)
@@ -271,7 +280,7 @@ class Moment:
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
-        if name in GAUGE_NAMES:
+        if name in METRIC_NAMES:
             return self._source.between(name, begin_ms, end_ms)
         written = self._source.written
         series = () if written is None else written.between(name, begin_ms, end_ms)

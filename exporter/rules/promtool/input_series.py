@@ -64,9 +64,9 @@ class InputSeries:
         present = [(time_ms, value) for time_ms, value in samples if not isinstance(value, _Stale)]
         return Samples([time_ms for time_ms, _ in present], [value for _, value in present])
 
-    def until(self, end_ms: int) -> Samples:
-        """Returns all samples up to a time, with the marks of where the series ends."""
-        within = slice(bisect_right(self.times_ms, end_ms))
+    def with_ends(self, begin_ms: int, end_ms: int) -> Samples:
+        """Returns the same with the marks of where the series ends."""
+        within = slice(bisect_right(self.times_ms, begin_ms), bisect_right(self.times_ms, end_ms))
         return Samples(
             self.times_ms[within], [ABSENT if isinstance(value, _Stale) else value for value in self.values[within]]
         )

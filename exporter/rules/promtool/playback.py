@@ -241,7 +241,7 @@ class _Participants:
         """Adds input series of names that rules record to what these write."""
         for name in self.recorded.keys() & named.keys():
             for one in named[name]:
-                written.add_input(name, one.labels.pairs, one.until(at_ms))
+                written.add_input(name, one.labels.pairs, one.with_ends(at_ms - self.interval_ms, at_ms))
 
 
 def _first_beyond(limits: Sequence[tuple[int, str]], counts: Sequence[Sequence[int]]) -> tuple[int, str] | None:

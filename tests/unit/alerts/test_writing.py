@@ -162,3 +162,21 @@ def test_a_read_that_shows_nothing_new_records_what_later_polls_do_not_see(tmp_p
     assert values(unchanged)["c:d"] == 1.0
     assert values(changed)["c:d"] == 2.0
     assert values(unchanged)["a:b"] > 0.0
+
+
+def test_of_one_millisecond_what_is_evaluated_last_is_recorded(tmp_path: Path) -> None:
+    made = evaluations(tmp_path, record("a:b", TOKENS), record("c:d", "a:b"))
+
+    made.tokens(70, 0)
+    evaluation = made.take(read(bucket(50), seconds=0.0003, sequence=2))
+    assert not evaluation.failures
+    assert values(evaluation) == {"a:b": 50.0, "c:d": 50.0}
+
+
+def test_rules_that_record_one_series_at_different_times_do_not_disturb_each_other(tmp_path: Path) -> None:
+    earlier, later = rules(tmp_path, record("a:b", f"{TOKENS} * 2"), record("a:b", TOKENS)).rules
+    earlier = replace(earlier, query_offset_ms=5_000, lookback_ms={TOKENS: 305_000})
+    made = Evaluations([earlier, later])
+
+    assert not made.tokens(70, 0).failures
+    assert values(made.tokens(70, 15)) == {"a:b": 140.0}

@@ -220,3 +220,20 @@ def test_given_samples_are_seen_up_to_their_end() -> None:
     made.add_input("nothing", A, Samples([0], [1.0]))
 
     assert [at(made, when) for when in (15_000, 30_000, 45_000)] == [{A: 15_000}, {}, {A: 45_000}]
+
+
+def test_series_with_a_nan_equal_their_copy() -> None:
+    made = series()
+    record(made, 0, float("nan"))
+
+    assert made == made.copy()
+
+
+def test_of_one_time_a_later_evaluation_records_anew() -> None:
+    made = series()
+    record(made, 1000, 1.0)
+    made.end_evaluation([RULE], 1000)
+
+    assert record(made, 1000, 2.0) == 0
+    assert record(made, 1000, 3.0, rule=OTHER) == 1
+    assert values(made) == {1000: 2.0}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.buckets.gauge_history import GaugeHistory, milliseconds, most_bytes
 from exporter.buckets.observation import PARTICIPANT_REMOVED, view_after
-from tests.support.builders import at, bucket, failed, poll, read, view
+from tests.support.builders import at, bucket, counts, failed, poll, read, view
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import Poll, View
@@ -190,3 +190,27 @@ def test_it_holds_what_a_list_of_all_samples_would(
     assert {subject: repr(value) for subject, value in made.at(TOKENS, end, FIVE_MINUTES_MS)} == {
         (name,): repr(float(level)) for name, level in now.items()
     }
+
+
+RESPONSES = "dict_rate_limit_responses_total"
+
+
+def test_the_bridges_counts_have_a_series_of_each_outcome() -> None:
+    made = GaugeHistory({RESPONSES: DAY_MS})
+    for index, refused in enumerate((0, 3)):
+        made.add(view(poll(bucket(response_counts=counts(100, 5, refused)), seconds=15 * index)))
+    made.add(view(poll(bucket(), seconds=30)))
+
+    assert samples(made, RESPONSES, -1, 30) == {
+        ("ENTRIES_WRITE", "ok"): [(ms(0), 95), (ms(15), 92)],
+        ("ENTRIES_WRITE", "not_found"): [(ms(0), 5), (ms(15), 5)],
+        ("ENTRIES_WRITE", "rate_limited"): [(ms(0), 0), (ms(15), 3)],
+    }
+    assert seen(made, RESPONSES, 30) == {}
+
+
+def test_memory_for_the_bridges_counts_is_that_of_three_series_of_each_bucket() -> None:
+    of_gauge, of_counts = (most_bytes({name: DAY_MS}, 4, 10) for name in (TOKENS, RESPONSES))
+
+    times = most_bytes({UP: DAY_MS}, 4, 10) // 2
+    assert abs((of_counts - times) - 3 * (of_gauge - times)) <= 24

@@ -121,7 +121,7 @@ def test_memory_for_rules_that_look_back_is_told(rule_file):
     rules = rule_file(LOOKING_BACK)
 
     assert run("rules", "check", rules).stdout.splitlines()[-1] == (
-        "rules look back 2h at 1 gauge: 1.3 MB of memory at most for each participant"
+        "rules look back 2h at 1 metric: 1.3 MB of memory at most for each participant"
     )
 
 
@@ -145,7 +145,7 @@ def test_memory_is_that_of_the_participants_in_the_configuration(rule_file):
     lookback = json.loads(result.stdout)["lookback"]
     assert lookback == {
         "seconds": 7200,
-        "gauges": ["dict_rate_limit_utilization_percent"],
+        "metrics": ["dict_rate_limit_utilization_percent"],
         "alert_series": [],
         "recorded": [],
         "participants": 3,

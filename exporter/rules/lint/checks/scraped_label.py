@@ -7,6 +7,8 @@ from exporter.rules.lint.context import SCRAPED_LABELS, Context, Problems
 
 def check(context: Context) -> Problems:
     for selected in context.selected:
+        if selected.metric in context.recording:  # a rule may have set it
+            continue
         for matcher in selected.conditions:
             if matcher.label in SCRAPED_LABELS and not matcher.predicate()(""):
                 why = f"{matcher.label} is what Prometheus' scrape adds, and no series of this program has it"

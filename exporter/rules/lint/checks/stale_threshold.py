@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME
 from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import UP, Presence, Situation, presence
 from exporter.rules.promql.series import PARTICIPANT
-from exporter.rules.promql.sources import BUCKET_GAUGE_BY_NAME
 from exporter.rules.promql.tree import Aggregation, Binary, Paren, Tree
 
 _AT_FIRST: Final = Situation(up=False, figures=True)
@@ -20,7 +20,7 @@ _ANSWERED: Final = Situation(up=True, figures=True)
 
 def check(context: Context) -> Problems:
     tree = context.rule.expression.tree
-    if context.rule.kind == "recording" or context.looked_at.isdisjoint(BUCKET_GAUGE_BY_NAME):
+    if context.rule.kind == "recording" or context.looked_at.isdisjoint(BUCKET_METRIC_BY_NAME):
         return
     at_first, later, answered = (replace(one, recorded=context.recorded) for one in (_AT_FIRST, _LATER, _ANSWERED))
     if presence(tree, later) is not Presence.NEVER:

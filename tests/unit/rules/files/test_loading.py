@@ -719,3 +719,25 @@ def test_what_is_recorded_is_kept_for_as_long_as_it_is_looked_at(tmp_path: Path)
     )
 
     assert [dict(rule.lookback_ms) for rule in rules] == [{}, {"a:b": 300_000}, {"a:b": 3_900_000}, {"a:b": 300_000}]
+
+
+def test_it_does_not_matter_in_which_order_rules_record_what_others_are_made_of(tmp_path: Path):
+    records = ("{record: a:b, expr: b:c}", "{record: b:c, expr: c:d}", "{record: c:d, expr: dict_rate_limit_up}")
+    alert = "{alert: A, expr: a:b, labels: {severity: info}}"
+
+    for order in (records, records[::-1]):
+        *_, rule = recording(tmp_path, *order, alert)
+        assert rule.expression.vector.data.names() == {"dict_rate_limit_up"}
+        assert not rule.per_policy
+
+
+def test_rules_may_record_what_is_made_of_itself(tmp_path: Path):
+    recording(tmp_path, "{record: a:b, expr: a:b or b:c}", "{record: b:c, expr: 'a:b or dict_rate_limit_up'}")
+
+
+def test_what_is_recorded_from_one_thing_twice_is_judged_once(tmp_path: Path):
+    twice = [f"{{record: 'r:{n}', expr: 'r:{n - 1} / on (participant) (r:{n - 1} + 1)'}}" for n in range(1, 60)]
+    *_, rule = recording(tmp_path, "{record: 'r:0', expr: dict_rate_limit_up}", *twice)
+
+    assert rule.has_data(DOWN_VIEW, None)
+    assert rule.expression.vector.data.names() == {"dict_rate_limit_up"}

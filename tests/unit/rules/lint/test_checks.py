@@ -158,3 +158,22 @@ def test_nothing_is_said_of_labels_of_what_a_rule_would_record_that_is_refused(t
     made = rule("max by (participant, zone) (a:b) == 0", annotations="runbook_url: '{{ $labels.zone }}'")
 
     assert not found(tmp_path, record("a:b", "vector(1)"), made)
+
+
+def test_labels_that_a_rule_sets_are_not_only_prometheus_own(tmp_path: Path) -> None:
+    records = record("a:b", UP, "labels: {job: bridge, zone: x}"), record("c:d", "a:b{job='bridge'}")
+
+    assert not found(tmp_path, *records)
+    of_alert = rule("a:b == 0 unless on (participant) ALERTS{alertname='A', zone='x'}")
+    assert not found(tmp_path, *records, of_alert)
+
+
+def test_a_label_that_is_empty_tells_no_rule_from_another(tmp_path: Path) -> None:
+    assert set(found(tmp_path, record("a:b", UP), record("a:b", UP, "labels: {x: ''}"))) == {"lint/duplicate_rule"}
+
+
+def test_many_rules_that_are_made_of_each_other_twice_are_checked_at_once(tmp_path: Path) -> None:
+    twice = [record(f"r:{n}", f"r:{n - 1} / on (participant, policy) (r:{n - 1} + 1)") for n in range(1, 40)]
+
+    told = found(tmp_path, record("r:0", "dict_rate_limit_capacity"), *twice, rule("r:39 < 5"))
+    assert set(told) == {"lint/outage_branch", "lint/stale_threshold"}
