@@ -303,7 +303,7 @@ class Expressions:
 
     def _timestamp(self, kind: str, depth: int) -> Tree:
         inner = self.vector(kind, depth - 1)
-        if "offset" in inner.template and "@" in inner.template:  # of which Prometheus takes one for the other
+        if "offset" in inner.text and "@" in inner.text:  # of which Prometheus takes one for the other
             return inner
         return Tree(kind, "timestamp({})", (inner,))
 
