@@ -172,7 +172,7 @@ class _RuleReplay(Replay):
         self.policies: set[str] = set()
         self._rule, self._observed = rule, _Observed()
         observed = rule.as_a(_ObservedRule, observed=self._observed)
-        super().__init__([observed if r is rule else r for r in rules], open_alerts, since)
+        super().__init__([observed if r is rule else r for r in rules], open_alerts, since, is_stored=True)
         self._polls = 0
         self._true_at: dict[str | None, datetime] = {}
         self._error: str | None = None

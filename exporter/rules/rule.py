@@ -164,6 +164,10 @@ class CompiledRecordingRule(CompiledRule):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying rule labels")
         if len(samples) > self.limit > 0:
             raise RuleEvaluationFailed(f"exceeded limit of {self.limit} with {len(samples)} series")
+        try:
+            "".join([text for sample in samples for pair in sample.pairs for text in pair]).encode()
+        except UnicodeEncodeError:
+            raise RuleEvaluationFailed("a label is not UTF-8") from None
         return samples
 
 

@@ -36,7 +36,7 @@ class Context:
 
     ``alert_labels`` are those that alerts of any rule can have, ``alert_names`` their names. ``same_identity`` are
     file and line of every rule of the same name and labels, this one among them. ``recording`` are the rules that
-    record, by name, and ``recorded_labels`` those that their series can have.
+    record, by name, ``recorded`` their expressions, and ``recorded_labels`` the labels that their series can have.
     """
 
     group: ParsedGroup
@@ -46,6 +46,7 @@ class Context:
     alert_names: KeysView[str]
     same_identity: Sequence[tuple[str, int]]
     recording: Mapping[str, Sequence[CompiledRecordingRule]]
+    recorded: Mapping[str, Sequence[Tree]]
     recorded_labels: Mapping[str, frozenset[str]]
 
     @cached_property
@@ -62,11 +63,6 @@ class Context:
         return self._made_of(self.metrics)
 
     @cached_property
-    def recorded(self) -> Mapping[str, Sequence[Tree]]:
-        """The expressions of what rules record, by name."""
-        return {name: [rule.expression.tree for rule in rules] for name, rules in self.recording.items()}
-
-    @cached_property
     def labels(self) -> frozenset[str]:
         """The labels that any series of the expression can have."""
         written = written_labels(self.rule.expression.tree)
@@ -75,7 +71,10 @@ class Context:
     @property
     def is_unknown(self) -> bool:
         """Whether it selects what a rule records that does not compile: nothing is known of its labels."""
-        return not self.looked_at <= METRIC_NAMES | ALERT_SERIES | self.recording.keys()
+        return any(
+            metric not in METRIC_NAMES and metric not in ALERT_SERIES and metric not in self.recording
+            for metric in self.looked_at
+        )
 
     def labels_of(self, metric: str) -> frozenset[str]:
         """Returns the labels that series of a metric can have."""
@@ -150,10 +149,11 @@ def contexts(attempt: Attempt) -> Iterator[Context]:
             alert_labels.update(rule.labels)
             recording[rule.name].append(rule)
     labels = frozenset(alert_labels)
+    recorded = {name: [rule.expression.tree for rule in rules] for name, rules in recording.items()}
     recorded_labels = _recorded_labels(recording, labels)
     for group, parsed, rule in {id(compiled[2]): compiled for compiled in attempt.compiled}.values():
         same_identity = lines[_identity(parsed)]
-        yield Context(group, parsed, rule, labels, names.keys(), same_identity, recording, recorded_labels)
+        yield Context(group, parsed, rule, labels, names.keys(), same_identity, recording, recorded, recorded_labels)
 
 
 def _identity(rule: ParsedRule) -> tuple[bool, str, frozenset[tuple[str, str]]]:

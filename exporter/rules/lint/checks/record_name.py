@@ -9,5 +9,5 @@ from exporter.rules.lint.context import Context, Problems
 def check(context: Context) -> Problems:
     name = context.rule.name
     if context.rule.kind == "recording" and ":" not in name:
-        why = f"write `record: level:{name}:operations`, so that it is told from what programs serve, and not scraped"
+        why = f"one tells it from what programs serve; write it as `level:{name}:operations`"
         yield Location(context.parsed.line), f"has no colon in its name: {why}"
