@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from exporter.alerts.written_series import WrittenSeries
 from exporter.buckets.gauge_history import GaugeHistory
-from exporter.buckets.gauges import BUCKET_METRICS, PARTICIPANT_GAUGES
+from exporter.buckets.gauges import METRIC_NAMES
 from exporter.buckets.observation import View
 
-_SHOWN: Final = frozenset(metric.name for metric in (*BUCKET_METRICS, *PARTICIPANT_GAUGES))
 
-
-def of_gauges(kept_ms: Mapping[str, int]) -> dict[str, int]:
-    """Returns how long gauges are to be kept, in milliseconds."""
-    return {name: ms for name, ms in kept_ms.items() if name in _SHOWN}
+def of_shown(kept_ms: Mapping[str, int]) -> dict[str, int]:
+    """Returns how long what polls show is to be kept, in milliseconds."""
+    return {name: ms for name, ms in kept_ms.items() if name in METRIC_NAMES}
 
 
 def of_written(kept_ms: Mapping[str, int]) -> dict[str, int]:
     """Returns how long the series that rules write are to be kept, in milliseconds."""
-    return {name: ms for name, ms in kept_ms.items() if name not in _SHOWN}
+    return {name: ms for name, ms in kept_ms.items() if name not in METRIC_NAMES}
 
 
 class History:
@@ -32,7 +29,7 @@ class History:
     __slots__ = ("gauges", "is_news", "written")
 
     def __init__(self, kept_ms: Mapping[str, int]) -> None:
-        self.gauges = GaugeHistory(of_gauges(kept_ms))
+        self.gauges = GaugeHistory(of_shown(kept_ms))
         self.written = WrittenSeries(of_written(kept_ms))
         self.is_news = True
 
@@ -58,7 +55,7 @@ class History:
 
     def keep(self, kept_ms: Mapping[str, int]) -> None:
         """Keeps no more than that from now on."""
-        self.gauges.keep(of_gauges(kept_ms))
+        self.gauges.keep(of_shown(kept_ms))
         self.written.keep(of_written(kept_ms))
 
     def add(self, view: View) -> None:

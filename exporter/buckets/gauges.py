@@ -167,6 +167,8 @@ PARTICIPANT_GAUGES: Final = (
 
 BUCKET_METRIC_BY_NAME: Final = {metric.name: metric for metric in BUCKET_METRICS}
 PARTICIPANT_GAUGE_BY_NAME: Final = {gauge.name: gauge for gauge in PARTICIPANT_GAUGES}
+METRIC_NAMES: Final = frozenset(BUCKET_METRIC_BY_NAME) | frozenset(PARTICIPANT_GAUGE_BY_NAME)
+"""Of what polls show."""
 
 Subject: TypeAlias = "tuple[str, ...]"
 """The values of a series' labels but ``participant``: policy and others, or those of a gauge of the participant."""

@@ -17,6 +17,7 @@ import yaml
 from exporter.alerts.alert import Alert, AlertState
 from exporter.alerts.rule import alerting
 from exporter.buckets.bucket import Ispb
+from exporter.buckets.gauges import METRIC_NAMES
 from exporter.buckets.observation import MISSED_INTERVALS, Poll, View, view_after
 from exporter.clock import in_utc
 from exporter.durations import Duration
@@ -26,7 +27,7 @@ from exporter.history.replay import Period
 from exporter.history.rule_dependencies import is_timestamp, time_of_day, with_dependencies
 from exporter.numbers import not_finite
 from exporter.rules.promql.series import Sample, format_series
-from exporter.rules.promql.sources import LOOKBACK_MS, METRIC_NAMES, GaugeSource
+from exporter.rules.promql.sources import LOOKBACK_MS, GaugeSource
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promtool.input_series import input_series
 from exporter.rules.promtool.playback import Playback, play

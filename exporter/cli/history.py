@@ -120,11 +120,12 @@ def capture(
     does: when a test begins, nothing is firing yet.
     """
     from exporter.alerts.lifecycle import lookback_ms
+    from exporter.buckets.gauges import METRIC_NAMES
     from exporter.capture.capture import CaptureRequest, capture_test, fired_before
     from exporter.history.participants import read_history
     from exporter.reconciler.rule_options import rule_options
     from exporter.rules.files.loading import load, matching_files
-    from exporter.rules.promql.sources import LOOKBACK_MS, METRIC_NAMES
+    from exporter.rules.promql.sources import LOOKBACK_MS
 
     period = period_between(since, until, "--from", "--to")
     rule_files = list(files) or [str(file) for file in matching_files(settings.rules.files)]

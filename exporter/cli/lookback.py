@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.alerts.history import of_gauges, of_written
+from exporter.alerts.history import of_shown, of_written
 from exporter.alerts.lifecycle import lookback_ms
 from exporter.alerts.rule import Rule, alerting
 from exporter.alerts.written_series import SAMPLE_BYTES, SLACK
@@ -55,8 +55,8 @@ def lookback_of(rules: Sequence[Rule], settings: Settings) -> Lookback | None:
     reads_per_second = settings.poll.reads.share * limit.refill_tokens / limit.refill_period_seconds if limit else 0.0
     per_minute = 60 * (1 / settings.poll.interval + reads_per_second)
     participants = len(settings.participants)
-    gauges_ms, written_ms = of_gauges(kept_ms), of_written(kept_ms)
-    bytes_each = most_bytes(gauges_ms, per_minute, len(POLICIES)) if gauges_ms else 0
+    shown_ms, written_ms = of_shown(kept_ms), of_written(kept_ms)
+    bytes_each = most_bytes(shown_ms, per_minute, len(POLICIES)) if shown_ms else 0
     writing = Counter(rule.name for rule in rules if rule.kind == "recording")
     writing.update(dict.fromkeys(ALERT_SERIES, len(alerting(rules))))
     for name, ms in written_ms.items():
@@ -67,7 +67,7 @@ def lookback_of(rules: Sequence[Rule], settings: Settings) -> Lookback | None:
     alert_series, recorded = ALERT_SERIES & written_ms.keys(), written_ms.keys() - ALERT_SERIES
     return Lookback(
         longest_seconds,
-        tuple(sorted(gauges_ms)),
+        tuple(sorted(shown_ms)),
         tuple(sorted(alert_series)),
         tuple(sorted(recorded)),
         participants,

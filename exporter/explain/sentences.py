@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from exporter.alerts.alert import Alert, AlertState
-from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, METRIC_NAMES, PARTICIPANT_GAUGE_BY_NAME, shown
 from exporter.buckets.observation import MISSED_INTERVALS
 from exporter.clock import in_utc
 from exporter.durations import short
 from exporter.explain.explanation import Explanation
 from exporter.history.episodes import Episode
 from exporter.numbers import counted
-from exporter.rules.promql.sources import METRIC_NAMES
 from exporter.rules.promql.traversal import looks_at_alerts, selectors
 
 
@@ -103,13 +102,8 @@ def _absence(why: Explanation, gauge: str) -> str | None:
         return "it was not known" if PARTICIPANT_GAUGE_BY_NAME[gauge].value(view) is None else None
     if policy is None:
         return None if view.buckets else f"no bucket was confirmed within {short(view.poll.staleness_seconds)}"
-    visible = view.buckets.get(policy)
-    if visible is not None:
-        metric, observation = BUCKET_METRIC_BY_NAME[gauge], visible.observation
-        if isinstance(metric, BucketCounter):
-            is_known = any(metric.counts(observation))
-        else:
-            is_known = metric.value(observation) is not None
+    if policy in view.buckets:
+        is_known = any(subject[0] == policy for subject, _ in shown(gauge, view))
         return None if is_known else "it was not known for this bucket"
     if policy in view.refused:
         return "the answer held impossible figures for this bucket"

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from exporter.alerts.history import of_gauges, of_written
+from exporter.alerts.history import of_shown, of_written
 from exporter.alerts.lifecycle import lookback_ms
 from exporter.alerts.rule import Rule, alerting
-from exporter.rules.promql.sources import ALERT_SERIES
+from exporter.history.rule_dependencies import written_names
 
 _WARM_UP: Final = timedelta(hours=1)
 
 
 def lookback(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
     """Returns how far the rules look back at what was shown before a poll."""
-    return max((_longest(of_gauges(lookback_ms(rules))) for rules in rule_sets), default=timedelta())
+    return max((_longest(of_shown(lookback_ms(rules))) for rules in rule_sets), default=timedelta())
 
 
 def warm_up(rule_sets: Sequence[Sequence[Rule]]) -> timedelta:
@@ -49,7 +49,7 @@ class _Written:
         self.has_circle = False
         self._writers: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
-            for name in ALERT_SERIES if rule.kind == "alerting" else (rule.name,):
+            for name in written_names(rule):
                 self._writers[name].append(rule)
         self._known_ms: dict[str, int] = {}
         self._in_progress: set[str] = set()

@@ -7,8 +7,9 @@ timestamps are moved together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from exporter.alerts.rule import Rule
 from exporter.rules.promql.functions import CALENDAR
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
 from exporter.rules.promql.traversal import selected_alerts, selectors
@@ -37,6 +38,11 @@ def with_dependencies(rules: Sequence[AnyCompiledRule], all_rules: Sequence[AnyC
             needed.add(id(rule))
             unresolved += _dependencies(rule, all_rules)
     return [rule for rule in all_rules if id(rule) in needed]
+
+
+def written_names(rule: Rule) -> Collection[str]:
+    """Returns the names of the series that a rule writes."""
+    return ALERT_SERIES if rule.kind == "alerting" else (rule.name,)
 
 
 def _dependencies(rule: AnyCompiledRule, all_rules: Sequence[AnyCompiledRule]) -> list[AnyCompiledRule]:

@@ -21,10 +21,9 @@ from exporter.config.settings import Settings
 from exporter.history.episodes import firing_at
 from exporter.history.lookback import lookback, warm_up
 from exporter.history.replay import Replay
-from exporter.history.rule_dependencies import with_dependencies
+from exporter.history.rule_dependencies import with_dependencies, written_names
 from exporter.reconciler.decide import ParticipantState
 from exporter.reconciler.turns import give_way
-from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.rule import AnyCompiledRule
 from exporter.store.writer import Writer
 
@@ -98,7 +97,7 @@ class Histories:
             self._by_participant = {}
         self._kept_ms, self._rules = needed_ms, rules
         kept = of_written(needed_ms).keys()
-        writing = [r for r in rules if not kept.isdisjoint(ALERT_SERIES if r.kind == "alerting" else [r.name])]
+        writing = [rule for rule in rules if not kept.isdisjoint(written_names(rule))]
         self._writing = with_dependencies(writing, rules)
 
     async def _read_back(self, history: History, before: Poll, now: datetime, *, is_ahead: bool) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
 from exporter.rules.promql.nodes import run
-from exporter.rules.promql.series import METRIC_NAME, Sample, Vector
+from exporter.rules.promql.series import METRIC_NAME, Sample
 from exporter.rules.promql.sources import (
     ALERTS,
     ALERTS_FOR_STATE,
@@ -31,6 +31,7 @@ from exporter.rules.templates.template import Template
 from exporter.rules.templates.values import NOTHING_EXTERNAL, External
 
 Kind = TypeVar("Kind", bound="CompiledRule")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +79,15 @@ class CompiledRule:
             evaluated_at_ms=source.now_ms - self.query_offset_ms,
         )
 
-    def result(self, view: View, alerts: Collection[Alert], history: History | None) -> Vector:
-        """Returns the series of its expression. Raises RuleEvaluationFailed, and nothing else, whatever is in it."""
-        return run(self.expression.vector.run, self.moment(source_of(view, history), alerts))
+    def evaluated(
+        self, of: Callable[[Sample], _Result], view: View, alerts: Collection[Alert], history: History | None
+    ) -> list[_Result]:
+        """Returns what the series of its expression are made into.
+
+        Raises RuleEvaluationFailed, and nothing else, whatever is in the rule.
+        """
+        moment = self.moment(source_of(view, history), alerts)
+        return run(lambda at: [of(sample) for sample in self.expression.vector.run(at)], moment)
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:
         return self.expression.vector.data.exists(source_of(view), policy)
@@ -114,12 +121,7 @@ class CompiledAlertingRule(CompiledRule):
 
     def evaluate(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[RuleSample]:
         """Returns the series that are true. Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
-        try:
-            samples = [self._sample(sample) for sample in self.result(view, alerts, history)]
-        except RuleEvaluationFailed:
-            raise
-        except Exception as error:
-            raise RuleEvaluationFailed(f"{type(error).__name__}: {error}") from error
+        samples = self.evaluated(self._sample, view, alerts, history)
         if len(samples) > 1 and len({tuple(sorted(s.labels.items())) for s in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying alert labels")
         return samples
@@ -156,10 +158,7 @@ class CompiledRecordingRule(CompiledRule):
 
     def record(self, view: View, alerts: Collection[Alert], history: History | None = None) -> list[WrittenSample]:
         """Raises RuleEvaluationFailed, and nothing else, whatever is in the rule."""
-        samples = [
-            WrittenSample(self.name, (labels.replaced(self.labels.items()) if self.labels else labels).pairs, value)
-            for _, labels, value in self.result(view, alerts, history)
-        ]
+        samples = self.evaluated(self._sample, view, alerts, history)
         if len({sample.pairs for sample in samples}) < len(samples):
             raise RuleEvaluationFailed("vector contains metrics with the same labelset after applying rule labels")
         if len(samples) > self.limit > 0:
@@ -169,6 +168,10 @@ class CompiledRecordingRule(CompiledRule):
         except UnicodeEncodeError:
             raise RuleEvaluationFailed("a label is not UTF-8") from None
         return samples
+
+    def _sample(self, sample: Sample) -> WrittenSample:
+        _, labels, value = sample
+        return WrittenSample(self.name, (labels.replaced(self.labels.items()) if self.labels else labels).pairs, value)
 
 
 AnyCompiledRule: TypeAlias = CompiledAlertingRule | CompiledRecordingRule

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from exporter.telemetry import Reminder
-
-
-class Clock:
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.support.clocks import Clock
 
 
 def test_a_message_is_told_when_it_is_new_and_again_after_its_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from exporter.rules.promql.expression import Expression, compile_rule
 from exporter.rules.promql.lexer import opening
 from exporter.rules.promql.lookback import ALL_MS, lookback_ms, looks_back
 from exporter.rules.promql.nodes import combine
-from exporter.rules.promql.parser import parse
 from exporter.rules.promql.refusal import ExpressionRefused, Problem
 from exporter.rules.promql.selectors import RecordedMetric
 from exporter.rules.promql.series import PARTICIPANT, POLICY
@@ -37,6 +37,9 @@ _Report: TypeAlias = "Callable[..., None]"
 
 _OWN_METRICS: Final = (OWN, "process_", "python_")
 """How names begin that `/metrics` has, or may have in another release."""
+
+_WORD: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
+"""What can be the name of a series, in quotes or not."""
 
 _MOST_QUOTED: Final = 500
 """Characters of an expression's line."""
@@ -200,23 +203,15 @@ def _query_offsets(groups: Sequence[ParsedGroup]) -> Mapping[str, frozenset[floa
 
 
 def _in_order(recording: Mapping[str, Sequence[ParsedRule]]) -> Iterable[str]:
-    """Returns the names of what rules record, each after those that it is made of, where there is such an order."""
+    """Returns the names of what rules record, each after those that its expressions name, as far as that can be."""
     made_of = {
-        name: {metric for rule in rules for metric in _metrics(rule)} & recording.keys() - {name}
+        name: {word for rule in rules for word in _WORD.findall(rule.expr.text)} & recording.keys() - {name}
         for name, rules in recording.items()
     }
     try:
         return list(TopologicalSorter(made_of).static_order())
     except CycleError:
         return recording
-
-
-def _metrics(rule: ParsedRule) -> Iterator[str]:
-    try:
-        tree = parse(rule.expr.text)
-    except ValueError:
-        return
-    yield from (selector.metric for selector in selectors(tree))
 
 
 def _any_of(rules: Sequence[RecordedMetric]) -> RecordedMetric:

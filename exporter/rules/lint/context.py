@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, METRIC_NAMES, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
 from exporter.rules.finding import Location
 from exporter.rules.promql.series import METRIC_NAME, PARTICIPANT, POLICY
-from exporter.rules.promql.sources import ALERT_SERIES, METRIC_NAMES
+from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.traversal import selectors, written_labels
 from exporter.rules.promql.tree import Selector, Tree
 from exporter.rules.rule import AnyCompiledRule, CompiledRecordingRule

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, PARTICIPANT_INFO
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, METRIC_NAMES, PARTICIPANT_GAUGE_BY_NAME, PARTICIPANT_INFO
 from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.calls import ABSENT
 from exporter.rules.promql.functions import COMPARISONS, MIRRORED
 from exporter.rules.promql.series import BY_PARTICIPANT, POLICY
 from exporter.rules.promql.signatures import ValueType
-from exporter.rules.promql.sources import ALERT_SERIES, METRIC_NAMES
+from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.traversal import constant, is_shifted, written_labels
 from exporter.rules.promql.tree import (
     Aggregation,

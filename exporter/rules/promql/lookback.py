@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeGuard
 
-from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, METRIC_NAMES, SUBQUERY_STEP_MS
+from exporter.buckets.gauges import METRIC_NAMES
+from exporter.rules.promql.sources import ALERT_SERIES, LOOKBACK_MS, SUBQUERY_STEP_MS
 from exporter.rules.promql.time_shifts import length, offset_ms
 from exporter.rules.promql.traversal import is_shifted
 from exporter.rules.promql.tree import Aggregation, Call, Range, Selector, Subquery, Tree, without_parens

@@ -12,7 +12,15 @@ from exporter.alerts.alert import Alert, AlertState, Severity
 from exporter.alerts.history import History
 from exporter.alerts.written_series import Pairs, WrittenSeries
 from exporter.buckets.gauge_history import Samples, milliseconds
-from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter, Subject
+from exporter.buckets.gauges import (
+    BUCKET_METRIC_BY_NAME,
+    METRIC_NAMES,
+    PARTICIPANT_GAUGE_BY_NAME,
+    BucketCounter,
+    BucketGauge,
+    Subject,
+    shown,
+)
 from exporter.buckets.observation import BucketObservation, View
 from exporter.rules.promql.series import PARTICIPANT, POLICY, Labels, Vector
 
@@ -20,9 +28,6 @@ ALERTS: Final = "ALERTS"
 ALERTS_FOR_STATE: Final = "ALERTS_FOR_STATE"
 ALERT_SERIES: Final = frozenset({ALERTS, ALERTS_FOR_STATE})
 """Series of open alerts: their state, and when they became active (Unix seconds)."""
-
-METRIC_NAMES: Final = frozenset(BUCKET_METRIC_BY_NAME) | frozenset(PARTICIPANT_GAUGE_BY_NAME)
-"""Of what polls show."""
 
 LOOKBACK_MS: Final = 300_000
 """How old a sample can be that is still seen; one of exactly this age is not."""
@@ -157,23 +162,16 @@ class GaugeSource:
         return self._buckets
 
     def _of(self, name: str) -> Vector:
-        per_bucket = BUCKET_METRIC_BY_NAME.get(name)
-        if isinstance(per_bucket, BucketCounter):
-            return [
-                (name, labels.replaced([(per_bucket.label, label)]), float(count))
-                for labels, observation in self._about_buckets()
-                for label, count in per_bucket.counts(observation)
-            ]
-        if per_bucket is not None:
-            read = per_bucket.value
+        metric = BUCKET_METRIC_BY_NAME.get(name)
+        if isinstance(metric, BucketGauge):  # what most rules look at
+            read = metric.value
             return [
                 (name, labels, float(value))
                 for labels, observation in self._about_buckets()
                 if (value := read(observation)) is not None
             ]
-        gauge = PARTICIPANT_GAUGE_BY_NAME[name]
-        value = gauge.value(self.view)
-        return [] if value is None else [(name, self._labels(name)(gauge.labels(self.view)), float(value))]
+        label = self._labels(name)
+        return [(name, label(subject), value) for subject, value in shown(name, self.view)]
 
 
 class _Latest:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from exporter.buckets.gauges import METRIC_NAMES
 from exporter.rules.promql.calls import ABSENT, CALLS
-from exporter.rules.promql.sources import ALERTS, METRIC_NAMES
+from exporter.rules.promql.sources import ALERTS
 from exporter.structures import did_you_mean, nearest
 
 OWN: Final = "dict_rate_limit_"

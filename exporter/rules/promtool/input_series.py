@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate, repeat
 from typing import Final
 
-from exporter.buckets.gauge_history import ABSENT, Samples
+from exporter.buckets.gauge_history import ABSENT, Samples, without_gaps
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
 from exporter.rules.promql.sources import LOOKBACK_MS
@@ -59,10 +59,7 @@ class InputSeries:
 
     def between(self, begin_ms: int, end_ms: int) -> Samples:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``."""
-        within = slice(bisect_right(self.times_ms, begin_ms), bisect_right(self.times_ms, end_ms))
-        samples = zip(self.times_ms[within], self.values[within], strict=True)
-        present = [(time_ms, value) for time_ms, value in samples if not isinstance(value, _Stale)]
-        return Samples([time_ms for time_ms, _ in present], [value for _, value in present])
+        return without_gaps(*self.with_ends(begin_ms, end_ms))
 
     def with_ends(self, begin_ms: int, end_ms: int) -> Samples:
         """Returns the same with the marks of where the series ends."""

@@ -10,24 +10,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.metrics import Metrics
 from exporter.metrics.recorded import SERVED_SECONDS
+from tests.support.clocks import Clock
 
 A = (("participant", "11111111"), ("policy", "A"))
 B = (("participant", "22222222"), ("policy", 'a "quoted" \\ one\nof two lines'))
 
 
-class Clock:
-    """Monotonic seconds, set by the test."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from exporter.metrics.families import POLLED_FAMILIES
 from exporter.metrics.own_metrics import Guarded
 from exporter.metrics.registry import KEEP_REMOVED_SECONDS
 from tests.support.builders import PARTICIPANT, POLICY, bucket, counts, failed, observed, poll, read, view
+from tests.support.clocks import Clock
 from tests.support.metrics import THE_TEN
 
 if TYPE_CHECKING:
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
     from exporter.buckets.observation import View
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
-
-
-class Clock:
-    """Monotonic seconds, set by the test."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def samples(page: bytes) -> dict[Key, float]:
@@ -333,7 +324,7 @@ def test_a_bucket_that_no_answer_confirmed_for_the_staleness_loses_its_gauges():
 
 
 def test_a_participant_whose_polls_stop_coming_keeps_its_last_success_and_its_alert_counters_alone():
-    clock = Clock()
+    clock = Clock(1000.0)
     metrics = Metrics(monotonic=clock)
     metrics.declare_alert_counters([(Severity.WARNING, True)])
     metrics.publish(rich_view())
@@ -405,7 +396,7 @@ def test_alert_counters_of_a_policy_that_went_stay():
 
 
 def test_a_policy_that_is_gone_for_an_hour_leaves_nothing_behind():
-    clock = Clock()
+    clock = Clock(1000.0)
     metrics = Metrics(monotonic=clock)
     metrics.declare_alert_counters([(Severity.WARNING, True)])
     metrics.publish(view(poll(bucket(policy="A"), bucket(policy="B"))))
@@ -422,7 +413,7 @@ def test_a_policy_that_is_gone_for_an_hour_leaves_nothing_behind():
 
 
 def test_a_participant_that_is_gone_for_an_hour_leaves_nothing_behind():
-    clock = Clock()
+    clock = Clock(1000.0)
     metrics = Metrics(monotonic=clock)
     gone = "87654321"
     for participant in (PARTICIPANT, gone):
@@ -439,7 +430,7 @@ def test_a_participant_that_is_gone_for_an_hour_leaves_nothing_behind():
 
 
 def test_ten_thousand_policies_leave_nothing_behind():
-    clock = Clock()
+    clock = Clock(1000.0)
     metrics = Metrics(monotonic=clock)
     metrics.declare_alert_counters([(Severity.WARNING, True), (Severity.CRITICAL, True)])
     metrics.publish(view(poll()))

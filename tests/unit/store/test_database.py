@@ -27,6 +27,7 @@ from exporter.errors import (
 from exporter.store.connections import check_dsn, configured_dsn
 from exporter.store.database import Database, DatabaseOutage
 from exporter.store.driver_errors import translated
+from tests.support.clocks import Clock
 from tests.support.logs import logged
 
 if TYPE_CHECKING:
@@ -233,13 +234,6 @@ async def test_who_waited_in_vain_for_a_connection_is_told_why_none_came(databas
 
     with pytest.raises(DatabaseUnavailable, match="no connection to PostgreSQL: password authentication failed"):
         await use(database, [], patience_seconds=0.01)
-
-
-class Clock:
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def test_an_outage_is_told_when_it_begins_once_a_minute_and_when_it_is_over(caplog) -> None:

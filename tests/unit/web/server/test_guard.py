@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from exporter.web.server import guard as module
 from exporter.web.server.config_file import GoDuration, Headers, HttpServerConfig, RateLimit, WebConfig
 from exporter.web.server.guard import SECURITY_HEADERS, Guard, Passwords, RateLimiter, validate
+from tests.support.clocks import Clock
 
 USERS = {"prometheus": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()}
 LONG = "x" * 100
@@ -152,13 +153,6 @@ async def test_a_password_longer_than_bcrypt_reads_is_cut():
     assert await Passwords().verify(users, basic("prometheus", LONG))
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 async def test_beyond_the_rate_limit_requests_are_refused_before_their_passwords_are_verified(checks: list[str]):
     clock = Clock()
     guard = Guard(PlainTextResponse("inside"), clock)
@@ -166,7 +160,7 @@ async def test_beyond_the_rate_limit_requests_are_refused_before_their_passwords
     async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://exporter") as http:
         admitted = await http.get("/", auth=("prometheus", "secret"))
         refused = await http.get("/", auth=("prometheus", "wrong"))
-        clock.now = 30.0
+        clock.seconds = 30.0
         again = await http.get("/", auth=("prometheus", "secret"))
 
     assert (admitted.status_code, refused.status_code, again.status_code) == (200, 429, 200)
