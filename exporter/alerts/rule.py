@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from exporter.alerts.alert import Alert, RuleSample, Severity
@@ -10,6 +10,18 @@ from exporter.alerts.history import History
 from exporter.alerts.written_series import WrittenSample
 from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import View
+
+
+class SelectedSeries(Protocol):
+    """What a selector of a rule selects."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    def exist(self, view: View) -> bool:
+        """Whether the view shows any; of what rules record it shows none."""
+        ...
 
 
 class _AnyRule(Protocol):
@@ -33,6 +45,11 @@ class _AnyRule(Protocol):
     @property
     def query_offset_ms(self) -> int:
         """How long before the evaluation it looks, in milliseconds; and the time of what it writes."""
+        ...
+
+    @property
+    def selected_series(self) -> Sequence[SelectedSeries]:
+        """What it selects of what polls show and rules record, each once; but what only an event brings."""
         ...
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:

@@ -5,17 +5,25 @@ Exit codes: 0 nothing is wrong, 1 something is (findings, failed tests), 2 wrong
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from exporter.cli.options import FILE, OUTPUT_FILE, config_file, output, write_file
 from exporter.numbers import counted
+
+if TYPE_CHECKING:
+    from exporter.config.settings import DatabaseSettings
+    from exporter.rules.files.loading import Attempt
+    from exporter.rules.finding import Finding
+    from exporter.rules.lint.context import Installation
 
 ignore_unknown_fields = click.option(
     "--ignore-unknown-fields", is_flag=True, help="Take rule files with fields of your own; the reconciler does not."
@@ -40,22 +48,23 @@ def check(
 
     A message begins with `error:`, which keeps the file from loading, or `warning:`, which does not, and ends with the
     name of its check, as in `(lint/runbook)`. A comment disables a check: `# dict-rate-limit: disable lint/runbook`.
-    Files are checked together, as the reconciler loads them. Where rules look back, the memory that this takes is told:
-    with --config.file of the participants that it names, and by its rules.max_range. Exit code 1 where an error was
-    found (with --lint-fatal also a warning), 2 where the command is used wrongly.
+    Files are checked together, as the reconciler loads them. Where rules look back, the memory that this takes is told.
+    With --config.file all this goes by its participants, poll.interval and rules.max_range, and policies that are not
+    published are looked for in its database. Exit code 1 where an error was found (with --lint-fatal also a warning),
+    2 where the command is used wrongly.
     """
     from exporter.cli.lookback import lookback_of
     from exporter.config.configuration import load_settings
     from exporter.config.settings import Settings
+    from exporter.reconciler.rule_options import installation
     from exporter.rules.files import loading
     from exporter.rules.files.compiler import Options
-    from exporter.rules.lint import linter
 
     settings = load_settings(config_file) if config_file is not None else Settings()
     options = Options(settings.rules.max_range, ignore_unknown_fields)
     attempt = loading.attempt([escape(file) for file in files], options)
     lookback = lookback_of(attempt.rule_set.rules, settings)
-    findings = linter.findings(attempt)
+    findings = _findings(attempt, installation(settings), settings.database)
     counts = dict.fromkeys(files, 0)
     for group in attempt.groups:
         counts[group.file] += len(group.rules)
@@ -76,6 +85,24 @@ def check(
     if findings:
         click.echo(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}", err=True)
     sys.exit(1 if errors or (lint_fatal and warnings) else 0)
+
+
+def _findings(attempt: Attempt, installation: Installation, database: DatabaseSettings) -> list[Finding]:
+    """Returns what is wrong; where a value is unknown, the database is asked for the policies that it holds."""
+    from exporter.errors import DictRateLimitError
+    from exporter.history.participants import stored_policies
+    from exporter.rules.lint import linter
+
+    findings = linter.findings(attempt, installation)
+    if database.dsn is None or not any(finding.check == linter.UNKNOWN_VALUE for finding in findings):
+        return findings
+    try:
+        stored = asyncio.run(stored_policies(database))
+    except DictRateLimitError as error:
+        click.echo(f"only published policies are known, the database was not asked: {error}", err=True)
+        return findings
+    policies = (installation.policies or frozenset()) | stored
+    return linter.findings(attempt, replace(installation, policies=policies, are_seen=True))
 
 
 @rules.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
-from exporter.buckets.bucket import Ispb
+from exporter.buckets.bucket import Ispb, PolicyName
 from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.store.database import Database, reached
@@ -43,10 +43,18 @@ async def read_history(
         return await work(Reader(database), participants)
 
 
+async def stored_policies(settings: DatabaseSettings) -> set[PolicyName]:
+    """Returns every policy that answers have held.
+
+    Raises DatabaseUnavailable; ConfigurationError as `Database` does.
+    """
+    async with reached(settings) as database:
+        return await Reader(database).policies()
+
+
 async def require_policy(settings: DatabaseSettings, policy: str) -> None:
     """Raises DictRateLimitError where no participant has such a bucket, with the nearest name; DatabaseUnavailable."""
-    async with reached(settings) as database:
-        policies = sorted(await Reader(database).policies())
+    policies = sorted(await stored_policies(settings))
     if policy not in policies:
         raise DictRateLimitError(f"no participant has a bucket {policy}{did_you_mean(policy, policies)}")
 

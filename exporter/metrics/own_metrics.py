@@ -188,9 +188,10 @@ class RuleMetrics:
         )
         self.never_had_series = add.gauge(
             "rule_never_had_series",
-            "1 if no participant has had a series that the rule looks at since it was loaded.",
+            "1 if no participant has had a series that the rule's selector selects since it was loaded.",
             "rule_group",
             "alertname",
+            "selector",
         )
         self.last_reload_successful = add.late_gauge(
             "config_last_reload_successful", "Whether the last load of the rule files succeeded."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -24,7 +25,7 @@ from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState
 from exporter.reconciler.loop import ReconcileLoop
 from exporter.reconciler.maintenance import PartitionJob, report_outbox
-from exporter.reconciler.rule_options import external_url, rule_options
+from exporter.reconciler.rule_options import external_url, installation, rule_options
 from exporter.reconciler.rules_in_force import RulesInForce, alert_series
 from exporter.relay.relay import Relay
 from exporter.store.database import Database, DatabaseOutage
@@ -63,7 +64,14 @@ class Reconciler:
             metrics.feed.dropped.labels(reason)
         self.inbox = Inbox(settings.database.queue, metrics.feed.dropped)
         self.feeds = Feeds()
-        self.rules = RulesInForce(settings.rules, metrics, self.feeds.report_series, options=rule_options(settings))
+        self.rules = RulesInForce(
+            settings.rules,
+            metrics,
+            self.feeds.report_series,
+            options=rule_options(settings),
+            # The policies that there are come with the answers: `rule_never_had_series` tells of others.
+            installation=dataclasses.replace(installation(settings), policies=None),
+        )
         self._settings = settings
         self._reader = Reader(database)
         self._writer = Writer(database, settings.database.heartbeat)

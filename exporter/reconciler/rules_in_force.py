@@ -19,6 +19,7 @@ from exporter.rules.files import loading
 from exporter.rules.files.compiler import Options
 from exporter.rules.files.loading import Attempt, RuleSet
 from exporter.rules.lint import linter
+from exporter.rules.lint.context import ANY_INSTALLATION, Installation
 from exporter.rules.rule import AnyCompiledRule
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
@@ -32,8 +33,8 @@ class RulesInForce:
     """Holds one rule set at a time.
 
     ``report_series`` is called with the (severity, per policy) label sets that the alert counters can have.
-    ``options`` None: those of the settings alone. ``restless_seconds`` is how soon files that are still being written
-    are looked at again.
+    ``options`` None: those of the settings alone. ``installation`` is where checks suppose them to run.
+    ``restless_seconds`` is how soon files that are still being written are looked at again.
     Raises RuleFileInvalid when made with files that do not load.
     """
 
@@ -44,10 +45,12 @@ class RulesInForce:
         report_series: Callable[[Collection[tuple[Severity, bool]]], None] = lambda _: None,
         *,
         options: Options | None = None,
+        installation: Installation = ANY_INSTALLATION,
         restless_seconds: float = 1.0,
         stable_seconds: float = STABLE_SECONDS,
     ) -> None:
         self._settings = settings
+        self._installation = installation
         self._options = options or Options(settings.max_range)
         self._metrics = metrics
         self._report_series = report_series
@@ -143,7 +146,7 @@ class RulesInForce:
             return
         attempt, self._unchecked = self._unchecked, None
         with _without_collections():
-            warnings = await asyncio.to_thread(linter.warnings, attempt)
+            warnings = await asyncio.to_thread(linter.warnings, attempt, self._installation)
         for warning in warnings:
             fields = {"check": warning.check, "file": warning.file, "line": warning.line, "group": warning.group}
             fields |= {"rule": warning.rule, "warning": warning.message}

@@ -87,7 +87,7 @@ def _rule(rule: AnyCompiledRule, healths: RuleHealthTracker) -> RuleStatus:
         last_error=health.error or "",
         evaluated_at=health.evaluated_at,
         duration_seconds=health.duration_seconds,
-        matched_series=health.matched_series if evaluated and not rule.looks_at_an_event else None,
+        never_had=health.never_had,
         kind=rule.kind,
     )
     if rule.kind == "recording":

@@ -16,8 +16,10 @@ from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
 from exporter.rules.promql.nodes import run
-from exporter.rules.promql.series import METRIC_NAME, Sample
+from exporter.rules.promql.selectors import predicate
+from exporter.rules.promql.series import METRIC_NAME, Labels, Sample
 from exporter.rules.promql.sources import (
+    ALERT_SERIES,
     ALERTS,
     ALERTS_FOR_STATE,
     Moment,
@@ -27,11 +29,24 @@ from exporter.rules.promql.sources import (
     alert_labels,
     source_of,
 )
+from exporter.rules.promql.traversal import selectors
 from exporter.rules.templates.template import Template
 from exporter.rules.templates.values import NOTHING_EXTERNAL, External
 
 Kind = TypeVar("Kind", bound="CompiledRule")
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedSeries:
+    """Satisfies `exporter.alerts.rule.SelectedSeries`. ``text`` is the selector as it is written in short."""
+
+    metric: str
+    text: str
+    _selects: Callable[[Labels], bool] = field(compare=False, repr=False)
+
+    def exist(self, view: View) -> bool:
+        return any(self._selects(labels) for _, labels, _ in source_of(view).series(self.metric))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +74,20 @@ class CompiledRule:
         return self.expression.text
 
     @property
-    def looks_at_an_event(self) -> bool:
-        """Whether it looks at a gauge that is absent until something happens: then silence is no sign of a mistake."""
-        names = self.expression.vector.data.names()
-        return any(gauge.of_an_event for name, gauge in PARTICIPANT_GAUGE_BY_NAME.items() if name in names)
+    def selected_series(self) -> tuple[SelectedSeries, ...]:
+        """What its expression selects of what polls show and rules record, each once.
+
+        Series that an event brings are left out: that they are missing is no sign of a mistake.
+        """
+        selected: dict[str, SelectedSeries] = {}
+        for selector in selectors(self.expression.tree):
+            gauge = PARTICIPANT_GAUGE_BY_NAME.get(selector.metric)
+            if selector.metric in ALERT_SERIES or (gauge is not None and gauge.of_an_event):
+                continue
+            matchers = ", ".join(map(str, selector.conditions))
+            text = f"{selector.metric}{{{matchers}}}" if matchers else selector.metric
+            selected[text] = SelectedSeries(selector.metric, text, predicate(selector.conditions))
+        return tuple(selected.values())
 
     def as_a(self, kind: type[Kind], **more: Any) -> Kind:
         """Returns a rule of another kind with all of this one that such a rule has, and more."""

@@ -24,17 +24,27 @@ from exporter.rules.lint.checks import (
     duplicate_rule,
     empty_template_label,
     impossible_comparison,
+    never_absent,
+    never_resolves,
+    no_condition,
+    no_samples,
     outage_branch,
     record_name,
     record_template,
+    regular_expression,
     runbook,
     scraped_label,
+    short_for,
+    short_range,
     stale_threshold,
+    unit,
     unknown_alert,
     unknown_label,
+    unknown_value,
+    unmatched_sides,
     value_label,
 )
-from exporter.rules.lint.context import Context, Problems, contexts
+from exporter.rules.lint.context import ANY_INSTALLATION, Context, Installation, Problems, contexts
 from exporter.structures import did_you_mean
 
 CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
@@ -43,9 +53,19 @@ CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
         runbook.check,
         outage_branch.check,
         stale_threshold.check,
+        never_resolves.check,
+        no_condition.check,
         impossible_comparison.check,
+        unit.check,
+        unmatched_sides.check,
+        never_absent.check,
+        no_samples.check,
+        short_range.check,
+        short_for.check,
         unknown_alert.check,
         unknown_label.check,
+        unknown_value.check,
+        regular_expression.check,
         scraped_label.check,
         value_label.check,
         empty_template_label.check,
@@ -57,24 +77,25 @@ CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
 """By name, which is that of its module, in the order in which their findings at one line are reported."""
 
 UNKNOWN_CHECK: Final = "lint/unknown_check"
+UNKNOWN_VALUE: Final = "lint/unknown_value"
 
 _BEGIN: Final = re.compile(r"(?<!\S)#")
 _DISABLE: Final = re.compile(r"#[ \t]*dict-rate-limit:[ \t]*disable\b(?P<names>.*)")
 _WHOLE_FILE: Final = 0
 
 
-def findings(attempt: Attempt) -> list[Finding]:
+def findings(attempt: Attempt, installation: Installation = ANY_INSTALLATION) -> list[Finding]:
     """Returns errors (what keeps the files from loading) and warnings, by file and line."""
-    return sorted([*attempt.errors, *warnings(attempt)], key=attrgetter("file", "line"))
+    return sorted([*attempt.errors, *warnings(attempt, installation)], key=attrgetter("file", "line"))
 
 
-def warnings(attempt: Attempt) -> list[Finding]:
+def warnings(attempt: Attempt, installation: Installation = ANY_INSTALLATION) -> list[Finding]:
     """Returns what the checks find, by file and line."""
     # What is wrong with a group's label is found at each of its rules.
-    return sorted(dict.fromkeys(_warnings(attempt)), key=attrgetter("file", "line"))
+    return sorted(dict.fromkeys(_warnings(attempt, installation)), key=attrgetter("file", "line"))
 
 
-def _warnings(attempt: Attempt) -> Iterator[Finding]:
+def _warnings(attempt: Attempt, installation: Installation) -> Iterator[Finding]:
     disabled = {}
     for file, groups in groupby(attempt.groups, key=attrgetter("file")):
         comments = read_comments(attempt.contents[file].decode())
@@ -85,7 +106,7 @@ def _warnings(attempt: Attempt) -> Iterator[Finding]:
                     meant = did_you_mean(name if "/" in name else f"lint/{name}", CHECKS)
                     message = f"a comment disables `{name}`, which is no check{meant}"
                     yield Finding(file, comment.line, "", "", message, "warning", UNKNOWN_CHECK)
-    for context in contexts(attempt):
+    for context in contexts(attempt, installation):
         group, rule = context.group, context.parsed
         scopes = (_WHOLE_FILE, group.line, rule.first_line)
         silent = frozenset[str]().union(*(disabled[group.file].get(line, frozenset()) for line in scopes))

@@ -61,6 +61,13 @@ def looks_back(tree: Tree, query_offset_ms: int = 0, *, alerts_by_time: bool = F
             yield look._replace(back_ms=back_ms if back_ms < ALL_MS // 2 else ALL_MS)
 
 
+def looks_ahead(tree: Tree, query_offset_ms: int = 0) -> Iterator[Tree]:
+    """Yields what looks at nothing but a time after the evaluation's."""
+    for look in _looks(tree, 0, None):
+        if look.back_ms != _NOW and query_offset_ms + look.back_ms <= 0:
+            yield look.tree
+
+
 def _looks(tree: Tree, before_ms: int, outermost: Tree | None) -> Iterator[Look]:
     """Yields what an expression looks at, evaluated up to ``before_ms`` earlier; the subquery it is in, if it is."""
     match tree:

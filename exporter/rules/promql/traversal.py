@@ -10,6 +10,7 @@ from typing import Final
 
 from exporter.rules.promql.functions import number_operation
 from exporter.rules.promql.lexer import tokens
+from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.tree import (
     Aggregation,
@@ -26,6 +27,8 @@ from exporter.rules.promql.tree import (
     walk,
     without_parens,
 )
+
+_SERIES: Final = frozenset({ValueType.VECTOR, ValueType.RANGE})
 
 _MODE: Final = re.compile(r"\s*(?:anchored|smoothed)\b", re.IGNORECASE)
 """What follows an operand, and is part of it though not of its span."""
@@ -44,18 +47,26 @@ def listed_labels(tree: Tree) -> Iterator[tuple[Tree, str]]:
             yield from ((node, label) for label in (*node.labels.names, *included))
 
 
+def written_label(node: Tree) -> str | None:
+    """Returns the label that one part of an expression writes, or None."""
+    if isinstance(node, Call) and node.function in {"label_replace", "label_join"}:
+        label = node.arguments[1]
+    elif isinstance(node, Aggregation) and node.operator == "count_values" and node.parameter is not None:
+        label = node.parameter
+    else:
+        return None
+    text = without_parens(label)
+    return text.value if isinstance(text, Text) else None
+
+
 def written_labels(tree: Tree) -> Iterator[str]:
     """Yields the labels that an expression writes."""
-    for node in walk(tree):
-        if isinstance(node, Call) and node.function in {"label_replace", "label_join"}:
-            label = node.arguments[1]
-        elif isinstance(node, Aggregation) and node.operator == "count_values" and node.parameter is not None:
-            label = node.parameter
-        else:
-            continue
-        text = without_parens(label)
-        if isinstance(text, Text):
-            yield text.value
+    return (label for node in walk(tree) if (label := written_label(node)) is not None)
+
+
+def series_operand(tree: Tree) -> Tree | None:
+    """Returns the first operand that has series, of which those of a function, a sign or a range are made."""
+    return next((operand for operand in tree.operands if operand.type in _SERIES), None)
 
 
 def is_shifted(tree: Tree) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from exporter.rules.golang import full_match
-from exporter.rules.promql.series import BY_ALL_LABELS, METRIC_NAME, Grouping, grouping
+from exporter.rules.golang import full_match, quote
+from exporter.rules.promql.series import BY_ALL_LABELS, METRIC_NAME, Grouping, grouping, label_text
 from exporter.rules.promql.signatures import SIGNATURES, ValueType
 
 COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
@@ -83,6 +83,9 @@ class Matcher(_Placed):
     label: str
     operator: Literal["=", "!=", "=~", "!~"]
     value: str
+
+    def __str__(self) -> str:
+        return f"{label_text(self.label)}{self.operator}{quote(self.value)}"
 
     def predicate(self) -> Callable[[str], bool]:
         """Raises ValueError where its regular expression is not one for Go."""

@@ -20,15 +20,18 @@ LOW = view(poll(bucket(3_600, policy="A"), bucket(36_000, policy="B")))
 
 
 @pytest.mark.parametrize(
-    ("expr", "waits"),
+    ("expr", "selected"),
     [
-        ("time() - max by (participant) (dict_rate_limit_category_changed_timestamp_seconds) < 3600", True),
-        ("dict_rate_limit_up == 0", False),
-        ("dict_rate_limit_error_404_rate > 0.2", False),
+        ("time() - max by (participant) (dict_rate_limit_category_changed_timestamp_seconds) < 3600", []),
+        ('dict_rate_limit_up{participant="1"} == 0 and ALERTS', ['dict_rate_limit_up{participant="1"}']),
+        ("dict_rate_limit_up offset 5m == 0 unless dict_rate_limit_up", ["dict_rate_limit_up"]),
+        ("rate({'dict_rate_limit_capacity', policy != 'X'}[5m]) > 0", ['dict_rate_limit_capacity{policy!="X"}']),
     ],
 )
-def test_a_rule_about_an_event_is_told_from_one_that_looks_at_nothing(tmp_path: Path, expr: str, waits: object):
-    assert rule(tmp_path, expr).looks_at_an_event is waits
+def test_what_a_rule_selects_is_told_but_alerts_and_what_an_event_brings(tmp_path: Path, expr: str, selected: object):
+    expr = expr.replace('"', '\\"')
+
+    assert [one.text for one in rule(tmp_path, f'"{expr}"').selected_series] == selected
 
 
 def test_a_sample_holds_the_alerts_labels_and_annotations(tmp_path: Path):

@@ -1,24 +1,28 @@
-"""A comparison whose outcome never changes, because the number lies outside what a gauge can be."""
+"""A comparison whose outcome never changes, because the number lies outside what is compared with it."""
 
 from __future__ import annotations
 
 import math
 
 from exporter.rules.golang import shortest
+from exporter.rules.lint.comparisons import comparison_with_number
 from exporter.rules.lint.context import Context, Problems
-from exporter.rules.lint.presence import gauge_comparison
 from exporter.rules.promql.tree import walk
 
 
 def check(context: Context) -> Problems:
-    for tree in walk(context.rule.expression.tree):
-        comparison = gauge_comparison(tree)
+    for tree in walk(context.tree):
+        comparison = comparison_with_number(tree)
         verdict = comparison.verdict() if comparison is not None else None
         if comparison is None or verdict is None:
             continue
+        minimum, maximum, gauge = comparison.bounds
         if math.isnan(comparison.threshold):
-            why = "compares with NaN, which nothing equals"
+            yield context.about(tree, " compares with NaN, which nothing equals")
+            continue
+        what = gauge or f"`{context.rule.expression.excerpt(comparison.compared)}`"
+        if math.isinf(minimum):
+            bounds = f"{shortest(maximum)} at most"
         else:
-            bounds = f"{shortest(comparison.minimum)} to {shortest(comparison.maximum)}"
-            why = f"is {'always' if verdict else 'never'} true: {comparison.gauge} is {bounds}"
-        yield context.about(tree, f" {why}")
+            bounds = f"{shortest(minimum)} to {shortest(maximum)}"
+        yield context.about(tree, f" is {'always' if verdict else 'never'} true: {what} is {bounds}")

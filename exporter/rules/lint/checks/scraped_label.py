@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from exporter.rules.lint.context import SCRAPED_LABELS, Context, Problems
+from exporter.rules.lint.all_rules import SCRAPED_LABELS
+from exporter.rules.lint.context import Context, Problems
 
 
 def check(context: Context) -> Problems:
     for selected in context.selected:
-        if selected.metric in context.recording:  # a rule may have set it
+        if selected.metric in context.rules.recording:  # a rule may have set it
             continue
         for matcher in selected.conditions:
             if matcher.label in SCRAPED_LABELS and not matcher.predicate()(""):

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Final
 
 from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME
 from exporter.rules.finding import Location
 from exporter.rules.lint.context import Context, Problems
-from exporter.rules.lint.presence import UP, Presence, Situation, presence
+from exporter.rules.lint.presence import UP, Presence, presence
 from exporter.rules.promql.series import PARTICIPANT
 from exporter.rules.promql.tree import Aggregation, Binary, Paren, Tree
 
-_AT_FIRST: Final = Situation(up=False, figures=True)
-_LATER: Final = Situation(up=False, figures=False)
-_ANSWERED: Final = Situation(up=True, figures=True)
-
 
 def check(context: Context) -> Problems:
-    tree = context.rule.expression.tree
+    tree = context.tree
     if context.rule.kind == "recording" or context.looked_at.isdisjoint(BUCKET_METRIC_BY_NAME):
         return
-    at_first, later, answered = (replace(one, recorded=context.recorded) for one in (_AT_FIRST, _LATER, _ANSWERED))
-    if presence(tree, later) is not Presence.NEVER:
+    at_first, answered = context.situation(up=False, figures=True), context.situation(up=True, figures=True)
+    if presence(tree, context.situation(up=False, figures=False)) is not Presence.NEVER:
         return  # the outage itself sets it off
     if any(
         presence(branch, at_first) >= Presence.POSSIBLE and presence(branch, answered) >= Presence.POSSIBLE

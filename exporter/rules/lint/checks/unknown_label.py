@@ -11,12 +11,13 @@ def check(context: Context) -> Problems:
     if context.is_unknown:
         return
     for selected in context.selected:
-        labels = context.labels_of(selected.metric)
+        labels = context.rules.labels_of(selected.metric)
         for matcher in selected.conditions:
             if matcher.label not in labels:
                 why = f": {selected.metric} has no label {matcher.label}{did_you_mean(matcher.label, labels)}"
                 yield context.about(selected, why)
-    for tree, label in listed_labels(context.rule.expression.tree):
-        if label not in context.labels:
-            why = f": no series here has a label {label}{did_you_mean(label, context.labels)}"
+    for tree, label in listed_labels(context.tree):
+        labels = frozenset[str]().union(*map(context.labels, tree.operands))
+        if label not in labels:
+            why = f": no series here has a label {label}{did_you_mean(label, labels)}"
             yield context.about(tree, why)

@@ -21,17 +21,29 @@ def rule(expr: str, labels: str = "severity: info", annotations: str = "runbook_
 
 
 UP = "dict_rate_limit_up"
+DOWN = f"{UP} == 0"
+HELD = f"(ALERTS{{alertname='A'}} and on (participant) {DOWN})"
 BAD_RULES = {
-    "lint/runbook": [rule(UP, annotations="")],
-    "lint/outage_branch": [rule(f"dict_rate_limit_capacity and on (participant) {UP} == 1")],
-    "lint/stale_threshold": [rule("dict_rate_limit_capacity < 5 or ALERTS{alertname='A'}")],
+    "lint/runbook": [rule(DOWN, annotations="")],
+    "lint/outage_branch": [rule(f"dict_rate_limit_capacity < 5 and on (participant) {UP} == 1")],
+    "lint/stale_threshold": [rule(f"dict_rate_limit_capacity < 5 or {HELD}")],
+    "lint/never_resolves": [rule(f"{DOWN} or on (participant) ALERTS{{alertname='A'}}")],
+    "lint/no_condition": [rule(f"max by (participant) ({UP}) and {UP} == 1")],
     "lint/impossible_comparison": [rule(f"{UP} == 2")],
-    "lint/unknown_alert": [rule(f"{UP} unless on (participant) ALERTS{{alertname='B'}}")],
-    "lint/unknown_label": [rule(f"max by (participant, polcy) ({UP})")],
-    "lint/scraped_label": [rule(f"{UP}{{job='dict'}}")],
-    "lint/value_label": [rule(UP, labels='severity: info, worth: "{{ $value }}"')],
-    "lint/empty_template_label": [rule(UP, annotations='runbook_url: "{{ $labels.policy }}"')],
-    "lint/duplicate_rule": [rule(UP), rule(UP)],
+    "lint/unit": [rule("dict_rate_limit_last_success_timestamp_seconds < 60")],
+    "lint/unmatched_sides": [rule(f"{DOWN} unless ALERTS{{alertname='A'}}")],
+    "lint/never_absent": [rule(f"absent({UP}{{participant='12345678'}})")],
+    "lint/no_samples": [rule(f"{DOWN} and {UP} @ 1609746000 == 0")],
+    "lint/short_range": [rule(f"changes({UP}[10s]) > 0")],
+    "lint/short_for": [f"{rule(DOWN)}\nfor: 5s"],
+    "lint/unknown_alert": [rule(f"{DOWN} unless on (participant) ALERTS{{alertname='B'}}")],
+    "lint/unknown_label": [rule(f"max by (participant, polcy) ({DOWN})")],
+    "lint/unknown_value": [rule(f"{UP}{{participant='1234567'}} == 0")],
+    "lint/regular_expression": [rule(f"{UP}{{participant=~'.*'}} == 0")],
+    "lint/scraped_label": [rule(f"{UP}{{job='dict'}} == 0")],
+    "lint/value_label": [rule(DOWN, labels='severity: info, worth: "{{ $value }}"')],
+    "lint/empty_template_label": [rule(DOWN, annotations='runbook_url: "{{ $labels.policy }}"')],
+    "lint/duplicate_rule": [rule(DOWN), rule(DOWN)],
     "lint/record_name": [f"record: up_min\nexpr: {UP}"],
     "lint/record_template": [f"record: a:b\nexpr: {UP}\nlabels: {{a: '{{{{ $value }}}}'}}"],
 }
@@ -117,7 +129,7 @@ def test_rules_that_record_the_same_series_are_told(tmp_path: Path) -> None:
 
 
 def test_an_alert_may_have_the_name_of_what_is_recorded(tmp_path: Path) -> None:
-    assert set(found(tmp_path, record("A", UP, "labels: {severity: info}"), rule(UP))) == {"lint/record_name"}
+    assert set(found(tmp_path, record("A", UP, "labels: {severity: info}"), rule(DOWN))) == {"lint/record_name"}
 
 
 def test_an_alert_on_recorded_figures_needs_what_one_on_figures_does(tmp_path: Path) -> None:
@@ -135,8 +147,8 @@ def test_an_alert_on_recorded_figures_needs_what_one_on_figures_does(tmp_path: P
 def test_labels_that_what_is_recorded_can_have_are_known(tmp_path: Path) -> None:
     records = record("a:b", f"label_replace({UP}, 'zone', 'x', '', '')", "labels: {team: pix}"), record("c:d", "a:b")
 
-    assert not found(tmp_path, *records, rule("max by (participant, zone, team) (c:d)"))
-    told = found(tmp_path, *records, rule("max by (participant, zon) (c:d)"))
+    assert not found(tmp_path, *records, rule("max by (participant, zone, team) (c:d) == 0"))
+    told = found(tmp_path, *records, rule("max by (participant, zon) (c:d) == 0"))
     assert told == {
         "lint/unknown_label": "`max by (participant, zon) (c:d)`: no series here has a label zon; did you mean zone?"
     }
@@ -149,7 +161,7 @@ def test_a_label_that_is_taken_away_is_none_of_what_is_recorded(tmp_path: Path) 
     assert "lint/empty_template_label" not in told, "alerts have it"
     outage = f"max by (participant) (ALERTS{{alertname='A'}} and on (participant) {UP} == 0)"
     alert = rule(f"max by (participant, policy) (a:b) == 0 or {outage}")
-    assert "lint/unknown_label" not in found(tmp_path, records, alert)
+    assert "lint/unknown_label" in found(tmp_path, records, alert)
     told = found(tmp_path, records, rule("max by (participant, policy) (a:b) == 0"))
     assert told["lint/unknown_label"] == "`max by (participant, policy) (a:b)`: no series here has a label policy"
 

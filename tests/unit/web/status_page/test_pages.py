@@ -229,7 +229,7 @@ async def test_rules_are_shown_with_health_and_last_evaluation():
         STATUS_RULE,
         replace(STATUS_RULE, name="Broken", health="err", last_error="many-to-many", labels={}),
         replace(STATUS_RULE, name="New", health="unknown", evaluated_at=None),
-        replace(STATUS_RULE, name="Blind", matched_series=False),
+        replace(STATUS_RULE, name="Blind", never_had=("dict_rate_limit_capacity", 'dict_rate_limit_up{x="y"}')),
     ]
 
     shape = await status_page(
@@ -237,7 +237,8 @@ async def test_rules_are_shown_with_health_and_last_evaluation():
         rules=lambda: [RuleGroupStatus("dict", "rules/a.yml", 0.0, rules)],
     )
 
-    for words in ("many-to-many", "not evaluated yet", "with no series to look at yet", " ago"):
+    blind = "ok, with no series yet of dict_rate_limit_capacity and 1 more"
+    for words in ("many-to-many", "not evaluated yet", blind, " ago"):
         assert words in shape.words
     assert "never" in shape.words
     assert ("time", "2026-03-10 12:00:00 UTC") in [(tag, attributes.get("title")) for tag, attributes in shape.elements]
