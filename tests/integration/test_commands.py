@@ -20,7 +20,7 @@ from tests.support.builders import PARTICIPANT, alert, bucket, poll
 from tests.support.commands import commands
 from tests.support.postgres import HOSTILE_OPTIONS
 from tests.support.program import RULES
-from tests.support.rules import rule_file
+from tests.support.rules import alert_rule, rule_file
 from tests.support.stored import reconciled, stored
 
 pytestmark = pytest.mark.postgres
@@ -271,3 +271,22 @@ async def test_who_is_asked_and_says_no_ends_with_130_and_drops_nothing(migrator
 
     assert (ended.returncode, ended.stdout.count("undone")) == (130, 0)
     assert "this drops data permanently" in ended.stderr
+
+
+async def test_rules_check_knows_the_policies_that_answers_have_held(command, database_dsn, tmp_path) -> None:
+    async with stored(database_dsn) as store:
+        await store.commit(reconciled(0, poll=poll(bucket(policy="OWN_POLICY"))))
+    config = tmp_path / "config.yml"
+    config.write_text("participants: ['12345678']\n")
+
+    def check(*selectors: str) -> str:
+        rules = [alert_rule(f"dict_rate_limit_capacity{{{one}}} == 0") for one in selectors]
+        arguments = ("rules", "check", "--config.file", str(config), rule_file(tmp_path, *rules))
+        _, out, _ = command(*arguments, DATABASE__DSN=database_dsn)
+        return "\n".join(line for line in out.splitlines() if "lint/unknown_value" in line)
+
+    assert await asyncio.to_thread(check, 'policy="OWN_POLICY"', 'policy="KEYS_CHECK"') == ""
+    told = await asyncio.to_thread(check, 'policy="OWN_POLICE"', 'policy="OWN_POLICY"')
+    why = "is no policy that is published, nor in the database; did you mean OWN_POLICY?"
+    assert told.count("lint/unknown_value") == 1
+    assert f'"OWN_POLICE" {why}' in told

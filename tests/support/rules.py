@@ -5,7 +5,9 @@ from __future__ import annotations
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from exporter.rules.files.loading import load
+from exporter.rules.files.loading import attempt, load
+from exporter.rules.lint.context import ANY_INSTALLATION
+from exporter.rules.lint.linter import warnings
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.nodes import Instant
 from exporter.rules.promql.refusal import ExpressionRefused
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from exporter.alerts.history import History
     from exporter.buckets.observation import View
     from exporter.rules.files.loading import RuleSet
+    from exporter.rules.lint.context import Installation
     from exporter.rules.promql.series import Vector
     from exporter.rules.rule import CompiledRule
 
@@ -72,3 +75,17 @@ def rule(folder: Path, expr: str, *more: str) -> CompiledRule:
 
 def rules(folder: Path, *texts: str) -> RuleSet:
     return load([rule_file(folder, *texts)])
+
+
+def alert_rule(expr: str, *more: str, name: str = "A") -> str:
+    """A rule without anything that checks warn of, but for its expression and what the lines ``more`` say."""
+    text = expr.replace("'", "''")
+    return "\n".join(
+        (f"alert: {name}", f"expr: '{text}'", "labels: {severity: info}", "annotations: {runbook_url: x}", *more)
+    )
+
+
+def warned(folder: Path, check: str, *texts: str, installation: Installation = ANY_INSTALLATION) -> list[str]:
+    """What a check says of rules."""
+    found = warnings(attempt([rule_file(folder, *texts)]), installation)
+    return [finding.message for finding in found if finding.check == check]

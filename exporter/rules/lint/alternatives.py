@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-_PIECE: Final = re.compile(
+_TOKEN: Final = re.compile(
     r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*\]|\((?:\?(?:P?<\w+>|[a-zA-Z-]*:))?|[)|]", re.DOTALL
 )
 """What is quoted, a class, or a sign that groups."""
@@ -31,14 +31,14 @@ class _Group:
 def alternatives(pattern: str) -> Iterator[Alternative]:
     """Yields the sides of every ``|``, those of inner groups first. The pattern is a valid one."""
     groups = [_Group(0)]
-    for piece in _PIECE.finditer(pattern):
-        sign = piece[0]
+    for token in _TOKEN.finditer(pattern):
+        sign = token[0]
         if sign.startswith("("):
-            groups.append(_Group(piece.end()))
+            groups.append(_Group(token.end()))
         elif sign == "|":
-            groups[-1].bars.append(piece.start())
+            groups[-1].bars.append(token.start())
         elif sign == ")" and len(groups) > 1:
-            yield from _sides(pattern, groups.pop(), piece.start())
+            yield from _sides(pattern, groups.pop(), token.start())
     yield from _sides(pattern, groups[0], len(pattern))
 
 

@@ -102,7 +102,7 @@ def bounds_of(tree: Tree) -> Bounds | None:
             return Bounds(0.0, math.inf) if bounds is not None and bounds.minimum >= 0 else None
         case Unary(operator="-"):
             bounds = bounds_of(tree.operand)
-            return None if bounds is None else Bounds(-bounds.maximum, -bounds.minimum)
+            return None if bounds is None else Bounds(0.0 - bounds.maximum, 0.0 - bounds.minimum)
         case Binary() if tree.operator in ARITHMETIC:
             return _computed(tree)
         case _:

@@ -25,10 +25,10 @@ class LabelNames:
     def of(self, tree: Tree) -> frozenset[str]:
         known = self._known.get(id(tree))
         if known is None:
-            known = self._known[id(tree)] = tree, self._found(tree)
+            known = self._known[id(tree)] = tree, self._of(tree)
         return known[1]
 
-    def _found(self, tree: Tree) -> frozenset[str]:
+    def _of(self, tree: Tree) -> frozenset[str]:
         match tree:
             case Selector():
                 return self._labels_of(tree.metric)

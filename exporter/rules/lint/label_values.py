@@ -40,7 +40,7 @@ class LabelValues:
     def of(self, tree: Tree) -> Certain:
         known = self._known.get(id(tree))
         if known is None:
-            known = self._known[id(tree)] = tree, self._found(tree)
+            known = self._known[id(tree)] = tree, self._of(tree)
         return known[1]
 
     def conflicts(self, operation: Binary) -> dict[str, tuple[Values, Values]]:
@@ -54,7 +54,7 @@ class LabelValues:
             if label in right and operation.on.retains(label) and _are_disjoint(left[label], right[label])
         }
 
-    def _found(self, tree: Tree) -> Certain:
+    def _of(self, tree: Tree) -> Certain:
         match tree:
             case Selector():
                 return self._selected(tree)
@@ -71,8 +71,8 @@ class LabelValues:
 
     def _selected(self, tree: Selector) -> Certain:
         certain = self._recorded_as(tree.metric) if tree.metric in self._recording else _of_metric(tree.metric)
-        asked = [matcher for matcher in tree.conditions if matcher.operator == "="]
-        return {**certain, **{matcher.label: frozenset({matcher.value}) for matcher in asked}} if asked else certain
+        pinned = [matcher for matcher in tree.conditions if matcher.operator == "="]
+        return {**certain, **{matcher.label: frozenset({matcher.value}) for matcher in pinned}} if pinned else certain
 
     def _recorded_as(self, name: str) -> Certain:
         certain = self._recorded.get(name)

@@ -181,6 +181,40 @@ def test_memory_for_what_is_recorded_is_that_of_a_series_of_each_bucket(rule_fil
     assert told in result.stdout
 
 
+SLIP = """'dict_rate_limit_capacity{participant="12345678", policy="X"} == 0'"""
+SLIPS = DOWN.replace("dict_rate_limit_up == 0", SLIP)
+
+
+def test_a_configuration_tells_the_participants_and_how_often_they_are_polled(rule_file):
+    config = rule_file("participants: ['11111111']\npoll: {interval: 60s}\n", "config.yml")
+
+    result = run("rules", "check", "--config.file", config, rule_file(SLIPS))
+
+    assert '"12345678" is none of the participants configured: 11111111 (lint/unknown_value)' in result.stdout
+    assert "for: 30s is shorter than a poll (1m)" in result.stdout
+    assert "lint/short_for" not in run("rules", "check", rule_file(SLIPS)).stdout
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://dict:secret@127.0.0.1:1/dict", "nonsense"])
+def test_a_database_that_is_away_is_said_and_the_check_goes_on(rule_file, dsn):
+    config = rule_file(f"database: {{dsn: '{dsn}'}}\n", "config.yml")
+
+    result = run("rules", "check", "--config.file", config, rule_file(SLIPS))
+
+    assert '"X" is no policy that is published (lint/unknown_value)' in result.stdout
+    assert "only published policies are known, the database was not asked: " in result.stderr
+    assert "secret" not in result.stderr
+    assert result.exit_code == 0
+
+
+def test_a_database_is_not_asked_where_every_value_is_known(rule_file):
+    config = rule_file("database: {dsn: 'postgresql://127.0.0.1:1/dict'}\n", "config.yml")
+
+    result = run("rules", "check", "--config.file", config, rule_file(DOWN))
+
+    assert "database" not in result.stderr
+
+
 def test_rules_that_look_at_the_present_take_no_memory(rule_file):
     result = run("rules", "check", rule_file(DOWN))
 

@@ -16,6 +16,7 @@ from exporter.metrics import Metrics
 from exporter.reconciler import rules_in_force
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.rules.files import loading
+from exporter.rules.lint.context import ANY_INSTALLATION, Installation
 from tests.support.conditions import until
 from tests.support.logs import logged
 
@@ -43,12 +44,15 @@ class Held:
         allow_none: bool = False,
         pattern: str = "rules.yml",
         stable_seconds: float = 0.0,
+        installation: Installation = ANY_INSTALLATION,
     ) -> None:
         self.file = folder / "rules.yml"
         self.file.write_text(text)
         self.metrics = Metrics()
         settings = RulesSettings(files=(str(folder / pattern),), reload_interval=Duration(0.01), allow_none=allow_none)
-        self.rules = RulesInForce(settings, self.metrics, restless_seconds=0.01, stable_seconds=stable_seconds)
+        self.rules = RulesInForce(
+            settings, self.metrics, installation=installation, restless_seconds=0.01, stable_seconds=stable_seconds
+        )
 
     @property
     def names(self) -> list[str]:
@@ -278,6 +282,24 @@ async def test_what_rules_check_warns_of_is_told_of_each_rule_set_once(tmp_path:
         ("lint/runbook", str(held.file), line, "g", rule) for line, rule in ((4, "A"), (4, "A"), (5, "B"))
     ]
     assert "has no annotation runbook_url" in caplog.records[-1].warning
+
+
+async def test_warnings_go_by_the_installation(tmp_path: Path, caplog) -> None:
+    text = rules("A", "B", "C")
+    for name, selector in zip("ABC", ('{participant="1"}', '{participant="2"}', '{policy="X"}'), strict=True):
+        text = text.replace(
+            f"{name}, expr: dict_rate_limit_up == 0", f"{name}, expr: 'dict_rate_limit_capacity{selector} == 0'"
+        )
+    installation = Installation(participants=frozenset("1"), policies=None)
+    held = Held(tmp_path, text, installation=installation)
+
+    def warned() -> list[str]:
+        return [r.rule for r in caplog.records if getattr(r, "check", "") == "lint/unknown_value"]
+
+    async with held.watched():
+        await until(warned)
+
+    assert warned() == ["B"]
 
 
 async def test_rule_files_are_parsed_once_for_a_reload_and_its_warnings(tmp_path: Path, monkeypatch, caplog) -> None:

@@ -19,8 +19,8 @@ _AS_USUAL = {UP: 1.0, REFUSED: 0.0}
 def check(context: Context) -> Problems:
     if context.rule.kind == "recording" or _has_condition(context.tree, context, set()):
         return
-    whose = "bucket" if context.rule.per_policy else "participant"
-    message = f"compares nothing: it fires for every {whose}, whatever its figures"
+    subject = "bucket" if context.rule.per_policy else "participant"
+    message = f"compares nothing: it fires for every {subject}, whatever its figures"
     if any(isinstance(tree, Binary) and tree.as_bool for tree in walk(context.tree)):
         message += "; a comparison with `bool` gives 0 or 1, and keeps every series"
     yield Location(context.parsed.expr.line), message

@@ -21,7 +21,7 @@ def check(context: Context) -> Problems:
                 continue
             matches = full_match(matcher.value)
             if all(map(matches, _ANY_VALUES)):
-                outcome = "is always true: leave it out" if matcher.operator == "=~" else "is never true"
-                yield context.about(matcher, f" {outcome}, as the regular expression matches any value, and none")
+                effect = "is always true: leave it out" if matcher.operator == "=~" else "is never true"
+                yield context.about(matcher, f" {effect}, as the regular expression matches any value, and none")
             elif matcher.value.startswith("^") or _ENDS.search(matcher.value):
                 yield context.about(matcher, " has anchors: a regular expression always is about the whole value")

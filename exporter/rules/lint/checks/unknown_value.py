@@ -78,7 +78,7 @@ def _participants(installation: Installation) -> _Values:
         return _Values(None, "is no ISPB, which has eight digits")
     names = sorted(installation.participants)
     named = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED:,} more" * (len(names) > _MOST_NAMED))
-    return _Values(installation.participants, f"is none of the participants that are configured: {named}")
+    return _Values(installation.participants, f"is none of the participants configured: {named}")
 
 
 def _policies(installation: Installation) -> _Values | None:
@@ -90,16 +90,16 @@ def _policies(installation: Installation) -> _Values | None:
 
 def _wrong(matcher: Matcher, values: _Values, metric: str) -> Iterator[str]:
     excludes = matcher.operator in {"!=", "!~"}
-    outcome = "excludes nothing" if excludes else "selects nothing"
+    effect = "excludes nothing" if excludes else "selects nothing"
     if not matcher.value:
         if not excludes and not values.has("") and metric in METRIC_NAMES:
-            yield f" {outcome}: every series of {metric} has a {matcher.label}"
+            yield f" {effect}: every series of {metric} has a {matcher.label}"
     elif matcher.operator in {"=", "!="}:
         if not values.has(matcher.value):
-            yield f" {outcome}: {_none_of(matcher.value, values)}"
+            yield f" {effect}: {_none_of(matcher.value, values)}"
     elif not values.selected(matcher.value):
         text = matcher.value if matcher.value.isalnum() else ""
-        yield f" {outcome}: {_none_of(text, values) if text or values.known is None else 'no value matches'}"
+        yield f" {effect}: {_none_of(text, values) if text or values.known is None else 'no value matches'}"
     else:
         for text in _dead(matcher.value, values):
             yield f": {_none_of(text, values)}"
@@ -112,7 +112,7 @@ def _none_of(text: str, values: _Values) -> str:
 
 def _dead(pattern: str, values: _Values) -> list[str]:
     """Returns the alternatives of a regular expression that match none of the values."""
-    dead = [one for one in alternatives(pattern) if not values.selected(one.alone)]
+    dead = [one for one in alternatives(pattern) if one.text and not values.selected(one.alone)]
     outermost = [
         one
         for one in dead

@@ -13,15 +13,15 @@ def check(context: Context) -> Problems:
         conflicts = context.rules.label_values.conflicts(tree) if isinstance(tree, Binary) else {}
         if isinstance(tree, Binary) and conflicts:
             label, (left, right) = next(iter(conflicts.items()))
-            outcome = "removes nothing" if tree.operator == "unless" else "gives nothing"
+            effect = "removes nothing" if tree.operator == "unless" else "gives nothing"
             # What one side lacks can be left out of the match; where both have it, and never the same, it cannot.
             lacks = any(ABSENT_VALUE in sides for sides in conflicts.values())
             hint = f"; match by what both have, as `on ({PARTICIPANT})`" if lacks else ""
-            sides = f"on the left {label} is {_told(left)}, on the right {_told(right)}"
-            yield context.about(tree, f" {outcome}, for its sides never match: {sides}{hint}")
+            sides = f"on the left {label} is {_shown(left)}, on the right {_shown(right)}"
+            yield context.about(tree, f" {effect}, for its sides never match: {sides}{hint}")
 
 
-def _told(values: Values) -> str:
+def _shown(values: Values) -> str:
     if values is None:
         return "there"
     return " or ".join(sorted(values - ABSENT_VALUE)) or "missing"

@@ -1,0 +1,64 @@
+"""A threshold in another unit than what it is compared with is told, with the number that was meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.rules import alert_rule, warned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+USED = "dict_rate_limit_utilization_percent"
+SHARE = "dict_rate_limit_lowest_available_tokens / dict_rate_limit_capacity"
+EXHAUSTED = "dict_rate_limit_exhaustion_projection_seconds"
+SUCCESS = "dict_rate_limit_last_success_timestamp_seconds"
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        (f"{USED} > 0.8", f"`{USED} > 0.8` compares per cent with a share: {USED} is 0 to 100; write 80"),
+        (f"0.05 > 100 - {USED}", f"per cent with a share: `100 - {USED}` is 0 to 100; write 5"),
+        (f"avg_over_time(max by (participant) ({USED})[5m:]) >= 0.9", "write 90"),
+        (f"{SHARE} <= 20", f"compares a share with per cent: `{SHARE}` is 0 to 1; write 0.2"),
+        (f"1 - ({SHARE}) > 80", "a share with per cent"),
+        (f"100 * ({SHARE}) < 0.2", "write 20"),
+        (f"{SHARE} * 100 < 0.2", "write 20"),
+        (f"{EXHAUSTED} < 600000", f"seconds with milliseconds: {EXHAUSTED} is in seconds, and 600000 s are 6d22h40m"),
+        (f"min by (participant) ({SUCCESS}) < 300", f"a time with a duration: {SUCCESS} is in seconds since 1970"),
+        (f"{SUCCESS} < 1764500000000", "a time with a duration"),
+    ],
+)
+def test_a_threshold_in_another_unit_is_told(tmp_path: Path, expr: str, message: str) -> None:
+    [told] = warned(tmp_path, "lint/unit", alert_rule(expr))
+
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        f"{USED} > 80",
+        f"{USED} > 1",
+        f"{USED} == 0",
+        f"{USED} / 100 > 0.8",
+        f"{SHARE} < 0.2",
+        f"{SHARE} >= 1",
+        "dict_rate_limit_error_404_rate > 0.2",
+        "dict_rate_limit_available_tokens < 0.5",
+        "dict_rate_limit_available_tokens / on (participant, policy) dict_rate_limit_available_tokens offset 1h > 20",
+        f"{EXHAUSTED} < 10m",
+        f"{EXHAUSTED} < +Inf",
+        "dict_rate_limit_recovery_eta_seconds > 5d",
+        f"time() - {SUCCESS} > 300",
+        f"{SUCCESS} < 1764500000",
+        f"stddev_over_time({USED}[5m]) < 0.5",
+        f"{USED} * 2 > 0.5",
+    ],
+)
+def test_one_in_the_same_unit_is_not(tmp_path: Path, expr: str) -> None:
+    assert warned(tmp_path, "lint/unit", alert_rule(expr)) == []
