@@ -12,16 +12,12 @@ from exporter.buckets.bucket import PolicyName
 from exporter.buckets.observation import View
 
 
-class SelectedSeries(Protocol):
-    """What a selector of a rule selects."""
+class SeriesSelector(Protocol):
+    """A selector of a rule, as it is written in short."""
 
     @property
-    def metric(self) -> str: ...
-    @property
     def text(self) -> str: ...
-    def exist(self, view: View) -> bool:
-        """Whether the view shows any; of what rules record it shows none."""
-        ...
+    def has_series(self, view: View) -> bool: ...
 
 
 class _AnyRule(Protocol):
@@ -47,9 +43,8 @@ class _AnyRule(Protocol):
         """How long before the evaluation it looks, in milliseconds; and the time of what it writes."""
         ...
 
-    @property
-    def selected_series(self) -> Sequence[SelectedSeries]:
-        """What it selects of what polls show and rules record, each once; but what only an event brings."""
+    def series_selectors(self) -> Sequence[SeriesSelector]:
+        """Returns the selectors of what polls show, each once, but of what only an event brings."""
         ...
 
     def has_data(self, view: View, policy: PolicyName | None) -> bool:

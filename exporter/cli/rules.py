@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,9 +22,9 @@ from exporter.numbers import counted
 
 if TYPE_CHECKING:
     from exporter.config.settings import DatabaseSettings
-    from exporter.rules.files.loading import Attempt
-    from exporter.rules.finding import Finding
-    from exporter.rules.lint.context import Installation
+
+_PATIENCE_SECONDS: Final = 5.0
+"""How long a check waits for the database: what it knows is a help, no more."""
 
 ignore_unknown_fields = click.option(
     "--ignore-unknown-fields", is_flag=True, help="Take rule files with fields of your own; the reconciler does not."
@@ -59,12 +60,13 @@ def check(
     from exporter.reconciler.rule_options import installation
     from exporter.rules.files import loading
     from exporter.rules.files.compiler import Options
+    from exporter.rules.lint import linter
 
     settings = load_settings(config_file) if config_file is not None else Settings()
     options = Options(settings.rules.max_range, ignore_unknown_fields)
     attempt = loading.attempt([escape(file) for file in files], options)
     lookback = lookback_of(attempt.rule_set.rules, settings)
-    findings = _findings(attempt, installation(settings), settings.database)
+    findings = linter.findings(attempt, installation(settings, partial(_stored_policies, settings.database)))
     counts = dict.fromkeys(files, 0)
     for group in attempt.groups:
         counts[group.file] += len(group.rules)
@@ -87,22 +89,21 @@ def check(
     sys.exit(1 if errors or (lint_fatal and warnings) else 0)
 
 
-def _findings(attempt: Attempt, installation: Installation, database: DatabaseSettings) -> list[Finding]:
-    """Returns what is wrong; where a value is unknown, the database is asked for the policies that it holds."""
+def _stored_policies(settings: DatabaseSettings) -> frozenset[str] | None:
+    """Returns the policies that the database holds; None, and says so, where it cannot be asked."""
     from exporter.errors import DictRateLimitError
     from exporter.history.participants import stored_policies
-    from exporter.rules.lint import linter
 
-    findings = linter.findings(attempt, installation)
-    if database.dsn is None or not any(finding.check == linter.UNKNOWN_VALUE for finding in findings):
-        return findings
+    if settings.dsn is None:
+        return None
     try:
-        stored = asyncio.run(stored_policies(database))
+        return frozenset(asyncio.run(asyncio.wait_for(stored_policies(settings), _PATIENCE_SECONDS)))
     except DictRateLimitError as error:
-        click.echo(f"only published policies are known, the database was not asked: {error}", err=True)
-        return findings
-    policies = (installation.policies or frozenset()) | stored
-    return linter.findings(attempt, replace(installation, policies=policies, are_seen=True))
+        why = str(error)
+    except TimeoutError:
+        why = f"no answer within {_PATIENCE_SECONDS:g} s"
+    click.echo(f"the database could not tell its policies, only those that BACEN publishes are known: {why}", err=True)
+    return None
 
 
 @rules.command()

@@ -44,17 +44,18 @@ async def read_history(
 
 
 async def stored_policies(settings: DatabaseSettings) -> set[PolicyName]:
-    """Returns every policy that answers have held.
+    """Returns every policy that answers have ever held.
 
     Raises DatabaseUnavailable; ConfigurationError as `Database` does.
     """
     async with reached(settings) as database:
-        return await Reader(database).policies()
+        return await Reader(database).policies(include_removed=True)
 
 
 async def require_policy(settings: DatabaseSettings, policy: str) -> None:
     """Raises DictRateLimitError where no participant has such a bucket, with the nearest name; DatabaseUnavailable."""
-    policies = sorted(await stored_policies(settings))
+    async with reached(settings) as database:
+        policies = sorted(await Reader(database).policies())
     if policy not in policies:
         raise DictRateLimitError(f"no participant has a bucket {policy}{did_you_mean(policy, policies)}")
 

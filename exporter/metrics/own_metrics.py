@@ -188,9 +188,9 @@ class RuleMetrics:
         )
         self.never_had_series = add.gauge(
             "rule_never_had_series",
-            "1 if no participant has had a series that the rule's selector selects since it was loaded.",
+            "1 if a rule's selector has never selected a series of any participant.",
             "rule_group",
-            "alertname",
+            "rule",
             "selector",
         )
         self.last_reload_successful = add.late_gauge(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -70,7 +69,7 @@ class Reconciler:
             self.feeds.report_series,
             options=rule_options(settings),
             # The policies that there are come with the answers: `rule_never_had_series` tells of others.
-            installation=dataclasses.replace(installation(settings), policies=None),
+            installation=installation(settings),
         )
         self._settings = settings
         self._reader = Reader(database)

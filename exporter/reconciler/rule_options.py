@@ -1,10 +1,12 @@
-"""How rule files are loaded, going by the configuration."""
+"""How rule files are loaded, and where checks suppose them to run, going by the configuration."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from exporter.config.settings import Settings
 from exporter.rules.files.compiler import Options
-from exporter.rules.lint.context import Installation
+from exporter.rules.lint.known_values import Installation
 from exporter.rules.templates.values import External
 from exporter.web.server.own_url import own_url
 
@@ -14,12 +16,16 @@ def external_url(settings: Settings) -> str | None:
     return settings.alertmanager.external_url or own_url(settings.web)
 
 
-def installation(settings: Settings) -> Installation:
-    """Returns where checks suppose rules to run; of policies they know those that are published."""
+def installation(
+    settings: Settings, stored_policies: Callable[[], frozenset[str] | None] | None = None
+) -> Installation:
+    """Returns where rules are to run; without ``stored_policies`` a policy may have any name."""
     return Installation(
-        participants=frozenset(settings.participants),
-        poll_interval_seconds=settings.poll.interval,
-        max_range_seconds=settings.rules.max_range,
+        frozenset(settings.participants),
+        settings.poll.interval,
+        settings.rules.max_range,
+        stored_policies=stored_policies or (lambda: None),
+        any_policy=stored_policies is None,
     )
 
 

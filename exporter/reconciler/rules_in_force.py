@@ -19,7 +19,7 @@ from exporter.rules.files import loading
 from exporter.rules.files.compiler import Options
 from exporter.rules.files.loading import Attempt, RuleSet
 from exporter.rules.lint import linter
-from exporter.rules.lint.context import ANY_INSTALLATION, Installation
+from exporter.rules.lint.known_values import ANY_INSTALLATION, Installation
 from exporter.rules.rule import AnyCompiledRule
 from exporter.watched_files import STABLE_SECONDS, WatchedFiles
 
@@ -145,8 +145,13 @@ class RulesInForce:
         if self._unchecked is None:
             return
         attempt, self._unchecked = self._unchecked, None
-        with _without_collections():
-            warnings = await asyncio.to_thread(linter.warnings, attempt, self._installation)
+        try:
+            with _without_collections():
+                warnings = await asyncio.to_thread(linter.warnings, attempt, self._installation)
+        except Exception:
+            # The rules are in force, whatever becomes of a look at them.
+            log.exception("rules check failed")
+            return
         for warning in warnings:
             fields = {"check": warning.check, "file": warning.file, "line": warning.line, "group": warning.group}
             fields |= {"rule": warning.rule, "warning": warning.message}

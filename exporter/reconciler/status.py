@@ -87,7 +87,7 @@ def _rule(rule: AnyCompiledRule, healths: RuleHealthTracker) -> RuleStatus:
         last_error=health.error or "",
         evaluated_at=health.evaluated_at,
         duration_seconds=health.duration_seconds,
-        never_had=health.never_had,
+        unmatched_selectors=health.unmatched_selectors,
         kind=rule.kind,
     )
     if rule.kind == "recording":

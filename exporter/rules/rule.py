@@ -11,7 +11,7 @@ from exporter.alerts.alert import Alert, RuleSample, Severity
 from exporter.alerts.history import History
 from exporter.alerts.written_series import WrittenSample
 from exporter.buckets.bucket import PolicyName
-from exporter.buckets.gauges import PARTICIPANT_GAUGE_BY_NAME
+from exporter.buckets.gauges import METRIC_NAMES, PARTICIPANT_GAUGE_BY_NAME
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
 from exporter.rules.promql.expression import Expression
@@ -19,7 +19,6 @@ from exporter.rules.promql.nodes import run
 from exporter.rules.promql.selectors import predicate
 from exporter.rules.promql.series import METRIC_NAME, Labels, Sample
 from exporter.rules.promql.sources import (
-    ALERT_SERIES,
     ALERTS,
     ALERTS_FOR_STATE,
     Moment,
@@ -38,14 +37,14 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class SelectedSeries:
-    """Satisfies `exporter.alerts.rule.SelectedSeries`. ``text`` is the selector as it is written in short."""
+class ShownSelector:
+    """A selector of what polls show. Satisfies `exporter.alerts.rule.SeriesSelector`."""
 
     metric: str
     text: str
     _selects: Callable[[Labels], bool] = field(compare=False, repr=False)
 
-    def exist(self, view: View) -> bool:
+    def has_series(self, view: View) -> bool:
         return any(self._selects(labels) for _, labels, _ in source_of(view).series(self.metric))
 
 
@@ -73,21 +72,19 @@ class CompiledRule:
     def expr(self) -> str:
         return self.expression.text
 
-    @property
-    def selected_series(self) -> tuple[SelectedSeries, ...]:
-        """What its expression selects of what polls show and rules record, each once.
+    def series_selectors(self) -> tuple[ShownSelector, ...]:
+        """Returns the selectors of what polls show, each once.
 
-        Series that an event brings are left out: that they are missing is no sign of a mistake.
+        What only an event brings is left out: that it is missing is no sign of a mistake.
         """
-        selected: dict[str, SelectedSeries] = {}
+        distinct: dict[str, ShownSelector] = {}
         for selector in selectors(self.expression.tree):
             gauge = PARTICIPANT_GAUGE_BY_NAME.get(selector.metric)
-            if selector.metric in ALERT_SERIES or (gauge is not None and gauge.of_an_event):
-                continue
-            matchers = ", ".join(map(str, selector.conditions))
-            text = f"{selector.metric}{{{matchers}}}" if matchers else selector.metric
-            selected[text] = SelectedSeries(selector.metric, text, predicate(selector.conditions))
-        return tuple(selected.values())
+            if selector.metric in METRIC_NAMES and not (gauge is not None and gauge.of_an_event):
+                matchers = ", ".join(map(str, selector.conditions))
+                text = f"{selector.metric}{{{matchers}}}" if matchers else selector.metric
+                distinct[text] = ShownSelector(selector.metric, text, predicate(selector.conditions))
+        return tuple(distinct.values())
 
     def as_a(self, kind: type[Kind], **more: Any) -> Kind:
         """Returns a rule of another kind with all of this one that such a rule has, and more."""

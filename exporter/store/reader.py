@@ -131,9 +131,9 @@ class Reader:
         """Returns the names of all alerts ever raised."""
         return [name for (name,) in await self._fetch("alert_names")]
 
-    async def policies(self) -> set[PolicyName]:
-        """Returns the policies of all buckets that participants still have."""
-        return {PolicyName(policy) for (policy,) in await self._fetch("policies")}
+    async def policies(self, *, include_removed: bool = False) -> set[PolicyName]:
+        """Returns the policies of all buckets that participants still have, or have ever had."""
+        return {PolicyName(policy) for (policy,) in await self._fetch("policies", include_removed=include_removed)}
 
     async def activity(self) -> Activity:
         (row,) = await self._fetch("activity", participants=await self.participants())

@@ -20,8 +20,10 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
 SELECT DISTINCT alertname FROM dict_rate_limit_alerts ORDER BY alertname;
 
 -- policies --
--- The policies of all buckets that participants still have.
-SELECT DISTINCT policy FROM v_dict_rate_limit_latest_states;
+-- The policies of all buckets that participants still have, or have ever had.
+SELECT DISTINCT policy
+  FROM dict_rate_limit_policies
+ WHERE gone_at IS NULL OR %(include_removed)s::boolean;
 
 -- activity --
 -- The leader (null: none), and the last evaluation for any of these participants, how often there is one, and how old it

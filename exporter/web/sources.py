@@ -29,8 +29,8 @@ class RuleStatus:
     """A rule in force, and its last evaluation. One that records has nothing of what concerns alerts.
 
     ``labels`` and ``annotations`` are as written in the file, templates included.
-    ``evaluated_at`` is None for a rule that was never evaluated; ``never_had`` are the selectors of which
-    no participant has had a series yet.
+    ``evaluated_at`` is None for a rule that was never evaluated; ``unmatched_selectors`` are those
+    that have never selected a series of any participant.
     """
 
     name: str
@@ -43,7 +43,7 @@ class RuleStatus:
     last_error: str = ""
     evaluated_at: datetime | None = None
     duration_seconds: float = 0.0
-    never_had: Sequence[str] = ()
+    unmatched_selectors: Sequence[str] = ()
     kind: Literal["alerting", "recording"] = "alerting"
 
 

@@ -287,6 +287,6 @@ async def test_rules_check_knows_the_policies_that_answers_have_held(command, da
 
     assert await asyncio.to_thread(check, 'policy="OWN_POLICY"', 'policy="KEYS_CHECK"') == ""
     told = await asyncio.to_thread(check, 'policy="OWN_POLICE"', 'policy="OWN_POLICY"')
-    why = "is no policy that is published, nor in the database; did you mean OWN_POLICY?"
+    why = "is no policy that BACEN publishes or the database holds; did you mean OWN_POLICY?"
     assert told.count("lint/unknown_value") == 1
     assert f'"OWN_POLICE" {why}' in told

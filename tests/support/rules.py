@@ -6,7 +6,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from exporter.rules.files.loading import attempt, load
-from exporter.rules.lint.context import ANY_INSTALLATION
+from exporter.rules.lint.known_values import ANY_INSTALLATION
 from exporter.rules.lint.linter import warnings
 from exporter.rules.promql.expression import compile_expression
 from exporter.rules.promql.nodes import Instant
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exporter.alerts.history import History
     from exporter.buckets.observation import View
     from exporter.rules.files.loading import RuleSet
-    from exporter.rules.lint.context import Installation
+    from exporter.rules.lint.known_values import Installation
     from exporter.rules.promql.series import Vector
     from exporter.rules.rule import CompiledRule
 

@@ -4,42 +4,52 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from graphlib import CycleError, TopologicalSorter
+from itertools import islice
+from typing import Final, TypeAlias
 
-from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
+from exporter.buckets.gauges import METRIC_NAMES
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedRule
-from exporter.rules.lint.label_names import LabelNames
+from exporter.rules.lint.comparisons import Comparisons
+from exporter.rules.lint.label_names import LabelNames, shown_labels
 from exporter.rules.lint.label_values import LabelValues
-from exporter.rules.promql.series import PARTICIPANT, POLICY
-from exporter.rules.promql.sources import ALERT_SERIES
-from exporter.rules.promql.traversal import selectors, written_labels
-from exporter.rules.rule import CompiledAlertingRule, CompiledRecordingRule
+from exporter.rules.promql.series import PARTICIPANT
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
+from exporter.rules.promql.traversal import selected_alerts, selectors, written_labels
+from exporter.rules.promql.tree import Selector
+from exporter.rules.rule import AnyCompiledRule, CompiledAlertingRule, CompiledRecordingRule
 
 SCRAPED_LABELS: Final = frozenset({"job", "instance"})
 """Labels that a scrape adds: in Prometheus every series has them, here none."""
 
-_ALERT_LABELS: Final = SCRAPED_LABELS.union(
-    ("alertname", "alertstate", "severity", PARTICIPANT, POLICY, "psp_category", "previous_psp_category")
-)
+_OF_ALL_ALERTS: Final = frozenset({"alertname", "alertstate", "severity", PARTICIPANT})
+
+MOST_ALERTS: Final = 50
+"""Of how many names of alerts it is looked at what they have in common."""
+
+_MOST_ROUNDS: Final = 20
+
+
+Recording: TypeAlias = "Mapping[str, Sequence[CompiledRecordingRule]]"
 
 
 @dataclass(frozen=True)
 class AllRules:
-    """``alerting`` are those that compile, by name, ``recording`` too. ``alert_names`` are of all that alert.
+    """``alerting`` and ``recording`` are those that compile, by name; a record comes after those it is made of.
 
-    ``alert_labels`` are those that alerts of any rule can have, ``written`` those that rules and their expressions
-    write. ``same_identity`` are file and line of every rule, by what makes its alerts or series its own.
+    ``alert_names`` are of all rules that alert. ``written`` are the labels that rules and their expressions write.
+    ``same_identity`` are file and line of every rule, by what makes its alerts or series its own.
     """
 
     alerting: Mapping[str, Sequence[CompiledAlertingRule]]
-    recording: Mapping[str, Sequence[CompiledRecordingRule]]
+    recording: Recording
     alert_names: frozenset[str]
-    alert_labels: frozenset[str]
     written: frozenset[str]
     same_identity: Mapping[object, Sequence[tuple[str, int]]]
+    comparisons: Comparisons = field(default_factory=Comparisons)
 
     @cached_property
     def label_names(self) -> LabelNames:
@@ -47,13 +57,28 @@ class AllRules:
 
     @cached_property
     def label_values(self) -> LabelValues:
-        return LabelValues(self.recording)
+        return LabelValues(self.recording, self.labels_of)
 
-    def labels_of(self, metric: str) -> frozenset[str]:
-        """Returns the labels that series of a metric can have."""
-        if metric in self.recording:
-            return self._recorded_labels[metric]
-        return self.alert_labels if metric in ALERT_SERIES else _shown_labels(metric)
+    @cached_property
+    def on_alerts(self) -> frozenset[str]:
+        """The names of records that are made of alerts."""
+        on_alerts: set[str] = set()
+        for name in (*self.recording, *self.recording):  # twice, for those that are made of each other
+            if not self._directly_of[name].isdisjoint(ALERT_SERIES | on_alerts):
+                on_alerts.add(name)
+        return frozenset(on_alerts)
+
+    def labels_of(self, selector: Selector) -> frozenset[str]:
+        """Returns the labels that the series of a selector can have."""
+        return self._labels_of(selector, self._labels)
+
+    def alerts_of(self, selector: Selector) -> Sequence[str]:
+        """Returns the names of rules whose alerts a selector of alerts selects; of many `MOST_ALERTS` and one."""
+        key = tuple((m.operator, m.value) for m in selector.conditions if m.label == "alertname")
+        names = self._alerts_of.get(key)
+        if names is None:
+            names = self._alerts_of[key] = tuple(islice(selected_alerts(selector, self.alert_names), MOST_ALERTS + 1))
+        return names
 
     def made_of(self, metrics: Iterable[str]) -> frozenset[str]:
         """Returns metrics, and those that what is recorded of them is made of."""
@@ -63,29 +88,59 @@ class AllRules:
             metric = ahead.pop()
             if metric not in reached:
                 reached.add(metric)
-                rules = self.recording.get(metric, ())
-                ahead += (selected.metric for rule in rules for selected in selectors(rule.expression.tree))
+                ahead += self._directly_of.get(metric, ())
         return frozenset(reached)
 
     @cached_property
-    def _recorded_labels(self) -> Mapping[str, frozenset[str]]:
-        """The labels that recorded series can have, by name: from few to more, until no rule adds any."""
-        labels = dict.fromkeys(self.recording, frozenset[str]())
+    def _alerts_of(self) -> dict[tuple[tuple[str, str], ...], Sequence[str]]:
+        return {}
 
-        def labels_of(metric: str) -> frozenset[str]:
-            known = labels.get(metric)
-            return known if known is not None else self.labels_of(metric)
+    @cached_property
+    def _directly_of(self) -> Mapping[str, frozenset[str]]:
+        return {name: directly_of(rules) for name, rules in self.recording.items()}
 
-        def of_rule(rule: CompiledRecordingRule) -> frozenset[str]:
-            of_result = LabelNames(labels_of).of(rule.expression.tree)
-            return (of_result | rule.labels.keys()) - {name for name, text in rule.labels.items() if not text}
+    @cached_property
+    def _any_labels(self) -> frozenset[str]:
+        shown = frozenset[str]().union(*map(shown_labels, METRIC_NAMES))
+        return _OF_ALL_ALERTS | SCRAPED_LABELS | shown | self.written
 
-        before: dict[str, frozenset[str]] = {}
-        while labels != before:
+    @cached_property
+    def _labels(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        """The labels of alerts and recorded series, by kind and name: from few to more, until no rule adds any."""
+        labels = {("recording", name): frozenset[str]() for name in self.recording}
+        labels |= {("alerting", name): _OF_ALL_ALERTS for name in self.alerting}
+        rules: list[AnyCompiledRule] = [rule for of_name in self.recording.values() for rule in of_name]
+        rules += [rule for of_name in self.alerting.values() for rule in of_name]
+        for _ in range(_MOST_ROUNDS):
             before = dict(labels)
-            for name, rules in self.recording.items():
-                labels[name] = labels[name].union(*map(of_rule, rules))
-        return labels
+            for rule in rules:
+                of_result = LabelNames(lambda selector: self._labels_of(selector, labels)).of(rule.expression.tree)
+                labels[rule.kind, rule.name] |= (of_result | rule.labels.keys()) - _removed(rule)
+            if labels == before:
+                return labels
+        return dict.fromkeys(labels, self._any_labels)
+
+    def _labels_of(self, selector: Selector, labels: Mapping[tuple[str, str], frozenset[str]]) -> frozenset[str]:
+        metric = selector.metric
+        if metric in self.recording:
+            return labels["recording", metric]
+        if metric not in ALERT_SERIES:
+            return SCRAPED_LABELS | shown_labels(metric)
+        names = self.alerts_of(selector) if any(m.label == "alertname" for m in selector.conditions) else ()
+        are_known = 0 < len(names) <= MOST_ALERTS and all(name in self.alerting for name in names)
+        of_names = frozenset[str]().union(*(labels["alerting", n] for n in names)) if are_known else self._any_labels
+        return of_names if metric == ALERTS else of_names - ({"alertstate"} - self.written)
+
+
+def _removed(rule: AnyCompiledRule) -> set[str]:
+    """Returns the labels that a rule removes."""
+    fixed = rule.labels if rule.kind == "recording" else rule.fixed_labels
+    return {name for name, text in fixed.items() if not text}
+
+
+def directly_of(rules: Iterable[AnyCompiledRule]) -> frozenset[str]:
+    """Returns the metrics that rules select."""
+    return frozenset(selected.metric for rule in rules for selected in selectors(rule.expression.tree))
 
 
 def identity(rule: ParsedRule) -> object:
@@ -95,33 +150,29 @@ def identity(rule: ParsedRule) -> object:
 
 def all_rules(attempt: Attempt) -> AllRules:
     names: set[str] = set()
-    alert_labels: set[str] = {*_ALERT_LABELS}
+    written: set[str] = set()
     lines: dict[object, list[tuple[str, int]]] = defaultdict(list)
     for group in attempt.groups:
         for parsed in group.rules:
+            written.update(parsed.labels)
             if not parsed.is_recording:
                 names.add(parsed.name)
-                alert_labels.update(parsed.labels)
             lines[identity(parsed)].append((group.file, parsed.line))
     alerting: dict[str, list[CompiledAlertingRule]] = defaultdict(list)
     recording: dict[str, list[CompiledRecordingRule]] = defaultdict(list)
-    written: set[str] = set()
     for rule in attempt.rule_set.rules:
-        written.update(rule.labels, written_labels(rule.expression.tree))
+        written.update(written_labels(rule.expression.tree))
         if rule.kind == "recording":
             recording[rule.name].append(rule)
         else:
             alerting[rule.name].append(rule)
-    return AllRules(
-        dict(alerting), dict(recording), frozenset(names), frozenset(alert_labels | written), frozenset(written), lines
-    )
+    return AllRules(dict(alerting), _in_order(recording), frozenset(names), frozenset(written), lines)
 
 
-def _shown_labels(metric: str) -> frozenset[str]:
-    """Returns the labels that series of what polls show can have."""
-    of_buckets = BUCKET_METRIC_BY_NAME.get(metric)
-    if of_buckets is not None:
-        more = {of_buckets.label} if isinstance(of_buckets, BucketCounter) else set[str]()
-        return SCRAPED_LABELS | {PARTICIPANT, POLICY} | more
-    gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
-    return SCRAPED_LABELS | {PARTICIPANT, *(gauge.label_names if gauge else ())}
+def _in_order(recording: Recording) -> Recording:
+    """Returns the rules, each name after those that it is made of, as far as that can be."""
+    made_of = {name: directly_of(rules) & recording.keys() - {name} for name, rules in recording.items()}
+    try:
+        return {name: recording[name] for name in TopologicalSorter(made_of).static_order()}
+    except CycleError:
+        return dict(recording)

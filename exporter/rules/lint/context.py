@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from exporter.buckets.catalog import POLICIES
 from exporter.buckets.gauges import METRIC_NAMES
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
 from exporter.rules.finding import Location
 from exporter.rules.lint.all_rules import AllRules, all_rules, identity
-from exporter.rules.lint.presence import Situation
+from exporter.rules.lint.comparisons import Comparison
+from exporter.rules.lint.known_values import Installation
+from exporter.rules.lint.presence import Situations
 from exporter.rules.promql.series import METRIC_NAME
 from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.traversal import selectors
@@ -25,24 +25,6 @@ Problems: TypeAlias = "Iterator[tuple[Location, str]]"
 """What a check found: where in the file, and a message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """Where rules are to run: whose buckets are polled (none: any participant's), and which policies there are.
-
-    ``policies`` are those that are published, and those seen; ``are_seen``: what was seen is among them. None: a
-    policy may have any name.
-    """
-
-    participants: frozenset[str] = frozenset()
-    policies: frozenset[str] | None = frozenset(POLICIES)
-    are_seen: bool = False
-    poll_interval_seconds: float = 15.0
-    max_range_seconds: float = math.inf
-
-
-ANY_INSTALLATION: Final = Installation()
-
-
 @dataclass(frozen=True)
 class Context:
     """One rule that compiles, and all others."""
@@ -51,6 +33,7 @@ class Context:
     parsed: ParsedRule
     rule: AnyCompiledRule
     rules: AllRules
+    situations: Situations
     installation: Installation
 
     @property
@@ -83,9 +66,15 @@ class Context:
         """Returns the labels that series of a part of the expression can have, the metric's name among them."""
         return self.rules.label_names.of(tree) | {METRIC_NAME}
 
-    def situation(self, *, up: bool, figures: bool, alert: Mapping[str, str] | None = None) -> Situation:
-        """Returns a situation in which `presence` judges the rule."""
-        return Situation(up, figures, self.rules.recording, self.rules.label_values, alert)
+    @property
+    def own_alert(self) -> dict[str, str]:
+        """The labels of its own alert while it fires, as far as they are the same of each."""
+        fixed = self.rule.fixed_labels if self.rule.kind == "alerting" else {}
+        return {**fixed, "alertname": self.rule.name, "alertstate": "firing"}
+
+    def name_of(self, comparison: Comparison) -> str:
+        """Returns what is compared: a gauge, or an expression in quotes."""
+        return comparison.bounds.gauge or f"`{self.rule.expression.excerpt(comparison.compared)}`"
 
     def about(self, tree: Tree | Matcher, rest: str) -> tuple[Location, str]:
         """Returns where a part of the expression stands, and the sentence that begins with it."""
@@ -96,5 +85,6 @@ class Context:
 def contexts(attempt: Attempt, installation: Installation) -> Iterator[Context]:
     """Yields a context for each rule that compiles; once for a rule that aliases repeat."""
     rules = all_rules(attempt)
+    situations = Situations(rules)
     for group, parsed, rule in {id(compiled[2]): compiled for compiled in attempt.compiled}.values():
-        yield Context(group, parsed, rule, rules, installation)
+        yield Context(group, parsed, rule, rules, situations, installation)

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
+from exporter.rules.lint.per_part import PerPart
 from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.calls import ABSENT
 from exporter.rules.promql.pinned import absent_labels
+from exporter.rules.promql.series import PARTICIPANT, POLICY
 from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.traversal import series_operand, written_label
 from exporter.rules.promql.tree import Aggregation, Binary, Call, Selector, Tree
 
 
+def shown_labels(metric: str) -> frozenset[str]:
+    """Returns the labels that series of what polls show can have."""
+    of_buckets = BUCKET_METRIC_BY_NAME.get(metric)
+    if of_buckets is not None:
+        more = {of_buckets.label} if isinstance(of_buckets, BucketCounter) else set[str]()
+        return frozenset({PARTICIPANT, POLICY} | more)
+    gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
+    return frozenset({PARTICIPANT, *(gauge.label_names if gauge else ())})
+
+
 class LabelNames:
-    """Finds the labels of each part of an expression, once; ``labels_of`` gives those of a metric.
+    """Finds the labels of each part of expressions; ``labels_of`` gives those of a selector.
 
     The metric's name is not among them.
     """
 
-    def __init__(self, labels_of: Callable[[str], frozenset[str]]) -> None:
+    def __init__(self, labels_of: Callable[[Selector], frozenset[str]]) -> None:
         self._labels_of = labels_of
-        self._known: dict[int, tuple[Tree, frozenset[str]]] = {}
-
-    def of(self, tree: Tree) -> frozenset[str]:
-        known = self._known.get(id(tree))
-        if known is None:
-            known = self._known[id(tree)] = tree, self._of(tree)
-        return known[1]
+        self.of = PerPart(self._of).of
 
     def _of(self, tree: Tree) -> frozenset[str]:
         match tree:
             case Selector():
-                return self._labels_of(tree.metric)
+                return self._labels_of(tree)
             case Aggregation():
                 return self._aggregated(tree)
             case Binary() if ValueType.SCALAR not in {tree.left.type, tree.right.type}:

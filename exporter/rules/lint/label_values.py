@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, reduce
 from typing import Final, TypeAlias
 
-from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, METRIC_NAMES, PARTICIPANT_GAUGE_BY_NAME, BucketCounter
+from exporter.buckets.gauges import METRIC_NAMES
+from exporter.rules.lint.label_names import shown_labels
+from exporter.rules.lint.per_part import PerPart
 from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.calls import ABSENT
 from exporter.rules.promql.pinned import absent_labels
@@ -30,18 +33,22 @@ _NO_LABELS: Final[Certain] = dict.fromkeys(_TRACKED, ABSENT_VALUE)
 
 
 class LabelValues:
-    """Finds what is certain of each part of an expression, once. ``recording`` are the rules that record, by name."""
+    """Finds what is certain of each part of expressions.
 
-    def __init__(self, recording: Mapping[str, Sequence[CompiledRecordingRule]]) -> None:
-        self._recording = recording
+    ``recorded`` are the rules that record, by name, each name after those that it is made of; ``alert_labels`` are the
+    labels that the alerts of a selector can have.
+    """
+
+    def __init__(
+        self,
+        recorded: Mapping[str, Sequence[CompiledRecordingRule]],
+        alert_labels: Callable[[Selector], frozenset[str]],
+    ) -> None:
+        self._alert_labels = alert_labels
         self._recorded: dict[str, Certain] = {}
-        self._known: dict[int, tuple[Tree, Certain]] = {}
-
-    def of(self, tree: Tree) -> Certain:
-        known = self._known.get(id(tree))
-        if known is None:
-            known = self._known[id(tree)] = tree, self._of(tree)
-        return known[1]
+        self.of = PerPart(self._of).of
+        for name, rules in recorded.items():
+            self._recorded[name] = self._recorded_by(rules)
 
     def conflicts(self, operation: Binary) -> dict[str, tuple[Values, Values]]:
         """Returns the labels for which no series of one side can match one of the other, with the values of both."""
@@ -53,6 +60,12 @@ class LabelValues:
             for label in left
             if label in right and operation.on.retains(label) and _are_disjoint(left[label], right[label])
         }
+
+    def in_common(self, operation: Binary) -> list[str]:
+        """Returns the labels, but for those of alerts alone, by which the series of both sides can match."""
+        left, right = self.of(operation.left), self.of(operation.right)
+        both = [label for label in (PARTICIPANT, POLICY, "psp_category", "outcome") if label in left and label in right]
+        return [label for label in both if not _are_disjoint(left[label], right[label]) and left[label] != ABSENT_VALUE]
 
     def _of(self, tree: Tree) -> Certain:
         match tree:
@@ -70,23 +83,23 @@ class LabelValues:
                 return _without(_NO_LABELS if operand is None else self.of(operand), written_label(tree))
 
     def _selected(self, tree: Selector) -> Certain:
-        certain = self._recorded_as(tree.metric) if tree.metric in self._recording else _of_metric(tree.metric)
+        certain = self._recorded.get(tree.metric)
+        if certain is None:
+            certain = self._of_alerts(tree) if tree.metric in ALERT_SERIES else _shown(tree.metric)
         pinned = [matcher for matcher in tree.conditions if matcher.operator == "="]
         return {**certain, **{matcher.label: frozenset({matcher.value}) for matcher in pinned}} if pinned else certain
 
-    def _recorded_as(self, name: str) -> Certain:
-        certain = self._recorded.get(name)
-        if certain is None:
-            self._recorded[name] = {}  # as far as it is made of itself
-            of_rules: list[Certain] = []
-            for rule in self._recording[name]:
-                labels = {label: frozenset({text}) for label, text in rule.labels.items()}
-                of_rules.append({**self.of(rule.expression.tree), **labels})
-            certain = of_rules[0]
-            for other in of_rules[1:]:
-                certain = _either(certain, other)
-            self._recorded[name] = certain
-        return certain
+    def _of_alerts(self, tree: Selector) -> Certain:
+        always = (PARTICIPANT, "alertname", "severity", *(("alertstate",) if tree.metric == ALERTS else ()))
+        never = set(_TRACKED) - self._alert_labels(tree)
+        return {**dict.fromkeys(never, ABSENT_VALUE), **dict.fromkeys(always)}
+
+    def _recorded_by(self, rules: Sequence[CompiledRecordingRule]) -> Certain:
+        of_rules: list[Certain] = [
+            {**self.of(rule.expression.tree), **{label: frozenset({text}) for label, text in rule.labels.items()}}
+            for rule in rules
+        ]
+        return reduce(_either, of_rules)
 
     def _aggregated(self, tree: Aggregation) -> Certain:
         certain = self.of(tree.expression)
@@ -111,21 +124,12 @@ class LabelValues:
         return {**{label: ABSENT_VALUE for label in _TRACKED if not retains(label)}, **both}
 
 
-def _of_metric(metric: str) -> Certain:
-    if metric in ALERT_SERIES:
-        state: Values = None if metric == ALERTS else ABSENT_VALUE
-        return {PARTICIPANT: None, "alertname": None, "severity": None, "alertstate": state}
+@cache
+def _shown(metric: str) -> Certain:
     if metric not in METRIC_NAMES:
         return {}
-    labels: dict[str, Values] = {**_NO_LABELS, PARTICIPANT: None}
-    of_buckets, gauge = BUCKET_METRIC_BY_NAME.get(metric), PARTICIPANT_GAUGE_BY_NAME.get(metric)
-    if of_buckets is not None:
-        labels[POLICY] = None
-    if isinstance(of_buckets, BucketCounter):
-        labels[of_buckets.label] = None
-    if gauge is not None:
-        labels |= {name: None for name in gauge.label_names if name in _TRACKED}
-    return labels
+    labels = shown_labels(metric)
+    return {label: None if label in labels else ABSENT_VALUE for label in _TRACKED}
 
 
 def _without(certain: Certain, label: str | None) -> Certain:

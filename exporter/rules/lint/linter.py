@@ -19,7 +19,7 @@ import yaml
 
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup
-from exporter.rules.finding import Finding
+from exporter.rules.finding import Finding, Location
 from exporter.rules.lint.checks import (
     duplicate_rule,
     empty_template_label,
@@ -44,7 +44,8 @@ from exporter.rules.lint.checks import (
     unmatched_sides,
     value_label,
 )
-from exporter.rules.lint.context import ANY_INSTALLATION, Context, Installation, Problems, contexts
+from exporter.rules.lint.context import Context, Problems, contexts
+from exporter.rules.lint.known_values import ANY_INSTALLATION, Installation
 from exporter.structures import did_you_mean
 
 CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
@@ -77,7 +78,6 @@ CHECKS: Final[dict[str, Callable[[Context], Problems]]] = {
 """By name, which is that of its module, in the order in which their findings at one line are reported."""
 
 UNKNOWN_CHECK: Final = "lint/unknown_check"
-UNKNOWN_VALUE: Final = "lint/unknown_value"
 
 _BEGIN: Final = re.compile(r"(?<!\S)#")
 _DISABLE: Final = re.compile(r"#[ \t]*dict-rate-limit:[ \t]*disable\b(?P<names>.*)")
@@ -86,13 +86,13 @@ _WHOLE_FILE: Final = 0
 
 def findings(attempt: Attempt, installation: Installation = ANY_INSTALLATION) -> list[Finding]:
     """Returns errors (what keeps the files from loading) and warnings, by file and line."""
-    return sorted([*attempt.errors, *warnings(attempt, installation)], key=attrgetter("file", "line"))
+    return sorted([*attempt.errors, *warnings(attempt, installation)], key=attrgetter("file", "line", "column"))
 
 
 def warnings(attempt: Attempt, installation: Installation = ANY_INSTALLATION) -> list[Finding]:
     """Returns what the checks find, by file and line."""
     # What is wrong with a group's label is found at each of its rules.
-    return sorted(dict.fromkeys(_warnings(attempt, installation)), key=attrgetter("file", "line"))
+    return sorted(dict.fromkeys(_warnings(attempt, installation)), key=attrgetter("file", "line", "column"))
 
 
 def _warnings(attempt: Attempt, installation: Installation) -> Iterator[Finding]:
@@ -112,10 +112,17 @@ def _warnings(attempt: Attempt, installation: Installation) -> Iterator[Finding]
         silent = frozenset[str]().union(*(disabled[group.file].get(line, frozenset()) for line in scopes))
         for name, check in CHECKS.items():
             if name not in silent:
-                for location, message in check(context):
+                for location, message in _problems(check, context):
                     line, column = location.line, location.column
                     subject = "" if group.has_label_at(line) else rule.name
                     yield Finding(group.file, line, group.name, subject, message, "warning", name, column)
+
+
+def _problems(check: Callable[[Context], Problems], context: Context) -> list[tuple[Location, str]]:
+    try:
+        return list(check(context))
+    except RecursionError:
+        return [(Location(context.parsed.line), "is too long, or too deep, for this check")]
 
 
 @dataclass(frozen=True, slots=True)

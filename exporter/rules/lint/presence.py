@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
 from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_INFO
-from exporter.rules.lint.comparisons import Bounds, comparison_with_number
-from exporter.rules.lint.label_values import LabelValues
+from exporter.rules.lint.all_rules import AllRules
+from exporter.rules.lint.comparisons import Bounds
 from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.calls import ABSENT
 from exporter.rules.promql.series import BY_PARTICIPANT, PARTICIPANT
-from exporter.rules.promql.sources import ALERT_SERIES
-from exporter.rules.promql.traversal import constant, is_shifted, series_operand
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS_FOR_STATE
+from exporter.rules.promql.traversal import is_shifted, series_operand
 from exporter.rules.promql.tree import Aggregation, Binary, Call, Range, Selector, Subquery, Tree
-from exporter.rules.rule import CompiledRecordingRule
 
 UP: Final = "dict_rate_limit_up"
 REFUSED: Final = "dict_rate_limit_refused_policies"
 
 GOES_STALE: Final = frozenset(BUCKET_METRIC_BY_NAME) | {PARTICIPANT_INFO}
 """Gauges that are no longer served when no answer has confirmed them for long."""
+
+_SERVED_WITH_A_BUCKET: Final = frozenset(
+    f"dict_rate_limit_{name}"
+    for name in ("available_tokens", "capacity", "utilization_percent", "recovery_eta_seconds")
+)
+"""Gauges that every bucket has of which anything is known."""
 
 _ALWAYS_SERVED: Final = frozenset({UP, REFUSED, "dict_rate_limit_poll_interval_seconds"})
 
@@ -42,22 +47,6 @@ _OPPOSITE: Final = {Presence.NEVER: Presence.ALWAYS, Presence.ALWAYS: Presence.N
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
-    """Whether the last poll was answered, whether gauges that go stale are served, and the one open alert's labels.
-
-    ``recording`` are the rules that record, by name; ``values`` knows the labels of what they and others select.
-    """
-
-    up: bool
-    figures: bool
-    recording: Mapping[str, Sequence[CompiledRecordingRule]]
-    values: LabelValues
-    alert: Mapping[str, str] | None = None
-    known: dict[str, _Result] = field(default_factory=dict, init=False, compare=False)
-    """What is recorded, as far as it was judged."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Result:
     """What is known of an expression's series: ``metrics`` are those that its values are made of.
 
@@ -69,6 +58,52 @@ class _Result:
     is_past: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is so at a poll: whether it was answered, and whether ``figures`` are served that go stale.
+
+    ``are_all_served``: the figures of every bucket are. ``alert`` are the labels of the one open alert, and ``others``
+    is whether alerts of other rules are open. ``shared`` and ``known`` are what is known of records: of those that are
+    made of alerts, and of others.
+    """
+
+    up: bool
+    figures: bool
+    rules: AllRules
+    shared: dict[str, _Result]
+    known: dict[str, _Result]
+    are_all_served: bool = False
+    alert: Mapping[str, str] | None = None
+    others: Presence = Presence.NEVER
+
+    def known_of(self, name: str) -> dict[str, _Result]:
+        return self.known if name in self.rules.on_alerts else self.shared
+
+
+class Situations:
+    """Makes situations that share what is known of records."""
+
+    def __init__(self, rules: AllRules) -> None:
+        self._rules = rules
+        self._shared: dict[tuple[bool, bool, bool], dict[str, _Result]] = {}
+        self._without_alerts: dict[tuple[bool, bool, bool], dict[str, _Result]] = {}
+
+    def of(
+        self,
+        *,
+        up: bool,
+        figures: bool,
+        are_all_served: bool = False,
+        alert: Mapping[str, str] | None = None,
+        others: Presence = Presence.NEVER,
+    ) -> Situation:
+        key = up, figures, are_all_served
+        has_alerts = alert is not None or others is not Presence.NEVER
+        known = {} if has_alerts else self._without_alerts.setdefault(key, {})
+        shared = self._shared.setdefault(key, {})
+        return Situation(up, figures, self._rules, shared, known, are_all_served, alert, others)
+
+
 def presence(tree: Tree, situation: Situation) -> Presence:
     """Returns whether an expression has series."""
     return _judge(tree, situation).presence
@@ -76,29 +111,41 @@ def presence(tree: Tree, situation: Situation) -> Presence:
 
 def _judge(tree: Tree, situation: Situation) -> _Result:
     if isinstance(tree, Selector):
-        result = _recorded(tree, situation) if tree.metric in situation.recording else _selected(tree, situation)
-        return replace(result, is_past=True) if is_shifted(tree) else result
+        result = _selected(tree, situation)
+        if not is_shifted(tree):
+            return result
+        return replace(result, presence=min(result.presence, Presence.POSSIBLE), is_past=True)
     if isinstance(tree, Binary):
         return _operation(tree, _judge(tree.left, situation), _judge(tree.right, situation), situation)
     if isinstance(tree, Aggregation):
-        return _aggregation(tree, _judge(tree.expression, situation))
+        return _aggregation(tree, _judge(tree.expression, situation), situation)
     series = series_operand(tree)
     if series is None:
         return _Result(Presence.ALWAYS)
     return _made_of(tree, _judge(series, situation), situation)
 
 
-def _recorded(selected: Selector, situation: Situation) -> _Result:
-    """Returns what is known of series that rules record, now: they are what the expressions of these give."""
+def _selected(selected: Selector, situation: Situation) -> _Result:
     name = selected.metric
-    result = situation.known.get(name)
-    if result is None:
-        situation.known[name] = _Result(Presence.POSSIBLE, frozenset({name}))  # as far as it is made of itself
-        results = [_judge(rule.expression.tree, situation) for rule in situation.recording[name]]
-        metrics = frozenset[str]().union(*(result.metrics for result in results))
-        result = situation.known[name] = _Result(max(result.presence for result in results), metrics)
+    if name not in situation.rules.recording:
+        return _Result(_selection(selected, situation), frozenset({name}))
+    known = situation.known_of(name)
+    if name not in known:
+        _judge_records(name, situation)
     most = Presence.POSSIBLE if selected.conditions else Presence.ALWAYS
-    return replace(result, presence=min(most, result.presence))
+    return replace(known[name], presence=min(most, known[name].presence))
+
+
+def _judge_records(name: str, situation: Situation) -> None:
+    """Finds what is known of a record, and of those before it: they are what the expressions of their rules give."""
+    needed = situation.rules.made_of([name])
+    for other, rules in situation.rules.recording.items():
+        known = situation.known_of(other)
+        if other in needed and other not in known:
+            known[other] = _Result(Presence.POSSIBLE, frozenset({other}))  # as far as it is made of itself
+            results = [_judge(rule.expression.tree, situation) for rule in rules]
+            metrics = frozenset[str]().union(*(result.metrics for result in results))
+            known[other] = _Result(max(result.presence for result in results), metrics)
 
 
 def _made_of(tree: Tree, result: _Result, situation: Situation) -> _Result:
@@ -111,35 +158,41 @@ def _made_of(tree: Tree, result: _Result, situation: Situation) -> _Result:
     return replace(result, is_past=True) if isinstance(tree, Range | Subquery) else result
 
 
-def _aggregation(tree: Aggregation, result: _Result) -> _Result:
-    count = constant(tree.parameter) if tree.operator in CHOICES and tree.parameter is not None else None
+def _aggregation(tree: Aggregation, result: _Result, situation: Situation) -> _Result:
+    chooses = tree.operator in CHOICES and tree.parameter is not None
+    count = situation.rules.comparisons.constant(tree.parameter) if chooses and tree.parameter is not None else None
     return result if count is None or count >= 1 else replace(result, presence=Presence.NEVER)
 
 
-def _selected(selected: Selector, situation: Situation) -> _Result:
-    return _Result(_selection(selected, situation), frozenset({selected.metric}))
-
-
 def _selection(selected: Selector, situation: Situation) -> Presence:
-    conditions = selected.conditions
-    if selected.metric in ALERT_SERIES:
-        labels = situation.alert
-        if labels is None or any(m.label in labels and not m.predicate()(labels[m.label]) for m in conditions):
-            return Presence.NEVER
-        return Presence.ALWAYS if all(m.label in labels for m in conditions) else Presence.POSSIBLE
-    if selected.metric in GOES_STALE and not situation.figures:
+    metric, conditions = selected.metric, selected.conditions
+    if metric in ALERT_SERIES:
+        return _alerts(selected, situation)
+    if metric in GOES_STALE and not situation.figures:
         return Presence.NEVER
     # A rule is evaluated where a participant is polled: one that a matcher names is there, or the rule is not its.
-    if selected.metric in _ALWAYS_SERVED and all((m.label, m.operator) == (PARTICIPANT, "=") for m in conditions):
-        return Presence.ALWAYS
-    return Presence.POSSIBLE
+    is_always = metric in _ALWAYS_SERVED and all((m.label, m.operator) == (PARTICIPANT, "=") for m in conditions)
+    is_served = situation.are_all_served and metric in _SERVED_WITH_A_BUCKET and not conditions
+    return Presence.ALWAYS if is_always or is_served else Presence.POSSIBLE
+
+
+def _alerts(selected: Selector, situation: Situation) -> Presence:
+    """Returns whether a selector of alerts selects the open one, or others."""
+    labels = situation.alert
+    if labels is None:
+        return situation.others
+    if selected.metric == ALERTS_FOR_STATE:
+        labels = {**labels, "alertstate": ""}
+    if any(m.label in labels and not m.predicate()(labels[m.label]) for m in selected.conditions):
+        return situation.others
+    return Presence.ALWAYS if all(m.label in labels for m in selected.conditions) else Presence.POSSIBLE
 
 
 def _operation(tree: Binary, left: _Result, right: _Result, situation: Situation) -> _Result:
     operator, metrics, is_past = tree.operator, left.metrics | right.metrics, left.is_past or right.is_past
     if operator == "or":
         return _Result(max(left.presence, right.presence), metrics, is_past)
-    unmatched = bool(situation.values.conflicts(tree))
+    unmatched = bool(situation.rules.label_values.conflicts(tree))
     if operator == "unless":
         if left.presence is right.presence is Presence.NEVER and left.is_past and not right.is_past:
             # It is there for as long as it looks back: the end of the right side sets it off.
@@ -165,7 +218,7 @@ def _absence(unless: Binary, right: _Result) -> Presence:
 
 def _truth(comparison: Binary, metrics: frozenset[str], situation: Situation) -> Presence:
     """Returns whether a comparison is true of any value that its sides can have."""
-    with_number = comparison_with_number(comparison)
+    with_number = situation.rules.comparisons.with_number(comparison)
     if with_number is not None:
         # In an outage like any other no figures were refused before.
         gauge = with_number.bounds.gauge

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from exporter.rules.promql.functions import number_operation
 from exporter.rules.promql.lexer import tokens
 from exporter.rules.promql.signatures import ValueType
 from exporter.rules.promql.sources import ALERT_SERIES
@@ -16,14 +14,11 @@ from exporter.rules.promql.tree import (
     Aggregation,
     Binary,
     Call,
-    Number,
-    Paren,
     Selector,
     Span,
     Subquery,
     Text,
     Tree,
-    Unary,
     walk,
     without_parens,
 )
@@ -88,25 +83,6 @@ def selected_alerts(selector: Selector, names: AbstractSet[str]) -> Iterator[str
 def looks_at_alerts(tree: Tree) -> bool:
     """Returns whether an expression selects series of alerts."""
     return any(selector.metric in ALERT_SERIES for selector in selectors(tree))
-
-
-def constant(tree: Tree) -> float | None:
-    """Returns the value of an expression of numbers alone; None where it is another."""
-    match tree:
-        case Number():
-            return tree.value
-        case Paren():
-            return constant(tree.expression)
-        case Call() if tree.function == "pi":
-            return math.pi
-        case Unary():
-            value = constant(tree.operand)
-            return -value if value is not None and tree.operator == "-" else value
-        case Binary():
-            left, right = constant(tree.left), constant(tree.right)
-            return number_operation(tree.operator)(left, right) if left is not None and right is not None else None
-        case _:
-            return None
 
 
 def excerpt(expression: str, span: Span) -> str:

@@ -259,15 +259,16 @@ class Binary(_Node):
     labels: LabelList | None = None
     many: Literal["left", "right"] | None = None
     include: tuple[str, ...] = ()
+    type: ValueType = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Once: that of a long expression would be found again and again.
+        is_number = self.left.type is self.right.type is ValueType.SCALAR
+        object.__setattr__(self, "type", ValueType.SCALAR if is_number else ValueType.VECTOR)
 
     @property
     def operands(self) -> tuple[Tree, ...]:
         return (self.left, self.right)
-
-    @property
-    def type(self) -> ValueType:
-        sides = {self.left.type, self.right.type}
-        return ValueType.SCALAR if sides == {ValueType.SCALAR} else ValueType.VECTOR
 
     @property
     def on(self) -> Grouping:

@@ -190,7 +190,7 @@ def test_a_configuration_tells_the_participants_and_how_often_they_are_polled(ru
 
     result = run("rules", "check", "--config.file", config, rule_file(SLIPS))
 
-    assert '"12345678" is none of the participants configured: 11111111 (lint/unknown_value)' in result.stdout
+    assert '"12345678" is no participant of the configuration; they are 11111111 (lint/unknown_value)' in result.stdout
     assert "for: 30s is shorter than a poll (1m)" in result.stdout
     assert "lint/short_for" not in run("rules", "check", rule_file(SLIPS)).stdout
 
@@ -201,8 +201,8 @@ def test_a_database_that_is_away_is_said_and_the_check_goes_on(rule_file, dsn):
 
     result = run("rules", "check", "--config.file", config, rule_file(SLIPS))
 
-    assert '"X" is no policy that is published (lint/unknown_value)' in result.stdout
-    assert "only published policies are known, the database was not asked: " in result.stderr
+    assert '"X" is no policy that BACEN publishes (lint/unknown_value)' in result.stdout
+    assert "the database could not tell its policies, only those that BACEN publishes are known: " in result.stderr
     assert "secret" not in result.stderr
     assert result.exit_code == 0
 

@@ -79,60 +79,15 @@ def test_a_rule_fails_until_every_participant_at_which_it_failed_has_it_evaluate
     ]
 
 
-def test_a_rule_that_no_participant_had_a_series_for_is_shown_until_one_has(rules) -> None:
-    metrics = Metrics()
-    (rule,) = loaded = rules("g", expr="""dict_rate_limit_available_tokens{policy=~"CLAIMS_.*", policy!="X"} < 1""")
-    (selector,) = (selected.text for selected in rule.selected_series)
-    health = RuleHealthTracker(metrics.rules)
-
-    def never_had_series() -> float | None:
-        labels = {"rule_group": "g", "alertname": "A", "selector": selector}
-        return metrics.registry.get_sample_value("dict_rate_limit_rule_never_had_series", labels)
-
-    for policy, expected in (("KEYS_CHECK", 1), ("X", 1), ("CLAIMS_READ", 0), ("KEYS_CHECK", 0)):
-        health.note(loaded, [reconciled()], [view(poll(bucket(policy=policy)))], 0.1)
-
-        assert (health.of(rule).never_had, never_had_series()) == ((selector,) if expected else (), expected)
-    assert selector == 'dict_rate_limit_available_tokens{policy=~"CLAIMS_.*", policy!="X"}'
-
-
-def never_had(metrics: Metrics) -> set[tuple[str, str]]:
-    """Rules and selectors of which the metric says that there was never a series."""
-    samples = [one for family in metrics.registry.collect() for one in family.samples if one.value == 1]
-    named = [one.labels for one in samples if one.name == "dict_rate_limit_rule_never_had_series"]
-    return {(labels["alertname"], labels["selector"]) for labels in named}
-
-
-def test_each_selector_of_a_rule_is_told_of_alone(rules) -> None:
-    expr = (
-        "dict_rate_limit_error_404_rate > 0.5 or max_over_time(dict_rate_limit_capacity[5m]) unless dict_rate_limit_up"
-    )
-    metrics = Metrics()
-
-    RuleHealthTracker(metrics.rules).note(rules("g", expr=expr), [reconciled()], [view()], 0.1)
-
-    assert never_had(metrics) == {("A", "dict_rate_limit_error_404_rate")}
-
-
-def test_an_alert_on_what_is_recorded_tells_of_what_that_is_made_of(tmp_path: Path) -> None:
-    (tmp_path / "rules.yml").write_text(
-        "groups:\n- name: g\n  rules:\n"
-        "  - {record: 'a:b', expr: 'dict_rate_limit_capacity{policy=\"X\"} + 0 * dict_rate_limit_up or c:d'}\n"
-        "  - {record: 'c:d', expr: 'a:b or dict_rate_limit_error_429_rate'}\n"
-        "  - {alert: A, expr: 'c:d > 5', labels: {severity: info}}\n"
-        "  - {alert: B, expr: 'dict_rate_limit_up == 0', labels: {severity: info}}\n"
-    )
-    loaded = loading.load([str(tmp_path / "rules.yml")]).rules
-    metrics = Metrics()
-    health = RuleHealthTracker(metrics.rules)
+def test_a_rules_selectors_are_shown_until_they_have_selected_a_series(rules) -> None:
+    (rule,) = loaded = rules("g", expr='dict_rate_limit_capacity{policy="X"} < 1')
+    health = RuleHealthTracker(Metrics().rules)
 
     health.note(loaded, [reconciled()], [view()], 0.1)
+    assert health.of(rule).unmatched_selectors == ('dict_rate_limit_capacity{policy="X"}',)
 
-    assert never_had(metrics) == {
-        ("A", 'dict_rate_limit_capacity{policy="X"}'),
-        ("A", "dict_rate_limit_error_429_rate"),
-    }
-    assert [len(health.of(rule).never_had) for rule in loaded] == [2, 2, 2, 0]
+    health.note(loaded, [reconciled()], [view(poll(bucket(policy="X")))], 0.1)
+    assert health.of(rule).unmatched_selectors == ()
 
 
 def test_another_process_that_evaluates_leaves_no_health(rules) -> None:

@@ -16,7 +16,9 @@ from exporter.metrics import Metrics
 from exporter.reconciler import rules_in_force
 from exporter.reconciler.rules_in_force import RulesInForce
 from exporter.rules.files import loading
-from exporter.rules.lint.context import ANY_INSTALLATION, Installation
+from exporter.rules.finding import Finding
+from exporter.rules.lint import linter
+from exporter.rules.lint.known_values import ANY_INSTALLATION, Installation
 from tests.support.conditions import until
 from tests.support.logs import logged
 
@@ -290,7 +292,7 @@ async def test_warnings_go_by_the_installation(tmp_path: Path, caplog) -> None:
         text = text.replace(
             f"{name}, expr: dict_rate_limit_up == 0", f"{name}, expr: 'dict_rate_limit_capacity{selector} == 0'"
         )
-    installation = Installation(participants=frozenset("1"), policies=None)
+    installation = Installation(participants=frozenset("1"), any_policy=True)
     held = Held(tmp_path, text, installation=installation)
 
     def warned() -> list[str]:
@@ -300,6 +302,19 @@ async def test_warnings_go_by_the_installation(tmp_path: Path, caplog) -> None:
         await until(warned)
 
     assert warned() == ["B"]
+
+
+async def test_a_check_that_fails_is_logged_and_the_rules_stay_in_force(tmp_path: Path, monkeypatch, caplog) -> None:
+    def fails(*_: object) -> list[Finding]:
+        raise OverflowError
+
+    monkeypatch.setattr(linter, "warnings", fails)
+    held = Held(tmp_path, rules("A"))
+
+    async with held.watched():
+        await until(lambda: "rules check failed" in caplog.text)
+        held.file.write_text(rules("A", "B"))
+        await until(lambda: held.names == ["A", "B"])
 
 
 async def test_rule_files_are_parsed_once_for_a_reload_and_its_warnings(tmp_path: Path, monkeypatch, caplog) -> None:

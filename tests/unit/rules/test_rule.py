@@ -31,7 +31,7 @@ LOW = view(poll(bucket(3_600, policy="A"), bucket(36_000, policy="B")))
 def test_what_a_rule_selects_is_told_but_alerts_and_what_an_event_brings(tmp_path: Path, expr: str, selected: object):
     expr = expr.replace('"', '\\"')
 
-    assert [one.text for one in rule(tmp_path, f'"{expr}"').selected_series] == selected
+    assert [one.text for one in rule(tmp_path, f'"{expr}"').series_selectors()] == selected
 
 
 def test_a_sample_holds_the_alerts_labels_and_annotations(tmp_path: Path):

@@ -14,10 +14,12 @@ _POLLS: Final = ((True, True), (False, True), (False, False))
 
 
 def check(context: Context) -> Problems:
+    if context.rule.query_offset_ms:
+        return
     for tree in walk(context.tree):
         if not isinstance(tree, Call) or tree.function not in ABSENT:
             continue
-        situations = [context.situation(up=up, figures=figures) for up, figures in _POLLS]
+        situations = [context.situations.of(up=up, figures=figures) for up, figures in _POLLS]
         if all(presence(tree.arguments[0], situation) is Presence.ALWAYS for situation in situations):
             why = "it is served after every poll, answered or not, and rules are evaluated at polls"
             yield context.about(tree, f" is never true: {why}; `dict_rate_limit_up == 0` tells of an outage")

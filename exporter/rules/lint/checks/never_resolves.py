@@ -9,14 +9,15 @@ from exporter.rules.promql.sources import ALERT_SERIES
 
 
 def check(context: Context) -> Problems:
-    rule = context.rule
-    if rule.kind == "recording" or context.looked_at.isdisjoint(ALERT_SERIES):
+    if context.rule.kind == "recording" or context.looked_at.isdisjoint(ALERT_SERIES):
         return
-    firing = {**rule.fixed_labels, "alertname": rule.name, "alertstate": "firing"}
-    held, free = (presence(context.tree, context.situation(up=True, figures=True, alert=a)) for a in (firing, None))
-    if held is Presence.ALWAYS and free is not Presence.ALWAYS:
+    firing = context.situations.of(
+        up=True, figures=True, are_all_served=True, alert=context.own_alert, others=Presence.POSSIBLE
+    )
+    calm = context.situations.of(up=True, figures=True, are_all_served=True, others=Presence.POSSIBLE)
+    if presence(context.tree, firing) is Presence.ALWAYS and presence(context.tree, calm) is not Presence.ALWAYS:
         message = (
-            "never resolves: what it selects of its own alerts keeps it firing while the Bridge answers; "
-            "let that ask for figures, or for an outage, too"
+            "holds itself: once it fires nothing ends it while the Bridge answers; "
+            "let the branch that selects its own alerts ask for figures, or for an outage, too"
         )
         yield Location(context.parsed.expr.line), message

@@ -1,10 +1,11 @@
-"""An alert that compares nothing: it fires for every series, as long as there are any."""
+"""An alert without a condition: it fires for every series, as long as there are any."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from exporter.buckets.gauges import PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.finding import Location
-from exporter.rules.lint.comparisons import comparison_with_number
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import REFUSED, UP
 from exporter.rules.promql.calls import ABSENT
@@ -12,49 +13,61 @@ from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.traversal import series_operand
 from exporter.rules.promql.tree import Binary, Call, Selector, Tree, walk
 
-_AS_USUAL = {UP: 1.0, REFUSED: 0.0}
+_AS_USUAL: Final = {UP: 1.0, REFUSED: 0.0}
 """What gauges are while nothing is wrong."""
 
 
 def check(context: Context) -> Problems:
-    if context.rule.kind == "recording" or _has_condition(context.tree, context, set()):
+    if context.rule.kind == "recording" or context.is_unknown or _has_condition(context.tree, context, {}):
         return
-    subject = "bucket" if context.rule.per_policy else "participant"
-    message = f"compares nothing: it fires for every {subject}, whatever its figures"
+    message = "has no condition: it fires whatever the figures are"
     if any(isinstance(tree, Binary) and tree.as_bool for tree in walk(context.tree)):
         message += "; a comparison with `bool` gives 0 or 1, and keeps every series"
     yield Location(context.parsed.expr.line), message
 
 
-def _has_condition(tree: Tree, context: Context, reached: set[str]) -> bool:
-    """Returns whether an expression tells some series from others, or one time from another."""
+def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> bool:
+    """Returns whether an expression tells some series from others, or one time from another.
+
+    ``recorded`` is whether what rules record does.
+    """
     match tree:
         case Selector():
-            return _is_condition(tree.metric, context, reached)
+            return _is_condition(tree, context, recorded)
         case Call() if tree.function in ABSENT:
             return True
-        case Binary() if tree.operator == "unless" or tree.filters:
-            return not _is_as_usual(tree)
+        case Binary() if tree.operator == "unless":
+            left, right = tree.left, tree.right
+            return not _is_usually(right, context, when=False) or _has_condition(left, context, recorded)
+        case Binary() if tree.filters:
+            return not _is_usually(tree, context, when=True)
         case Binary():
-            have = (_has_condition(side, context, reached) for side in (tree.left, tree.right))
+            have = (_has_condition(side, context, recorded) for side in (tree.left, tree.right))
             return all(have) if tree.operator == "or" else any(have)
         case _:
             operand = series_operand(tree)
-            return operand is not None and _has_condition(operand, context, reached)
+            return operand is not None and _has_condition(operand, context, recorded)
 
 
-def _is_condition(metric: str, context: Context, reached: set[str]) -> bool:
-    """Returns whether series of a metric are only there where something is the matter."""
-    if metric in context.rules.recording and metric not in reached:
-        reached.add(metric)  # what it is made of is looked at once
-        rules = context.rules.recording[metric]
-        return all(_has_condition(rule.expression.tree, context, reached) for rule in rules)
+def _is_condition(tree: Selector, context: Context, recorded: dict[str, bool]) -> bool:
+    """Returns whether series of a selector are only there where something is the matter."""
+    metric = tree.metric
+    rules = context.rules.recording.get(metric, ())
+    if rules and metric not in recorded:
+        recorded[metric] = True  # as far as it is made of itself
+        recorded[metric] = all(_has_condition(rule.expression.tree, context, recorded) for rule in rules)
     gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
-    return metric in ALERT_SERIES or metric in reached or (gauge is not None and gauge.of_an_event)
+    changing = gauge.label_names if gauge is not None else ()
+    return (
+        metric in ALERT_SERIES
+        or recorded.get(metric, False)
+        or (gauge is not None and gauge.of_an_event)
+        or any(matcher.label in changing for matcher in tree.conditions)
+    )
 
 
-def _is_as_usual(tree: Binary) -> bool:
-    """Returns whether a comparison is true as long as nothing is wrong: it guards a condition, and is none."""
-    comparison = comparison_with_number(tree)
+def _is_usually(tree: Tree, context: Context, *, when: bool) -> bool:
+    """Returns whether a comparison has this when as long as nothing is wrong: it is a guard, and no condition."""
+    comparison = context.rules.comparisons.with_number(tree)
     usual = _AS_USUAL.get(comparison.bounds.gauge) if comparison is not None and comparison.is_now else None
-    return comparison is not None and usual is not None and comparison.holds_for(usual)
+    return comparison is not None and usual is not None and comparison.holds_for(usual) is when

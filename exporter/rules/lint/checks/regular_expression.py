@@ -8,8 +8,8 @@ from typing import Final
 from exporter.rules.golang import full_match
 from exporter.rules.lint.context import Context, Problems
 
-_ANY_VALUES: Final = ("", "a", "Z_9", "12345678", "KEYS_CHECK", "a/b c:d-e.f", "\u00e9\U0001f600")
-"""What matches all of these matches whatever there is."""
+_ANY_VALUES: Final = ("", *"aZ_05-/. ", "00000208", "12345678", "KEYS_CHECK", "a/b c:d-e.f", "\u00e9\U0001f600")
+"""What matches all of these is taken to match whatever there is."""
 
 _ENDS: Final = re.compile(r"(?<!\\)(?:\\\\)*\$\Z")
 
@@ -21,7 +21,7 @@ def check(context: Context) -> Problems:
                 continue
             matches = full_match(matcher.value)
             if all(map(matches, _ANY_VALUES)):
-                effect = "is always true: leave it out" if matcher.operator == "=~" else "is never true"
-                yield context.about(matcher, f" {effect}, as the regular expression matches any value, and none")
+                effect = "is always true, and can be left out" if matcher.operator == "=~" else "is never true"
+                yield context.about(matcher, f" {effect}: the regular expression matches any value, also none")
             elif matcher.value.startswith("^") or _ENDS.search(matcher.value):
                 yield context.about(matcher, " has anchors: a regular expression always is about the whole value")

@@ -1,4 +1,4 @@
-"""A duration that is over before anything is looked at again."""
+"""A duration that is over before the next poll: it lasts as long as that takes."""
 
 from __future__ import annotations
 
@@ -11,5 +11,6 @@ def check(context: Context) -> Problems:
     parsed, interval_seconds = context.parsed, context.installation.poll_interval_seconds
     for key, seconds in (("for", parsed.for_seconds), ("keep_firing_for", parsed.keep_firing_for_seconds)):
         if 0 < seconds < interval_seconds:
-            why = f"is shorter than a poll ({Duration(interval_seconds)}): it is over at the next one"
-            yield Location(parsed.line), f"{key}: {Duration(seconds)} {why}; leave it out, or wait for two polls"
+            poll = Duration(interval_seconds)
+            why = f"is shorter than a poll ({poll}): unless a read comes between, it lasts until the next one"
+            yield Location(parsed.line), f"{key}: {Duration(seconds)} {why}, as {key}: {poll} does"

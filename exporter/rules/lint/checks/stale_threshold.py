@@ -16,8 +16,8 @@ def check(context: Context) -> Problems:
     tree = context.tree
     if context.rule.kind == "recording" or context.looked_at.isdisjoint(BUCKET_METRIC_BY_NAME):
         return
-    at_first, answered = context.situation(up=False, figures=True), context.situation(up=True, figures=True)
-    if presence(tree, context.situation(up=False, figures=False)) is not Presence.NEVER:
+    at_first, answered = context.situations.of(up=False, figures=True), context.situations.of(up=True, figures=True)
+    if presence(tree, context.situations.of(up=False, figures=False)) is not Presence.NEVER:
         return  # the outage itself sets it off
     if any(
         presence(branch, at_first) >= Presence.POSSIBLE and presence(branch, answered) >= Presence.POSSIBLE

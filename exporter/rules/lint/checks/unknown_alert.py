@@ -4,43 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from exporter.rules.golang import full_match, quote
+from exporter.rules.lint.all_rules import MOST_ALERTS
+from exporter.rules.lint.alternatives import unmatched_alternatives
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.promql.sources import ALERT_SERIES, ALERTS
-from exporter.rules.promql.traversal import selected_alerts
 from exporter.rules.promql.tree import Matcher, Selector
 from exporter.rules.rule import CompiledAlertingRule
 from exporter.structures import did_you_mean
 
 
 def check(context: Context) -> Problems:
-    rules = context.rules
     for selected in context.selected:
         about_names = [matcher for matcher in selected.conditions if matcher.label == "alertname"]
         if selected.metric not in ALERT_SERIES or not about_names:
             continue
-        names = list(selected_alerts(selected, rules.alert_names))
+        names = context.rules.alerts_of(selected)
         if not names:
-            name = next((matcher.value for matcher in about_names if matcher.operator == "="), about_names[0].value)
-            meant = "" if name in rules.alert_names else did_you_mean(name, rules.alert_names)
-            yield context.about(selected, f" selects nothing here: no rule raises an alert of that name{meant}")
-        elif all(name in rules.alerting for name in names):
-            raising = [rule for name in names for rule in rules.alerting[name]]
-            matcher = _unfulfilled(selected, raising)
-            if matcher is not None:
-                yield context.about(matcher, " selects nothing here: no alert of that name has it")
+            yield context.about(selected, f" selects nothing here: {_no_alert(context, about_names)}")
+        elif len(names) <= MOST_ALERTS and all(name in context.rules.alerting for name in names):
+            yield from _unfulfilled(context, selected, [one for name in names for one in context.rules.alerting[name]])
+        for matcher in about_names if names else ():
+            if matcher.operator in {"=~", "!~"}:
+                for alone in unmatched_alternatives(matcher.value, lambda one: _is_a_name(one, context)):
+                    hint = did_you_mean(alone, context.rules.alert_names)
+                    yield context.about(matcher, f": no rule raises an alert named {quote(alone)}{hint}")
 
 
-def _unfulfilled(selected: Selector, raising: Sequence[CompiledAlertingRule]) -> Matcher | None:
-    """Returns a matcher that no alert of the rules fulfils."""
+def _no_alert(context: Context, about_names: Sequence[Matcher]) -> str:
+    name = next((matcher.value for matcher in about_names if matcher.operator == "="), about_names[0].value)
+    names = context.rules.alert_names
+    return f"no rule raises an alert of that name{'' if name in names else did_you_mean(name, names)}"
+
+
+def _is_a_name(pattern: str, context: Context) -> bool:
+    return any(map(full_match(pattern), context.rules.alert_names))
+
+
+def _unfulfilled(context: Context, selected: Selector, raising: Sequence[CompiledAlertingRule]) -> Problems:
+    """Yields the matchers that no alert of the rules fulfils, though others could."""
+    labels = context.rules.labels_of(selected)
     for matcher in selected.conditions:
         matches = matcher.predicate()
-        if not any(value is None or matches(value) for rule in raising for value in _values(rule, selected, matcher)):
-            return matcher
-    return None
-
-
-def _values(rule: CompiledAlertingRule, selected: Selector, matcher: Matcher) -> Sequence[str | None]:
-    """Returns the values that a label of a rule's alerts can have; None among them: any."""
-    if matcher.label == "alertstate" and selected.metric == ALERTS:
-        return ("pending", "firing") if rule.for_seconds else ("firing",)
-    return (rule.fixed_labels.get(matcher.label),)
+        known = context.installation.values(selected.metric, matcher.label, context.rules.written)
+        if known is not None and known.names is not None and not any(map(matches, known.names)):
+            continue  # another check tells of that
+        if matcher.label == "alertstate" and selected.metric == ALERTS:
+            if not matches("firing") and not any(rule.for_seconds for rule in raising):
+                yield context.about(matcher, " selects nothing here: without `for` an alert fires at once")
+        elif matcher.label not in labels:
+            if not matches(""):
+                yield context.about(matcher, f" selects nothing here: alerts of that name have no {matcher.label}")
+        elif all((value := rule.fixed_labels.get(matcher.label)) and not matches(value) for rule in raising):
+            values = " or ".join(sorted({rule.fixed_labels[matcher.label] for rule in raising}))
+            yield context.about(matcher, f" selects nothing here: {matcher.label} of these alerts is {values}")

@@ -11,7 +11,7 @@ def check(context: Context) -> Problems:
     if context.is_unknown:
         return
     for selected in context.selected:
-        labels = context.rules.labels_of(selected.metric)
+        labels = context.rules.labels_of(selected)
         for matcher in selected.conditions:
             if matcher.label not in labels:
                 why = f": {selected.metric} has no label {matcher.label}{did_you_mean(matcher.label, labels)}"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.rules.files.loading import attempt
-from exporter.rules.lint.linter import findings, read_comments, warnings
+from exporter.rules.lint.known_values import Installation
+from exporter.rules.lint.linter import CHECKS, findings, read_comments, warnings
 from tests.support.rules import rule_file
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def found(folder: Path, *rules: str) -> list[tuple[int, str, str]]:
     return [(f.line, f.severity, f.message) for f in check([rule_file(folder, *rules)])]
 
 
-_OTHERS = ("has no outage branch", "may begin to fire", "compares nothing")
+_OTHERS = ("has no outage branch", "may begin to fire", "has no condition")
 
 
 def warnings_of(folder: Path, expr: str, *more: str) -> list[str]:
@@ -52,8 +53,11 @@ def warnings_of(folder: Path, expr: str, *more: str) -> list[str]:
     return [message for message in messages if not message.startswith(_OTHERS)]
 
 
-def test_the_shipped_rules_have_nothing_to_warn_of():
-    assert check([str(SHIPPED)]) == []
+@pytest.mark.parametrize("interval_seconds", [5, 15, 60])
+def test_the_shipped_rules_have_nothing_to_warn_of(interval_seconds: int):
+    installation = Installation(poll_interval_seconds=interval_seconds)
+
+    assert findings(attempt([str(SHIPPED)]), installation) == []
 
 
 def test_what_an_expression_holds_twice_is_found_at_both_places(tmp_path: Path):
@@ -423,6 +427,28 @@ def test_a_rule_as_deep_as_loads_is_checked(tmp_path: Path, nested: str):
     deepest = bisect_left(range(1_000), True, key=lambda depth: not is_loaded(depth)) - 1
 
     assert deepest > 100
+
+
+def test_long_sums_and_chains_of_records_are_checked(tmp_path: Path):
+    long = " + ".join(["dict_rate_limit_capacity"] * 450)
+    chain = [f"record: 'r:{n}'\nexpr: r:{n + 1} + 1" for n in range(400)]
+    last = f"record: 'r:400'\nexpr: {long} > 5"
+
+    reported = found(tmp_path, *chain, last, f"alert: A\nexpr: r:0 > 5\nlabels: {{severity: info}}\n{RUNBOOK}")
+
+    assert [message[:20] for _, _, message in reported] == ["has no outage branch", "may begin to fire wh"]
+
+
+def test_a_check_that_a_rule_is_too_deep_for_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def check_deeply(context: object) -> object:
+        return check_deeply(context)
+
+    monkeypatch.setitem(CHECKS, "lint/runbook", check_deeply)
+
+    rule = f"alert: A\nexpr: dict_rate_limit_up == 0\nlabels: {{severity: info}}\n{RUNBOOK}"
+    [finding] = check([rule_file(tmp_path, rule)])
+
+    assert (finding.check, finding.message) == ("lint/runbook", "is too long, or too deep, for this check")
 
 
 def test_aliases_of_a_rule_are_checked_once(tmp_path: Path):

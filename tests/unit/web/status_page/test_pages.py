@@ -229,7 +229,9 @@ async def test_rules_are_shown_with_health_and_last_evaluation():
         STATUS_RULE,
         replace(STATUS_RULE, name="Broken", health="err", last_error="many-to-many", labels={}),
         replace(STATUS_RULE, name="New", health="unknown", evaluated_at=None),
-        replace(STATUS_RULE, name="Blind", never_had=("dict_rate_limit_capacity", 'dict_rate_limit_up{x="y"}')),
+        replace(
+            STATUS_RULE, name="Blind", unmatched_selectors=("dict_rate_limit_capacity", 'dict_rate_limit_up{x="y"}')
+        ),
     ]
 
     shape = await status_page(

@@ -45,7 +45,7 @@ def test_a_label_that_the_result_has_not_is_told(tmp_path: Path, expr: str, why:
         f"dict_rate_limit_up * on (participant) group_right () {CAPACITY} < 5",
         f"topk by (participant) (1, {CAPACITY}) < 5",
         f"sum by (participant) ({CAPACITY}) * on (participant) group_right () {CAPACITY} < 5",
-        "ALERTS{alertname='A'} and on (participant) dict_rate_limit_up == 0",
+        f"{CAPACITY} < 5 or (ALERTS{{alertname='A'}} and on (participant) dict_rate_limit_up == 0)",
         'absent(dict_rate_limit_capacity{participant="12345678", policy="KEYS_CHECK"})',
         "label_replace(dict_rate_limit_up, 'policy', 'x', '', '') == 0",
     ],

@@ -27,6 +27,15 @@ USED = "dict_rate_limit_utilization_percent"
         (f"changes({USED}[5m]) >= 0", "always true"),
         ("+dict_rate_limit_up > 1", "never true: dict_rate_limit_up is 0 to 1"),
         ("dict_rate_limit_available_tokens == NaN", "compares with NaN, which nothing equals"),
+        (
+            f"count by (participant) ({USED}) > 0",
+            "always true: `count by (participant) (dict_rate_limit_utilization_percent)` is 1 at least",
+        ),
+        (f"present_over_time({USED}[5m]) == 2", "never true"),
+        (f"group by (participant) ({USED}) > 1", "is 1"),
+        ("abs(dict_rate_limit_available_tokens) < 0", "never true"),
+        ("sum by (participant) (dict_rate_limit_capacity) < 0", "never true"),
+        ("ALERTS == 0", "never true: `ALERTS` is 1"),
     ],
 )
 def test_an_impossible_comparison_is_told(tmp_path: Path, expr: str, verdict: str) -> None:
@@ -46,6 +55,14 @@ def test_an_impossible_comparison_is_told(tmp_path: Path, expr: str, verdict: st
         f"sum by (participant) ({USED}) > 200",
         "rate(dict_rate_limit_responses_total[5m] smoothed) < 0",
         f"{USED} % 7 > 8",
+        "5 * 60 < dict_rate_limit_recovery_eta_seconds < 3600",
+        f"max by (participant, policy) (2 * 50 > {USED}) < 90",
+        "(1 - 1 < dict_rate_limit_up) == 1",
+        "ALERTS == 1",
+        f"present_over_time({USED}[5m]) == 1",
+        "dict_rate_limit_available_tokens >= -Inf",
+        "stddev by (participant) (dict_rate_limit_exhaustion_projection_seconds) >= 0",
+        " + ".join([USED, *["1"] * 340, "0"]) + " > 400",
     ],
 )
 def test_one_that_depends_on_the_figures_is_not(tmp_path: Path, expr: str) -> None:

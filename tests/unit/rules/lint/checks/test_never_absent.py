@@ -35,6 +35,9 @@ def test_what_is_never_absent_is_told(tmp_path: Path, expr: str) -> None:
         'absent(dict_rate_limit_participant_info{participant="12345678"})',
         'absent(ALERTS{participant="12345678"})',
         "dict_rate_limit_up == 0",
+        'absent(dict_rate_limit_up{participant="12345678"} offset 10m)',
+        'absent_over_time(dict_rate_limit_up{participant="12345678"}[5m] offset 1h)',
+        'absent(dict_rate_limit_up{participant="12345678"} @ 1609746000)',
     ],
 )
 def test_what_may_be_absent_is_not(tmp_path: Path, expr: str) -> None:

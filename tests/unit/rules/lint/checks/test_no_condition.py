@@ -19,16 +19,19 @@ UP = "dict_rate_limit_up"
 @pytest.mark.parametrize(
     ("expr", "message"),
     [
-        (USED, "compares nothing: it fires for every bucket, whatever its figures"),
-        (UP, "compares nothing: it fires for every participant, whatever its figures"),
-        (f"{USED} and on (participant) {UP} == 1", "every bucket"),
+        (USED, "has no condition: it fires whatever the figures are"),
+        (UP, "has no condition"),
+        (f"{USED} and on (participant) {UP} == 1", "has no condition"),
         (f"{USED} unless on (participant) dict_rate_limit_refused_policies >= 0 or {UP} == 0", ""),
         (f"max by (participant) ({USED} > bool 80)", "a comparison with `bool` gives 0 or 1, and keeps every series"),
-        (f"{USED} > 80 or max_over_time({USED}[5m])", "every bucket"),
-        (f"rate({USED}[5m]) * 60", "every bucket"),
-        ("a:b * 2", "every bucket"),
-        (f"topk by (participant) (1, {USED})", "every bucket"),
-        ("dict_rate_limit_refused_policies < 1", "every participant"),
+        (f"{USED} > 80 or max_over_time({USED}[5m])", "has no condition"),
+        (f"rate({USED}[5m]) * 60", "has no condition"),
+        ("a:b * 2", "has no condition"),
+        (f"topk by (participant) (1, {USED})", "has no condition"),
+        ("dict_rate_limit_refused_policies < 1", "has no condition"),
+        ("a:b / a:b or a:b", "has no condition"),
+        (f"{USED} unless on (participant) {UP} == 0", "has no condition"),
+        (f"(({UP} == 1) and {UP}{{participant='12345678'}})", "has no condition"),
     ],
 )
 def test_an_alert_that_compares_nothing_is_told(tmp_path: Path, expr: str, message: str) -> None:
@@ -54,10 +57,16 @@ def test_an_alert_that_compares_nothing_is_told(tmp_path: Path, expr: str, messa
         "(dict_rate_limit_refused_policies > 0) * 2",
         "c:d",
         f"min_over_time({UP}[5m]) == 1",
+        'dict_rate_limit_participant_info{psp_category="H"}',
+        f'{USED} and on (participant) dict_rate_limit_participant_info{{psp_category=~"G|H"}}',
+        f"{USED} > 80 unless on (participant) {UP} == 0",
+        "is:refused",
     ],
 )
 def test_one_that_tells_some_from_others_is_not(tmp_path: Path, expr: str) -> None:
     record = f"record: c:d\nexpr: {USED} > 80"
 
-    assert warned(tmp_path, "lint/no_condition", record, alert_rule(expr)) == []
+    refused = "record: is:refused\nexpr: vector(1)"
+
+    assert warned(tmp_path, "lint/no_condition", record, refused, alert_rule(expr)) == []
     assert warned(tmp_path, "lint/no_condition", f"record: e:f\nexpr: {USED}") == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.rules.lint.context import Installation
+from exporter.rules.lint.known_values import Installation
 from tests.support.rules import alert_rule, warned
 
 if TYPE_CHECKING:

@@ -37,3 +37,14 @@ def test_what_the_outage_sets_off_is_not_told(tmp_path: Path, expr: str) -> None
 )
 def test_what_ends_with_the_figures_is(tmp_path: Path, expr: str) -> None:
     assert warned(tmp_path, "lint/outage_branch", alert_rule(expr))
+
+
+def test_the_branch_keeps_the_labels_of_the_alert(tmp_path: Path) -> None:
+    expr = "max by (participant, policy, outcome) (increase(dict_rate_limit_responses_total[5m])) > 100"
+
+    [told] = warned(tmp_path, "lint/outage_branch", alert_rule(expr))
+
+    assert "add `or max by (participant, policy, outcome) (ALERTS{alertname=" in told
+    branch = told.partition("add `")[2].rstrip("`")
+    assert warned(tmp_path, "lint/outage_branch", alert_rule(f"{expr} {branch}")) == []
+    assert warned(tmp_path, "lint/unknown_label", alert_rule(f"{expr} {branch}")) == []

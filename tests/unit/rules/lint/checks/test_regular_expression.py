@@ -25,13 +25,15 @@ def test_anchors_are_told(tmp_path: Path, pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", [".*", "(.*)", "^.*$", ".*|KEYS_CHECK", ".{0,}", "(?s:.*)"])
 def test_one_that_matches_anything_is_told(tmp_path: Path, pattern: str) -> None:
-    why = "as the regular expression matches any value, and none"
+    why = "the regular expression matches any value, also none"
 
-    assert found(tmp_path, f'=~"{pattern}"') == [f'`policy=~"{pattern}"` is always true: leave it out, {why}']
-    assert found(tmp_path, f'!~"{pattern}"') == [f'`policy!~"{pattern}"` is never true, {why}']
+    assert found(tmp_path, f'=~"{pattern}"') == [f'`policy=~"{pattern}"` is always true, and can be left out: {why}']
+    assert found(tmp_path, f'!~"{pattern}"') == [f'`policy!~"{pattern}"` is never true: {why}']
 
 
-@pytest.mark.parametrize("pattern", [".+", "KEYS_CHECK", "CLAIMS_.*", r"CLAIMS\\$", "[$]|[^A]*READ", "|KEYS_.*"])
+@pytest.mark.parametrize(
+    "pattern", [".+", "KEYS_CHECK", "CLAIMS_.*", r"CLAIMS\\$", "[$]|[^A]*READ", "|KEYS_.*", "([^0].*)?", "(?:[^K].*)?"]
+)
 def test_others_are_not(tmp_path: Path, pattern: str) -> None:
     assert found(tmp_path, f'=~"{pattern}"') == []
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.rules.lint.context import Installation
+from exporter.rules.lint.known_values import Installation
 from tests.support.rules import alert_rule, warned
 
 if TYPE_CHECKING:
@@ -21,18 +21,21 @@ def found(folder: Path, expr: str, interval_seconds: float = 15) -> list[str]:
     return warned(folder, "lint/short_range", alert_rule(expr), installation=installation)
 
 
-def test_a_range_of_one_sample_is_told(tmp_path: Path) -> None:
+def test_a_range_of_too_few_samples_is_told(tmp_path: Path) -> None:
+    polls, enough = "of polls every 15s, but for reads between", "1m hold enough, one failed poll aside"
+
     assert found(tmp_path, f"rate({UP}[20s]) > 0") == [
-        f"`{UP}[20s]` holds one sample of a poll each 15s, or two: rate needs two; a range of 1m always has them"
+        f"`{UP}[20s]` holds one sample or two {polls}: rate needs two; {enough}"
     ]
-    assert found(tmp_path, f"max_over_time({UP}[14s]) > 0") == [
-        f"`{UP}[14s]` holds one sample of a poll each 15s at most: take a longer range, or none"
+    assert found(tmp_path, f"rate({UP}[15s]) > 0") == [
+        f"`{UP}[15s]` holds one sample {polls}: rate needs two; {enough}"
     ]
+    assert found(tmp_path, f"max_over_time({UP}[14s]) > 0") == [f"`{UP}[14s]` holds one sample {polls}; {enough}"]
 
 
 @pytest.mark.parametrize(
     "expr",
-    [f"rate({UP}[30s]) > 0", f"max_over_time({UP}[15s]) > 0", f"changes({UP}[20s]) > 0", f"{UP} == 0",
+    [f"rate({UP}[30s]) > 0", f"max_over_time({UP}[15s]) > 0", f"changes({UP}[30s]) > 0", f"{UP} == 0",
      f"rate({UP}[20s] anchored) > 0", f"max_over_time({UP}[10s:5s]) > 0"],
 )  # fmt: skip
 def test_one_that_is_long_enough_is_not(tmp_path: Path, expr: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.rules.files.loading import attempt
-from exporter.rules.lint.context import ANY_INSTALLATION, Installation
+from exporter.rules.lint.known_values import ANY_INSTALLATION, Installation
 from exporter.rules.lint.linter import warnings
 from tests.support.rules import alert_rule, rule_file, warned
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 TOKENS = "dict_rate_limit_available_tokens"
 INFO = "dict_rate_limit_participant_info"
-NO_POLICY = "is no policy that is published"
+NO_POLICY = "is no policy that BACEN publishes"
 NO_ISPB = "is no ISPB, which has eight digits"
 
 
@@ -37,16 +36,22 @@ def found(folder: Path, selector: str, installation: Installation = ANY_INSTALLA
         (f'{TOKENS}{{policy!="KEY_CHECK"}}', f'excludes nothing: "KEY_CHECK" {NO_POLICY}; did you mean KEYS_CHECK?'),
         (f'{TOKENS}{{policy=""}}', f"selects nothing: every series of {TOKENS} has a policy"),
         (f'{TOKENS}{{policy=~"KEYS_CHECK|CLAIM_READ"}}', f'"CLAIM_READ" {NO_POLICY}; did you mean CLAIMS_READ?'),
-        (f'{TOKENS}{{policy!~"CLAIMS_(READ|REED)"}}', f'"REED" {NO_POLICY}'),
-        (f'{TOKENS}{{policy=~"X_.*"}}', '`policy=~"X_.*"` selects nothing: no value matches'),
-        (f'{TOKENS}{{policy!~"X_.*"}}', "excludes nothing: no value matches"),
+        (f'{TOKENS}{{policy!~"CLAIMS_(READ|REED)"}}', f'"CLAIMS_(REED)" {NO_POLICY}; did you mean CLAIMS_READ?'),
+        (f'{TOKENS}{{policy=~"X_.*"}}', '`policy=~"X_.*"` selects nothing: it matches no policy that BACEN publishes'),
+        (f'{TOKENS}{{policy!~"X_.*"}}', "excludes nothing: it matches no policy that BACEN publishes"),
         (f'{TOKENS}{{participant="1234567"}}', f'selects nothing: "1234567" {NO_ISPB}'),
         (f'{TOKENS}{{participant=~"12345678|1234"}}', f'`participant=~"12345678|1234"`: "1234" {NO_ISPB}'),
         (f'{INFO}{{psp_category="I"}}', 'selects nothing: "I" is no category; they are A, B, C, D, E, F, G, H'),
         ('rate(dict_rate_limit_responses_total{outcome="404"}[1m])', '"404" is no outcome; they are ok, not_found'),
         ('ALERTS{severity="page"}', 'selects nothing: "page" is no severity; they are info, warning, critical'),
-        ('ALERTS{alertstate="inactive"}', '"inactive" is neither pending nor firing'),
+        ('ALERTS{alertstate="inactive"}', '"inactive" is no state of an alert; they are pending, firing'),
         ('ALERTS{policy="KEY_CHECK"}', NO_POLICY),
+        (f'{TOKENS}{{policy=~"keys_check"}}', f'"keys_check" {NO_POLICY}; did you mean KEYS_CHECK?'),
+        (f'{TOKENS}{{policy=~"KEYS_(CHECK|READ)|CLAIMS_READ"}}', f'"KEYS_(READ)" {NO_POLICY}'),
+        (
+            'dict_rate_limit_responses_total{outcome=~"4.."}',
+            "it matches no outcome; they are ok, not_found, rate_limited",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_told(tmp_path: Path, selector: str, message: str) -> None:
@@ -59,7 +64,11 @@ def test_a_value_that_cannot_be_is_told(tmp_path: Path, selector: str, message: 
     "selector",
     [
         f'{TOKENS}{{policy="KEYS_CHECK"}}',
-        f'{TOKENS}{{policy=~"CLAIMS_.*|(KEYS|KEYS)_CHECK|[K|]EYS_(CHECK|(?:X|CHECK)?)|[A-Z_]+|"}}',
+        f'{TOKENS}{{policy=~"CLAIMS_.*|(KEYS|KEYS)_CHECK|[K|]EYS_(CHECK|(?:[C]|X?C)H?ECK)|[A-Z_]+|"}}',
+        f'{TOKENS}{{policy=~"(?i)keys_check|claims_write"}}',
+        f'{TOKENS}{{policy=~"([A-Z]|_)+"}}',
+        f'{TOKENS}{{policy=~"KEYS(_CHECK|_X)?|KEYS_CHECK"}}',
+        'ALERTS{policy=~"KEYS_CHECK|"}',
         f'{TOKENS}{{policy!=""}}',
         f'{TOKENS}{{policy=~".+"}}',
         f'{TOKENS}{{participant="12345678"}}',
@@ -83,14 +92,54 @@ def test_what_a_rule_writes_may_be_anything(tmp_path: Path) -> None:
     assert found(tmp_path, f'{TOKENS}{{policy="own"}}', ANY_INSTALLATION, written)
 
 
-def test_an_installation_has_its_participants_and_the_policies_that_were_seen(tmp_path: Path) -> None:
-    here = Installation(frozenset({"12345678", "87654321"}), frozenset({"NEW", "KEYS_CHECK"}), are_seen=True)
+def test_a_configuration_has_its_participants(tmp_path: Path) -> None:
+    here = Installation(frozenset({"12345678", "87654321"}))
 
-    assert found(tmp_path, f'{TOKENS}{{participant="12345678", policy="NEW"}}', here) == []
-    of_participant, of_policy = found(tmp_path, f'{TOKENS}{{participant="11111111", policy="OLD"}}', here)
-    assert of_participant.endswith('"11111111" is none of the participants configured: 12345678, 87654321')
-    assert of_policy.endswith('"OLD" is no policy that is published, nor in the database')
-    assert found(tmp_path, f'{TOKENS}{{policy="OLD"}}', replace(here, policies=None)) == []
+    assert found(tmp_path, f'{TOKENS}{{participant="12345678"}}', here) == []
+    assert found(tmp_path, f'{TOKENS}{{participant=~"8.*|12345678"}}', here) == []
+    [told] = found(tmp_path, f'{TOKENS}{{participant="11111111"}}', here)
+    assert told.endswith('"11111111" is no participant of the configuration; they are 12345678, 87654321')
+
+
+def test_of_many_values_some_are_listed(tmp_path: Path) -> None:
+    here = Installation(frozenset(f"{number:08}" for number in range(1_012)))
+
+    [told] = found(tmp_path, f'{TOKENS}{{participant="11111111"}}', here)
+    assert told.endswith("00000008, 00000009 and 1,002 more")
+    *_, told = found(tmp_path, f'{TOKENS}{{policy=~"A|B|C|D|E|KEYS_CHECK"}}')
+    assert told.endswith("2 more of its alternatives match no policy that BACEN publishes")
+
+
+def test_a_policy_that_is_not_published_may_be_stored(tmp_path: Path) -> None:
+    here = Installation(stored_policies=lambda: frozenset({"NEW"}))
+
+    assert found(tmp_path, f'{TOKENS}{{policy=~"NEW|KEYS_CHECK"}}', here) == []
+    [told] = found(tmp_path, f'{TOKENS}{{policy="KEY_CHECK"}}', here)
+    why = "is no policy that BACEN publishes or the database holds; did you mean KEYS_CHECK?"
+    assert told == f'`policy="KEY_CHECK"` selects nothing: "KEY_CHECK" {why}'
+    assert found(tmp_path, f'{TOKENS}{{policy="KEY_CHECK"}}', Installation(any_policy=True)) == []
+
+
+def test_stored_policies_are_asked_for_once_and_only_where_one_is_not_published(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def here() -> Installation:
+        calls.clear()
+        return Installation(stored_policies=lambda: calls.append(1) or None)
+
+    found(tmp_path, f'{TOKENS}{{policy="KEYS_CHECK", participant="1"}}', here(), alert_rule("ALERTS{severity='x'}"))
+    assert not calls
+    found(tmp_path, f'{TOKENS}{{policy="X"}}', here(), alert_rule(f'{TOKENS}{{policy=~"Y|Z"}}'))
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["|".join(f"X{n}" for n in range(4_000)), "(" * 300 + "X" + "|KEYS_CHECK)" * 300, "A|" * 9_000 + "KEYS_CHECK"],
+    ids=["wide", "deep", "long"],
+)
+def test_of_a_huge_regular_expression_little_is_told(tmp_path: Path, pattern: str) -> None:
+    assert len(found(tmp_path, f'{TOKENS}{{policy=~"{pattern}"}}')) < 5
 
 
 def test_the_place_of_the_matcher_is_told(tmp_path: Path) -> None:
