@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -205,6 +206,18 @@ def test_a_database_that_is_away_is_said_and_the_check_goes_on(rule_file, dsn):
     assert "the database could not tell its policies, only those that BACEN publishes are known: " in result.stderr
     assert "secret" not in result.stderr
     assert result.exit_code == 0
+
+
+def test_a_database_that_does_not_answer_is_not_waited_for(rule_file, monkeypatch):
+    monkeypatch.setattr("exporter.cli.rules._PATIENCE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dsn = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/dict"
+        config = rule_file(f"database: {{dsn: '{dsn}'}}\n", "config.yml")
+
+        result = run("rules", "check", "--config.file", config, rule_file(SLIPS))
+
+    assert '"X" is no policy that BACEN publishes (lint/unknown_value)' in result.stdout
+    assert "are known: no answer within 0.1 s" in result.stderr
 
 
 def test_a_database_is_not_asked_where_every_value_is_known(rule_file):

@@ -55,6 +55,7 @@ def test_an_impossible_comparison_is_told(tmp_path: Path, expr: str, verdict: st
         f"sum by (participant) ({USED}) > 200",
         "rate(dict_rate_limit_responses_total[5m] smoothed) < 0",
         f"{USED} % 7 > 8",
+        "1 / dict_rate_limit_available_tokens > 0.5",
         "5 * 60 < dict_rate_limit_recovery_eta_seconds < 3600",
         f"max by (participant, policy) (2 * 50 > {USED}) < 90",
         "(1 - 1 < dict_rate_limit_up) == 1",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.rules.files.loading import attempt
+from exporter.rules.lint.linter import warnings
 from tests.support.rules import alert_rule, warned
 
 if TYPE_CHECKING:
@@ -42,3 +44,16 @@ def test_what_is_never_absent_is_told(tmp_path: Path, expr: str) -> None:
 )
 def test_what_may_be_absent_is_not(tmp_path: Path, expr: str) -> None:
     assert warned(tmp_path, "lint/never_absent", alert_rule(expr)) == []
+
+
+def test_what_a_group_looks_at_that_looks_back_may_be_absent(tmp_path: Path) -> None:
+    expr = 'absent(dict_rate_limit_up{participant="12345678"})'
+
+    def found(group: str) -> list[str]:
+        file = tmp_path / "rules.yml"
+        rule = f"- {{alert: A, expr: '{expr}', labels: {{severity: info}}}}"
+        file.write_text(f"groups:\n- name: g\n{group}  rules:\n  {rule}\n")
+        return [one.check for one in warnings(attempt([str(file)])) if one.check == "lint/never_absent"]
+
+    assert found("")
+    assert not found("  query_offset: 10m\n")

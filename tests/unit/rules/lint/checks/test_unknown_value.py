@@ -101,6 +101,12 @@ def test_a_configuration_has_its_participants(tmp_path: Path) -> None:
     assert told.endswith('"11111111" is no participant of the configuration; they are 12345678, 87654321')
 
 
+def test_of_alternatives_within_others_only_the_outermost_are_told(tmp_path: Path) -> None:
+    [told] = found(tmp_path, f'{TOKENS}{{policy=~"(X|Y)_Z|KEYS_CHECK"}}')
+
+    assert f'"(X|Y)_Z" {NO_POLICY}' in told
+
+
 def test_of_many_values_some_are_listed(tmp_path: Path) -> None:
     here = Installation(frozenset(f"{number:08}" for number in range(1_012)))
 
