@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import sample
 from typing import Final
 
 from exporter.alerts.rule import Rule, SeriesSelector
@@ -11,11 +12,12 @@ from exporter.buckets.observation import View
 from exporter.metrics.own_metrics import RuleMetrics
 
 MOST_VIEWS: Final = 20
-"""How many views of a batch are looked at: a selector can stay unmatched, and polls do not wait for it."""
+_MOST_CHECKS: Final = 200
+"""How many views of a batch are looked at, and for how many selectors: commits wait for it meanwhile."""
 
 
 class UnmatchedSelectors:
-    """Participants take turns, so that each is looked at again and again. A reload keeps what was matched."""
+    """Of the participants of a batch those come first that were not looked at for longest. A reload keeps matches."""
 
     def __init__(self, metrics: RuleMetrics) -> None:
         self._metrics = metrics
@@ -23,7 +25,8 @@ class UnmatchedSelectors:
         self._matched: set[str] = set()
         self._texts: dict[int, tuple[str, ...]] = {}
         self._rules: dict[str, set[tuple[str, str]]] = {}
-        self._had_a_turn: set[Ispb] = set()
+        self._looks = 0
+        self._last_look: dict[Ispb, int] = {}
 
     def of(self, rule: Rule) -> tuple[str, ...]:
         return tuple(text for text in self._texts.get(id(rule), ()) if text in self._unmatched)
@@ -43,18 +46,22 @@ class UnmatchedSelectors:
             self._publish(text)
 
     def note(self, views: Sequence[View]) -> None:
-        if not self._unmatched:
-            return
-        turn = [view for view in views if view.participant not in self._had_a_turn][:MOST_VIEWS]
-        if not turn:
-            self._had_a_turn.clear()
-            turn = list(views[:MOST_VIEWS])
-        for view in turn:
-            self._had_a_turn.add(view.participant)
-            for text in [text for text, selector in self._unmatched.items() if selector.has_series(view)]:
-                del self._unmatched[text]
-                self._matched.add(text)
-                self._publish(text)
+        left = _MOST_CHECKS
+        by_last_look = sorted(views, key=lambda view: self._last_look.get(view.participant, 0))
+        for view in by_last_look[:MOST_VIEWS] if self._unmatched else ():
+            if left <= 0:
+                break
+            self._looks += 1
+            self._last_look[view.participant] = self._looks
+            texts = list(self._unmatched)
+            if len(texts) > _MOST_CHECKS:
+                texts = sample(texts, _MOST_CHECKS)
+            left -= len(texts)
+            for text in texts:
+                if self._unmatched[text].has_series(view):
+                    del self._unmatched[text]
+                    self._matched.add(text)
+                    self._publish(text)
 
     def _publish(self, text: str) -> None:
         for group, name in self._rules[text]:

@@ -40,16 +40,20 @@ Recording: TypeAlias = "Mapping[str, Sequence[CompiledRecordingRule]]"
 class AllRules:
     """``alerting`` and ``recording`` are those that compile, by name; a record comes after those it is made of.
 
+    ``refused`` are kind and name of rules that do not compile: nothing is known of what else of that name there is.
     ``alert_names`` are of all rules that alert. ``written`` are the labels that rules and their expressions write.
     ``same_identity`` are file and line of every rule, by what makes its alerts or series its own.
     """
 
     alerting: Mapping[str, Sequence[CompiledAlertingRule]]
     recording: Recording
+    refused: frozenset[tuple[str, str]]
     alert_names: frozenset[str]
     written: frozenset[str]
     same_identity: Mapping[object, Sequence[tuple[str, int]]]
     comparisons: Comparisons = field(default_factory=Comparisons)
+    have_condition: dict[str, bool] = field(default_factory=dict)
+    """Of records, whether a check found that they do."""
 
     @cached_property
     def label_names(self) -> LabelNames:
@@ -57,16 +61,30 @@ class AllRules:
 
     @cached_property
     def label_values(self) -> LabelValues:
-        return LabelValues(self.recording, self.labels_of)
+        known = {name: rules for name, rules in self.recording.items() if ("recording", name) not in self.refused}
+        return LabelValues(known, self.labels_of)
 
     @cached_property
-    def on_alerts(self) -> frozenset[str]:
-        """The names of records that are made of alerts."""
-        on_alerts: set[str] = set()
-        for name in (*self.recording, *self.recording):  # twice, for those that are made of each other
-            if not self._directly_of[name].isdisjoint(ALERT_SERIES | on_alerts):
-                on_alerts.add(name)
-        return frozenset(on_alerts)
+    def position(self) -> Mapping[str, int]:
+        """Where a record stands among those that it is made of."""
+        return {name: index for index, name in enumerate(self.recording)}
+
+    @cached_property
+    def alerts_through(self) -> Mapping[str, frozenset[str]]:
+        """The names of alerts that records are made of, by the record's name."""
+        through: dict[str, frozenset[str]] = {}
+        for name, rules in (*self.recording.items(), *self.recording.items()):  # twice, for those made of each other
+            selected = [one for rule in rules for one in selectors(rule.expression.tree)]
+            own = (self.alerts_of(one) for one in selected if one.metric in ALERT_SERIES)
+            through[name] = frozenset[str]().union(*own, *(through.get(one.metric, ()) for one in selected))
+        return through
+
+    def is_unknown(self, selector: Selector) -> bool:
+        """Returns whether what a selector selects may come from a rule that does not compile, or from none."""
+        metric = selector.metric
+        if metric in ALERT_SERIES:
+            return self._is_of_refused_alert(selector)
+        return metric in self._unknown_records or (metric not in METRIC_NAMES and metric not in self.recording)
 
     def labels_of(self, selector: Selector) -> frozenset[str]:
         """Returns the labels that the series of a selector can have."""
@@ -90,6 +108,19 @@ class AllRules:
                 reached.add(metric)
                 ahead += self._directly_of.get(metric, ())
         return frozenset(reached)
+
+    def _is_of_refused_alert(self, selector: Selector) -> bool:
+        is_of_alerts = selector.metric in ALERT_SERIES
+        return is_of_alerts and any(("alerting", name) in self.refused for name in self.alerts_of(selector))
+
+    @cached_property
+    def _unknown_records(self) -> frozenset[str]:
+        unknown = {name for kind, name in self.refused if kind == "recording"}
+        for name, rules in self.recording.items():
+            selected = [one for rule in rules for one in selectors(rule.expression.tree)]
+            if any(one.metric in unknown for one in selected) or any(map(self._is_of_refused_alert, selected)):
+                unknown.add(name)
+        return frozenset(unknown)
 
     @cached_property
     def _alerts_of(self) -> dict[tuple[tuple[str, str], ...], Sequence[str]]:
@@ -122,13 +153,15 @@ class AllRules:
 
     def _labels_of(self, selector: Selector, labels: Mapping[tuple[str, str], frozenset[str]]) -> frozenset[str]:
         metric = selector.metric
+        if metric in METRIC_NAMES:
+            return SCRAPED_LABELS | shown_labels(metric)
+        if self.is_unknown(selector):
+            return self._any_labels
         if metric in self.recording:
             return labels["recording", metric]
-        if metric not in ALERT_SERIES:
-            return SCRAPED_LABELS | shown_labels(metric)
-        names = self.alerts_of(selector) if any(m.label == "alertname" for m in selector.conditions) else ()
-        are_known = 0 < len(names) <= MOST_ALERTS and all(name in self.alerting for name in names)
-        of_names = frozenset[str]().union(*(labels["alerting", n] for n in names)) if are_known else self._any_labels
+        names = self.alerts_of(selector) if pins_alert(selector) else ()
+        are_few = 0 < len(names) <= MOST_ALERTS
+        of_names = frozenset[str]().union(*(labels["alerting", n] for n in names)) if are_few else self._any_labels
         return of_names if metric == ALERTS else of_names - ({"alertstate"} - self.written)
 
 
@@ -136,6 +169,11 @@ def _removed(rule: AnyCompiledRule) -> set[str]:
     """Returns the labels that a rule removes."""
     fixed = rule.labels if rule.kind == "recording" else rule.fixed_labels
     return {name for name, text in fixed.items() if not text}
+
+
+def pins_alert(selector: Selector) -> bool:
+    """Returns whether a selector of alerts asks for their name."""
+    return any(matcher.label == "alertname" for matcher in selector.conditions)
 
 
 def directly_of(rules: Iterable[AnyCompiledRule]) -> frozenset[str]:
@@ -166,7 +204,14 @@ def all_rules(attempt: Attempt) -> AllRules:
             recording[rule.name].append(rule)
         else:
             alerting[rule.name].append(rule)
-    return AllRules(dict(alerting), _in_order(recording), frozenset(names), frozenset(written), lines)
+    compiled = {id(parsed) for _, parsed, _ in attempt.compiled}
+    refused = frozenset(
+        ("recording" if parsed.is_recording else "alerting", parsed.name)
+        for group in attempt.groups
+        for parsed in group.rules
+        if id(parsed) not in compiled
+    )
+    return AllRules(dict(alerting), _in_order(recording), refused, frozenset(names), frozenset(written), lines)
 
 
 def _in_order(recording: Recording) -> Recording:

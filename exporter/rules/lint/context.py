@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-from exporter.buckets.gauges import METRIC_NAMES
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedGroup, ParsedRule
 from exporter.rules.finding import Location
@@ -16,7 +15,6 @@ from exporter.rules.lint.comparisons import Comparison
 from exporter.rules.lint.known_values import Installation
 from exporter.rules.lint.presence import Situations
 from exporter.rules.promql.series import METRIC_NAME
-from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.promql.tree import Matcher, Selector, Tree
 from exporter.rules.rule import AnyCompiledRule
@@ -54,13 +52,10 @@ class Context:
         """The metrics that it selects, and those that what it selects is made of."""
         return self.rules.made_of(selected.metric for selected in self.selected)
 
-    @property
+    @cached_property
     def is_unknown(self) -> bool:
-        """Whether it selects what a rule records that does not compile: nothing is known of its labels."""
-        return any(
-            metric not in METRIC_NAMES and metric not in ALERT_SERIES and metric not in self.rules.recording
-            for metric in self.looked_at
-        )
+        """Whether it selects what a rule makes that does not compile: nothing is known of its labels."""
+        return any(map(self.rules.is_unknown, self.selected))
 
     def labels(self, tree: Tree) -> frozenset[str]:
         """Returns the labels that series of a part of the expression can have, the metric's name among them."""

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Final
 
 from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, PARTICIPANT_INFO
-from exporter.rules.lint.all_rules import AllRules
+from exporter.rules.lint.all_rules import MOST_ALERTS, AllRules
 from exporter.rules.lint.comparisons import Bounds
 from exporter.rules.promql.aggregations import CHOICES
 from exporter.rules.promql.calls import ABSENT
@@ -62,22 +62,24 @@ class _Result:
 class Situation:
     """What is so at a poll: whether it was answered, and whether ``figures`` are served that go stale.
 
-    ``are_all_served``: the figures of every bucket are. ``alert`` are the labels of the one open alert, and ``others``
-    is whether alerts of other rules are open. ``shared`` and ``known`` are what is known of records: of those that are
-    made of alerts, and of others.
+    ``are_all_served``: the figures of every bucket are. The rule's own alert has the name ``own`` and, where one is
+    open, the labels ``alert``; ``others`` is whether alerts of other rules are open. ``shared`` is what is known of
+    records whatever the rule, ``known`` of those that are made of alerts of its name.
     """
 
     up: bool
     figures: bool
     rules: AllRules
+    own: str
     shared: dict[str, _Result]
     known: dict[str, _Result]
     are_all_served: bool = False
     alert: Mapping[str, str] | None = None
-    others: Presence = Presence.NEVER
+    others: Presence = Presence.UNDECIDED
 
     def known_of(self, name: str) -> dict[str, _Result]:
-        return self.known if name in self.rules.on_alerts else self.shared
+        names = self.rules.alerts_through[name]
+        return self.known if self.own in names and len(names) <= MOST_ALERTS else self.shared
 
 
 class Situations:
@@ -85,23 +87,20 @@ class Situations:
 
     def __init__(self, rules: AllRules) -> None:
         self._rules = rules
-        self._shared: dict[tuple[bool, bool, bool], dict[str, _Result]] = {}
-        self._without_alerts: dict[tuple[bool, bool, bool], dict[str, _Result]] = {}
+        self._shared: dict[tuple[bool, bool, bool, Presence], dict[str, _Result]] = {}
 
     def of(
         self,
+        own: str,
         *,
         up: bool,
         figures: bool,
         are_all_served: bool = False,
         alert: Mapping[str, str] | None = None,
-        others: Presence = Presence.NEVER,
+        others: Presence = Presence.UNDECIDED,
     ) -> Situation:
-        key = up, figures, are_all_served
-        has_alerts = alert is not None or others is not Presence.NEVER
-        known = {} if has_alerts else self._without_alerts.setdefault(key, {})
-        shared = self._shared.setdefault(key, {})
-        return Situation(up, figures, self._rules, shared, known, are_all_served, alert, others)
+        shared = self._shared.setdefault((up, figures, are_all_served, others), {})
+        return Situation(up, figures, self._rules, own, shared, {}, are_all_served, alert, others)
 
 
 def presence(tree: Tree, situation: Situation) -> Presence:
@@ -139,13 +138,15 @@ def _selected(selected: Selector, situation: Situation) -> _Result:
 def _judge_records(name: str, situation: Situation) -> None:
     """Finds what is known of a record, and of those before it: they are what the expressions of their rules give."""
     needed = situation.rules.made_of([name])
-    for other, rules in situation.rules.recording.items():
+    missing = [other for other in needed & situation.rules.recording.keys() if other not in situation.known_of(other)]
+    for other in sorted(missing, key=situation.rules.position.__getitem__):
         known = situation.known_of(other)
-        if other in needed and other not in known:
-            known[other] = _Result(Presence.POSSIBLE, frozenset({other}))  # as far as it is made of itself
-            results = [_judge(rule.expression.tree, situation) for rule in rules]
-            metrics = frozenset[str]().union(*(result.metrics for result in results))
-            known[other] = _Result(max(result.presence for result in results), metrics)
+        if other in known:
+            continue  # it is made of itself
+        known[other] = _Result(Presence.POSSIBLE, frozenset({other}))
+        results = [_judge(rule.expression.tree, situation) for rule in situation.rules.recording[other]]
+        metrics = frozenset[str]().union(*(result.metrics for result in results))
+        known[other] = _Result(max(result.presence for result in results), metrics)
 
 
 def _made_of(tree: Tree, result: _Result, situation: Situation) -> _Result:
@@ -177,14 +178,16 @@ def _selection(selected: Selector, situation: Situation) -> Presence:
 
 
 def _alerts(selected: Selector, situation: Situation) -> Presence:
-    """Returns whether a selector of alerts selects the open one, or others."""
+    """Returns whether a selector of alerts selects the rule's own one, or others."""
+    names = situation.rules.alerts_of(selected)
+    others = situation.others if any(name != situation.own for name in names) else Presence.NEVER
     labels = situation.alert
     if labels is None:
-        return situation.others
+        return others
     if selected.metric == ALERTS_FOR_STATE:
         labels = {**labels, "alertstate": ""}
     if any(m.label in labels and not m.predicate()(labels[m.label]) for m in selected.conditions):
-        return situation.others
+        return others
     return Presence.ALWAYS if all(m.label in labels for m in selected.conditions) else Presence.POSSIBLE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,16 +96,30 @@ def test_a_reload_keeps_what_was_matched_and_forgets_what_is_gone(tmp_path: Path
     assert watched.shown() == {("C", "dict_rate_limit_capacity")}
 
 
-def test_participants_take_turns_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_participants_take_turns_whatever_batches_they_come_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(tmp_path, alert_rule(f"{OF_SHARE} > 1"))
     (selector,) = watched.rules[0].series_selectors()
-    turns: list[str] = []
-    monkeypatch.setattr(type(selector), "has_series", lambda _, one: turns.append(one.participant) or False)
+    turns: Counter[str] = Counter()
+    monkeypatch.setattr(type(selector), "has_series", lambda _, one: turns.update([one.participant]))
     views = [view_of("A", participant=f"{number:08}") for number in range(2 * MOST_VIEWS + 5)]
 
-    for _ in range(3):
+    for _ in range(9):
         watched.selectors.note(views)
-    assert turns == [one.participant for one in views]
+        watched.selectors.note(views[:1])
 
-    watched.selectors.note(views)
-    assert turns[len(views) :] == turns[:MOST_VIEWS]
+    assert min(turns.values()) >= 3
+    assert len(turns) == len(views)
+
+
+def test_of_many_selectors_some_are_looked_for_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(tmp_path, *(alert_rule(f'dict_rate_limit_capacity{{policy="X{n}"}} < 1') for n in range(500)))
+    selector, *_ = watched.rules[0].series_selectors()
+    turns: list[str] = []
+    monkeypatch.setattr(type(selector), "has_series", lambda one, _: turns.append(one.text))
+
+    watched.selectors.note([view_of("A", participant=f"{number:08}") for number in range(10)])
+    assert len(turns) <= 200
+
+    for _ in range(100):
+        watched.selectors.note([view_of("A")])
+    assert len(set(turns)) == 500

@@ -19,7 +19,7 @@ def check(context: Context) -> Problems:
     for tree in walk(context.tree):
         if not isinstance(tree, Call) or tree.function not in ABSENT:
             continue
-        situations = [context.situations.of(up=up, figures=figures) for up, figures in _POLLS]
+        situations = [context.situations.of(context.rule.name, up=up, figures=figures) for up, figures in _POLLS]
         if all(presence(tree.arguments[0], situation) is Presence.ALWAYS for situation in situations):
             why = "it is served after every poll, answered or not, and rules are evaluated at polls"
             yield context.about(tree, f" is never true: {why}; `dict_rate_limit_up == 0` tells of an outage")

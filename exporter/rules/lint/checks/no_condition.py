@@ -18,12 +18,24 @@ _AS_USUAL: Final = {UP: 1.0, REFUSED: 0.0}
 
 
 def check(context: Context) -> Problems:
-    if context.rule.kind == "recording" or context.is_unknown or _has_condition(context.tree, context, {}):
+    if (
+        context.rule.kind == "recording"
+        or context.is_unknown
+        or _has_condition(context.tree, context, _recorded(context))
+    ):
         return
     message = "has no condition: it fires whatever the figures are"
     if any(isinstance(tree, Binary) and tree.as_bool for tree in walk(context.tree)):
         message += "; a comparison with `bool` gives 0 or 1, and keeps every series"
     yield Location(context.parsed.expr.line), message
+
+
+def _recorded(context: Context) -> dict[str, bool]:
+    """Returns whether what rules record has a condition, found out once: records after those that they are made of."""
+    known = context.rules.have_condition
+    for name in () if known else context.rules.recording:
+        _is_recorded_on_condition(name, context, known)
+    return known
 
 
 def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> bool:
@@ -52,18 +64,23 @@ def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> b
 def _is_condition(tree: Selector, context: Context, recorded: dict[str, bool]) -> bool:
     """Returns whether series of a selector are only there where something is the matter."""
     metric = tree.metric
-    rules = context.rules.recording.get(metric, ())
-    if rules and metric not in recorded:
-        recorded[metric] = True  # as far as it is made of itself
-        recorded[metric] = all(_has_condition(rule.expression.tree, context, recorded) for rule in rules)
+    if metric in context.rules.recording:
+        return _is_recorded_on_condition(metric, context, recorded)
     gauge = PARTICIPANT_GAUGE_BY_NAME.get(metric)
     changing = gauge.label_names if gauge is not None else ()
     return (
         metric in ALERT_SERIES
-        or recorded.get(metric, False)
         or (gauge is not None and gauge.of_an_event)
         or any(matcher.label in changing for matcher in tree.conditions)
     )
+
+
+def _is_recorded_on_condition(name: str, context: Context, recorded: dict[str, bool]) -> bool:
+    if name not in recorded:
+        recorded[name] = True  # as far as it is made of itself
+        rules = context.rules.recording[name]
+        recorded[name] = all(_has_condition(rule.expression.tree, context, recorded) for rule in rules)
+    return recorded[name]
 
 
 def _is_usually(tree: Tree, context: Context, *, when: bool) -> bool:

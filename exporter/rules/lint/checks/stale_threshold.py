@@ -16,9 +16,10 @@ def check(context: Context) -> Problems:
     tree = context.tree
     if context.rule.kind == "recording" or context.looked_at.isdisjoint(BUCKET_METRIC_BY_NAME):
         return
-    at_first, answered = context.situations.of(up=False, figures=True), context.situations.of(up=True, figures=True)
-    if presence(tree, context.situations.of(up=False, figures=False)) is not Presence.NEVER:
+    situations, own = context.situations, context.rule.name
+    if presence(tree, situations.of(own, up=False, figures=False, others=Presence.NEVER)) is not Presence.NEVER:
         return  # the outage itself sets it off
+    at_first, answered = situations.of(own, up=False, figures=True), situations.of(own, up=True, figures=True)
     if any(
         presence(branch, at_first) >= Presence.POSSIBLE and presence(branch, answered) >= Presence.POSSIBLE
         for branch in _branches(tree)

@@ -22,7 +22,7 @@ def check(context: Context) -> Problems:
         names = context.rules.alerts_of(selected)
         if not names:
             yield context.about(selected, f" selects nothing here: {_no_alert(context, about_names)}")
-        elif len(names) <= MOST_ALERTS and all(name in context.rules.alerting for name in names):
+        elif len(names) <= MOST_ALERTS and not context.rules.is_unknown(selected):
             yield from _unfulfilled(context, selected, [one for name in names for one in context.rules.alerting[name]])
         for matcher in about_names if names else ():
             if matcher.operator in {"=~", "!~"}:
@@ -38,12 +38,12 @@ def _no_alert(context: Context, about_names: Sequence[Matcher]) -> str:
 
 
 def _is_a_name(pattern: str, context: Context) -> bool:
-    return any(map(full_match(pattern), context.rules.alert_names))
+    names = context.rules.alert_names
+    return pattern in names if pattern.isidentifier() else any(map(full_match(pattern), names))
 
 
 def _unfulfilled(context: Context, selected: Selector, raising: Sequence[CompiledAlertingRule]) -> Problems:
     """Yields the matchers that no alert of the rules fulfils, though others could."""
-    labels = context.rules.labels_of(selected)
     for matcher in selected.conditions:
         matches = matcher.predicate()
         known = context.installation.values(selected.metric, matcher.label, context.rules.written)
@@ -52,9 +52,6 @@ def _unfulfilled(context: Context, selected: Selector, raising: Sequence[Compile
         if matcher.label == "alertstate" and selected.metric == ALERTS:
             if not matches("firing") and not any(rule.for_seconds for rule in raising):
                 yield context.about(matcher, " selects nothing here: without `for` an alert fires at once")
-        elif matcher.label not in labels:
-            if not matches(""):
-                yield context.about(matcher, f" selects nothing here: alerts of that name have no {matcher.label}")
         elif all((value := rule.fixed_labels.get(matcher.label)) and not matches(value) for rule in raising):
             values = " or ".join(sorted({rule.fixed_labels[matcher.label] for rule in raising}))
             yield context.about(matcher, f" selects nothing here: {matcher.label} of these alerts is {values}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exporter.rules.lint.context import Context, Problems
+from exporter.rules.promql.sources import ALERT_SERIES
 from exporter.rules.promql.traversal import listed_labels
 from exporter.structures import did_you_mean
 
@@ -14,7 +15,8 @@ def check(context: Context) -> Problems:
         labels = context.rules.labels_of(selected)
         for matcher in selected.conditions:
             if matcher.label not in labels:
-                why = f": {selected.metric} has no label {matcher.label}{did_you_mean(matcher.label, labels)}"
+                series = "these alerts have" if selected.metric in ALERT_SERIES else f"{selected.metric} has"
+                why = f": {series} no label {matcher.label}{did_you_mean(matcher.label, labels)}"
                 yield context.about(selected, why)
     for tree, label in listed_labels(context.tree):
         labels = frozenset[str]().union(*map(context.labels, tree.operands))

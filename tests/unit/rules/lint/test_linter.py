@@ -137,7 +137,7 @@ def test_an_alert_with_an_outage_branch_is_not(tmp_path: Path, expr: str):
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ('alertname="A"', 'alertname="B"'),
+        ('alertname="A"', 'alertname="C"'),
         ('alertstate="firing"', 'alertstate="pending"'),
         ('alertstate="firing"', 'alertstate="firing", severity="warning"'),
         ("dict_rate_limit_up == 0", "dict_rate_limit_up == 1"),

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
             'alertname=~"Low|Slow", severity="critical"',
             '`severity="critical"`, severity of these alerts is info or warning',
         ),
-        ('alertname="Low", policy="KEYS_CHECK"', '`policy="KEYS_CHECK"`, alerts of that name have no policy'),
-        ('alertname="Low", psp_category=~".+"', '`psp_category=~".+"`, alerts of that name have no psp_category'),
         ('alertname="Low", severity="info", team="tokens", alertstate="firing"', ""),
         ('alertname="Slow", policy="KEYS_CHECK"', ""),
         ('alertname="Slow", alertstate="pending"', ""),
@@ -52,6 +50,31 @@ def test_a_name_among_several_that_no_rule_has_is_told(tmp_path: Path) -> None:
         '`alertname=~"A|Lwo|L(ow|OW)"`: no rule raises an alert named "Lwo"',
         '`alertname=~"A|Lwo|L(ow|OW)"`: no rule raises an alert named "L(OW)"; did you mean Low?',
     ]
+
+
+@pytest.mark.parametrize("matcher", ['policy="KEYS_CHECK"', 'psp_category=~".+"', 'polcy="KEYS_CHECK"'])
+def test_a_label_that_no_alert_of_that_name_has_is_told_once(tmp_path: Path, matcher: str) -> None:
+    low = alert_rule("dict_rate_limit_up == 0", name="Low")
+    selector = f'ALERTS{{alertname="Low", {matcher}}}'
+    asks = alert_rule(f"dict_rate_limit_up == 0 unless on (participant) {selector}")
+
+    assert warned(tmp_path, "lint/unknown_alert", low, asks) == []
+    [told] = warned(tmp_path, "lint/unknown_label", low, asks)
+    assert told.startswith(f"`{selector}`: these alerts have no label {matcher.partition('=')[0]}")
+
+
+def test_nothing_is_told_of_what_a_rule_that_does_not_compile_may_make(tmp_path: Path) -> None:
+    broken = "alert: Two\nexpr: broken\nlabels: {severity: critical, team: pix}"
+    record = "record: 'a:b'\nexpr: max by (participant) (dict_rate_limit_capacity)"
+    selector = 'ALERTS{alertname="Two", severity="critical", team="pix", zone="x"}'
+    asks = alert_rule(
+        f"dict_rate_limit_capacity < 5 and on (participant, policy) {selector} and on (participant, policy) a:b",
+        name="Asks",
+    ).replace("runbook_url: x", "runbook_url: '{{ $labels.zone }}'")
+    rules = alert_rule("dict_rate_limit_up == 0", name="Two"), broken, record, "record: 'a:b'\nexpr: broken", asks
+
+    for check in ("unknown_alert", "unknown_label", "unmatched_sides", "empty_template_label"):
+        assert warned(tmp_path, f"lint/{check}", *rules) == []
 
 
 def test_alerts_for_state_have_no_state(tmp_path: Path) -> None:
