@@ -46,9 +46,11 @@ class UnmatchedSelectors:
             self._publish(text)
 
     def note(self, views: Sequence[View]) -> None:
+        if not self._unmatched:
+            return
         left = _MOST_CHECKS
         by_last_look = sorted(views, key=lambda view: self._last_look.get(view.participant, 0))
-        for view in by_last_look[:MOST_VIEWS] if self._unmatched else ():
+        for view in by_last_look[:MOST_VIEWS]:
             if left <= 0:
                 break
             self._looks += 1

@@ -213,7 +213,7 @@ async def test_a_process_that_no_longer_leads_serves_nothing_that_is_recorded(da
         await reconciled(reconciling, database_dsn, levels(3, first_low=1))
         await until(lambda: b"policy:tokens:avg75s{" in reconciling.metrics.exposition() and not len(reconciling.inbox))
         reconciling.reset()
-        assert b"policy:tokens" not in reconciling.metrics.exposition()
+        assert b"\npolicy:tokens" not in reconciling.metrics.exposition()
 
 
 async def test_a_reload_of_rules_that_look_back_further_sees_what_was_before_it(database_dsn, tmp_path: Path) -> None:

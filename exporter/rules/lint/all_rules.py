@@ -31,7 +31,7 @@ MOST_ALERTS: Final = 50
 """Of how many names of alerts it is looked at what they have in common."""
 
 _MOST_ROUNDS: Final = 20
-
+"""Rules that select each other in a chain longer than that may have any labels."""
 
 Recording: TypeAlias = "Mapping[str, Sequence[CompiledRecordingRule]]"
 
@@ -54,6 +54,7 @@ class AllRules:
     comparisons: Comparisons = field(default_factory=Comparisons)
     have_condition: dict[str, bool] = field(default_factory=dict)
     """Of records, whether a check found that they do."""
+    _alerts_of: dict[tuple[tuple[str, str], ...], Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def label_names(self) -> LabelNames:
@@ -123,12 +124,8 @@ class AllRules:
         return frozenset(unknown)
 
     @cached_property
-    def _alerts_of(self) -> dict[tuple[tuple[str, str], ...], Sequence[str]]:
-        return {}
-
-    @cached_property
     def _directly_of(self) -> Mapping[str, frozenset[str]]:
-        return {name: directly_of(rules) for name, rules in self.recording.items()}
+        return {name: _selected_metrics(rules) for name, rules in self.recording.items()}
 
     @cached_property
     def _any_labels(self) -> frozenset[str]:
@@ -176,7 +173,7 @@ def pins_alert(selector: Selector) -> bool:
     return any(matcher.label == "alertname" for matcher in selector.conditions)
 
 
-def directly_of(rules: Iterable[AnyCompiledRule]) -> frozenset[str]:
+def _selected_metrics(rules: Iterable[AnyCompiledRule]) -> frozenset[str]:
     """Returns the metrics that rules select."""
     return frozenset(selected.metric for rule in rules for selected in selectors(rule.expression.tree))
 
@@ -216,7 +213,7 @@ def all_rules(attempt: Attempt) -> AllRules:
 
 def _in_order(recording: Recording) -> Recording:
     """Returns the rules, each name after those that it is made of, as far as that can be."""
-    made_of = {name: directly_of(rules) & recording.keys() - {name} for name, rules in recording.items()}
+    made_of = {name: _selected_metrics(rules) & recording.keys() - {name} for name, rules in recording.items()}
     try:
         return {name: recording[name] for name in TopologicalSorter(made_of).static_order()}
     except CycleError:

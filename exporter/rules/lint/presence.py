@@ -142,8 +142,8 @@ def _judge_records(name: str, situation: Situation) -> None:
     for other in sorted(missing, key=situation.rules.position.__getitem__):
         known = situation.known_of(other)
         if other in known:
-            continue  # it is made of itself
-        known[other] = _Result(Presence.POSSIBLE, frozenset({other}))
+            continue  # one before it is made of it, too
+        known[other] = _Result(Presence.POSSIBLE, frozenset({other}))  # as far as it is made of itself
         results = [_judge(rule.expression.tree, situation) for rule in situation.rules.recording[other]]
         metrics = frozenset[str]().union(*(result.metrics for result in results))
         known[other] = _Result(max(result.presence for result in results), metrics)

@@ -18,11 +18,9 @@ _AS_USUAL: Final = {UP: 1.0, REFUSED: 0.0}
 
 
 def check(context: Context) -> Problems:
-    if (
-        context.rule.kind == "recording"
-        or context.is_unknown
-        or _has_condition(context.tree, context, _recorded(context))
-    ):
+    if context.rule.kind == "recording" or context.is_unknown:
+        return
+    if _has_condition(context.tree, context, _recorded(context)):
         return
     message = "has no condition: it fires whatever the figures are"
     if any(isinstance(tree, Binary) and tree.as_bool for tree in walk(context.tree)):
@@ -31,11 +29,12 @@ def check(context: Context) -> Problems:
 
 
 def _recorded(context: Context) -> dict[str, bool]:
-    """Returns whether what rules record has a condition, found out once: records after those that they are made of."""
-    known = context.rules.have_condition
-    for name in () if known else context.rules.recording:
-        _is_recorded_on_condition(name, context, known)
-    return known
+    """Returns whether what rules record has a condition, by name."""
+    recorded = context.rules.have_condition
+    if not recorded:
+        for name in context.rules.recording:  # one after those that it is made of, so that no chain is too deep
+            _is_recorded_on_condition(name, context, recorded)
+    return recorded
 
 
 def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> bool:
@@ -50,9 +49,9 @@ def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> b
             return True
         case Binary() if tree.operator == "unless":
             left, right = tree.left, tree.right
-            return not _is_usually(right, context, when=False) or _has_condition(left, context, recorded)
+            return not _is_usually(right, context, holds=False) or _has_condition(left, context, recorded)
         case Binary() if tree.filters:
-            return not _is_usually(tree, context, when=True)
+            return not _is_usually(tree, context, holds=True)
         case Binary():
             have = (_has_condition(side, context, recorded) for side in (tree.left, tree.right))
             return all(have) if tree.operator == "or" else any(have)
@@ -83,8 +82,8 @@ def _is_recorded_on_condition(name: str, context: Context, recorded: dict[str, b
     return recorded[name]
 
 
-def _is_usually(tree: Tree, context: Context, *, when: bool) -> bool:
-    """Returns whether a comparison has this when as long as nothing is wrong: it is a guard, and no condition."""
+def _is_usually(tree: Tree, context: Context, *, holds: bool) -> bool:
+    """Returns whether a comparison is true, or is false, while nothing is wrong: it is a guard, and no condition."""
     comparison = context.rules.comparisons.with_number(tree)
     usual = _AS_USUAL.get(comparison.bounds.gauge) if comparison is not None and comparison.is_now else None
-    return comparison is not None and usual is not None and comparison.holds_for(usual) is when
+    return comparison is not None and usual is not None and comparison.holds_for(usual) is holds
