@@ -39,7 +39,7 @@ INTERVAL_SECONDS = 15
 BEGIN = datetime(2026, 3, 10, 12, tzinfo=UTC)
 CAPACITY = 36_000
 FACTORS = (7_919, 104_729, 31)
-"""The tokens of a bucket are a remainder of participant, policy and poll times these: each level comes about as often."""
+"""The tokens of a bucket are a remainder of participant, policy and poll times these: all levels come about."""
 
 REPEAT = 3
 ENGINE = Path(__file__).with_name("prometheus_engine")

@@ -45,11 +45,22 @@ def most_bytes(kept_ms: Mapping[str, int], samples_per_minute: float, policies: 
     return math.ceil(samples * SAMPLE_BYTES)
 
 
+class Magnitudes(NamedTuple):
+    """The bounds of the absolute values of samples that are not 0; infinite, or 0, where there are none."""
+
+    least: float
+    greatest: float
+
+
 class Samples(NamedTuple):
-    """Samples of one series: their times (milliseconds since 1970, rising) and values."""
+    """Samples of one series: their times (milliseconds since 1970, rising) and values.
+
+    ``magnitudes`` hold for all of them, and maybe for others; None: they are not known, or one is no number.
+    """
 
     times_ms: Sequence[int]
     values: Sequence[float]
+    magnitudes: Magnitudes | None = None
 
 
 class GaugeHistory:
@@ -208,16 +219,19 @@ class GaugeHistory:
 class _Series:
     """The values of one series, one for each time from that with the number ``first`` on, as long as it was shown."""
 
-    __slots__ = ("first", "has_gaps", "values")
+    __slots__ = ("first", "greatest", "has_gaps", "least", "values")
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.values = array("d")
         self.has_gaps = False
+        self.least, self.greatest = math.inf, 0.0
+        """The bounds of the magnitudes of its values that are not 0, since it began; of NaN: no bounds."""
 
     def copy(self) -> _Series:
         other = _Series(self.first)
         other.values, other.has_gaps = self.values[:], self.has_gaps
+        other.least, other.greatest = self.least, self.greatest
         return other
 
     def add(self, number: int, value: float) -> None:
@@ -226,6 +240,11 @@ class _Series:
             self.values.extend([ABSENT] * missing)
             self.has_gaps = True
         self.values.append(value)
+        magnitude = abs(value)
+        if magnitude > self.greatest or math.isnan(magnitude):
+            self.greatest = magnitude  # NaN stays: nothing is greater
+        if 0.0 < magnitude < self.least:
+            self.least = magnitude
 
     def get(self, number: int) -> float | None:
         index = number - self.first
@@ -241,7 +260,9 @@ class _Series:
         if begin >= end:
             return Samples((), ())
         times, values = times_ms[begin:end], self.values[begin - shift : end - shift]
-        return without_gaps(times, values) if self.has_gaps else Samples(times, values)
+        if self.has_gaps:
+            return without_gaps(times, values)
+        return Samples(times, values, Magnitudes(self.least, self.greatest))
 
     def drop_from(self, number: int) -> None:
         del self.values[max(number - self.first, 0) :]

@@ -20,7 +20,7 @@ def _difference(
     samples: Samples, extent: Extent, *, smoothed: bool, is_counter: bool, per_second: bool
 ) -> float | None:
     """Returns the difference between the ends of a range, at which the values are known."""
-    times_ms, values = samples
+    times_ms, values = samples.times_ms, samples.values
     begin_ms, end_ms = extent.begin_ms, extent.end_ms
     last = len(times_ms) - 1
     first = max(0, bisect_right(times_ms, begin_ms, 0, last) - 1)

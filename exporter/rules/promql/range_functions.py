@@ -6,17 +6,23 @@ None: the series has no result. Times are milliseconds since 1970, rising; there
 from __future__ import annotations
 
 import math
+import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.buckets.gauge_history import Samples
-from exporter.rules.promql.aggregations import FOLDS, added, quantile, total
+from exporter.rules.promql.aggregations import FOLDS, added, mean, quantile, total
 from exporter.rules.promql.functions import divide
 
 _THRESHOLD: Final = 1.1
 """A first sample that is further from the range's beginning than this many intervals is where its series begins."""
+
+
+_EXACT: Final = 2.0**52
+_LARGEST: Final = 1e308
 
 
 class Extent(NamedTuple):
@@ -38,7 +44,7 @@ def _of_values(fold: Callable[..., float]) -> RangeFunction:
 
 def _increase(samples: Samples, extent: Extent, *, is_counter: bool, per_second: bool) -> float | None:
     """Returns the difference between the ends of a range, extrapolated from the samples in it."""
-    times_ms, values = samples
+    times_ms, values = samples.times_ms, samples.values
     intervals = len(values) - 1
     if not intervals:
         return None
@@ -64,7 +70,7 @@ def _increase(samples: Samples, extent: Extent, *, is_counter: bool, per_second:
 
 def _instant_change(samples: Samples, _: Extent, *, is_rate: bool) -> float | None:
     """Returns the difference of the last two samples; as a rate that of a counter, per second."""
-    times_ms, values = samples
+    times_ms, values = samples.times_ms, samples.values
     if len(values) < 2:
         return None
     before, last = values[-2], values[-1]
@@ -89,20 +95,49 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def _changes(samples: Samples, _: Extent) -> float:
-    return float(sum(1 for before, after in pairwise(samples.values) if _differ(before, after)))
-
-
-def _differ(before: float, after: float) -> bool:
-    return before != after and not (math.isnan(before) and math.isnan(after))
+    values = samples.values
+    changes = sum(map(operator.ne, values, values[1:]))
+    if changes and math.isnan(sum(values)):  # from NaN to NaN is no change
+        changes -= sum(1 for before, after in pairwise(values) if math.isnan(before) and math.isnan(after))
+    return float(changes)
 
 
 def _resets(samples: Samples, _: Extent) -> float:
-    return float(sum(1 for before, after in pairwise(samples.values) if after < before))
+    values = samples.values
+    return float(sum(map(operator.gt, values, values[1:])))
+
+
+def _are_exact(samples: Samples) -> bool:
+    """Whether the compensation of Prometheus' sum loses nothing, so that the sum is the exact one, rounded once.
+
+    All that is added or lost is a multiple of the last place of the least value; what is lost in ``count`` additions is
+    at most ``count`` half last places of ``count`` times the greatest. It is added exactly while that is less than 2^53
+    of the former.
+    """
+    count, magnitudes = len(samples.values), samples.magnitudes
+    if magnitudes is None:
+        return False
+    least, greatest = magnitudes
+    return count * count * greatest < _EXACT * least and count * greatest < _LARGEST
+
+
+def _sum(samples: Samples, _: Extent) -> float:
+    return math.fsum(samples.values) if _are_exact(samples) else total(samples.values)
+
+
+def _mean(samples: Samples, _: Extent) -> float:
+    values = samples.values
+    if not _are_exact(samples):
+        return mean(values)
+    # The built-in compensates from Python 3.12 on, and is the quicker one before.
+    sum_ = sum(values) if sys.version_info < (3, 12) else reduce(operator.add, values)
+    count = len(values)
+    return sum_ / count + math.fsum([*values, -sum_]) / count
 
 
 def _regression(samples: Samples, at_ms: int) -> tuple[float, float]:
     """Returns the slope per second of the least squares' line, and its value at a time."""
-    times_ms, values = samples
+    times_ms, values = samples.times_ms, samples.values
     first = values[0]
     if all(value == first for value in values[1:]):
         return (math.nan, math.nan) if math.isinf(first) else (0.0, first)
@@ -130,7 +165,7 @@ def _predict_linear(samples: Samples, extent: Extent, seconds: float) -> float |
 
 
 RANGE_FUNCTIONS: Final[Mapping[str, RangeFunction]] = {
-    "avg_over_time": _of_values(FOLDS["avg"]),
+    "avg_over_time": _mean,
     "count_over_time": _of_values(FOLDS["count"]),
     "first_over_time": lambda samples, _: samples.values[0],
     "last_over_time": lambda samples, _: samples.values[-1],
@@ -140,7 +175,7 @@ RANGE_FUNCTIONS: Final[Mapping[str, RangeFunction]] = {
     "quantile_over_time": _of_values(quantile),
     "stddev_over_time": _of_values(_deviation),
     "stdvar_over_time": _of_values(_variance),
-    "sum_over_time": _of_values(total),
+    "sum_over_time": _sum,
     "changes": _changes,
     "resets": _resets,
     "delta": partial(_increase, is_counter=False, per_second=False),

@@ -59,7 +59,8 @@ class InputSeries:
 
     def between(self, begin_ms: int, end_ms: int) -> Samples:
         """Returns the samples after ``begin_ms`` and up to ``end_ms``."""
-        return without_gaps(*self.with_ends(begin_ms, end_ms))
+        samples = self.with_ends(begin_ms, end_ms)
+        return without_gaps(samples.times_ms, samples.values)
 
     def with_ends(self, begin_ms: int, end_ms: int) -> Samples:
         """Returns the same with the marks of where the series ends."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.buckets.gauge_history import GaugeHistory, milliseconds, most_bytes
+from exporter.buckets.gauge_history import GaugeHistory, Samples, milliseconds, most_bytes
 from exporter.buckets.observation import PARTICIPANT_REMOVED, view_after
-from tests.support.builders import at, bucket, counts, failed, poll, read, view
+from tests.support.builders import POLICY, at, bucket, counts, failed, poll, read, view
 
 if TYPE_CHECKING:
     from exporter.buckets.observation import Poll, View
@@ -36,7 +37,7 @@ def history(*polls: Poll, kept_ms: int = DAY_MS) -> GaugeHistory:
 def samples(made: GaugeHistory, gauge: str, begin: float, end: float) -> dict[tuple[str, ...], list[tuple[int, float]]]:
     return {
         subject: list(zip(times_ms, values, strict=True))
-        for subject, (times_ms, values) in made.between(gauge, ms(begin), ms(end))
+        for subject, (times_ms, values, _) in made.between(gauge, ms(begin), ms(end))
     }
 
 
@@ -182,14 +183,41 @@ def test_it_holds_what_a_list_of_all_samples_would(
             expected.setdefault((name,), []).append((time_ms, repr(float(level))))
     got = {
         subject: [(time_ms, repr(value)) for time_ms, value in zip(times_ms, values, strict=True)]
-        for subject, (times_ms, values) in made.between(TOKENS, begin, end)
+        for subject, (times_ms, values, _) in made.between(TOKENS, begin, end)
     }
     assert got == expected
+    assert all(bounds_hold(samples) for _, samples in made.between(TOKENS, begin, end))
     last = max((time_ms for time_ms in model if time_ms <= end), default=None)
     now = {} if last is None or end - last >= FIVE_MINUTES_MS else model[last]
     assert {subject: repr(value) for subject, value in made.at(TOKENS, end, FIVE_MINUTES_MS)} == {
         (name,): repr(float(level)) for name, level in now.items()
     }
+
+
+def bounds_hold(samples: Samples) -> bool:
+    """Whether what is said of the magnitudes of samples is so."""
+    if samples.magnitudes is None:
+        return True
+    least, greatest = samples.magnitudes
+    if any(map(math.isnan, samples.values)):
+        return math.isnan(greatest)
+    return math.isnan(greatest) or all(value == 0 or least <= abs(value) <= greatest for value in samples.values)
+
+
+def test_the_bounds_of_what_a_series_has_had_are_known_and_kept_in_a_copy() -> None:
+    made = GaugeHistory({TOKENS: DAY_MS})
+    for index, tokens in enumerate((0, 7, -20, 3)):
+        made.add(view(poll(bucket(tokens), seconds=15.0 * index)))
+
+    for history in (made, made.copy()):
+        [(_, samples)] = history.between(TOKENS, ms(0) - 1, ms(60))
+        assert samples.magnitudes == (3, 20)
+    gone = GaugeHistory({TOKENS: DAY_MS})
+    for index, tokens in enumerate((5, None, 6)):
+        buckets = [bucket(policy="OTHER")] if tokens is None else [bucket(tokens), bucket(policy="OTHER")]
+        gone.add(view(poll(*buckets, seconds=15.0 * index, sequence=1)))
+    samples = dict(gone.between(TOKENS, ms(0) - 1, ms(60)))[POLICY,]
+    assert samples.magnitudes is None
 
 
 RESPONSES = "dict_rate_limit_responses_total"

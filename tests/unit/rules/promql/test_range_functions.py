@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import struct
+from array import array
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.buckets.gauge_history import Samples
+from exporter.buckets.gauge_history import Magnitudes, Samples
 from exporter.rules.promql.extended_ranges import EXTENDED_FUNCTIONS
 from exporter.rules.promql.range_functions import RANGE_FUNCTIONS, Extent
 
@@ -153,3 +156,51 @@ def test_no_samples_make_a_function_of_an_extended_range_fail(
     for function in EXTENDED_FUNCTIONS[mode].values():
         value = function(samples, Extent(begin_ms, begin_ms + length_ms, length_ms / 1000, begin_ms + length_ms))
         assert value is None or isinstance(value, float)
+
+
+def known(values: list[float]) -> Samples:
+    """Samples with the bounds of their magnitudes."""
+    magnitudes = [abs(value) for value in values if value]
+    greatest = math.nan if any(map(math.isnan, values)) else max(magnitudes, default=0.0)
+    return Samples(range(len(values)), values, Magnitudes(min(magnitudes, default=INF), greatest))
+
+
+EXTENT = Extent(-1, 1_000, 1.001, 1_000)
+ALIKE = st.one_of(
+    st.floats(0, 100),
+    st.integers(0, 72_000).map(float),
+    st.integers(0, 72_000).map(lambda tokens: 100 * (72_000 - tokens) / 72_000),
+    st.floats(-1e-9, 1e9),
+    st.builds(math.ldexp, st.floats(-1, 1), st.integers(-30, 30)),
+)
+
+
+@pytest.mark.parametrize("function", ["sum", "avg"])
+@given(values=st.one_of(ANY, st.lists(ALIKE, min_size=1, max_size=60)), times=st.integers(1, 8))
+def test_sums_are_to_the_bit_what_they_are_without_knowing_magnitudes(function: str, values: list[float], times: int):
+    of_range = RANGE_FUNCTIONS[f"{function}_over_time"]
+    values = values * times
+
+    quick, slow = of_range(known(values), EXTENT), of_range(Samples(range(len(values)), values), EXTENT)
+
+    assert struct.pack("<d", quick) == struct.pack("<d", slow) or (math.isnan(quick) and math.isnan(slow))
+
+
+def test_sums_of_levels_are_exact_and_of_what_differs_too_much_are_not_taken_for_it():
+    levels = [100 * (36_000 - tokens) / 36_000 for tokens in range(0, 36_000, 150)]
+
+    assert RANGE_FUNCTIONS["sum_over_time"](known(levels), EXTENT) == math.fsum(levels)
+    lossy = [2.0**53, 1.0, 2.0**-54, -1.0, -(2.0**53)]  # the compensation, 1, has no place for the last but two
+    assert RANGE_FUNCTIONS["sum_over_time"](known(lossy), EXTENT) == 0.0 != math.fsum(lossy)
+    wide = [1e308, 1.0, -1e308, 1e-300]
+    assert RANGE_FUNCTIONS["avg_over_time"](known(wide), EXTENT) == 0.25
+
+
+@given(st.lists(st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 1.0, NAN, INF, -INF])), min_size=1, max_size=12))
+def test_changes_and_resets_are_counted_pair_by_pair(values: list[float]):
+    pairs = list(pairwise(values))
+    changes = sum(before != after and not (math.isnan(before) and math.isnan(after)) for before, after in pairs)
+
+    for samples in (Samples(range(len(values)), values), Samples(range(len(values)), array("d", values))):
+        assert RANGE_FUNCTIONS["changes"](samples, EXTENT) == changes
+        assert RANGE_FUNCTIONS["resets"](samples, EXTENT) == sum(after < before for before, after in pairs)
