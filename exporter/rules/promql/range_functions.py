@@ -97,7 +97,7 @@ def _deviation(values: Sequence[float]) -> float:
 def _changes(samples: Samples, _: Extent) -> float:
     values = samples.values
     changes = sum(map(operator.ne, values, values[1:]))
-    if changes and math.isnan(sum(values)):  # from NaN to NaN is no change
+    if samples.magnitudes is None or math.isnan(samples.magnitudes.greatest):  # from NaN to NaN is no change
         changes -= sum(1 for before, after in pairwise(values) if math.isnan(before) and math.isnan(after))
     return float(changes)
 

@@ -201,6 +201,6 @@ def test_changes_and_resets_are_counted_pair_by_pair(values: list[float]):
     pairs = list(pairwise(values))
     changes = sum(before != after and not (math.isnan(before) and math.isnan(after)) for before, after in pairs)
 
-    for samples in (Samples(range(len(values)), values), Samples(range(len(values)), array("d", values))):
+    for samples in (known(values), Samples(range(len(values)), array("d", values))):
         assert RANGE_FUNCTIONS["changes"](samples, EXTENT) == changes
         assert RANGE_FUNCTIONS["resets"](samples, EXTENT) == sum(after < before for before, after in pairs)
