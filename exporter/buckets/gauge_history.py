@@ -46,7 +46,7 @@ def most_bytes(kept_ms: Mapping[str, int], samples_per_minute: float, policies: 
 
 
 class Magnitudes(NamedTuple):
-    """The bounds of the absolute values of samples that are not 0; infinite, or 0, where there are none."""
+    """The bounds of absolute values that are not 0: infinite and 0 where none was, the greatest NaN where one was."""
 
     least: float
     greatest: float
@@ -55,7 +55,7 @@ class Magnitudes(NamedTuple):
 class Samples(NamedTuple):
     """Samples of one series: their times (milliseconds since 1970, rising) and values.
 
-    ``magnitudes`` hold for all of them, and maybe for others; None: they are not known, or one is no number.
+    ``magnitudes`` are those of the samples, and maybe of earlier ones, too; None: they are not known.
     """
 
     times_ms: Sequence[int]
@@ -225,8 +225,7 @@ class _Series:
         self.first = first
         self.values = array("d")
         self.has_gaps = False
-        self.least, self.greatest = math.inf, 0.0
-        """The bounds of the magnitudes of its values that are not 0, since it began; of NaN: no bounds."""
+        self.least, self.greatest = math.inf, 0.0  # the `Magnitudes` of its values since it began
 
     def copy(self) -> _Series:
         other = _Series(self.first)

@@ -24,8 +24,7 @@ def installation(
         frozenset(settings.participants),
         settings.poll.interval,
         settings.rules.max_range,
-        stored_policies=stored_policies or (lambda: None),
-        any_policy=stored_policies is None,
+        stored_policies,
     )
 
 

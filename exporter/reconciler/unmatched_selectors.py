@@ -48,17 +48,14 @@ class UnmatchedSelectors:
     def note(self, views: Sequence[View]) -> None:
         if not self._unmatched:
             return
-        left = _MOST_CHECKS
+        most_views = min(MOST_VIEWS, _MOST_CHECKS // len(self._unmatched)) or 1
         by_last_look = sorted(views, key=lambda view: self._last_look.get(view.participant, 0))
-        for view in by_last_look[:MOST_VIEWS]:
-            if left <= 0:
-                break
+        for view in by_last_look[:most_views]:
             self._looks += 1
             self._last_look[view.participant] = self._looks
             texts = list(self._unmatched)
             if len(texts) > _MOST_CHECKS:
                 texts = sample(texts, _MOST_CHECKS)
-            left -= len(texts)
             for text in texts:
                 if self._unmatched[text].has_series(view):
                     del self._unmatched[text]

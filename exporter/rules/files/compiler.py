@@ -77,7 +77,10 @@ class Compiler:
         for rule in (rule for group in groups for rule in group.rules if rule.is_recording):
             recording[rule.name].append(rule)
         self._recorded = dict.fromkeys(recording, RecordedMetric())
-        for name in _in_order(recording):
+        words = {
+            name: [w for rule in rules for w in _WORD.findall(rule.expr.text)] for name, rules in recording.items()
+        }
+        for name in in_order(words):
             self._recorded[name] = _any_of([self._recorded_by(rule) for rule in recording[name]])
 
     def rule(self, group: ParsedGroup, rule: ParsedRule) -> AnyCompiledRule | None:
@@ -202,16 +205,13 @@ def _query_offsets(groups: Sequence[ParsedGroup]) -> Mapping[str, frozenset[floa
     return {} if are_same else {name: frozenset(of_name) for name, of_name in offsets.items()}
 
 
-def _in_order(recording: Mapping[str, Sequence[ParsedRule]]) -> Iterable[str]:
-    """Returns the names of what rules record, each after those that its expressions name, as far as that can be."""
-    made_of = {
-        name: {word for rule in rules for word in _WORD.findall(rule.expr.text)} & recording.keys() - {name}
-        for name, rules in recording.items()
-    }
+def in_order(made_of: Mapping[str, Iterable[str]]) -> Iterable[str]:
+    """Returns the names of what rules record, each after those that it is made of, as far as that can be."""
+    others = {name: made_of.keys() & set(names) - {name} for name, names in made_of.items()}
     try:
-        return list(TopologicalSorter(made_of).static_order())
+        return list(TopologicalSorter(others).static_order())
     except CycleError:
-        return recording
+        return made_of
 
 
 def _any_of(rules: Sequence[RecordedMetric]) -> RecordedMetric:

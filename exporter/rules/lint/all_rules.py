@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 from typing import Final, TypeAlias
 
 from exporter.buckets.gauges import METRIC_NAMES
+from exporter.rules.files.compiler import in_order
 from exporter.rules.files.loading import Attempt
 from exporter.rules.files.parser import ParsedRule
 from exporter.rules.lint.comparisons import Comparisons
@@ -74,8 +74,7 @@ class AllRules:
     def alerts_through(self) -> Mapping[str, frozenset[str]]:
         """The names of alerts that records are made of, by the record's name."""
         through: dict[str, frozenset[str]] = {}
-        for name, rules in (*self.recording.items(), *self.recording.items()):  # twice, for those made of each other
-            selected = [one for rule in rules for one in selectors(rule.expression.tree)]
+        for name, selected in (*self._selected.items(), *self._selected.items()):  # twice: some are made of each other
             own = (self.alerts_of(one) for one in selected if one.metric in ALERT_SERIES)
             through[name] = frozenset[str]().union(*own, *(through.get(one.metric, ()) for one in selected))
         return through
@@ -117,15 +116,19 @@ class AllRules:
     @cached_property
     def _unknown_records(self) -> frozenset[str]:
         unknown = {name for kind, name in self.refused if kind == "recording"}
-        for name, rules in self.recording.items():
-            selected = [one for rule in rules for one in selectors(rule.expression.tree)]
+        for name, selected in self._selected.items():
             if any(one.metric in unknown for one in selected) or any(map(self._is_of_refused_alert, selected)):
                 unknown.add(name)
         return frozenset(unknown)
 
     @cached_property
+    def _selected(self) -> Mapping[str, Sequence[Selector]]:
+        """The selectors of what records are made of."""
+        return {name: list(_selectors(rules)) for name, rules in self.recording.items()}
+
+    @cached_property
     def _directly_of(self) -> Mapping[str, frozenset[str]]:
-        return {name: _selected_metrics(rules) for name, rules in self.recording.items()}
+        return {name: frozenset(one.metric for one in selected) for name, selected in self._selected.items()}
 
     @cached_property
     def _any_labels(self) -> frozenset[str]:
@@ -173,9 +176,8 @@ def pins_alert(selector: Selector) -> bool:
     return any(matcher.label == "alertname" for matcher in selector.conditions)
 
 
-def _selected_metrics(rules: Iterable[AnyCompiledRule]) -> frozenset[str]:
-    """Returns the metrics that rules select."""
-    return frozenset(selected.metric for rule in rules for selected in selectors(rule.expression.tree))
+def _selectors(rules: Iterable[AnyCompiledRule]) -> Iterator[Selector]:
+    return (selected for rule in rules for selected in selectors(rule.expression.tree))
 
 
 def identity(rule: ParsedRule) -> object:
@@ -208,13 +210,6 @@ def all_rules(attempt: Attempt) -> AllRules:
         for parsed in group.rules
         if id(parsed) not in compiled
     )
-    return AllRules(dict(alerting), _in_order(recording), refused, frozenset(names), frozenset(written), lines)
-
-
-def _in_order(recording: Recording) -> Recording:
-    """Returns the rules, each name after those that it is made of, as far as that can be."""
-    made_of = {name: _selected_metrics(rules) & recording.keys() - {name} for name, rules in recording.items()}
-    try:
-        return {name: recording[name] for name in TopologicalSorter(made_of).static_order()}
-    except CycleError:
-        return dict(recording)
+    made_of = {name: [selected.metric for selected in _selectors(rules)] for name, rules in recording.items()}
+    in_turn = {name: recording[name] for name in in_order(made_of)}
+    return AllRules(dict(alerting), in_turn, refused, frozenset(names), frozenset(written), lines)

@@ -62,14 +62,13 @@ class Installation:
     """Where rules are to run: whose buckets are polled (none: any participant's), how often, how far back is kept.
 
     ``stored_policies`` returns the policies that answers have held, None where they are not known; it is called where
-    one is looked for that is not published. ``any_policy``: none is looked for.
+    one is not published. Without it a policy may have any name.
     """
 
     participants: frozenset[str] = frozenset()
     poll_interval_seconds: float = 15.0
     max_range_seconds: float = 86_400.0
-    stored_policies: Callable[[], frozenset[str] | None] = lambda: None
-    any_policy: bool = False
+    stored_policies: Callable[[], frozenset[str] | None] | None = lambda: None
 
     def values(self, metric: str, label: str, written_labels: frozenset[str]) -> Values | None:
         """Returns what a label of a metric's series can be; None where that is not known.
@@ -83,13 +82,13 @@ class Installation:
         if metric not in METRIC_NAMES and label in written_labels:
             return None
         if label == POLICY:
-            return None if self.any_policy else _PUBLISHED
+            return None if self.stored_policies is None else _PUBLISHED
         return _BY_LABEL.get(label)
 
     @cached_property
     def all_policies(self) -> Values:
         """The policies that are published or stored."""
-        stored = self.stored_policies()
+        stored = None if self.stored_policies is None else self.stored_policies()
         if stored is None:
             return _PUBLISHED
         return Values(frozenset(POLICIES) | stored, "policy that BACEN publishes or the database holds")

@@ -292,7 +292,7 @@ async def test_warnings_go_by_the_installation(tmp_path: Path, caplog) -> None:
         text = text.replace(
             f"{name}, expr: dict_rate_limit_up == 0", f"{name}, expr: 'dict_rate_limit_capacity{selector} == 0'"
         )
-    installation = Installation(participants=frozenset("1"), any_policy=True)
+    installation = Installation(participants=frozenset("1"), stored_policies=None)
     held = Held(tmp_path, text, installation=installation)
 
     def warned() -> list[str]:

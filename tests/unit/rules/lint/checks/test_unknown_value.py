@@ -123,7 +123,7 @@ def test_a_policy_that_is_not_published_may_be_stored(tmp_path: Path) -> None:
     [told] = found(tmp_path, f'{TOKENS}{{policy="KEY_CHECK"}}', here)
     why = "is no policy that BACEN publishes or the database holds; did you mean KEYS_CHECK?"
     assert told == f'`policy="KEY_CHECK"` selects nothing: "KEY_CHECK" {why}'
-    assert found(tmp_path, f'{TOKENS}{{policy="KEY_CHECK"}}', Installation(any_policy=True)) == []
+    assert found(tmp_path, f'{TOKENS}{{policy="KEY_CHECK"}}', Installation(stored_policies=None)) == []
 
 
 def test_stored_policies_are_asked_for_once_and_only_where_one_is_not_published(tmp_path: Path) -> None:
