@@ -188,19 +188,20 @@ async def test_a_restart_changes_no_verdict_about_what_was_recorded(database_dsn
 
     async with leading(database_dsn, rules) as reconciling:
         await reconciled(reconciling, database_dsn, before)
-    async with leading(database_dsn, rules) as reconciling:
-        await reconciled(reconciling, database_dsn, after)
-        held = reconciling.loop.histories.of(participant)
-        page = reconciling.metrics.exposition().decode()
-
     alone = Replay(load([rules]).rules)
     for one in (*before, *after):
         recorded = alone.step(one).recorded
+    assert len(recorded) == 2
+    of_series = f'{{participant="{participant}",policy="{POLICY}",team="pix"}}'
+    lines = [f"{name}{of_series} {value}\n" for (name, _), value in recorded.items()]
+    async with leading(database_dsn, rules) as reconciling:
+        await reconciled(reconciling, database_dsn, after)
+        held = reconciling.loop.histories.of(participant)
+        # What is committed is on the page a moment later.
+        await until(lambda: all(line in reconciling.metrics.exposition().decode() for line in lines))
+
     assert held == alone.history
     assert set(held.written.kept_ms) == {"policy:tokens:avg75s", "policy:tokens:min10m"}
-    for (name, _), value in recorded.items():
-        assert f'{name}{{participant="{participant}",policy="{POLICY}",team="pix"}} {value}\n' in page
-    assert len(recorded) == 2
     (read_back,) = [record.polls for record in caplog.records if "read back" in record.message and record.polls]
     assert read_back < 201, "no more than what is recorded is made of"
     found = await asyncio.to_thread(truth.check, database_dsn, rules)
