@@ -15,14 +15,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 from exporter.buckets.gauge_history import Samples
 from exporter.rules.promql.aggregations import FOLDS, added, mean, quantile, total
-from exporter.rules.promql.functions import divide
+from exporter.rules.promql.compensation import is_exact
+from exporter.rules.promql.regression import regression
 
 _THRESHOLD: Final = 1.1
 """A first sample that is further from the range's beginning than this many intervals is where its series begins."""
 
-
-_EXACT: Final = 2.0**52
-_LARGEST: Final = 1e308
+_SQUARED: Final = 1e150
+"""The squares of such values, and sums of these, are finite."""
 
 
 class Extent(NamedTuple):
@@ -80,7 +80,27 @@ def _instant_change(samples: Samples, _: Extent, *, is_rate: bool) -> float | No
     return change / ((times_ms[-1] - times_ms[-2]) / 1000)
 
 
-def _variance(values: Sequence[float]) -> float:
+def _variance(samples: Samples, _: Extent) -> float:
+    """Of a population, by Welford's method, both sums compensated as `added` does: to call it takes twice as long."""
+    values = samples.values
+    if samples.magnitudes is None or not samples.magnitudes.greatest < _SQUARED:
+        return _variance_of_any(values)
+    mean = lost_mean = squares = lost_squares = count = 0.0
+    for value in values:
+        count += 1.0
+        delta = value - (mean + lost_mean)
+        step = delta / count
+        sum_ = mean + step
+        lost_mean += (mean - sum_) + step if abs(mean) >= abs(step) else (step - sum_) + mean
+        mean = sum_
+        step = delta * (value - (mean + lost_mean))
+        sum_ = squares + step
+        lost_squares += (squares - sum_) + step if abs(squares) >= abs(step) else (step - sum_) + squares
+        squares = sum_
+    return (squares + lost_squares) / count
+
+
+def _variance_of_any(values: Sequence[float]) -> float:
     mean = lost_mean = squares = lost_squares = 0.0
     for count, value in enumerate(values, start=1):
         delta = value - (mean + lost_mean)
@@ -89,8 +109,8 @@ def _variance(values: Sequence[float]) -> float:
     return (squares + lost_squares) / len(values)
 
 
-def _deviation(values: Sequence[float]) -> float:
-    variance = _variance(values)
+def _deviation(samples: Samples, extent: Extent) -> float:
+    variance = _variance(samples, extent)
     return math.nan if variance < 0 else math.sqrt(variance)
 
 
@@ -107,27 +127,13 @@ def _resets(samples: Samples, _: Extent) -> float:
     return float(sum(map(operator.gt, values, values[1:])))
 
 
-def _are_exact(samples: Samples) -> bool:
-    """Whether the compensation of Prometheus' sum loses nothing, so that the sum is the exact one, rounded once.
-
-    All that is added or lost is a multiple of the last place of the least value; what is lost in ``count`` additions is
-    at most ``count`` half last places of ``count`` times the greatest. It is added exactly while that is less than 2^53
-    of the former.
-    """
-    count, magnitudes = len(samples.values), samples.magnitudes
-    if magnitudes is None:
-        return False
-    least, greatest = magnitudes
-    return count * count * greatest < _EXACT * least and count * greatest < _LARGEST
-
-
 def _sum(samples: Samples, _: Extent) -> float:
-    return math.fsum(samples.values) if _are_exact(samples) else total(samples.values)
+    return math.fsum(samples.values) if is_exact(samples) else total(samples.values)
 
 
 def _mean(samples: Samples, _: Extent) -> float:
     values = samples.values
-    if not _are_exact(samples):
+    if not is_exact(samples):
         return mean(values)
     # The built-in compensates from Python 3.12 on, and is the quicker one before.
     sum_ = sum(values) if sys.version_info < (3, 12) else reduce(operator.add, values)
@@ -135,32 +141,14 @@ def _mean(samples: Samples, _: Extent) -> float:
     return sum_ / count + math.fsum([*values, -sum_]) / count
 
 
-def _regression(samples: Samples, at_ms: int) -> tuple[float, float]:
-    """Returns the slope per second of the least squares' line, and its value at a time."""
-    times_ms, values = samples.times_ms, samples.values
-    first = values[0]
-    if all(value == first for value in values[1:]):
-        return (math.nan, math.nan) if math.isinf(first) else (0.0, first)
-    x = y = xy = xx = lost_x = lost_y = lost_xy = lost_xx = 0.0
-    for time_ms, value in zip(times_ms, values, strict=True):
-        seconds = (time_ms - at_ms) / 1e3
-        x, lost_x = added(seconds, x, lost_x)
-        y, lost_y = added(value, y, lost_y)
-        xy, lost_xy = added(seconds * value, xy, lost_xy)
-        xx, lost_xx = added(seconds * seconds, xx, lost_xx)
-    x, y, xy, xx, count = x + lost_x, y + lost_y, xy + lost_xy, xx + lost_xx, len(values)
-    slope = divide(xy - x * y / count, xx - x * x / count)
-    return slope, y / count - slope * x / count
-
-
 def _deriv(samples: Samples, _: Extent) -> float | None:
-    return _regression(samples, samples.times_ms[0])[0] if len(samples.values) > 1 else None
+    return regression(samples, samples.times_ms[0])[0] if len(samples.values) > 1 else None
 
 
 def _predict_linear(samples: Samples, extent: Extent, seconds: float) -> float | None:
     if len(samples.values) < 2:
         return None
-    slope, value = _regression(samples, extent.at_ms)
+    slope, value = regression(samples, extent.at_ms)
     return slope * seconds + value
 
 
@@ -173,8 +161,8 @@ RANGE_FUNCTIONS: Final[Mapping[str, RangeFunction]] = {
     "min_over_time": _of_values(FOLDS["min"]),
     "present_over_time": lambda *_: 1.0,
     "quantile_over_time": _of_values(quantile),
-    "stddev_over_time": _of_values(_deviation),
-    "stdvar_over_time": _of_values(_variance),
+    "stddev_over_time": _deviation,
+    "stdvar_over_time": _variance,
     "sum_over_time": _sum,
     "changes": _changes,
     "resets": _resets,

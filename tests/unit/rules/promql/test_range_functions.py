@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from array import array
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
 from hypothesis import given
@@ -175,15 +175,36 @@ ALIKE = st.one_of(
 )
 
 
-@pytest.mark.parametrize("function", ["sum", "avg"])
-@given(values=st.one_of(ANY, st.lists(ALIKE, min_size=1, max_size=60)), times=st.integers(1, 8))
-def test_sums_are_to_the_bit_what_they_are_without_knowing_magnitudes(function: str, values: list[float], times: int):
-    of_range = RANGE_FUNCTIONS[f"{function}_over_time"]
-    values = values * times
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("sum_over_time", []),
+        ("avg_over_time", []),
+        ("stddev_over_time", []),
+        ("stdvar_over_time", []),
+        ("deriv", []),
+        ("predict_linear", [600.0]),
+    ],
+)
+@given(
+    values=st.one_of(ANY, st.lists(ALIKE, min_size=1, max_size=60)),
+    times=st.integers(1, 8),
+    late_ms=st.lists(st.integers(0, 14_999), min_size=1, max_size=7),
+)
+def test_results_are_to_the_bit_what_they_are_without_knowing_magnitudes(
+    function: str, arguments: list[float], values: list[float], times: int, late_ms: list[int]
+):
+    of_range, values = RANGE_FUNCTIONS[function], values * times
+    times_ms = [15_000 * index + late for index, late in zip(range(len(values)), cycle(late_ms), strict=False)]
+    extent = Extent(-1, times_ms[-1], 1.0, times_ms[-1])
 
-    quick, slow = of_range(known(values), EXTENT), of_range(Samples(range(len(values)), values), EXTENT)
+    quick = of_range(known(values)._replace(times_ms=times_ms), extent, *arguments)
+    slow = of_range(Samples(times_ms, values), extent, *arguments)
 
-    assert struct.pack("<d", quick) == struct.pack("<d", slow) or (math.isnan(quick) and math.isnan(slow))
+    if quick is None or slow is None:
+        assert quick is slow
+    else:
+        assert struct.pack("<d", quick) == struct.pack("<d", slow) or (math.isnan(quick) and math.isnan(slow))
 
 
 def test_sums_of_levels_are_exact_and_of_what_differs_too_much_are_not_taken_for_it():

@@ -1,0 +1,58 @@
+"""The line of least squares through samples, to the bit as Prometheus computes it."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from exporter.buckets.gauge_history import Samples
+from exporter.rules.promql.compensation import compensated, is_exact
+from exporter.rules.promql.functions import divide
+
+
+def regression(samples: Samples, at_ms: int) -> tuple[float, float]:
+    """Returns the slope per second of the least squares' line, and its value at a time."""
+    values = samples.values
+    first = values[0]
+    if values[-1] == first and all(value == first for value in values):
+        return (math.nan, math.nan) if math.isinf(first) else (0.0, first)
+    times, count = _seconds(samples.times_ms, at_ms), len(values)
+    greatest = math.nan if samples.magnitudes is None else samples.magnitudes.greatest
+    x, xx = times.total, times.total_of_squares
+    y = math.fsum(values) if is_exact(samples) else compensated(values, greatest)
+    xy = compensated(list(map(operator.mul, times.seconds, values)), times.greatest * greatest)
+    slope = divide(xy - x * y / count, xx - x * x / count)
+    return slope, y / count - slope * x / count
+
+
+class _Seconds(NamedTuple):
+    """The times of samples as seconds since an instant, and what is computed of these alone."""
+
+    seconds: Sequence[float]
+    total: float
+    total_of_squares: float
+    greatest: float
+
+
+class _Latest:
+    """What was computed last: a participant's series have their samples at the same times."""
+
+    times_ms: Sequence[int] = ()
+    at_ms: int = 0
+    seconds: _Seconds
+
+
+def _seconds(times_ms: Sequence[int], at_ms: int) -> _Seconds:
+    if times_ms != _Latest.times_ms or at_ms != _Latest.at_ms:
+        seconds = [(time_ms - at_ms) / 1e3 for time_ms in times_ms]
+        greatest = max(abs(seconds[0]), abs(seconds[-1]))
+        _Latest.seconds = _Seconds(
+            seconds,
+            compensated(seconds, greatest),
+            compensated(list(map(operator.mul, seconds, seconds)), greatest * greatest),
+            greatest,
+        )
+        _Latest.times_ms, _Latest.at_ms = times_ms, at_ms
+    return _Latest.seconds
