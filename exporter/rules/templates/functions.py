@@ -239,11 +239,12 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
 }
 
 NEEDS_PROMETHEUS: Final = frozenset(
-    {"query", "first", "value", "label", "strvalue", "sortByLabel", "args", "tmpl", "externalURL", "pathPrefix", "call"}
+    {"query", "first", "value", "label", "strvalue", "tmpl", "externalURL", "pathPrefix", "now"}
 )
 """Known to Prometheus; what they give depends on it, not on the sample alone."""
 
-UNSUPPORTED: Final = frozenset(
+ELSEWHERE: Final = frozenset(
     {"html", "js", "urlquery", "safeHtml", "graphLink", "tableLink", "stripDomain", "println", "slice"}
+    | {"sortByLabel", "args", "call", "toDuration"}
 )
 """Known to Prometheus, and of no use in the texts of these alerts."""

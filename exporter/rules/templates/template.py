@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from functools import partial
+from typing import Final
 
-from exporter.numbers import counted
-from exporter.rules.templates.functions import FUNCTIONS, NEEDS_PROMETHEUS, UNSUPPORTED, Function
+from exporter.rules.templates.expressions import Expand, ExpansionFailed, Expression, Sample, call, reference
+from exporter.rules.templates.functions import FUNCTIONS
 from exporter.rules.templates.lexer import TemplateRefused, Token, constant, split
-from exporter.rules.templates.values import NOTHING_EXTERNAL, External, Value, format_value, unsupported_directive
-from exporter.structures import did_you_mean
+from exporter.rules.templates.values import NOTHING_EXTERNAL, External, format_value
 
 MOST_COMMANDS: Final = 50
 """Of one action, those in parentheses among them: each waits for the one before it, or within it."""
 
 MOST_NESTED: Final = 50
-"""How deep ``if`` may be nested, an ``else if`` among them."""
+"""How deep ``if`` and ``with`` may be nested, an ``else if`` among them."""
 
-_REFUSED_KEYWORDS: Final = frozenset({"range", "with", "define", "block", "template", "break", "continue"})
-_LABELS: Final = re.compile(
-    r"(?:\$labels|\$?\.Labels|(?P<external>\$externalLabels|\$?\.ExternalLabels))(?:\.(?P<label>\w+))?"
-)
-_VALUE: Final = frozenset({"$value", ".Value", "$.Value"})
-_EXTERNAL_URL: Final = frozenset({"$externalURL", ".ExternalURL", "$.ExternalURL"})
-
-
-class ExpansionFailed(Exception):
-    """A template failed for a sample: the function that did, and why."""
-
-
-class Sample(NamedTuple):
-    labels: Mapping[str, str]
-    value: float
-    external: External
-    taken: set[tuple[int, bool]] | None = None
-    """Takes which conditions are true and false."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """``source`` is how it is written; ``literal`` is the value of a constant."""
-
-    source: str
-    evaluate: Callable[[Sample], Value]
-    literal: Value | None = None
-
-
-Expand: TypeAlias = "Callable[[Sample], str]"
-"""Gives the text of a part of a template. Raises ExpansionFailed."""
+_REFUSED_KEYWORDS: Final = frozenset({"range", "define", "block", "template", "break", "continue"})
 
 
 class Template:
     """A text with actions. Raises TemplateRefused where it is not one that rules may use.
 
     ``labels`` are the names of the sample's labels that it reads, ``uses_value``
-    whether it reads the value; ``conditions`` are its ``if``, as they are written.
+    whether it reads the value; ``conditions`` are its ``if`` and ``with``, as they are written.
     """
 
     __slots__ = ("_expand", "conditions", "is_constant", "labels", "text", "uses_value")
@@ -98,6 +66,7 @@ class _Parser:
         self.labels: set[str] = set()
         self.conditions: list[str] = []
         self.uses_value = False
+        self._within_with = False
         self._chunks = split(template)
         self._tokens: deque[Token] = deque()
         self._commands = 0
@@ -119,36 +88,38 @@ class _Parser:
                 return expand, keyword
             if keyword in _REFUSED_KEYWORDS:
                 raise TemplateRefused(f"`{{{{{keyword} ...}}}}`: {keyword} is not supported")
-            if keyword == "if":
+            if keyword in _CONTROLS:
                 self._tokens.popleft()
-                parts.append(self._if(depth + 1))
+                parts.append(self._control(keyword, depth + 1))
             else:
                 parts.append(_printed(self._to_end("command")))
         return expand, ""
 
-    def _if(self, depth: int) -> Expand:
-        """The token ``if`` was just taken."""
+    def _control(self, control: str, depth: int) -> Expand:
+        """The token ``if`` or ``with`` was just taken."""
         if depth > MOST_NESTED:
-            raise TemplateRefused(f"more than {MOST_NESTED} {{{{if}}}} within one another are not supported")
-        number = len(self.conditions)
-        self.conditions.append(" ".join(["if", *(token.text for token in self._tokens)]).rstrip())
-        condition = self._to_end("if")
+            raise TemplateRefused(f"more than {MOST_NESTED} {{{{{control}}}}} within one another are not supported")
+        choose = partial(_CONTROLS[control], len(self.conditions))
+        self.conditions.append(" ".join([control, *(token.text for token in self._tokens)]).rstrip())
+        condition = self._to_end(control)
+        outside, self._within_with = self._within_with, self._within_with or control == "with"
         then, keyword = self.block(depth)
+        self._within_with = outside
         otherwise: Expand = _nothing
         if keyword == "else":
             self._tokens.popleft()
-            if self._tokens[0].text == "if":
+            if self._tokens[0].text == control:
                 self._tokens.popleft()
-                return _choice(number, condition, then, self._if(depth + 1))
+                return choose(condition, then, self._control(control, depth + 1))
             self._expect_end("else")
             otherwise, keyword = self.block(depth)
             if keyword == "else":
                 raise TemplateRefused("expected end; found {{else}}")
         if keyword != "end":
-            raise TemplateRefused("an {{if}} has no {{end}}")
+            raise TemplateRefused(f"{{{{{control}}}}} has no {{{{end}}}}")
         self._tokens.popleft()
         self._expect_end("end")
-        return _choice(number, condition, then, otherwise)
+        return choose(condition, then, otherwise)
 
     def _to_end(self, context: str) -> Expression:
         pipeline = self._pipeline(context)
@@ -175,7 +146,7 @@ class _Parser:
         if first.kind == "name" and first.text not in {"true", "false"}:
             self._take_operand()
             arguments = self._operands()
-            return _call(first.text, arguments if piped is None else [*arguments, piped])
+            return call(first.text, arguments if piped is None else [*arguments, piped])
         operands = self._operands()
         if not operands:
             raise TemplateRefused(f"missing value for {context}")
@@ -202,7 +173,10 @@ class _Parser:
             value = constant(token)
             return Expression(token.text, lambda _: value, value)
         if token.kind == "reference":
-            return self._reference(token.text)
+            operand = reference(token.text, within_with=self._within_with)
+            self.uses_value = self.uses_value or operand.is_value
+            self.labels |= {operand.label} if operand.label is not None else set()
+            return operand
         if token.text in FUNCTIONS:
             raise TemplateRefused(f"`{token.text}`: a function as an argument needs parentheses")
         raise TemplateRefused(f"`{token.text}` is not supported")
@@ -213,28 +187,6 @@ class _Parser:
         if not token.before_space and following not in {"", "|", ")"}:
             raise TemplateRefused(f"unexpected `{following}` in operand")
         return token
-
-    def _reference(self, text: str) -> Expression:
-        if text in _VALUE:
-            self.uses_value = True
-            return Expression(text, lambda sample: sample.value)
-        if text in _EXTERNAL_URL:
-            return Expression(text, lambda sample: sample.external.url)
-        match = _LABELS.fullmatch(text)
-        if match is None:
-            supported = "$labels, $value, $externalLabels and $externalURL"
-            if not text.startswith("$"):
-                supported = ".Labels, .Value, .ExternalLabels and .ExternalURL"
-            raise TemplateRefused(f"`{text}` is not supported: a rule knows {supported}")
-        label = match["label"]
-        if match["external"]:
-            if label is None:
-                return Expression(text, lambda sample: dict(sample.external.labels))
-            return Expression(text, lambda sample: sample.external.labels.get(label, ""))
-        if label is None:
-            return Expression(text, lambda sample: dict(sample.labels))
-        self.labels.add(label)
-        return Expression(text, lambda sample: sample.labels.get(label, ""))
 
 
 def _nothing(_: Sample) -> str:
@@ -256,40 +208,14 @@ def _choice(number: int, condition: Expression, then: Expand, otherwise: Expand)
     return expand
 
 
-def _call(name: str, arguments: Sequence[Expression]) -> Expression:
-    function = FUNCTIONS.get(name)
-    if function is None:
-        raise TemplateRefused(_why_no_function(name))
-    _check_arguments(name, function, arguments)
+def _with(number: int, condition: Expression, then: Expand, otherwise: Expand) -> Expand:
+    def expand(sample: Sample) -> str:
+        value = condition.evaluate(sample)
+        if sample.taken is not None:
+            sample.taken.add((number, bool(value)))
+        return then(sample._replace(dot=value)) if value else otherwise(sample)
 
-    def evaluate(sample: Sample) -> Value:
-        try:
-            return function.call(argument.evaluate(sample) for argument in arguments)
-        except ValueError as error:
-            raise ExpansionFailed(f"{name}: {error}") from None
-
-    return Expression(name, evaluate)
+    return expand
 
 
-def _why_no_function(name: str) -> str:
-    if name in NEEDS_PROMETHEUS:
-        return f"`{name}` is answered by Prometheus alone, and is not supported"
-    if name in UNSUPPORTED:
-        return f"`{name}` is a function of Prometheus' templates that is not supported here"
-    if name == "nil":
-        return "`nil` is not supported"
-    return f"`{name}` is not a function of templates{did_you_mean(name, FUNCTIONS)}"
-
-
-def _check_arguments(name: str, function: Function, arguments: Sequence[Expression]) -> None:
-    count = len(arguments)
-    if count < function.parameters or (count > function.parameters and not function.variadic):
-        least = "at least " if function.variadic else ""
-        raise TemplateRefused(f"{name} takes {least}{counted(function.parameters, 'argument')}, not {count}")
-    for argument in arguments[: function.texts]:
-        if argument.literal is not None and not isinstance(argument.literal, str):
-            raise TemplateRefused(f"{name} takes text, not {argument.source}")
-    if name == "printf" and arguments[0].literal is None:
-        raise TemplateRefused("the format of printf must be written out")
-    if name == "printf" and (directive := unsupported_directive(str(arguments[0].literal))):
-        raise TemplateRefused(f"`{directive}` is not supported in a format")
+_CONTROLS: Final = {"if": _choice, "with": _with}
