@@ -42,6 +42,7 @@ from exporter.rules.promql.tree import (
     Text,
     Tree,
     Unary,
+    walk,
     without_parens,
 )
 from exporter.rules.promql.vector_matching import Match, operation
@@ -133,11 +134,16 @@ def _compile(text: str, recorded: RecordedMetrics) -> tuple[Tree, Compiler]:
     for part, why in pin_problems(tree) if not compiler.problems else ():
         compiler.refuse(part, why)
     if not compiler.problems and (samples := looked_at(tree)) > MOST_LOOKED_AT:
-        most = f"{MOST_LOOKED_AT:,} are the most; take larger steps"
+        less = "look back less" + (", or take larger steps" if any(map(_is_subquery, walk(tree))) else "")
+        most = f"{MOST_LOOKED_AT:,} are the most; {less}"
         compiler.refuse(tree, f"looks at {samples:,.0f} samples of a series at each poll: {most}")
     if compiler.problems:
         raise ExpressionRefused(*compiler.problems)
     return tree, compiler
+
+
+def _is_subquery(tree: Tree) -> bool:
+    return isinstance(tree, Subquery)
 
 
 def _shortened(text: str) -> str:

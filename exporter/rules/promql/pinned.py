@@ -118,7 +118,8 @@ def absent(over: Instant | RangeVector, labels: Labels) -> Instant:
     """Returns a sample of its own where there is no other, in the evaluation of the participant in its labels."""
     participant = labels.get(PARTICIPANT)
     if not participant:
-        raise ValueError(f'needs a selector itself, with {PARTICIPANT}="..." once: what it gives carries its labels')
+        why = "what it gives carries the selector's labels, and of anything else none"
+        raise ValueError(f'needs a selector itself, with {PARTICIPANT}="..." once: {why}')
     if isinstance(over, RangeVector) and over.mode is not None:
         raise ValueError(f"takes no {over.mode} range")
     run_over: Callable[[Moment], Vector | RangeValue] = over.run

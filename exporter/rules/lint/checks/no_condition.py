@@ -1,4 +1,4 @@
-"""An alert without a condition: it fires for every series, as long as there are any."""
+"""An alert without a condition: it fires while nothing is wrong, too, for every series that there is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check(context: Context) -> Problems:
         return
     if _has_condition(context.tree, context, _recorded(context)):
         return
-    message = "has no condition: it fires whatever the figures are"
+    message = "has no condition: it fires while nothing is wrong"
     if any(isinstance(tree, Binary) and tree.as_bool for tree in walk(context.tree)):
         message += "; a comparison with `bool` gives 0 or 1, and keeps every series"
     yield Location(context.parsed.expr.line), message
@@ -51,13 +51,20 @@ def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> b
             left, right = tree.left, tree.right
             return not _is_usually(right, context, holds=False) or _has_condition(left, context, recorded)
         case Binary() if tree.filters:
-            return not _is_usually(tree, context, holds=True)
+            return _is_compared(tree, context, recorded)
         case Binary():
             have = (_has_condition(side, context, recorded) for side in (tree.left, tree.right))
             return all(have) if tree.operator == "or" else any(have)
         case _:
             operand = series_operand(tree)
             return operand is not None and _has_condition(operand, context, recorded)
+
+
+def _is_compared(tree: Binary, context: Context, recorded: dict[str, bool]) -> bool:
+    comparison = context.rules.comparisons.with_number(tree)
+    if comparison is not None and comparison.verdict():  # as in "count(...) > 0"
+        return _has_condition(comparison.compared, context, recorded)
+    return not _is_usually(tree, context, holds=True)
 
 
 def _is_condition(tree: Selector, context: Context, recorded: dict[str, bool]) -> bool:

@@ -28,8 +28,8 @@ USED = "dict_rate_limit_utilization_percent"
         ("+dict_rate_limit_up > 1", "never true: dict_rate_limit_up is 0 to 1"),
         ("dict_rate_limit_available_tokens == NaN", "compares with NaN, which nothing equals"),
         (
-            f"count by (participant) ({USED}) > 0",
-            "always true: `count by (participant) (dict_rate_limit_utilization_percent)` is 1 at least",
+            f"count_over_time({USED}[5m]) > 0",
+            "always true: `count_over_time(dict_rate_limit_utilization_percent[5m])` is 1 at least",
         ),
         (f"present_over_time({USED}[5m]) == 2", "never true"),
         (f"group by (participant) ({USED}) > 1", "is 1"),
@@ -48,6 +48,8 @@ def test_an_impossible_comparison_is_told(tmp_path: Path, expr: str, verdict: st
     "expr",
     [
         f"100 - {USED} > 99",
+        f"count by (participant) ({USED} == 100) > 0",
+        f"(count by (participant) ({USED} == 100)) >= 1",
         f"{USED} / dict_rate_limit_capacity > 5",
         f"100 / {USED} > 500",
         "increase(dict_rate_limit_available_tokens[5m]) < 0",

@@ -1,4 +1,4 @@
-"""An alert that fires whatever the figures is told."""
+"""An alert that fires while nothing is wrong is told."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ UP = "dict_rate_limit_up"
 @pytest.mark.parametrize(
     ("expr", "message"),
     [
-        (USED, "has no condition: it fires whatever the figures are"),
+        (USED, "has no condition: it fires while nothing is wrong"),
+        (f"count by (participant) ({USED}) > 0", "has no condition: it fires while nothing is wrong"),
         (UP, "has no condition"),
         (f"{USED} and on (participant) {UP} == 1", "has no condition"),
         (f"{USED} unless on (participant) dict_rate_limit_refused_policies >= 0 or {UP} == 0", ""),

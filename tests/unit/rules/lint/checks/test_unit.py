@@ -50,6 +50,8 @@ def test_a_threshold_in_another_unit_is_told(tmp_path: Path, expr: str, message:
         f"{USED} == 0",
         f"100 - {USED} < 0.5",
         f"{USED} / 100 > 0.8",
+        f"{EXHAUSTED} < 604800",
+        f"{EXHAUSTED} < 1209600",
         f"{SHARE} < 0.2",
         f"{SHARE} >= 1",
         f"{SHARE} > 1.01",
