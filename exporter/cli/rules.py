@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -112,6 +112,13 @@ def _stored_policies(settings: DatabaseSettings) -> frozenset[str] | None:
 @click.option("--run", "names", metavar="REGEX", multiple=True, help="Only tests whose name matches; repeatable.")
 @click.option("--junit", "junit_file", metavar="FILE", type=OUTPUT_FILE, help="Write the results as JUnit XML, too.")
 @ignore_unknown_fields
+@click.option(
+    "--reference",
+    type=click.Choice(("2", "3")),
+    default="3",
+    show_default=True,
+    help="The release of Prometheus whose verdicts are asked for.",
+)
 @click.option("--coverage", "with_coverage", is_flag=True, help="Show what of the rules no test makes true.")
 @click.option(
     "--coverage-fail-under",
@@ -128,6 +135,7 @@ def test(
     names: tuple[str, ...],
     junit_file: Path | None,
     ignore_unknown_fields: bool,
+    reference: Literal["2", "3"],
     with_coverage: bool,
     least_percent: float | None,
     output: str,
@@ -145,7 +153,11 @@ def test(
     coverage = Coverage() if with_coverage or least_percent is not None else None
     try:
         results = run_tests(
-            list(dict.fromkeys(files)), names, ignore_unknown_fields=ignore_unknown_fields, coverage=coverage
+            list(dict.fromkeys(files)),
+            names,
+            ignore_unknown_fields=ignore_unknown_fields,
+            coverage=coverage,
+            reference=2 if reference == "2" else 3,
         )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--run") from None

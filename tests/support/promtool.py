@@ -1,4 +1,4 @@
-"""promtool 3, the reference that our rules engine is held to."""
+"""promtool 3, the reference that our rules engine is held to; or 2, where it is asked for."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def check_rules(*files: Path) -> Verdict:
     return Verdict(done.returncode == 0, done.stdout)
 
 
-def run_tests(files: Sequence[Path], *options: str, report: Path | None = None) -> list[Verdict]:
+def run_tests(files: Sequence[Path], *options: str, report: Path | None = None, release: str = "3") -> list[Verdict]:
     """Runs the test files in one call; one verdict per file, in order. ``report`` is where JUnit XML is written."""
     of_all = [] if report is None else [f"--junit={report}"]
-    output = _run("test", *of_all, "rules", *options, *files).stdout
-    parts = re.split(r"^Processing test file: .*\n", output, flags=re.MULTILINE)[1:]
+    output = _run("test", *of_all, "rules", *options, *files, release=release).stdout
+    parts = re.split(r"^(?:Processing test file|Unit Testing): .*\n", output, flags=re.MULTILINE)[1:]
     assert len(parts) == len(files), f"promtool was cut short:\n{output[-2000:]}"
     return [Verdict(re.search(r"^  SUCCESS$", part, re.MULTILINE) is not None, part) for part in parts]
 
 
-def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str | Path, release: str = "3") -> subprocess.CompletedProcess[str]:
     # Release 3 prints failures on standard error; through one pipe, the lines stay in order.
     return subprocess.run(
-        [binary("promtool", "3"), *map(str, arguments)],
+        [binary("promtool", release), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -107,7 +107,7 @@ def subquery(over: Instant, length: Length, step_ms: int | None, instant: Instan
         begin_ms = end_ms - length.ms
         step = step_ms or moment.subquery_step_ms
         collected: dict[tuple[str, Pairs], tuple[Labels, list[int], list[float]]] = {}
-        for at_ms in range((begin_ms // step + 1) * step, end_ms + 1, step):
+        for at_ms in range(((begin_ms - moment.edge_ms) // step + 1) * step, end_ms + 1, step):
             for name, labels, value in run_over(moment.at(at_ms)):
                 series = collected.get((name, labels.pairs))
                 if series is None:

@@ -62,6 +62,14 @@ class Source(Protocol):
     def subquery_step_ms(self) -> int: ...
 
     @property
+    def edge_ms(self) -> int:
+        """How much further back than in Prometheus 3 a sample is seen.
+
+        In Prometheus 2, whose ranges hold their beginning, too, it is 1: times are whole milliseconds.
+        """
+        ...
+
+    @property
     def participant(self) -> str: ...
 
     @property
@@ -101,6 +109,7 @@ class GaugeSource:
 
     __slots__ = ("_about_participant", "_buckets", "_history", "_read", "now_ms", "participant", "view", "written")
     subquery_step_ms: Final = SUBQUERY_STEP_MS
+    edge_ms: Final = 0
 
     def __init__(self, view: View, history: History | None = None) -> None:
         self.view = view
@@ -247,6 +256,10 @@ class Moment:
         return self._source.subquery_step_ms
 
     @property
+    def edge_ms(self) -> int:
+        return self._source.edge_ms
+
+    @property
     def participant(self) -> str:
         return self._source.participant
 
@@ -268,7 +281,7 @@ class Moment:
 
     def _written_at(self, name: str, at_ms: int) -> Iterable[tuple[Pairs, int, float]]:
         written = self._source.written
-        return () if written is None else written.at(name, at_ms, LOOKBACK_MS)
+        return () if written is None else written.at(name, at_ms, LOOKBACK_MS + self._source.edge_ms)
 
     def at(self, at_ms: int) -> Moment:
         """Returns another instant of the same evaluation."""
@@ -277,7 +290,8 @@ class Moment:
         return Moment(self._source, self._alerts, self._unexpanded, evaluated_at_ms=self.evaluated_at_ms, at_ms=at_ms)
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
-        """Returns the samples after ``begin_ms`` and up to ``end_ms``, of each series that has any."""
+        """Returns the samples of a range that ends with ``end_ms``, of each series that has any."""
+        begin_ms -= self._source.edge_ms
         if name in METRIC_NAMES:
             return self._source.between(name, begin_ms, end_ms)
         written = self._source.written

@@ -12,7 +12,6 @@ from typing import Final
 from exporter.buckets.gauge_history import ABSENT, Samples, without_gaps
 from exporter.rules.promql.parser import parse
 from exporter.rules.promql.series import METRIC_NAME, Labels
-from exporter.rules.promql.sources import LOOKBACK_MS
 from exporter.rules.promql.tree import Selector
 
 _NUMBER: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -44,15 +43,10 @@ class InputSeries:
     times_ms: tuple[int, ...]
     values: tuple[float | _Stale, ...]
 
-    def at(self, time_ms: int, until_ms: int) -> float | None:
-        """Returns what a query at that time sees, if anything, where samples up to ``until_ms`` are known."""
-        sample = self.sample(time_ms, until_ms)
-        return sample[1] if sample is not None else None
-
-    def sample(self, time_ms: int, until_ms: int) -> tuple[int, float] | None:
-        """Returns the same with the time of the sample."""
+    def sample(self, time_ms: int, until_ms: int, lookback_ms: int) -> tuple[int, float] | None:
+        """Returns what a query at that time sees: the last sample up to ``until_ms``, if it is younger."""
         index = bisect_right(self.times_ms, min(time_ms, until_ms)) - 1
-        if index < 0 or time_ms - self.times_ms[index] >= LOOKBACK_MS:
+        if index < 0 or time_ms - self.times_ms[index] >= lookback_ms:
             return None
         value = self.values[index]
         return None if isinstance(value, _Stale) else (self.times_ms[index], value)

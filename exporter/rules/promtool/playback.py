@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Literal, TypeAlias
 
 from exporter.alerts.alert import Alert, Fingerprint, RuleFailure
 from exporter.alerts.history import History
@@ -33,6 +34,8 @@ from exporter.rules.promql.sources import (
 from exporter.rules.promtool.input_series import InputSeries
 from exporter.rules.rule import AnyCompiledRule
 
+Reference: TypeAlias = Literal[2, 3]
+
 
 class _SeriesByName(dict[str, list[InputSeries]]):
     """The input series of one participant, by name."""
@@ -46,7 +49,7 @@ class _SeriesByName(dict[str, list[InputSeries]]):
 class SeriesSource:
     """Input series as they are seen at ``now_ms``, with their samples up to ``until_ms``; and what rules wrote."""
 
-    __slots__ = ("_by_name", "_read", "_until_ms", "now_ms", "participant", "subquery_step_ms", "written")
+    __slots__ = ("_by_name", "_read", "_until_ms", "edge_ms", "now_ms", "participant", "subquery_step_ms", "written")
 
     def __init__(
         self,
@@ -57,10 +60,12 @@ class SeriesSource:
         now_ms: int,
         until_ms: int,
         interval_ms: int,
+        edge_ms: int,
     ) -> None:
         self.participant = participant
         self.now_ms = now_ms
         self.subquery_step_ms = interval_ms
+        self.edge_ms = edge_ms
         self._until_ms = until_ms
         self._by_name = by_name
         self.written: WrittenSeries | None = written
@@ -73,12 +78,16 @@ class SeriesSource:
         return vector
 
     def at(self, name: str, at_ms: int) -> Vector:
-        series = self._by_name.get(name, ())
-        return [(name, one.labels, value) for one in series if (value := one.at(at_ms, self._until_ms)) is not None]
+        return [(name, labels, value) for labels, (_, value) in self._samples(name, at_ms)]
 
     def sampled(self, name: str, at_ms: int) -> Vector:
-        samples = ((one.labels, one.sample(at_ms, self._until_ms)) for one in self._by_name.get(name, ()))
-        return [(name, labels, sample[0] / 1000) for labels, sample in samples if sample is not None]
+        return [(name, labels, time_ms / 1000) for labels, (time_ms, _) in self._samples(name, at_ms)]
+
+    def _samples(self, name: str, at_ms: int) -> Iterator[tuple[Labels, tuple[int, float]]]:
+        for one in self._by_name.get(name, ()):
+            sample = one.sample(at_ms, self._until_ms, LOOKBACK_MS + self.edge_ms)
+            if sample is not None:
+                yield one.labels, sample
 
     def between(self, name: str, begin_ms: int, end_ms: int) -> list[SeriesSamples]:
         end_ms = min(end_ms, self._until_ms)
@@ -102,6 +111,7 @@ class Playback:
     series: Mapping[Ispb, _SeriesByName]
     written: Mapping[Ispb, WrittenSeries] = field(repr=False)
     interval_ms: int
+    edge_ms: int
     steps: Sequence[Step] = field(repr=False)
     recorded: RecordedMetrics
 
@@ -123,8 +133,9 @@ class Playback:
         pinned = [Ispb(participant) for participant in sorted(pinned_participants(parse(expr)))]
         if isinstance(node, Scalar):
             return [("", Labels(()), run(node.run, self._moment((*pinned, Ispb(""))[0], at_ms)))]
-        participants = dict.fromkeys([*self.series, *pinned]) if node.carries_participant else [Ispb("")]
-        return [sample for participant in participants for sample in run(node.run, self._moment(participant, at_ms))]
+        known = dict.fromkeys([*self.series, *pinned]) if node.carries_participant else {}
+        moments = [self._moment(participant, at_ms) for participant in known or [Ispb("")]]
+        return [sample for moment in moments for sample in run(node.run, moment)]
 
     def _step(self, at_ms: int) -> Step | None:
         count = bisect_right(self.steps, at_ms, key=lambda step: step.at_ms)
@@ -138,6 +149,7 @@ class Playback:
             now_ms=at_ms,
             until_ms=self.steps[-1].at_ms,
             interval_ms=self.interval_ms,
+            edge_ms=self.edge_ms,
         )
         return Moment(source, None)
 
@@ -149,8 +161,11 @@ def play(
     until_ms: int,
     interval_ms: int,
     start_ms: int = 0,
+    reference: Reference = 3,
 ) -> Playback:
     """Evaluates the rules at the start, at each interval, and last at ``until_ms`` or before it.
+
+    ``reference`` is the release of Prometheus whose ranges are meant: those of 2 hold their beginning, too.
 
     Series without ``participant`` are left out: the exporter serves none, and no rule sees them.
     """
@@ -164,11 +179,12 @@ def play(
     by_name = {participant: _SeriesByName(input_series) for participant, input_series in by_participant.items()}
     steps: list[Step] = []
     # Between two evaluations that lie further apart, Prometheus forgets alerts.
-    by_time = interval_ms >= LOOKBACK_MS
+    edge_ms = 1 if reference == 2 else 0
+    by_time = interval_ms >= LOOKBACK_MS + edge_ms
     without_limits = [replace(rule, limit=0, sees_alerts_by_time=rule.sees_alerts_by_time or by_time) for rule in rules]
     limits = [(rule.limit, "alerts" if rule.kind == "alerting" else "series") for rule in rules]
     recorded = {rule.name: RecordedMetric() for rule in rules if rule.kind == "recording"}
-    participants = _Participants(by_name, interval_ms, without_limits, limits, recorded)
+    participants = _Participants(by_name, interval_ms, edge_ms, without_limits, limits, recorded)
     step: Step | None = None
     for at_ms in range(start_ms, until_ms + 1, interval_ms):
         step = participants.evaluate(step.alerts if step is not None else {}, at_ms)
@@ -176,7 +192,7 @@ def play(
         if step.failures:
             break
     written = {participant: history.written for participant, history in participants.histories.items()}
-    return Playback(by_name, written, interval_ms, steps, participants.recorded)
+    return Playback(by_name, written, interval_ms, edge_ms, steps, participants.recorded)
 
 
 def _failing(rule: AnyCompiledRule, message: str) -> AnyCompiledRule:
@@ -197,6 +213,7 @@ class _Participants:
 
     by_name: Mapping[Ispb, _SeriesByName]
     interval_ms: int
+    edge_ms: int
     rules: Sequence[AnyCompiledRule]
     limits: Sequence[tuple[int, str]]
     recorded: RecordedMetrics
@@ -229,7 +246,13 @@ class _Participants:
                 history = self.histories[participant] = History(dict.fromkeys([*ALERT_SERIES, *self.recorded], ALL_MS))
             self._add_input(named, history.written, at_ms)
             source = SeriesSource(
-                participant, named, history.written, now_ms=at_ms, until_ms=at_ms, interval_ms=self.interval_ms
+                participant,
+                named,
+                history.written,
+                now_ms=at_ms,
+                until_ms=at_ms,
+                interval_ms=self.interval_ms,
+                edge_ms=self.edge_ms,
             )
             evaluation = evaluate(rules, _view(source), open_alerts.get(participant, {}), history=history)
             after[participant] = evaluation.alerts

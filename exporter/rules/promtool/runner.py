@@ -28,7 +28,7 @@ from exporter.rules.promtool.files import (
     read,
 )
 from exporter.rules.promtool.input_series import InputSeries, parse_series
-from exporter.rules.promtool.playback import Playback, play
+from exporter.rules.promtool.playback import Playback, Reference, play
 from exporter.rules.promtool.results import CaseResult, TestFailure, TestResult
 from exporter.rules.rule import AnyCompiledRule
 from exporter.rules.templates.values import External
@@ -40,18 +40,21 @@ def run_tests(
     *,
     ignore_unknown_fields: bool = False,
     coverage: Coverage | None = None,
+    reference: Reference = 3,
 ) -> list[TestResult]:
-    """Runs the test files, each on the rule files that it names. ``coverage`` takes what they make true.
+    """Runs the test files, each on the rule files that it names, as that release of promtool.
+
+    ``coverage`` takes what they make true.
 
     ``names`` are patterns of RE2: only tests whose name one of them matches are run. Fields of rule files that are not
     known are an error, unless ``ignore_unknown_fields``. Raises ValueError where a pattern is none.
     """
     pattern = compile_pattern("|".join(names)) if names else None
     options = Options(ignore_unknown_fields=ignore_unknown_fields)
-    return [_run_file(file, pattern, options, coverage) for file in files]
+    return [_run_file(file, pattern, options, coverage, reference) for file in files]
 
 
-def _run_file(file: str, names: Any, options: Options, coverage: Coverage | None) -> TestResult:
+def _run_file(file: str, names: Any, options: Options, coverage: Coverage | None, reference: Reference) -> TestResult:
     try:
         test_file = read(file)
         rules = load([os.path.normpath(Path(file).parent / pattern) for pattern in test_file.rule_files], options)
@@ -67,14 +70,20 @@ def _run_file(file: str, names: Any, options: Options, coverage: Coverage | None
     return TestResult(
         file,
         tuple(
-            CaseResult(scenario.name or f"unnamed#{index}", tuple(_run(scenario, of_scenario, test_file, ordered)))
+            CaseResult(
+                scenario.name or f"unnamed#{index}", tuple(_run(scenario, of_scenario, test_file, ordered, reference))
+            )
             for (index, scenario), of_scenario in zip(selected, series, strict=True)
         ),
     )
 
 
 def _run(
-    scenario: Scenario, series: Sequence[InputSeries], test_file: TestFile, rules: Sequence[AnyCompiledRule]
+    scenario: Scenario,
+    series: Sequence[InputSeries],
+    test_file: TestFile,
+    rules: Sequence[AnyCompiledRule],
+    reference: Reference,
 ) -> Iterator[TestFailure]:
     external = External(scenario.external_labels, scenario.external_url)
     playback = play(
@@ -83,6 +92,7 @@ def _run(
         start_ms=scenario.start_ms,
         until_ms=scenario.start_ms + scenario.ends_at_ms,
         interval_ms=test_file.evaluation_interval_ms,
+        reference=reference,
     )
     yield from _failures(scenario, playback, is_fuzzy=test_file.fuzzy_compare == "true")
 

@@ -167,7 +167,7 @@ UP = "and on (participant) dict_rate_limit_up == 1"
         'dict_rate_limit_available_tokens{policy="KEYS_CHECK"} == 0',
         "dict_rate_limit_exhaustion_projection_seconds < 600",
         "dict_rate_limit_error_404_rate > 0.2",
-        "max_over_time(dict_rate_limit_utilization_percent[10m]) >= 80",
+        "avg_over_time(dict_rate_limit_utilization_percent[10m]) >= 80",
         "quantile_over_time(0.9, dict_rate_limit_utilization_percent[10m]) >= 80",
         "predict_linear(dict_rate_limit_available_tokens[10m], 600) < 0",
         "dict_rate_limit_utilization_percent offset 10m >= 80",

@@ -78,8 +78,8 @@ def test_a_slip_of_the_finger_does_not_eat_the_memory():
 def test_a_sample_is_seen_for_less_than_five_minutes():
     made = input_series('a{b="c"}', "1 _ stale 2", 60_000)
 
-    assert [made.at(ms, ms) for ms in (-1, 0, 119_999, 120_000, 180_000, 479_999, 480_000)] == [
-        None, 1.0, 1.0, None, 2.0, 2.0, None,
+    assert [made.sample(ms, ms, 300_000) for ms in (-1, 0, 119_999, 120_000, 180_000, 479_999, 480_000)] == [
+        None, (0, 1.0), (0, 1.0), None, (180_000, 2.0), (180_000, 2.0), None,
     ]  # fmt: skip
 
 
@@ -211,6 +211,14 @@ def test_what_rules_and_queries_say_of_a_participant_without_series_is_judged(tm
     """
 
     assert told(tmp_path, series(checks), rules=(dedent(gone),)) == "  SUCCESS\n\n"
+
+
+def test_what_a_query_cannot_compute_fails_without_any_series(tmp_path: Path):
+    text = (
+        "tests: [{promql_expr_test: [{expr: 'topk by (participant) (NaN, dict_rate_limit_capacity)', eval_time: 1m}]}]"
+    )
+
+    assert "err: " in told(tmp_path, text)
 
 
 def test_samples_later_than_the_evaluation_are_not_seen(tmp_path: Path):
