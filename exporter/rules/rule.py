@@ -14,20 +14,12 @@ from exporter.buckets.bucket import PolicyName
 from exporter.buckets.gauges import METRIC_NAMES, PARTICIPANT_GAUGE_BY_NAME
 from exporter.buckets.observation import View
 from exporter.errors import RuleEvaluationFailed
+from exporter.rules.promql.alert_series import Unexpanded, active_seconds, alert_labels
 from exporter.rules.promql.expression import Expression
 from exporter.rules.promql.nodes import run
 from exporter.rules.promql.selectors import predicate
 from exporter.rules.promql.series import METRIC_NAME, Labels, Sample
-from exporter.rules.promql.sources import (
-    ALERTS,
-    ALERTS_FOR_STATE,
-    Moment,
-    Source,
-    Unexpanded,
-    active_seconds,
-    alert_labels,
-    source_of,
-)
+from exporter.rules.promql.sources import ALERTS, ALERTS_FOR_STATE, Moment, Source, source_of
 from exporter.rules.promql.traversal import selectors
 from exporter.rules.templates.template import Template
 from exporter.rules.templates.values import NOTHING_EXTERNAL, External

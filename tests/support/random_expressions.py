@@ -247,7 +247,8 @@ class Expressions:
             return Tree(kind, self._without_alert_labels(kind, f"{function}({number}{over}{after})"))
         operands: tuple[Tree, ...] = (self._range(kind, depth, function),)
         if function == "quantile_over_time":
-            tree = Tree(kind, "quantile_over_time({}, {})", (self.number(1), *operands))
+            # Prometheus sorts 0 and -0 in any order.
+            tree = Tree(kind, "(0 + quantile_over_time({}, {}))", (self.number(1), *operands))
         elif function == "predict_linear":
             tree = Tree(kind, "predict_linear({}, {})", (*operands, self.number(1)))
         else:
@@ -396,7 +397,7 @@ class Expressions:
         how = self._random.choice(("by (participant)", "by (participant)", "without (policy)"))
         inner = self.vector(self._random.choice(("bucket", "participant")), depth - 1)
         if self._random.random() < 0.3:
-            return Tree(kind, f"quantile {how} ({{}}, {{}})", (self.number(1), inner))
+            return Tree(kind, f"(0 + quantile {how} ({{}}, {{}}))", (self.number(1), inner))
         template = self._random.choice((f"{operator} {how} ({{}})", f"{operator} ({{}}) {how}"))
         return _rounded(operator, Tree(kind, template, (inner,)))
 

@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 from exporter.alerts.alert import Alert
 from exporter.buckets.gauges import BUCKET_METRIC_BY_NAME, METRIC_NAMES
+from exporter.rules.promql.alert_series import active_seconds
 from exporter.rules.promql.nodes import NO_DATA, Data, Instant
 from exporter.rules.promql.series import Labels, Vector
-from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE, Moment, active_seconds
+from exporter.rules.promql.sources import ALERT_SERIES, ALERTS, ALERTS_FOR_STATE, Moment
 from exporter.rules.promql.tree import Matcher
 from exporter.rules.promql.unsupported import of_metric
 

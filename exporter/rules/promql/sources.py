@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, Final, NamedTuple, Protocol
 
-from exporter.alerts.alert import Alert, AlertState, Severity
+from exporter.alerts.alert import Alert
 from exporter.alerts.history import History
 from exporter.alerts.written_series import Pairs, WrittenSeries
 from exporter.buckets.gauge_history import Samples, milliseconds
@@ -22,6 +21,7 @@ from exporter.buckets.gauges import (
     shown,
 )
 from exporter.buckets.observation import BucketObservation, View
+from exporter.rules.promql.alert_series import Unexpanded, alert_labels
 from exporter.rules.promql.series import PARTICIPANT, POLICY, Labels, Vector
 
 ALERTS: Final = "ALERTS"
@@ -34,9 +34,6 @@ LOOKBACK_MS: Final = 300_000
 
 SUBQUERY_STEP_MS: Final = 60_000
 """The step of a subquery that gives none: Prometheus' default for ``global.evaluation_interval``."""
-
-Unexpanded: TypeAlias = "Mapping[tuple[str, Severity], Sequence[Mapping[str, str]]]"
-"""Labels that are templates, as written, of each rule of a name and severity."""
 
 
 class SeriesSamples(NamedTuple):
@@ -198,28 +195,6 @@ def source_of(view: View, history: History | None = None) -> Source:
     if _Latest.view is not view or (history is not None and _Latest.history is not history):
         _Latest.view, _Latest.history, _Latest.source = view, history, GaugeSource(view, history)
     return _Latest.source
-
-
-def alert_labels(alert: Alert, unexpanded: Unexpanded, *, with_state: bool = True) -> Labels:
-    """Returns the labels of the ``ALERTS`` series of an open alert, or of the one without its state.
-
-    A label whose template came out empty is missing from the alert, and is in its series as the template itself: so
-    Prometheus has it.
-    """
-    of_rules = unexpanded.get((alert.name, alert.severity))
-    labels = dict(alert.labels)
-    if of_rules:
-        index = alert.rule_id if alert.rule_id is not None and alert.rule_id < len(of_rules) else -1
-        labels = {**of_rules[index], **labels}
-    if with_state:
-        state = AlertState.FIRING if alert.state is AlertState.FIRING else AlertState.PENDING
-        labels["alertstate"] = state.value
-    return Labels.of(labels)
-
-
-def active_seconds(alert: Alert) -> float:
-    """Returns the value of ``ALERTS_FOR_STATE``: since when the alert is active, pending included, in whole seconds."""
-    return math.floor(alert.active_since.timestamp()) + 0.0
 
 
 class Moment:

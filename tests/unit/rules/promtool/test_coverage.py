@@ -56,6 +56,22 @@ def test_what_no_test_makes_true_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_a_with_is_true_where_its_value_is_none_of_zero_and_empty(tmp_path: Path) -> None:
+    rule = (
+        UP.replace("== 1", "!= 1")
+        + """
+annotations: {text: "{{ with $labels.policy }}{{ . }}{{ else with $value }}{{ . }}{{ end }}"}
+"""
+    )
+    rule = rule.replace("dict_rate_limit_up", "dict_rate_limit_available_tokens")
+
+    assert uncovered(covered(tmp_path, "0", rules=(rule,))) == [
+        ("Up", "text: `{{with $labels.policy}}` is never false"),
+        ("Up", "text: `{{with $value}}` is never true"),
+        ("Up", "text: `{{with $value}}` is never false"),
+    ]
+
+
 def test_tests_add_up(tmp_path: Path) -> None:
     assert uncovered(covered(tmp_path, "200", "0", "3")) == [
         ("Low", "`dict_rate_limit_capacity < 3` is never true"),
