@@ -176,7 +176,10 @@ class Case:
         return self.groups[index].document(index, [rule.document() for rule in self.rules if rule.group == index])
 
     def _test_file(self, rule_file: str, playback: Playback) -> dict[str, Any]:
-        alert_tests, expression_tests = [], []
+        alert_tests = []
+        # Something is asked for at the end, or promtool would not evaluate so far.
+        ends_at = f"{(self.steps - 1) * self.evaluation_seconds}s"
+        expression_tests = [{"expr": "vector(0)", "eval_time": ends_at, "exp_samples": [{"labels": "{}", "value": 0}]}]
         for step in range(self.steps):
             at_ms = step * self.evaluation_seconds * 1000
             for rule in self.rules:
