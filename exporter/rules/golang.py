@@ -134,7 +134,7 @@ def compile_pattern(pattern: str) -> Any:
 def full_match(pattern: str) -> Callable[[str], bool]:
     """Returns a function that tells whether a whole value matches. Raises ValueError as `compile_pattern`."""
     compile_pattern(pattern)  # alone: `a)|(b` is only wrong without the anchors
-    search = compile_pattern(f"^(?:{pattern})$").search
+    search = compile_pattern(f"^(?s:{pattern})$").search
     return lru_cache(maxsize=4096)(lambda value: search(value) is not None)
 
 

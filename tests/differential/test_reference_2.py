@@ -43,7 +43,7 @@ EXPRESSIONS = (
     "delta(dict_rate_limit_available_tokens[2m30s])",
     "deriv(dict_rate_limit_available_tokens[1m])",
     "predict_linear(dict_rate_limit_available_tokens[2m], 60)",
-    "sum_over_time(dict_rate_limit_available_tokens[3m:70s])",
+    "sum_over_time(dict_rate_limit_available_tokens[3m30s:70s])",
     "count_over_time(dict_rate_limit_available_tokens[4m:])",
     "max_over_time(max_over_time(dict_rate_limit_available_tokens[1m])[3m:1m])",
     "dict_rate_limit_up",
@@ -69,7 +69,7 @@ def test_a_range_holds_its_beginning_where_prometheus_2_is_the_reference(tmp_pat
     [by_2] = promtool.run_tests([file], release="2")
     [ours] = run_tests([str(file)], reference=2)
 
-    assert told(ours.render(diff=False)) == told(by_2.output)
+    assert told(ours.render(diff=False)) == told(by_2.output) != []
 
 
 def told(output: str) -> list[tuple[str, str]]:

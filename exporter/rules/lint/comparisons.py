@@ -27,6 +27,7 @@ from exporter.rules.promql.tree import (
     Tree,
     Unary,
     walk,
+    without_parens,
 )
 
 _SAME_RANGE: Final = frozenset({"min", "max", "avg", *CHOICES})
@@ -85,6 +86,14 @@ class Comparison:
     operator: str
     number: Tree
     threshold: float
+
+    @property
+    def is_of_count(self) -> bool:
+        """Whether it is made of a count, which is there only where there is something to count."""
+        tree = without_parens(self.compared)
+        while isinstance(tree, Aggregation) and tree.operator in {"sum", "max", "min"}:
+            tree = without_parens(tree.expression)
+        return isinstance(tree, Aggregation) and tree.operator == "count"
 
     @property
     def is_now(self) -> bool:

@@ -39,20 +39,16 @@ class _Seconds(NamedTuple):
 class _Latest:
     """What was computed last: a participant's series have their samples at the same times."""
 
-    times_ms: Sequence[int] = ()
-    at_ms: int = 0
-    seconds: _Seconds
+    known: tuple[Sequence[int], int, _Seconds] = (), 0, _Seconds((), 0.0, 0.0, 0.0)
 
 
 def _seconds(times_ms: Sequence[int], at_ms: int) -> _Seconds:
-    if times_ms != _Latest.times_ms or at_ms != _Latest.at_ms:
-        seconds = [(time_ms - at_ms) / 1e3 for time_ms in times_ms]
-        greatest = max(abs(seconds[0]), abs(seconds[-1]))
-        _Latest.seconds = _Seconds(
-            seconds,
-            compensated(seconds, greatest),
-            compensated(list(map(operator.mul, seconds, seconds)), greatest * greatest),
-            greatest,
-        )
-        _Latest.times_ms, _Latest.at_ms = times_ms, at_ms
-    return _Latest.seconds
+    known_times_ms, known_at_ms, known = _Latest.known
+    if times_ms == known_times_ms and at_ms == known_at_ms:
+        return known
+    seconds = [(time_ms - at_ms) / 1e3 for time_ms in times_ms]
+    greatest = max(abs(seconds[0]), abs(seconds[-1]))
+    squares = list(map(operator.mul, seconds, seconds))
+    computed = _Seconds(seconds, compensated(seconds, greatest), compensated(squares, greatest * greatest), greatest)
+    _Latest.known = times_ms, at_ms, computed
+    return computed

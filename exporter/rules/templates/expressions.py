@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.numbers import counted
 from exporter.rules.templates.functions import ELSEWHERE, FUNCTIONS, NEEDS_PROMETHEUS, Function
 from exporter.rules.templates.lexer import TemplateRefused
-from exporter.rules.templates.values import External, Value, type_name, unsupported_directive
+from exporter.rules.templates.values import External, Value, unsupported_directive
 from exporter.structures import did_you_mean
 
 _LABELS: Final = re.compile(
@@ -34,17 +34,22 @@ class Sample(NamedTuple):
     dot: Value = ""
 
 
+LabelsOf: TypeAlias = "Callable[[Sample], Mapping[str, str]]"
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
     """``source`` is how it is written; ``literal`` is the value of a constant.
 
-    ``label`` is that of the sample which it is; ``is_value``: it is the sample's value.
+    ``label`` is that of the sample which it is; ``labels`` are those which it is all of; ``is_value``: it is the
+    sample's value.
     """
 
     source: str
     evaluate: Callable[[Sample], Value]
     literal: Value | None = None
     label: str | None = None
+    labels: LabelsOf | None = None
     is_value: bool = False
 
 
@@ -52,10 +57,13 @@ Expand: TypeAlias = "Callable[[Sample], str]"
 """Gives the text of a part of a template. Raises ExpansionFailed."""
 
 
-def reference(text: str, *, within_with: bool) -> Expression:
-    """Returns what ``$labels.policy`` and the like give. Raises TemplateRefused."""
-    if within_with and text.startswith("."):
-        return _of_dot(text)
+def reference(text: str, dot: Expression | None) -> Expression:
+    """Returns what ``$labels.policy`` and the like give; ``dot`` is what ``.`` is within ``with``.
+
+    Raises TemplateRefused.
+    """
+    if dot is not None and text.startswith("."):
+        return _of_dot(text, dot)
     if text in _VALUE:
         return Expression(text, lambda sample: sample.value, is_value=True)
     if text in _EXTERNAL_URL:
@@ -66,31 +74,32 @@ def reference(text: str, *, within_with: bool) -> Expression:
         if not text.startswith("$"):
             supported = ".Labels, .Value, .ExternalLabels and .ExternalURL"
         raise TemplateRefused(f"`{text}` is not supported: a rule knows {supported}")
-    return _of_labels(text, match["label"], is_external=match["external"] is not None)
+    labels, name = _external_labels if match["external"] else _sample_labels, match["label"]
+    if name is None:
+        return Expression(text, lambda sample: dict(labels(sample)), labels=labels)
+    return _label(text, name, labels)
 
 
-def _of_labels(text: str, label: str | None, *, is_external: bool) -> Expression:
-    if is_external:
-        if label is None:
-            return Expression(text, lambda sample: dict(sample.external.labels))
-        return Expression(text, lambda sample: sample.external.labels.get(label, ""))
-    if label is None:
-        return Expression(text, lambda sample: dict(sample.labels))
-    return Expression(text, lambda sample: sample.labels.get(label, ""), label=label)
+def _of_dot(text: str, dot: Expression) -> Expression:
+    if text == ".":
+        return replace(dot, source=text, evaluate=lambda sample: sample.dot, literal=None)
+    name = text.removeprefix(".")
+    if dot.labels is None or "." in name:
+        raise TemplateRefused(f"`{text}` is not supported: `.` is `{dot.source}` there, which has no such field")
+    return _label(text, name, dot.labels)
 
 
-def _of_dot(text: str) -> Expression:
-    names = text.split(".")[1:] if text != "." else []
+def _label(text: str, name: str, labels: LabelsOf) -> Expression:
+    label = name if labels is _sample_labels else None
+    return Expression(text, lambda sample: labels(sample).get(name, ""), label=label)
 
-    def evaluate(sample: Sample) -> Value:
-        value = sample.dot
-        for name in names:
-            if not isinstance(value, dict):
-                raise ExpansionFailed(f"can't evaluate field {name} in type {type_name(value)}")
-            value = value.get(name, "")
-        return value
 
-    return Expression(text, evaluate)
+def _sample_labels(sample: Sample) -> Mapping[str, str]:
+    return sample.labels
+
+
+def _external_labels(sample: Sample) -> Mapping[str, str]:
+    return sample.external.labels
 
 
 def call(name: str, arguments: Sequence[Expression]) -> Expression:

@@ -66,7 +66,7 @@ class _Parser:
         self.labels: set[str] = set()
         self.conditions: list[str] = []
         self.uses_value = False
-        self._within_with = False
+        self._dot: Expression | None = None
         self._chunks = split(template)
         self._tokens: deque[Token] = deque()
         self._commands = 0
@@ -102,9 +102,10 @@ class _Parser:
         choose = partial(_CONTROLS[control], len(self.conditions))
         self.conditions.append(" ".join([control, *(token.text for token in self._tokens)]).rstrip())
         condition = self._to_end(control)
-        outside, self._within_with = self._within_with, self._within_with or control == "with"
+        outside = self._dot
+        self._dot = condition if control == "with" else outside
         then, keyword = self.block(depth)
-        self._within_with = outside
+        self._dot = outside
         otherwise: Expand = _nothing
         if keyword == "else":
             self._tokens.popleft()
@@ -173,7 +174,7 @@ class _Parser:
             value = constant(token)
             return Expression(token.text, lambda _: value, value)
         if token.kind == "reference":
-            operand = reference(token.text, within_with=self._within_with)
+            operand = reference(token.text, self._dot)
             self.uses_value = self.uses_value or operand.is_value
             self.labels |= {operand.label} if operand.label is not None else set()
             return operand

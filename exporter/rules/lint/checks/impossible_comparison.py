@@ -6,7 +6,7 @@ import math
 
 from exporter.rules.golang import shortest
 from exporter.rules.lint.context import Context, Problems
-from exporter.rules.promql.tree import Aggregation, Tree, walk, without_parens
+from exporter.rules.promql.tree import walk
 
 
 def check(context: Context) -> Problems:
@@ -19,15 +19,10 @@ def check(context: Context) -> Problems:
         if math.isnan(comparison.threshold):
             yield context.about(tree, " compares with NaN, which nothing equals")
         elif math.isfinite(minimum) or math.isfinite(maximum):
-            if verdict and (minimum == maximum or _is_count(comparison.compared)):
+            if verdict and (minimum == maximum or comparison.is_of_count):
                 continue  # "ALERTS == 1" and "count(...) > 0" mean no harm
             always = "always" if verdict else "never"
             yield context.about(tree, f" is {always} true: {context.name_of(comparison)} is {_range(minimum, maximum)}")
-
-
-def _is_count(tree: Tree) -> bool:
-    tree = without_parens(tree)
-    return isinstance(tree, Aggregation) and tree.operator == "count"
 
 
 def _range(minimum: float, maximum: float) -> str:

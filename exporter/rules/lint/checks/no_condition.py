@@ -62,7 +62,7 @@ def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> b
 
 def _is_compared(tree: Binary, context: Context, recorded: dict[str, bool]) -> bool:
     comparison = context.rules.comparisons.with_number(tree)
-    if comparison is not None and comparison.verdict():  # as in "count(...) > 0"
+    if comparison is not None and comparison.is_of_count and comparison.verdict():
         return _has_condition(comparison.compared, context, recorded)
     return not _is_usually(tree, context, holds=True)
 

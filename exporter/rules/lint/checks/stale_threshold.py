@@ -21,7 +21,8 @@ _ENDS: Final = {
 }
 """Comparisons with functions of samples that a sample like the last one, in place of the oldest, makes no truer."""
 
-_MONOTONE: Final = frozenset({"sum", "max", "min", "avg"})
+_TRUE_OF_FEWER: Final = {">": ("max", "sum"), ">=": ("max", "sum"), "<": ("min",), "<=": ("min",)}
+"""By comparison, the aggregations that are no truer where a series has gone; what is summed is never negative."""
 
 
 def check(context: Context) -> Problems:
@@ -50,12 +51,13 @@ def _only_ends(tree: Tree, context: Context) -> bool:
     if comparison is None:
         return False
     compared = without_parens(comparison.compared)
-    while isinstance(compared, Aggregation) and compared.operator in _MONOTONE:
+    while isinstance(compared, Aggregation) and compared.operator in _TRUE_OF_FEWER.get(comparison.operator, ()):
         compared = without_parens(compared.expression)
     if not isinstance(compared, Call) or comparison.operator not in _ENDS.get(compared.function, ()):
         return False
     [over] = compared.operands
-    return isinstance(over, Range) and not is_shifted(over.selector)
+    # What rules record may change while the figures that it is made of stay the same.
+    return isinstance(over, Range) and not is_shifted(over.selector) and over.selector.metric in BUCKET_METRIC_BY_NAME
 
 
 def _branches(tree: Tree) -> Iterator[Tree]:

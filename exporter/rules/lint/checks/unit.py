@@ -42,6 +42,8 @@ _LONGEST_SECONDS: Final = max(
 """What the slowest bucket takes from empty to full: five days."""
 
 _DAY: Final = 86_400
+_MOST_DAYS: Final = 100
+"""More are whole days in milliseconds."""
 
 _TIMES: Final = range(1_000_000_000, 10_000_000_000)
 """Seconds since 1970 in this century and the next: milliseconds are above."""
@@ -68,7 +70,7 @@ def _problem(unit: _Unit | None, comparison: Comparison, written: str) -> str:
     if unit is _Unit.SHARE and (_LEAST_PERCENT if is_above else 1) < threshold <= 100:
         return f"a share with per cent: {{what}} is 1 at most; for {written} % write {shortest(threshold / 100)}"
     # A number of seconds that is written as a duration, or multiplied, or whole days, is meant.
-    is_meant = not written.isdecimal() or threshold % _DAY == 0
+    is_meant = not written.isdecimal() or (threshold % _DAY == 0 and threshold <= _MOST_DAYS * _DAY)
     if unit is _Unit.SECONDS and _LONGEST_SECONDS < threshold < _LARGEST and not is_meant:
         return f"seconds with milliseconds: {{what}} is in seconds, and {written} s are {Duration(threshold)}"
     if unit is _Unit.TIME and threshold and int(min(abs(threshold), _LARGEST)) not in _TIMES:

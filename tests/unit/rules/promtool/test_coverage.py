@@ -60,15 +60,15 @@ def test_a_with_is_true_where_its_value_is_none_of_zero_and_empty(tmp_path: Path
     rule = (
         UP.replace("== 1", "!= 1")
         + """
-annotations: {text: "{{ with $labels.policy }}{{ . }}{{ else with $value }}{{ . }}{{ end }}"}
+annotations: {Text: "{{ with $labels.policy }}{{ . }}{{ else with toTime $value }}{{ . }}{{ end }}"}
 """
     )
     rule = rule.replace("dict_rate_limit_up", "dict_rate_limit_available_tokens")
 
     assert uncovered(covered(tmp_path, "0", rules=(rule,))) == [
-        ("Up", "text: `{{with $labels.policy}}` is never false"),
-        ("Up", "text: `{{with $value}}` is never true"),
-        ("Up", "text: `{{with $value}}` is never false"),
+        ("Up", "Text: `{{with $labels.policy}}` is never false"),
+        ("Up", "Text: `{{with toTime $value}}` is never true"),
+        ("Up", "Text: `{{with toTime $value}}` is never false"),
     ]
 
 

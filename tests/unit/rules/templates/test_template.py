@@ -101,6 +101,9 @@ def test_a_failure_is_the_text(text: str, why: str):
     [
         ("{{ range .Labels }}{{ end }}", "range is not supported"),
         ("{{ with $value }}{{ end }}{{ . }}", "`.` is not supported"),
+        ("{{ with toTime $value }}{{ .Year }}{{ end }}", "`.Year` is not supported: `.` is `toTime` there, which has"),
+        ("{{ with $labels.policy }}{{ .Labels }}{{ end }}", "`.` is `$labels.policy` there, which has no such field"),
+        ("{{ with $labels }}{{ .policy.x }}{{ end }}", "`.policy.x` is not supported"),
         ("{{ with 1 }}{{ else if 2 }}{{ end }}", "unexpected `if` in else"),
         ("{{ with 1 }}", "{{with}} has no {{end}}"),
         ("{{ toDuration 5 }}", "a function of Prometheus' templates that is not supported here"),

@@ -50,6 +50,7 @@ def test_an_impossible_comparison_is_told(tmp_path: Path, expr: str, verdict: st
         f"100 - {USED} > 99",
         f"count by (participant) ({USED} == 100) > 0",
         f"(count by (participant) ({USED} == 100)) >= 1",
+        f"sum by (participant) (count by (participant, policy) ({USED} == 100)) > 0",
         f"{USED} / dict_rate_limit_capacity > 5",
         f"100 / {USED} > 500",
         "increase(dict_rate_limit_available_tokens[5m]) < 0",

@@ -30,6 +30,7 @@ SUCCESS = "dict_rate_limit_last_success_timestamp_seconds"
         (f"{SHARE} <= 20", f"a share with per cent: `{SHARE}` is 1 at most; for 20 % write 0.2"),
         (f"1 - ({SHARE}) > 80", "for 80 % write 0.8"),
         (f"{EXHAUSTED} < 600000", f"seconds with milliseconds: {EXHAUSTED} is in seconds, and 600000 s are 6d22h40m"),
+        (f"{EXHAUSTED} < 86400000", "seconds with milliseconds"),
         (f"min by (participant) ({SUCCESS}) < 300", f"a time with a duration: {SUCCESS} is in seconds since 1970"),
         (f"{SUCCESS} < 1764500000000", "a time with a duration"),
     ],
