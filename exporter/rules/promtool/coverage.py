@@ -97,8 +97,8 @@ def _parts(rule: AnyCompiledRule) -> Iterator[tuple[Key, str]]:
         yield ("branch", str(tree.span)), f"`{rule.expression.excerpt(tree)}` is never true"
     for name, template in _texts(rule):
         for number, condition in enumerate(template.conditions):
-            for is_true, outcome in ((True, "true"), (False, "false")):
-                yield ("text", name, str(number), str(is_true)), f"{name}: `{{{{{condition}}}}}` is never {outcome}"
+            for is_true, word in ((True, "true"), (False, "false")):
+                yield ("text", name, str(number), str(is_true)), f"{name}: `{{{{{condition}}}}}` is never {word}"
 
 
 def _branches(rule: AnyCompiledRule) -> list[Tree]:
