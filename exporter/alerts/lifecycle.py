@@ -74,7 +74,8 @@ def evaluate(
             else:
                 step.deactivate(resolution.rule_of(alert), alert)
         alerts = step.alerts_of(own)
-        writing.add(resolution.key(index, rule), rule, alerts if own is not None else None)
+        if writing.is_kept:
+            writing.add(resolution.key(index, rule), rule, alerts if own is not None else None)
     if before != "same":
         step.transitions = [step.with_rule_changed(transition, rules, before) for transition in step.transitions]
     evaluation = Evaluation(
@@ -90,6 +91,8 @@ def _evaluate(
     """Returns the rule's alerts, but for those that are inactive; None where it failed."""
     try:
         active = _by_fingerprint(rule.evaluate(step.view, step.visible(), history))
+        if not active and not resolution.has_open(rule):
+            return ()
         own = step.take(rule, active, resolution.others_of(rule, active), resolution.rule_id(index, rule))
     except RuleEvaluationFailed as error:
         step.fail(rule, error)

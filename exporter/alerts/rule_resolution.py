@@ -44,6 +44,10 @@ class RuleResolution:
         rule_id = alert.rule_id
         return self._rules[indexes[rule_id if rule_id is not None and rule_id < len(indexes) else -1]]
 
+    def has_open(self, rule: AlertingRule) -> bool:
+        """Whether an alert of the rule's name and severity is open that none of them has raised so far."""
+        return bool(self._left.get((rule.name, rule.severity)))
+
     def others_of(self, rule: AlertingRule, active: Collection[Fingerprint]) -> Iterator[Alert]:
         """Yields the rule's alerts that are not among those which are active."""
         for identity, alert in self._left.get((rule.name, rule.severity), {}).items():
@@ -76,4 +80,5 @@ class RuleResolution:
     def inactive(self, index: int, rule: AlertingRule) -> Sequence[Alert]:
         """Returns the alerts that no rule of this name and severity has raised, after the last of them."""
         key = rule.name, rule.severity
-        return tuple(self._left.get(key, {}).values()) if self._indexes[key][-1] == index else ()
+        left = self._left.get(key)
+        return tuple(left.values()) if left and self._indexes[key][-1] == index else ()

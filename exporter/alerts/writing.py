@@ -28,6 +28,11 @@ class Writing:
         self._keys: set[RuleKey] = set()
         self._deferred: list[Callable[[], object]] = []
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether any of what alerts write is."""
+        return self._history is not None
+
     def add(self, key: RuleKey, rule: AlertingRule, alerts: Sequence[Alert] | None) -> None:
         """Takes the alerts of a rule; one that failed (None) writes nothing."""
         if self._history is None:
