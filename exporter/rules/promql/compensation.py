@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter.buckets.gauge_history import Samples
-from exporter.rules.promql.aggregations import added
+from exporter.rules.promql.aggregations import total
 
 _EXACT: Final = 2.0**52
 _LARGEST: Final = 1e300
@@ -34,26 +34,28 @@ def is_exact(samples: Samples) -> bool:
     return count * count * greatest < _EXACT * least and count * greatest < _LARGEST
 
 
-def compensated(values: Sequence[float], greatest: float) -> float:
-    """Returns the sum of values of which no magnitude is above ``greatest``; NaN: it is not known.
+def greatest(samples: Samples) -> float:
+    """Returns what no magnitude is above; NaN: it is not known, or one is NaN."""
+    return math.nan if samples.magnitudes is None else samples.magnitudes.greatest
+
+
+def compensated_sum(samples: Samples) -> float:
+    return math.fsum(samples.values) if is_exact(samples) else compensated(samples.values, greatest(samples))
+
+
+def compensated(values: Sequence[float], most: float) -> float:
+    """Returns the sum of values of which no magnitude is above ``most``; NaN: it is not known.
 
     What the compensation itself loses is at most ``count`` roundings of ``count`` roundings of ``count`` times the
-    greatest. Where the exact sum is not that close to where rounding takes the next value, it is rounded to the same.
+    most. Where the exact sum is not that close to where rounding takes the next value, it is rounded to the same.
     """
-    if not len(values) * greatest < _LARGEST:
-        return _compensated(values)
+    if not len(values) * most < _LARGEST:
+        return total(values)
     if _BUILT_IN:
         return sum(values)
     exact = math.fsum(values)
-    lost = 2.0 * len(values) ** 3 * _ROUNDING**2 * greatest
+    lost = 2.0 * len(values) ** 3 * _ROUNDING**2 * most
     rest = math.fsum([*values, -exact])
     if abs(rest) + lost < math.ulp(math.nextafter(exact, 0.0)) / 2:
         return exact
-    return _compensated(values)
-
-
-def _compensated(values: Sequence[float]) -> float:
-    total = lost = 0.0
-    for value in values:
-        total, lost = added(value, total, lost)
-    return total + lost
+    return total(values)

@@ -134,16 +134,12 @@ def _compile(text: str, recorded: RecordedMetrics) -> tuple[Tree, Compiler]:
     for part, why in pin_problems(tree) if not compiler.problems else ():
         compiler.refuse(part, why)
     if not compiler.problems and (samples := looked_at(tree)) > MOST_LOOKED_AT:
-        less = "look back less" + (", or take larger steps" if any(map(_is_subquery, walk(tree))) else "")
-        most = f"{MOST_LOOKED_AT:,} are the most; {less}"
+        has_steps = any(isinstance(part, Subquery) for part in walk(tree))
+        most = f"{MOST_LOOKED_AT:,} are the most; look back less{', or take larger steps' if has_steps else ''}"
         compiler.refuse(tree, f"looks at {samples:,.0f} samples of a series at each poll: {most}")
     if compiler.problems:
         raise ExpressionRefused(*compiler.problems)
     return tree, compiler
-
-
-def _is_subquery(tree: Tree) -> bool:
-    return isinstance(tree, Subquery)
 
 
 def _shortened(text: str) -> str:

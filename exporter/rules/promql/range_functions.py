@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple, TypeAlias
 
 from exporter.buckets.gauge_history import Samples
-from exporter.rules.promql.aggregations import FOLDS, added, mean, quantile, total
-from exporter.rules.promql.compensation import is_exact
+from exporter.rules.promql.aggregations import FOLDS, added, mean, quantile
+from exporter.rules.promql.compensation import compensated_sum, greatest, is_exact
 from exporter.rules.promql.regression import regression
 
 _THRESHOLD: Final = 1.1
@@ -83,7 +83,7 @@ def _instant_change(samples: Samples, _: Extent, *, is_rate: bool) -> float | No
 def _variance(samples: Samples, _: Extent) -> float:
     """Of a population, by Welford's method, both sums compensated as `added` does: to call it takes twice as long."""
     values = samples.values
-    if samples.magnitudes is None or not samples.magnitudes.greatest < _SQUARED:
+    if not greatest(samples) < _SQUARED:
         return _variance_of_any(values)
     mean = lost_mean = squares = lost_squares = count = 0.0
     for value in values:
@@ -117,7 +117,7 @@ def _deviation(samples: Samples, extent: Extent) -> float:
 def _changes(samples: Samples, _: Extent) -> float:
     values = samples.values
     changes = sum(map(operator.ne, values, values[1:]))
-    if samples.magnitudes is None or math.isnan(samples.magnitudes.greatest):  # from NaN to NaN is no change
+    if math.isnan(greatest(samples)):  # from NaN to NaN is no change
         changes -= sum(1 for before, after in pairwise(values) if math.isnan(before) and math.isnan(after))
     return float(changes)
 
@@ -125,10 +125,6 @@ def _changes(samples: Samples, _: Extent) -> float:
 def _resets(samples: Samples, _: Extent) -> float:
     values = samples.values
     return float(sum(map(operator.gt, values, values[1:])))
-
-
-def _sum(samples: Samples, _: Extent) -> float:
-    return math.fsum(samples.values) if is_exact(samples) else total(samples.values)
 
 
 def _mean(samples: Samples, _: Extent) -> float:
@@ -163,7 +159,7 @@ RANGE_FUNCTIONS: Final[Mapping[str, RangeFunction]] = {
     "quantile_over_time": _of_values(quantile),
     "stddev_over_time": _deviation,
     "stdvar_over_time": _variance,
-    "sum_over_time": _sum,
+    "sum_over_time": lambda samples, _: compensated_sum(samples),
     "changes": _changes,
     "resets": _resets,
     "delta": partial(_increase, is_counter=False, per_second=False),

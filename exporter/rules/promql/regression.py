@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from exporter.buckets.gauge_history import Samples
-from exporter.rules.promql.compensation import compensated, is_exact
+from exporter.rules.promql.compensation import compensated, compensated_sum, greatest
 from exporter.rules.promql.functions import divide
 
 
@@ -19,10 +19,9 @@ def regression(samples: Samples, at_ms: int) -> tuple[float, float]:
     if values[-1] == first and all(value == first for value in values):
         return (math.nan, math.nan) if math.isinf(first) else (0.0, first)
     times, count = _seconds(samples.times_ms, at_ms), len(values)
-    greatest = math.nan if samples.magnitudes is None else samples.magnitudes.greatest
     x, xx = times.total, times.total_of_squares
-    y = math.fsum(values) if is_exact(samples) else compensated(values, greatest)
-    xy = compensated(list(map(operator.mul, times.seconds, values)), times.greatest * greatest)
+    y = compensated_sum(samples)
+    xy = compensated(list(map(operator.mul, times.seconds, values)), times.greatest * greatest(samples))
     slope = divide(xy - x * y / count, xx - x * x / count)
     return slope, y / count - slope * x / count
 
@@ -47,8 +46,8 @@ def _seconds(times_ms: Sequence[int], at_ms: int) -> _Seconds:
     if times_ms == known_times_ms and at_ms == known_at_ms:
         return known
     seconds = [(time_ms - at_ms) / 1e3 for time_ms in times_ms]
-    greatest = max(abs(seconds[0]), abs(seconds[-1]))
+    most = max(abs(seconds[0]), abs(seconds[-1]))
     squares = list(map(operator.mul, seconds, seconds))
-    computed = _Seconds(seconds, compensated(seconds, greatest), compensated(squares, greatest * greatest), greatest)
+    computed = _Seconds(seconds, compensated(seconds, most), compensated(squares, most * most), most)
     _Latest.known = times_ms, at_ms, computed
     return computed

@@ -34,7 +34,7 @@ def selectors(tree: Tree) -> Iterator[Selector]:
     return (node for node in walk(tree) if isinstance(node, Selector))
 
 
-def listed_labels(tree: Tree) -> Iterator[tuple[Tree, str]]:
+def listed_labels(tree: Tree) -> Iterator[tuple[Aggregation | Binary, str]]:
     """Yields the labels that ``by``, ``without``, ``on``, ``ignoring``, ``group_left`` and ``group_right`` list."""
     for node in walk(tree):
         if isinstance(node, Aggregation | Binary) and node.labels is not None:

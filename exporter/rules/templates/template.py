@@ -20,6 +20,7 @@ MOST_NESTED: Final = 50
 """How deep ``if`` and ``with`` may be nested, an ``else if`` among them."""
 
 _REFUSED_KEYWORDS: Final = frozenset({"range", "define", "block", "template", "break", "continue"})
+_CONTROLS: Final = frozenset({"if", "with"})
 
 
 class Template:
@@ -99,7 +100,7 @@ class _Parser:
         """The token ``if`` or ``with`` was just taken."""
         if depth > MOST_NESTED:
             raise TemplateRefused(f"more than {MOST_NESTED} {{{{{control}}}}} within one another are not supported")
-        choose = partial(_CONTROLS[control], len(self.conditions))
+        choose = partial(_choice, len(self.conditions), is_with=control == "with")
         self.conditions.append(" ".join([control, *(token.text for token in self._tokens)]).rstrip())
         condition = self._to_end(control)
         outside = self._dot
@@ -176,7 +177,8 @@ class _Parser:
         if token.kind == "reference":
             operand = reference(token.text, self._dot)
             self.uses_value = self.uses_value or operand.is_value
-            self.labels |= {operand.label} if operand.label is not None else set()
+            if operand.label is not None:
+                self.labels.add(operand.label)
             return operand
         if token.text in FUNCTIONS:
             raise TemplateRefused(f"`{token.text}`: a function as an argument needs parentheses")
@@ -199,24 +201,13 @@ def _printed(expression: Expression) -> Expand:
     return lambda sample: format_value(evaluate(sample))
 
 
-def _choice(number: int, condition: Expression, then: Expand, otherwise: Expand) -> Expand:
-    def expand(sample: Sample) -> str:
-        is_true = bool(condition.evaluate(sample))
-        if sample.taken is not None:
-            sample.taken.add((number, is_true))
-        return then(sample) if is_true else otherwise(sample)
-
-    return expand
-
-
-def _with(number: int, condition: Expression, then: Expand, otherwise: Expand) -> Expand:
+def _choice(number: int, condition: Expression, then: Expand, otherwise: Expand, *, is_with: bool) -> Expand:
     def expand(sample: Sample) -> str:
         value = condition.evaluate(sample)
         if sample.taken is not None:
             sample.taken.add((number, bool(value)))
-        return then(sample._replace(dot=value)) if value else otherwise(sample)
+        if not value:
+            return otherwise(sample)
+        return then(sample._replace(dot=value) if is_with else sample)
 
     return expand
-
-
-_CONTROLS: Final = {"if": _choice, "with": _with}

@@ -6,6 +6,7 @@ from typing import Final
 
 from exporter.buckets.gauges import PARTICIPANT_GAUGE_BY_NAME
 from exporter.rules.finding import Location
+from exporter.rules.lint.comparisons import Comparison
 from exporter.rules.lint.context import Context, Problems
 from exporter.rules.lint.presence import REFUSED, UP
 from exporter.rules.promql.calls import ABSENT
@@ -49,7 +50,8 @@ def _has_condition(tree: Tree, context: Context, recorded: dict[str, bool]) -> b
             return True
         case Binary() if tree.operator == "unless":
             left, right = tree.left, tree.right
-            return not _is_usually(right, context, holds=False) or _has_condition(left, context, recorded)
+            comparison = context.rules.comparisons.with_number(right)
+            return not _is_usually(comparison, holds=False) or _has_condition(left, context, recorded)
         case Binary() if tree.filters:
             return _is_compared(tree, context, recorded)
         case Binary():
@@ -64,7 +66,7 @@ def _is_compared(tree: Binary, context: Context, recorded: dict[str, bool]) -> b
     comparison = context.rules.comparisons.with_number(tree)
     if comparison is not None and comparison.is_of_count and comparison.verdict():
         return _has_condition(comparison.compared, context, recorded)
-    return not _is_usually(tree, context, holds=True)
+    return not _is_usually(comparison, holds=True)
 
 
 def _is_condition(tree: Selector, context: Context, recorded: dict[str, bool]) -> bool:
@@ -89,8 +91,7 @@ def _is_recorded_on_condition(name: str, context: Context, recorded: dict[str, b
     return recorded[name]
 
 
-def _is_usually(tree: Tree, context: Context, *, holds: bool) -> bool:
+def _is_usually(comparison: Comparison | None, *, holds: bool) -> bool:
     """Returns whether a comparison is true, or is false, while nothing is wrong: it is a guard, and no condition."""
-    comparison = context.rules.comparisons.with_number(tree)
     usual = _AS_USUAL.get(comparison.bounds.gauge) if comparison is not None and comparison.is_now else None
     return comparison is not None and usual is not None and comparison.holds_for(usual) is holds

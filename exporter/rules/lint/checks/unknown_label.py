@@ -27,7 +27,7 @@ def check(context: Context) -> Problems:
                 why = f": {series} no label {matcher.label}{did_you_mean(matcher.label, labels)}"
                 yield context.about(selected, why)
     for tree, label in listed_labels(context.tree):
-        if label in _OF_TARGETS and isinstance(tree, Aggregation | Binary) and _drops(tree):
+        if label in _OF_TARGETS and _drops(tree):
             continue  # in Prometheus it is there
         labels = frozenset[str]().union(*map(context.labels, tree.operands))
         if label not in labels:
