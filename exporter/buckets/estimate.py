@@ -176,7 +176,8 @@ class Estimator:
         shares = error_shares([counts for _, _, counts in counted])
         if self.mode is not RefillMode.CONTINUOUS:
             window = self._window_from_poll(history)
-        span_seconds = window[-1][0] - window[0][0] if window else 0.0
+        # In whole microseconds, as the times are: so a rate can be computed again from these and what was consumed.
+        span_seconds = round(window[-1][0] - window[0][0], 6) if window else 0.0
         spans_one = span_seconds > history.window_seconds - self._interval_seconds / 2
         if len(window) < 2 or not (spans_one or self.mode is not None):
             return BucketObservation(bucket, None, None, *shares, history.lowest.tokens)

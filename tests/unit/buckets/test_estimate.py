@@ -278,6 +278,19 @@ def rates(*observations: tuple[float, int], **given) -> list[float | None]:
     ]
 
 
+def test_a_rate_is_what_was_consumed_by_the_microseconds_between_two_observations() -> None:
+    """However long ago the estimator began: so history can compute it again from times and whole tokens, to the bit."""
+    began, second = 0.000001, 1_000_003.300007
+    seconds = (second + 60.123457) - second
+    assert seconds != 60.123457
+
+    *_, rate = rates((began, 600), (second, 600), (second + 60.123457, 500))
+
+    assert rate is not None
+    consumed = round(rate / 60 * 60.123457)
+    assert rate == consumed / 60.123457 * 60
+
+
 def test_the_window_begins_at_the_observation_nearest_to_its_length_before_the_last() -> None:
     assert rates((0, 20_000), (14, 20_000), (72, 19_000))[-1] == pytest.approx(1_200 + 60_000 / 58)
     assert rates((0, 20_000), (20, 20_000), (68, 19_000))[-1] == pytest.approx(1_200 + 60_000 / 68)
