@@ -132,7 +132,7 @@ class Poller:
             result, answered_at, retry_after_seconds = await self._observe(time_limit_seconds)
             if isinstance(result, Failure):
                 telemetry.span_failed(result.message)
-            duration_seconds = time.monotonic() - started
+            duration_seconds = round(time.monotonic() - started, 6)  # microseconds, as other times
             poll = self._publish(result, answered_at, duration_seconds)
             self._metrics.polls.duration.observe(duration_seconds)
         return max(poll.interval_seconds, retry_after_seconds)
@@ -188,7 +188,7 @@ class Poller:
             # The category is what the last whole answer said.
             snapshot = replace(read.snapshot, category=self._category.name if self._category else None)
             observation = self._estimator.observe(snapshot)
-            self._publish(observation, read.received_at, time.monotonic() - started)
+            self._publish(observation, read.received_at, round(time.monotonic() - started, 6))
 
     async def _observe(self, time_limit_seconds: float) -> tuple[Observation | Failure, datetime, float]:
         attempts = 1
