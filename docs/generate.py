@@ -57,6 +57,7 @@ ABSENT: Final = {
     "dict_rate_limit_last_evaluation_timestamp_seconds": "while the process does not lead",
     "dict_rate_limit_lease_held": "on an exporter",
     "dict_rate_limit_partitions_ready_months": "on an exporter, and while the process does not lead",
+    "dict_rate_limit_compaction_oldest_age_seconds": "on an exporter, and while the process does not lead",
     "dict_rate_limit_feed_connected": "where no feed is followed",
     "dict_rate_limit_outbox_pending": "while no reconciler leads",
     "dict_rate_limit_outbox_oldest_age_seconds": "while no reconciler leads",

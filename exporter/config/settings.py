@@ -103,6 +103,7 @@ class DatabaseSettings(Section, frozen=True):
     queue: PositiveInt = 20_000
     retention_months: Annotated[int, msgspec.Meta(ge=1, le=120)] = 13
     heartbeat: Duration = Duration(900)
+    compact_after: Duration = Duration(172_800)
 
 
 class PulsarTlsSettings(_Certificates, frozen=True):

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.config.settings import AlertmanagerSettings, Settings, keys, value_of
+from exporter.config.settings import AlertmanagerSettings, DatabaseSettings, Settings, keys, value_of
 
 MAX_CHARACTERS: Final = 10_000
 """A longer text is a mistake, and is not examined any further."""
+
+LONGEST_HEARTBEAT_SECONDS: Final = 86_400
+"""A bucket's states are looked for as far back as this."""
+
+LEAST_COMPACT_AFTER_SECONDS: Final = 3_600
 
 _LABEL_NAME: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _ABOVE_ZERO: Final = (
@@ -59,10 +64,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
     for key in _ABOVE_ZERO:
         if value_of(settings, key) <= 0:
             yield Problem(key, "must be above 0s")
-    database = settings.database
-    if database.min_size > database.max_size:
-        message = f"{database.min_size} is above database.max_size ({database.max_size})"
-        yield Problem("database.min_size", message, ("database.max_size",))
+    yield from _database_problems(settings.database)
     for section, one, other in _PAIRS:
         values = value_of(settings, section)
         for key, missing in ((one, other), (other, one)):
@@ -70,6 +72,16 @@ def problems(settings: Settings) -> Iterator[Problem]:
                 yield Problem(f"{section}.{key}", f"is set without {missing}: the two belong together")
     yield from _label_problems(settings.external_labels)
     yield from _alertmanager_problems(settings.alertmanager)
+
+
+def _database_problems(database: DatabaseSettings) -> Iterator[Problem]:
+    if database.min_size > database.max_size:
+        message = f"{database.min_size} is above database.max_size ({database.max_size})"
+        yield Problem("database.min_size", message, ("database.max_size",))
+    if database.heartbeat > LONGEST_HEARTBEAT_SECONDS:
+        yield Problem("database.heartbeat", f"{database.heartbeat} is above 1d")
+    if database.compact_after < LEAST_COMPACT_AFTER_SECONDS:
+        yield Problem("database.compact_after", f"{database.compact_after} is below 1h")
 
 
 def _label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:

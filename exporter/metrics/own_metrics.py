@@ -157,6 +157,13 @@ class ReconcilerMetrics:
         self.partitions_ready_months = add.late_gauge(
             "partitions_ready_months", "Months after this one that partitions are ready for."
         )
+        self.compacted_states = add.counter("compacted_states", "Bucket states that were taken from rows into chunks.")
+        self.compaction_refused = add.counter(
+            "compaction_refused", "Hours of a participant that could not be compacted: they stay as rows."
+        )
+        self.compaction_oldest_age_seconds = add.late_gauge(
+            "compaction_oldest_age_seconds", "Age of the oldest hour that is due to be compacted; 0 when none is."
+        )
 
 
 class OutboxMetrics:

@@ -54,9 +54,13 @@ class PartitionJob:
             self.outage.report(error, waiting="partitions")
         else:
             complete = done.complete
-            if done.created or done.dropped:
-                fields = {"partitions_created": len(done.created), "partitions_dropped": len(done.dropped)}
-                log.info("partitions created and dropped", extra=fields)
+            fields = {
+                "partitions_created": len(done.created),
+                "partitions_dropped": len(done.dropped),
+                "partitions_shrunk": len(done.shrunk),
+            }
+            if any(fields.values()):
+                log.info("partitions maintained", extra=fields)
         try:
             ready = await readiness(self.database)
         except DatabaseUnusable:

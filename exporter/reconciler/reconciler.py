@@ -20,6 +20,7 @@ from exporter.health import Dependency
 from exporter.metrics import Metrics
 from exporter.poller.polling import Polling
 from exporter.reconciler import status
+from exporter.reconciler.compaction import CompactionJob
 from exporter.reconciler.feeds import Feeds
 from exporter.reconciler.leadership import RENEW_SECONDS, Leadership, LeadershipState
 from exporter.reconciler.loop import ReconcileLoop
@@ -82,6 +83,7 @@ class Reconciler:
         self._relay_wake = asyncio.Event()
         self._notifier_wake = asyncio.Event()
         self._partitions = PartitionJob(database, settings.database.retention_months, metrics.reconciler, self._outage)
+        self._compaction = CompactionJob(database, settings.database.compact_after, metrics.reconciler, self._outage)
         self._relay: Relay | None = None
         self._notifier: Notifier | None = None
         self.loop = ReconcileLoop(
@@ -191,6 +193,7 @@ class Reconciler:
                 group.create_task(self._relay.run())
             group.create_task(self.loop.run(fence))
             group.create_task(self._partitions.run())
+            group.create_task(self._compaction.run(fence))
             group.create_task(report_outbox(self._reader, self.metrics.outbox, self.feeds))
             for feed in self.feeds.all:
                 group.create_task(feed.run())
@@ -209,6 +212,7 @@ class Reconciler:
         self.feeds.reset()
         self.metrics.outbox.withdraw()
         self.metrics.reconciler.partitions_ready_months.withdraw()
+        self.metrics.reconciler.compaction_oldest_age_seconds.withdraw()
         self.metrics.feed.connected.clear()
 
     def _new_notifier(self, fence: Fence) -> Notifier:

@@ -18,7 +18,7 @@ SELECT DISTINCT ON (fingerprint)
 
 -- levels --
 -- Of each bucket its last state, when a poll last confirmed it, and whether the participant's last poll was answered with
--- news, and told its figures. An answer that has been the same for the staleness is none.
+-- news, and told its figures (the last polls are never compacted). An answer that has been the same for the staleness is none.
 SELECT b.participant, b.policy, last.answered AND repeated.polled_at IS NULL,
        b.policy = ANY (coalesce(last.policies_refused, '{}')),
        s.available_tokens, s.capacity, s.utilization_percent, s.recovery_eta_seconds, s.exhaustion_projection_seconds,
@@ -26,14 +26,14 @@ SELECT b.participant, b.policy, last.answered AND repeated.polled_at IS NULL,
   FROM unnest(%(participant)s::text[], %(policy)s::text[]) AS b (participant, policy)
  CROSS JOIN LATERAL (
        SELECT r.answered, r.policies_refused, r.polled_at, r.observed_at, r.staleness_seconds
-         FROM dict_rate_limit_reconciliations AS r
+         FROM dict_rate_limit_reconciliation_rows AS r
         WHERE r.participant = b.participant AND NOT r.is_read
         ORDER BY r.polled_at DESC
         LIMIT 1) AS last
   LEFT JOIN LATERAL (
        SELECT earlier.polled_at
          FROM (SELECT r.polled_at, r.observed_at
-                 FROM dict_rate_limit_reconciliations AS r
+                 FROM dict_rate_limit_reconciliation_rows AS r
                 WHERE r.participant = b.participant
                   AND r.answered
                   AND NOT r.is_read
@@ -64,7 +64,15 @@ SELECT w.place, min(s.lowest), sum(s.refused)::bigint, max(s.polled_at)
                        before.polled_at,
                        before.responses_rate_limited,
                        before.responses_instance
-                  FROM dict_rate_limit_states AS before
+                  FROM (SELECT participant, policy, observed_at, polled_at, available_tokens, responses_rate_limited,
+                               responses_instance
+                          FROM dict_rate_limit_state_rows
+                         UNION ALL
+                        SELECT s.participant, s.policy, s.observed_at, s.polled_at, s.available_tokens,
+                               s.responses_rate_limited, s.responses_instance
+                          FROM dict_rate_limit_chunks AS c
+                         CROSS JOIN LATERAL dict_rate_limit_states_of(c) AS s
+                         WHERE c.hour > w.since - interval '25 hours' AND c.hour <= w.since) AS before
                  WHERE before.participant = w.participant
                    AND before.policy = w.policy
                    AND before.observed_at <= w.since + interval '1 hour'
@@ -77,10 +85,9 @@ SELECT w.place, min(s.lowest), sum(s.refused)::bigint, max(s.polled_at)
                       during.polled_at,
                       during.responses_rate_limited,
                       during.responses_instance
-                 FROM dict_rate_limit_states AS during
+                 FROM dict_rate_limit_states_between(w.since - interval '1 hour', 'infinity') AS during
                 WHERE during.participant = w.participant
                   AND during.policy = w.policy
-                  AND during.observed_at >= w.since - interval '1 hour'
                   AND during.polled_at > w.since
                   AND during.polled_at <= coalesce(w.until, 'infinity')) AS states
        WINDOW by_time AS (ORDER BY states.observed_at, states.polled_at)) AS s

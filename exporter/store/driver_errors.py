@@ -69,4 +69,8 @@ def _schema_error(error: psycopg.Error, text: str) -> StoreError:
 
 
 def text_of(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())
+    """Returns what an error says, in one line, without the statements of functions that it came up in."""
+    text = str(error)
+    if "SQL statement" in (error.diag.context or ""):
+        text = text.partition("\nCONTEXT:")[0]
+    return " ".join(text.split())

@@ -23,7 +23,7 @@ from psycopg import errors as pg
 from exporter.errors import DatabaseReverted, LeaseLost
 from exporter.store.database import Database, queries
 
-Component: TypeAlias = Literal["reconciler", "relay"]
+Component: TypeAlias = Literal["reconciler", "relay", "compaction"]
 """What commits under the lease; each has a counter of its own, so that none waits for another."""
 
 _SQL: Final = queries("lease")
@@ -127,16 +127,30 @@ class Fence:
         Also LeaseLost where another has taken the lease, and DatabaseReverted: nothing is committed.
         """
         async with self._database.transaction() as connection:
-            # Not in a pipeline: PostgreSQL would forget the idle timeout where the driver asks it to flush.
-            row = await (await connection.execute(_SQL["fence"], {"part": component})).fetchone()
-            epoch, holder, commits, at = row or (0, None, 0, self.now())
-            _check_owner(epoch, holder, ours=self.epoch, me=self.holder)
-            if commits <= self._commits[component]:
-                committed = self._commits[component]
-                raise _older_copy(f"the {component} has committed {committed} times, and it says {commits - 1}")
-            self._read_at, self._read_at_monotonic = at, time.monotonic()
+            commits = await self._lock(connection, component)
             yield connection
         self._commits[component] = max(self._commits[component], commits)
+
+    @asynccontextmanager
+    async def long_transaction(self, component: Component) -> AsyncIterator[AsyncConnection[Any]]:
+        """As `transaction`, for what takes seconds: the lease is locked at the end, and can be renewed meanwhile."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_SQL["bound_long"])
+            yield connection
+            commits = await self._lock(connection, component)
+        self._commits[component] = max(self._commits[component], commits)
+
+    async def _lock(self, connection: AsyncConnection[Any], component: Component) -> int:
+        """Locks the lease until the transaction ends, and returns how often the component will have committed then."""
+        # Not in a pipeline: PostgreSQL would forget the idle timeout where the driver asks it to flush.
+        row = await (await connection.execute(_SQL["fence"], {"part": component})).fetchone()
+        epoch, holder, commits, at = row or (0, None, 0, self.now())
+        _check_owner(epoch, holder, ours=self.epoch, me=self.holder)
+        if commits <= self._commits[component]:
+            committed = self._commits[component]
+            raise _older_copy(f"the {component} has committed {committed} times, and it says {commits - 1}")
+        self._read_at, self._read_at_monotonic = at, time.monotonic()
+        return int(commits)
 
 
 def _check_owner(epoch: int, holder: str | None, *, ours: int, me: str) -> None:

@@ -6,6 +6,12 @@ SELECT set_config('lock_timeout', %(lock)s, true),
        set_config('idle_in_transaction_session_timeout', '4s', true),
        set_config('statement_timeout', '8s', true);
 
+-- bound_long --
+-- Bounds a transaction that takes the fence at its end only, until then.
+SELECT set_config('lock_timeout', '3s', true),
+       set_config('idle_in_transaction_session_timeout', '4s', true),
+       set_config('statement_timeout', '25s', true);
+
 -- fence --
 -- The holder of the lease, locked until the transaction ends, and how often a component has committed, this time included.
 -- Bounds the transaction as "settings" does.

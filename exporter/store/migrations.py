@@ -160,7 +160,8 @@ async def _dropped(connection: Connection, statements: str) -> list[str]:
         # A column that is dropped and added again is computed from others.
         if set(re.findall(r"DROP COLUMN (\w+)", changes)) - set(re.findall(r"ADD COLUMN (\w+)", changes)):
             tables.append(table)
-    tables = [table for table in tables if table not in _OWN]
+    kept = _OWN | set(re.findall(r"^-- Keeps the data of (\w+)", statements, re.MULTILINE))
+    tables = [table for table in tables if table not in kept]
     cursor = await connection.execute(
         "SELECT t FROM unnest(%s::text[]) AS t WHERE to_regclass('public.' || t) IS NOT NULL", [tables]
     )

@@ -13,10 +13,14 @@ _SQL: Final = queries("partitions")
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """The partitions created and dropped. ``postponed`` ones were in use, and are left for the next time."""
+    """The partitions created and dropped, and ``shrunk``: those that gave back the space of what is compacted.
+
+    ``postponed`` ones were in use, and are left for the next time.
+    """
 
     created: tuple[str, ...]
     dropped: tuple[str, ...]
+    shrunk: tuple[str, ...]
     postponed: tuple[str, ...]
 
     @property
@@ -41,7 +45,7 @@ async def maintain(database: Database, retention_months: int, *, at: datetime | 
     Raises DatabaseUnusable.
     """
     rows = await database.fetch(_SQL["maintain"], {"retention_months": retention_months, "at": at})
-    actions = ("created", "dropped", "postponed")
+    actions = ("created", "dropped", "shrunk", "postponed")
     return Maintenance(*(tuple(partition for partition, done in rows if done == action) for action in actions))
 
 

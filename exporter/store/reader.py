@@ -21,6 +21,7 @@ from exporter.store.database import Database, queries
 
 _SQL: Final = queries("reader")
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 States: TypeAlias = defaultdict[tuple[datetime, datetime], list[BucketObservation]]
 """States by the ``observed_at`` and ``polled_at`` that they were written at."""
@@ -119,7 +120,7 @@ class Chain:
 class Reader:
     """Every method raises DatabaseUnavailable. Polls are read in pages of ``page_polls``."""
 
-    def __init__(self, database: Database, page_polls: int = 500) -> None:
+    def __init__(self, database: Database, page_polls: int = 1000) -> None:
         self._database = database
         self._page_polls = page_polls
 
@@ -177,10 +178,7 @@ class Reader:
         retention is always left out. Reads a page at a time and holds no transaction between pages.
         """
         chains: dict[str, Chain] = {}
-        window = {"participant": participant, "since": since or _EARLIEST, "until": until, "limit": self._page_polls}
-        after = {"after_at": _EARLIEST, "after_stream": "", "after_sequence": -1}
-        while True:
-            page = [PollRow(*record) for record in await self._fetch("reconciliations", **window, **after)]
+        async for page in self._pages(participant, since or _EARLIEST, until or _LATEST):
             states = await self._states(participant, page)
             for row in page:
                 chain = chains.get(row.stream_id)
@@ -191,10 +189,26 @@ class Reader:
                 poll = poll_of(Ispb(participant), row, chain or Chain(), states)
                 if poll is not None and (row.evaluated or not evaluated_only):
                     yield poll
-            if len(page) < self._page_polls:
+
+    async def _pages(self, participant: str, since: datetime, until: datetime) -> AsyncIterator[list[PollRow]]:
+        """Yields the rows of polls, in order. No page reaches over a full hour: chunks are of an hour each."""
+        window = {"participant": participant, "limit": self._page_polls}
+        while since < until:
+            ((begin,),) = await self._fetch("first_poll", participant=participant, since=since, until=until)
+            if begin is None:
                 return
-            last = page[-1]
-            after = {"after_at": last.polled_at, "after_stream": last.stream_id, "after_sequence": last.sequence}
+            end = min(until, begin.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1))
+            after = {"after_at": _EARLIEST, "after_stream": "", "after_sequence": -1}
+            while True:
+                records = await self._fetch("reconciliations", since=begin, until=end, **window, **after)
+                page = [PollRow(*record) for record in records]
+                if page:
+                    yield page
+                if len(page) < self._page_polls:
+                    break
+                last = page[-1]
+                after = {"after_at": last.polled_at, "after_stream": last.stream_id, "after_sequence": last.sequence}
+            since = end
 
     async def _chain_before(self, participant: str, row: PollRow) -> Chain:
         """Returns the stream's states as they were before ``row``."""

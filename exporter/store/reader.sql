@@ -38,7 +38,7 @@ SELECT (SELECT holder FROM dict_rate_limit_lease WHERE expires_at > clock_timest
          FROM unnest(%(participants)s::text[]) AS p (participant)
         CROSS JOIN LATERAL (
               SELECT polled_at, interval_seconds
-                FROM dict_rate_limit_reconciliations
+                FROM dict_rate_limit_reconciliation_rows
                WHERE participant = p.participant AND evaluated
                ORDER BY polled_at DESC
                LIMIT 1) AS r
@@ -46,14 +46,35 @@ SELECT (SELECT holder FROM dict_rate_limit_lease WHERE expires_at > clock_timest
         LIMIT 1) AS last ON true;
 
 -- participants --
--- Every participant that was ever polled: one index probe each.
+-- Every participant that was ever polled: two index probes each.
 WITH RECURSIVE participants (participant) AS (
-       SELECT min(participant) FROM dict_rate_limit_reconciliations
+       SELECT least((SELECT min(participant) FROM dict_rate_limit_reconciliation_rows),
+                    (SELECT min(participant) FROM dict_rate_limit_chunks))
         UNION ALL
-       SELECT (SELECT min(r.participant) FROM dict_rate_limit_reconciliations AS r WHERE r.participant > p.participant)
+       SELECT least(
+              (SELECT min(r.participant) FROM dict_rate_limit_reconciliation_rows AS r WHERE r.participant > p.participant),
+              (SELECT min(c.participant) FROM dict_rate_limit_chunks AS c WHERE c.participant > p.participant))
          FROM participants AS p
         WHERE p.participant IS NOT NULL)
 SELECT participant FROM participants WHERE participant IS NOT NULL;
+
+-- first_poll --
+-- When a participant's first poll at or after a time was; where it is in a chunk, a time in that hour at or before it.
+SELECT least(
+       (SELECT polled_at
+          FROM dict_rate_limit_reconciliation_rows
+         WHERE participant = %(participant)s::text
+           AND polled_at >= %(since)s::timestamptz
+           AND polled_at < %(until)s::timestamptz
+         ORDER BY polled_at
+         LIMIT 1),
+       (SELECT greatest(hour, %(since)s::timestamptz)
+          FROM dict_rate_limit_chunks
+         WHERE participant = %(participant)s::text
+           AND hour > %(since)s::timestamptz - interval '1 hour'
+           AND hour < %(until)s::timestamptz
+         ORDER BY hour
+         LIMIT 1));
 
 -- reconciliations --
 -- A page of a participant's polls, in order, after a key.
@@ -61,46 +82,57 @@ SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, dura
        last_success_at, known_category, category_changed_at, previous_category, stream_began_at, traceparent, answered,
        observed_at, category, correlation_id, failure_code, failure_message, complete, policies, policies_refused,
        evaluated, is_read
-  FROM dict_rate_limit_reconciliations
+  FROM dict_rate_limit_reconciliations_between(%(since)s::timestamptz, %(until)s::timestamptz)
  WHERE participant = %(participant)s::text
-   AND polled_at >= %(since)s::timestamptz
-   AND polled_at < coalesce(%(until)s::timestamptz, 'infinity')
    AND (polled_at, stream_id, sequence) > (%(after_at)s::timestamptz, %(after_stream)s::text, %(after_sequence)s::bigint)
  ORDER BY polled_at, stream_id, sequence
  LIMIT %(limit)s::int;
 
 -- chain_before --
--- A stream's answered polls from the last one that was written in full, up to a poll.
+-- A stream's answered polls from the last one that was written in full, up to a poll: a heartbeat is a day at most.
 SELECT polled_at, stream_id, sequence, interval_seconds, staleness_seconds, duration_seconds, clock_skew_seconds,
        last_success_at, known_category, category_changed_at, previous_category, stream_began_at, traceparent, answered,
        observed_at, category, correlation_id, failure_code, failure_message, complete, policies, policies_refused,
        evaluated, is_read
-  FROM dict_rate_limit_reconciliations
+  FROM dict_rate_limit_reconciliations_between(
+       %(before)s::timestamptz - interval '25 hours', %(before)s::timestamptz)
  WHERE participant = %(participant)s::text
    AND stream_id = %(stream_id)s::text
    AND answered
-   AND polled_at < %(before)s::timestamptz
    AND polled_at >= (
        SELECT r.polled_at
-         FROM dict_rate_limit_reconciliations AS r
+         FROM dict_rate_limit_reconciliations_between(
+              %(before)s::timestamptz - interval '25 hours', %(before)s::timestamptz) AS r
         WHERE r.participant = %(participant)s::text
           AND r.stream_id = %(stream_id)s::text
           AND r.complete
-          AND r.polled_at < %(before)s::timestamptz
         ORDER BY r.polled_at DESC
         LIMIT 1)
  ORDER BY polled_at, sequence;
 
 -- states --
--- The states that were written at a span of polls. Names the policies, so that each is a range of the primary key.
+-- The states that were written at a span of polls. Names the policies, so that each is a range of the primary key, and the
+-- hours of the polls, so that no other chunk is read.
 SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,
        responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,
        exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens, observed_at, polled_at
-  FROM dict_rate_limit_states
- WHERE participant = %(participant)s::text
-   AND policy = ANY (ARRAY(SELECT policy FROM dict_rate_limit_policies WHERE participant = %(participant)s::text))
-   AND observed_at BETWEEN %(observed_from)s::timestamptz AND %(observed_to)s::timestamptz
-   AND polled_at BETWEEN %(polled_from)s::timestamptz AND %(polled_to)s::timestamptz;
+  FROM (SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,
+               responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,
+               exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens, observed_at, polled_at
+          FROM dict_rate_limit_state_rows
+         WHERE participant = %(participant)s::text
+           AND policy = ANY (ARRAY(SELECT policy FROM dict_rate_limit_policies WHERE participant = %(participant)s::text))
+           AND observed_at BETWEEN %(observed_from)s::timestamptz AND %(observed_to)s::timestamptz
+         UNION ALL
+        SELECT s.policy, s.available_tokens, s.capacity, s.refill_tokens, s.refill_period_seconds, s.responses_total,
+               s.responses_not_found, s.responses_rate_limited, s.responses_instance, s.consumption_rate_per_minute,
+               s.exhaustion_projection_seconds, s.error_404_rate, s.error_429_rate, s.lowest_available_tokens, s.observed_at, s.polled_at
+          FROM dict_rate_limit_chunks AS c
+         CROSS JOIN LATERAL dict_rate_limit_states_of(c) AS s
+         WHERE c.participant = %(participant)s::text
+           AND c.hour > %(polled_from)s::timestamptz - interval '1 hour'
+           AND c.hour <= %(polled_to)s::timestamptz) AS states
+ WHERE polled_at BETWEEN %(polled_from)s::timestamptz AND %(polled_to)s::timestamptz;
 
 -- highest_utilization --
 -- A participant's buckets by steps of time in which they were written: the highest utilization, and the last one
@@ -111,21 +143,19 @@ SELECT policy,
            utilization_percent,
            100.0 - 100.0 * greatest(coalesce(lowest_available_tokens, available_tokens), 0) / capacity)),
        (max(ARRAY[extract(epoch FROM observed_at)::float8, utilization_percent]))[2]
-  FROM dict_rate_limit_states
+  FROM dict_rate_limit_states_between(%(since)s::timestamptz, 'infinity')
  WHERE participant = %(participant)s::text
    AND policy = ANY (ARRAY(SELECT policy
                              FROM dict_rate_limit_policies
                             WHERE participant = %(participant)s::text AND gone_at IS NULL))
-   AND observed_at >= %(since)s::timestamptz
  GROUP BY policy, step
  ORDER BY policy, step;
 
 -- steps_answered --
 -- The steps of time in which a participant's polls were answered.
 SELECT DISTINCT date_bin(%(step)s::interval, polled_at, 'epoch') AS step
-  FROM dict_rate_limit_reconciliations
+  FROM dict_rate_limit_reconciliations_between(%(since)s::timestamptz, 'infinity')
  WHERE participant = %(participant)s::text
-   AND polled_at >= %(since)s::timestamptz
    AND answered
  ORDER BY step;
 

@@ -6,8 +6,17 @@ SELECT b.place
   FROM unnest(%(participant)s::text[], %(polled_at)s::timestamptz[], %(stream_id)s::text[], %(sequence)s::bigint[])
        WITH ORDINALITY AS b (participant, polled_at, stream_id, sequence, place)
  WHERE EXISTS (
-       SELECT FROM dict_rate_limit_reconciliations AS r
+       SELECT FROM dict_rate_limit_reconciliation_rows AS r
         WHERE r.participant = b.participant
+          AND r.polled_at = b.polled_at
+          AND r.stream_id = b.stream_id
+          AND r.sequence = b.sequence
+       )
+    OR EXISTS (
+       SELECT FROM dict_rate_limit_chunks AS c
+        CROSS JOIN LATERAL dict_rate_limit_polls_of(c) AS r
+        WHERE c.participant = b.participant
+          AND c.hour = date_trunc('hour', b.polled_at, 'UTC')
           AND r.polled_at = b.polled_at
           AND r.stream_id = b.stream_id
           AND r.sequence = b.sequence
@@ -21,7 +30,7 @@ SELECT participant, policy, capacity, refill_tokens, refill_period_seconds
 
 -- insert_states --
 -- Bucket states that changed, or whose heartbeat was due.
-INSERT INTO dict_rate_limit_states (
+INSERT INTO dict_rate_limit_state_rows (
        participant, observed_at, polled_at, category, policy, available_tokens, capacity, refill_tokens,
        refill_period_seconds, utilization_percent, recovery_eta_seconds, responses_total, responses_not_found,
        responses_rate_limited, responses_instance, consumption_rate_per_minute, exhaustion_projection_seconds,
@@ -66,7 +75,7 @@ SELECT participant, policy, capacity, refill_tokens, refill_period_seconds, firs
 
 -- insert_reconciliations --
 -- One row per poll, and per read that changed anything.
-INSERT INTO dict_rate_limit_reconciliations (
+INSERT INTO dict_rate_limit_reconciliation_rows (
        participant, stream_id, sequence, polled_at, interval_seconds, staleness_seconds, duration_seconds,
        clock_skew_seconds, last_success_at, category_changed_at, traceparent, answered, observed_at, category,
        correlation_id, failure_code, failure_message, evaluated, complete, states_written, transitions,
@@ -163,11 +172,12 @@ SELECT fingerprint, rule_group, alertname, severity, participant, policy, labels
 -- last_polls --
 -- How far the reconciliation of each participant has come: its last poll, the last one that an exporter made, and the last
 -- of the same stream whose answer was stale by then (0: not looked for beyond twice the staleness), and its category.
+-- The last polls are never compacted.
 WITH RECURSIVE participants (participant) AS (
        -- One index probe per participant: there may be millions of polls.
-       SELECT min(participant) FROM dict_rate_limit_reconciliations
+       SELECT min(participant) FROM dict_rate_limit_reconciliation_rows
         UNION ALL
-       SELECT (SELECT min(r.participant) FROM dict_rate_limit_reconciliations AS r WHERE r.participant > p.participant)
+       SELECT (SELECT min(r.participant) FROM dict_rate_limit_reconciliation_rows AS r WHERE r.participant > p.participant)
          FROM participants AS p
         WHERE p.participant IS NOT NULL)
 SELECT p.participant, last.polled_at, coalesce(made.stream_id, '') AS stream_id, coalesce(made.sequence, 0) AS sequence,
@@ -177,19 +187,19 @@ SELECT p.participant, last.polled_at, coalesce(made.stream_id, '') AS stream_id,
  CROSS JOIN LATERAL (
        SELECT r.polled_at, coalesce(r.known_category, r.category) AS known_category, r.category_changed_at,
               r.previous_category
-         FROM dict_rate_limit_reconciliations AS r
+         FROM dict_rate_limit_reconciliation_rows AS r
         WHERE r.participant = p.participant
         ORDER BY r.polled_at DESC
         LIMIT 1) AS last
   LEFT JOIN LATERAL (
        SELECT r.polled_at, r.stream_id, r.sequence, make_interval(secs => r.staleness_seconds) AS staleness
-         FROM dict_rate_limit_reconciliations AS r
+         FROM dict_rate_limit_reconciliation_rows AS r
         WHERE r.participant = p.participant AND r.sequence > 0
         ORDER BY r.polled_at DESC, r.stream_id DESC, r.sequence DESC
         LIMIT 1) AS made ON true
   LEFT JOIN LATERAL (
        SELECT r.sequence
-         FROM dict_rate_limit_reconciliations AS r
+         FROM dict_rate_limit_reconciliation_rows AS r
         WHERE r.participant = p.participant
           AND r.stream_id = made.stream_id
           AND r.sequence > 0

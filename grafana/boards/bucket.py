@@ -162,8 +162,8 @@ _REFILL = f"""
         SELECT DISTINCT ON (time)
                greatest(observed_at, $__timeFrom()) AS time,
                60.0 * refill_tokens / refill_period_seconds AS refill
-          FROM dict_rate_limit_states
-         WHERE {_SQL_WHO} AND observed_at BETWEEN $__timeFrom()::timestamptz - interval '1 hour' AND $__timeTo()
+          FROM dict_rate_limit_states_between($__timeFrom()::timestamptz - interval '1 hour', $__timeTo())
+         WHERE {_SQL_WHO}
          ORDER BY time, observed_at DESC, polled_at DESC
     ),
     changes AS (

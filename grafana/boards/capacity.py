@@ -23,8 +23,8 @@ _HOURLY = f"""
            date_trunc('hour', observed_at) AS hour,
            max(consumption_rate_per_minute) AS peak,
            min(100.0 * available_tokens / capacity) AS least_remaining
-      FROM dict_rate_limit_states
-     WHERE {_WHO} AND {_POLICIES} AND $__timeFilter(observed_at)
+      FROM dict_rate_limit_states_between($__timeFrom(), $__timeTo())
+     WHERE {_WHO} AND {_POLICIES}
      GROUP BY policy, hour
 """
 
@@ -130,8 +130,8 @@ def _graphs() -> tuple[Panel, ...]:
                        s.policy AS metric,
                        max(100.0 * s.consumption_rate_per_minute * s.refill_period_seconds / (60.0 * s.refill_tokens))
                            AS value
-                  FROM dict_rate_limit_states AS s
-                 WHERE s.{_WHO} AND s.{_POLICIES} AND $__timeFilter(s.observed_at)
+                  FROM dict_rate_limit_states_between($__timeFrom(), $__timeTo()) AS s
+                 WHERE s.{_WHO} AND s.{_POLICIES}
                    AND s.consumption_rate_per_minute IS NOT NULL
                  GROUP BY time, metric
                  ORDER BY time
@@ -149,8 +149,8 @@ def _graphs() -> tuple[Panel, ...]:
                 SELECT date_trunc('day', observed_at) AS time,
                        policy AS metric,
                        min(100.0 * available_tokens / capacity) AS value
-                  FROM dict_rate_limit_states
-                 WHERE {_WHO} AND {_POLICIES} AND $__timeFilter(observed_at)
+                  FROM dict_rate_limit_states_between($__timeFrom(), $__timeTo())
+                 WHERE {_WHO} AND {_POLICIES}
                  GROUP BY time, metric
                  ORDER BY time
                 """,

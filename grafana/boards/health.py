@@ -233,10 +233,9 @@ def _failed_polls() -> Panel:
         sql(
             """
             SELECT polled_at, participant, failure_code, failure_message
-              FROM dict_rate_limit_reconciliations
+              FROM dict_rate_limit_reconciliations_between($__timeFrom(), $__timeTo())
              WHERE NOT answered
                AND participant = ANY (ARRAY[${participant:sqlstring}]::text[])
-               AND $__timeFilter(polled_at)
              ORDER BY polled_at DESC
              LIMIT 200
             """

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from exporter.store.lease import Lease
 from tests.support import soak, truth
+from tests.support.builders import bucket, poll
 from tests.support.program import Bridge, Program, wait_until
+from tests.support.stored import Store, connected
 
 pytestmark = [pytest.mark.postgres, pytest.mark.broker]
 
 KILLS = 8
 POLL_SECONDS = 1.0
+PAST = "99999999"
 
 
 def in_order(consumer) -> dict[str, list[str]]:
@@ -64,6 +70,56 @@ def test_killing_the_process_at_random_moments_loses_and_repeats_nothing(
     assert len(consumer.ids) == len(set(consumer.ids)), "the broker deduplicates"
     for states in in_order(consumer).values():
         assert states == ["firing", "resolved"] * (len(states) // 2) + ["firing"] * (len(states) % 2)
+
+
+async def a_past(dsn: str, hours: int) -> None:
+    """Fills a database with hours of a participant that is polled no more, up to five days ago."""
+    ends = datetime.now(UTC) - timedelta(days=5)
+    async with connected(dsn) as database:
+        lease = Lease(database, "before")
+        fence = await lease.acquire()
+        assert fence is not None
+        store = Store(database, fence)
+        for hour in range(hours):
+            polls = [poll(bucket(hour * n), sequence=hour * 60 + n + 1, participant=PAST) for n in range(60)]
+            times = [ends - timedelta(hours=hours - hour) + timedelta(minutes=n) for n in range(60)]
+            await store.commit(
+                *[
+                    replace(p, polled_at=at, last_success_at=at, result=replace(p.result, observed_at=at))
+                    for p, at in zip(polls, times, strict=True)
+                ]
+            )
+        await lease.release()
+
+
+def test_killing_the_process_while_it_compacts_history_changes_none_of_it(tmp_path, start, database_dsn) -> None:
+    hours = 150
+    asyncio.run(a_past(database_dsn, hours))
+    bridge = start(Bridge(tmp_path))
+    program = Program("run", **bridge.settings, DATABASE__DSN=database_dsn, DATABASE__COMPACT_AFTER="1h")
+
+    def history() -> list[list[tuple[str]]]:
+        tables = ("dict_rate_limit_states", "dict_rate_limit_reconciliations")
+        with truth.rows(database_dsn) as query:
+            query("SELECT set_config('timezone', 'UTC', false)")
+            return [query(f"SELECT t::text FROM {t} AS t WHERE participant = '{PAST}' ORDER BY 1") for t in tables]
+
+    before = history()
+    for chance in soak.rounds(KILLS, share=0.2):
+        chunks = truth.count(database_dsn, "dict_rate_limit_chunks")
+        start(program)
+        wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_chunks") > chunks)  # noqa: B023
+        time.sleep(chance.uniform(0, 0.5))
+        program.kill()
+        assert history() == before
+    # One hour is younger than what is kept as rows.
+    start(program)
+    wait_until(lambda: truth.count(database_dsn, "dict_rate_limit_chunks") >= hours - 2, within_seconds=120)
+    wait_until(lambda: program.metric("dict_rate_limit_compaction_oldest_age_seconds") == 0)
+    assert program.stop() == 0
+
+    assert history() == before
+    assert truth.count(database_dsn, "dict_rate_limit_reconciliation_rows", f"participant = '{PAST}'") <= 120
 
 
 def test_a_process_that_is_asked_to_end_just_when_it_took_the_lease_ends(tmp_path, start, database_dsn) -> None:

@@ -199,16 +199,16 @@ def test_a_rule_file_that_is_refused(watched: Watched) -> None:
 def test_polls_that_the_database_refuses(watched: Watched) -> None:
     with watched.raises("DictRateLimitPollsDropped"):
         watched.as_superuser(
-            "ALTER TABLE dict_rate_limit_reconciliations ADD CONSTRAINT none CHECK (duration_seconds < 0) NOT VALID"
+            "ALTER TABLE dict_rate_limit_reconciliation_rows ADD CONSTRAINT none CHECK (duration_seconds < 0) NOT VALID"
         )
         watched.fires("DictRateLimitPollsDropped")
-        watched.as_superuser("ALTER TABLE dict_rate_limit_reconciliations DROP CONSTRAINT none")
+        watched.as_superuser("ALTER TABLE dict_rate_limit_reconciliation_rows DROP CONSTRAINT none")
 
 
 def test_a_month_without_its_partition(watched: Watched) -> None:
     with watched.raises("DictRateLimitPartitionMissing"):
-        month = f"dict_rate_limit_states_{datetime.now(UTC):%Y_%m}"
-        watched.as_superuser(f"ALTER TABLE dict_rate_limit_states DETACH PARTITION {month}")
+        month = f"dict_rate_limit_state_rows_{datetime.now(UTC):%Y_%m}"
+        watched.as_superuser(f"ALTER TABLE dict_rate_limit_state_rows DETACH PARTITION {month}")
         watched.fires("DictRateLimitPartitionMissing")
         watched.as_superuser(f"ALTER TABLE {month} RENAME TO put_aside")
 

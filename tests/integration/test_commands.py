@@ -72,9 +72,9 @@ async def test_migrate_down_drops_no_data_unless_that_is_said(command, migrator_
     async with stored(database_dsn) as store:
         await store.commit(reconciled(0, after=(alert(),)))
 
-    asked, _, said = await asyncio.to_thread(command, "migrate", "down", "--steps", "8", DATABASE__DSN=migrator_dsn)
+    asked, _, said = await asyncio.to_thread(command, "migrate", "down", "--steps", "9", DATABASE__DSN=migrator_dsn)
     _, status, _ = await asyncio.to_thread(command, "migrate")
-    done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "8", "--yes")
+    done, undone, _ = await asyncio.to_thread(command, "migrate", "down", "--steps", "9", "--yes")
 
     assert asked == 2
     assert "this drops data permanently: " in said

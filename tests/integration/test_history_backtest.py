@@ -24,11 +24,13 @@ from exporter.config.settings import DatabaseSettings
 from exporter.errors import DictRateLimitError
 from exporter.history.participants import find_participants
 from exporter.history.replay import Period
+from exporter.store.lease import Lease
 from tests.support.builders import PARTICIPANT, START, at, failed, poll
 from tests.support.program import RULES, wait_until
 from tests.support.recorded import RULE_SET, SIX_HOURS_SECONDS, reader, recorder
 from tests.support.rules import rule_file
 from tests.support.simulated import BEGAN, Simulation
+from tests.support.stored import Store, connected
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -146,6 +148,22 @@ async def test_with_reads_history_shows_what_was_shown_at_every_poll(recorded, s
 
 
 @pytest.mark.parametrize("scenario", ["demo", "burst", "outage"])
+async def test_compacted_or_not_a_backtest_says_the_same(recorded, scenario):
+    past = await recorded(scenario, participants=2, interval_seconds=15, seconds=7_200, reads=True)
+    before = await reported(past.dsn, str(RULES))
+    assert before["alerts"]
+
+    async with connected(past.dsn) as database:
+        fence = await Lease(database, "test", ttl_seconds=600).acquire()
+        assert fence is not None
+        store = Store(database, fence)
+        await store.compact()
+        assert await store.value("SELECT count(*) FROM dict_rate_limit_reconciliation_rows") == 0
+
+    assert await reported(past.dsn, str(RULES)) == before
+
+
+@pytest.mark.parametrize("scenario", ["demo", "burst", "outage"])
 async def test_with_reads_backtesting_gives_the_alerts_that_were_raised_at_the_same_instants(recorded, scenario):
     dsn = (await recorded(scenario, interval_seconds=15, seconds=3_600, reads=True)).dsn
 
@@ -239,7 +257,7 @@ def test_ended_in_the_middle_it_leaves_no_process_behind(recorded, number, code)
         psycopg.connect(past.superuser_dsn) as holding,
         psycopg.connect(past.superuser_dsn, autocommit=True) as looking,
     ):
-        holding.execute("LOCK dict_rate_limit_states")  # so that all of them are in the middle of their work
+        holding.execute("LOCK dict_rate_limit_state_rows")  # so that all of them are in the middle of their work
         program = subprocess.Popen(
             [sys.executable, "-m", "exporter", "rules", "backtest", str(RULES), "--since=7d", "--processes=2"],
             env={**os.environ, "DICT_RATE_LIMIT_DATABASE__DSN": past.dsn},

@@ -290,7 +290,8 @@ async def test_a_last_poll_that_lies_ahead_in_the_database_is_not_looked_back_at
         await reconciled(reconciling, database_dsn, polls[:10])
     with psycopg.connect(superuser_dsn) as connection:
         connection.execute(
-            "UPDATE dict_rate_limit_reconciliations SET polled_at = polled_at + interval '1 day' WHERE sequence = 10"
+            "UPDATE dict_rate_limit_reconciliation_rows SET polled_at = polled_at + interval '1 day'"
+            " WHERE sequence = 10"
         )
 
     async with leading(database_dsn, rules) as reconciling:

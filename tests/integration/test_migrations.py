@@ -18,9 +18,9 @@ from exporter.config.settings import DatabaseSettings
 from exporter.errors import DatabaseUnavailable, MigrationFailed, SchemaMismatch
 from exporter.store import migrations
 from exporter.store.database import DIRECTORY, Database, queries
-from tests.support.builders import alert, poll
+from tests.support.builders import alert, bucket, poll
 from tests.support.postgres import HOSTILE_SETTINGS, OutagePostgres
-from tests.support.stored import reconciled, stored
+from tests.support.stored import connected, reconciled, stored
 
 pytestmark = pytest.mark.postgres
 
@@ -132,6 +132,30 @@ async def test_every_step_there_and_back_is_as_if_it_had_not_been(empty_database
         assert own(schema(empty_database)) == own(before)
 
 
+async def test_a_step_back_from_chunks_writes_them_as_rows_and_loses_nothing(
+    migrator_dsn: str, database_dsn: str
+) -> None:
+    async with stored(database_dsn) as store:
+        await store.commit(*[poll(bucket(n), seconds=15 * n) for n in range(9)])
+        before = await store.everything()
+        await store.compact()
+    steps = len(ALL) - ALL.index("0018_compact_history")
+    assert await migrations.would_lose(migrator_dsn, steps=steps) == []
+
+    await migrations.down(migrator_dsn, steps=steps)
+
+    with psycopg.connect(migrator_dsn) as connection:
+        connection.execute("SET timezone = 'UTC'")
+        connection.execute("SET DateStyle = 'ISO, YMD'")
+        for table in ("states", "reconciliations"):
+            found = connection.execute(f"SELECT t::text FROM dict_rate_limit_{table} AS t ORDER BY 1".encode())
+            assert [row for (row,) in found] == before[table]
+    await migrations.up(migrator_dsn)
+    async with connected(database_dsn) as database:
+        states = await database.fetch(b"SELECT s::text FROM dict_rate_limit_states AS s ORDER BY 1", {})
+        assert [row for (row,) in states] == before["states"]
+
+
 async def test_down_at_the_bottom_does_nothing(empty_database: str) -> None:
     assert await migrations.down(empty_database) == []
 
@@ -224,9 +248,10 @@ async def test_files_that_are_run_by_hand_name_their_schema(empty_database: str)
 async def test_functions_mean_the_same_in_every_session(migrator_dsn: str) -> None:
     with psycopg.connect(migrator_dsn) as connection:
         functions = connection.execute(
-            "SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            "SELECT proname, proconfig FROM pg_proc JOIN pg_language AS l ON l.oid = prolang"
+            " WHERE pronamespace = 'public'::regnamespace AND lanname = 'plpgsql'"
         ).fetchall()
-    assert len(functions) == 6
+    assert len(functions) == 9
     for name, settings in functions:
         pinned = {setting.partition("=")[0] for setting in settings}
         assert pinned >= {"search_path", "standard_conforming_strings", "DateStyle", "IntervalStyle", "TimeZone"}, name
@@ -350,12 +375,14 @@ def writer_settings(empty_database: str) -> DatabaseSettings:
 
 REFUSED_TO_WRITER = [
     "DROP TABLE dict_rate_limit_outbox",
-    "TRUNCATE dict_rate_limit_states",
+    "TRUNCATE dict_rate_limit_state_rows",
     "CREATE TABLE mine ()",
-    "ALTER TABLE dict_rate_limit_states ADD x int",
-    "DELETE FROM dict_rate_limit_states",
-    "UPDATE dict_rate_limit_states SET capacity = 1",
-    "DELETE FROM dict_rate_limit_reconciliations",
+    "ALTER TABLE dict_rate_limit_state_rows ADD x int",
+    "DELETE FROM dict_rate_limit_state_rows",
+    "UPDATE dict_rate_limit_state_rows SET capacity = 1",
+    "DELETE FROM dict_rate_limit_reconciliation_rows",
+    "DELETE FROM dict_rate_limit_chunks",
+    "INSERT INTO dict_rate_limit_chunks SELECT * FROM dict_rate_limit_chunks",
     "DELETE FROM dict_rate_limit_policies",
     "DELETE FROM dict_rate_limit_lease",
     "INSERT INTO dict_rate_limit_lease DEFAULT VALUES",
@@ -397,6 +424,8 @@ def test_the_reader_may_not(reader_dsn: str, statement: str) -> None:
 async def test_the_reader_sees_everything(reader_dsn: str, database_dsn: str) -> None:
     async with stored(database_dsn) as store:
         await store.commit(reconciled(0, poll=poll(), after=(alert(),)))
+        await store.compact()
+        await store.commit(reconciled(3600, poll=poll(seconds=3600), before=(alert(),), after=(alert(),)))
 
     with psycopg.connect(reader_dsn) as connection:
         names = connection.execute(

@@ -202,7 +202,7 @@ async def test_a_partition_that_is_missing_is_made_at_once_and_no_poll_is_lost(d
     async with leading(database_dsn) as (reconciling, feed):
         await until(lambda: b"\ndict_rate_limit_partitions_ready_months 3" in reconciling.metrics.exposition())
         with psycopg.connect(superuser_dsn) as connection:
-            for table in ("states", "reconciliations"):
+            for table in ("state_rows", "reconciliation_rows"):
                 drop = f"DROP TABLE dict_rate_limit_{table}_{datetime.now(UTC):%Y_%m}"
                 await asyncio.to_thread(connection.execute, drop)
         feed.put(low_now())
@@ -214,11 +214,11 @@ async def test_a_partition_that_is_missing_is_made_at_once_and_no_poll_is_lost(d
 async def test_a_missing_partition_that_cannot_be_made_is_told_and_waited_for(
     database_dsn, superuser_dsn, caplog
 ) -> None:
-    month = f"dict_rate_limit_states_{datetime.now(UTC):%Y_%m}"
+    month = f"dict_rate_limit_state_rows_{datetime.now(UTC):%Y_%m}"
     async with leading(database_dsn) as (reconciling, feed):
         await until(lambda: b"\ndict_rate_limit_partitions_ready_months 3" in reconciling.metrics.exposition())
         with psycopg.connect(superuser_dsn, autocommit=True) as connection:
-            detach = f"ALTER TABLE dict_rate_limit_states DETACH PARTITION {month}"
+            detach = f"ALTER TABLE dict_rate_limit_state_rows DETACH PARTITION {month}"
             await asyncio.to_thread(connection.execute, detach)
             feed.put(low_now())
             await until(lambda: b"\ndict_rate_limit_partitions_ready_months -1" in reconciling.metrics.exposition())
@@ -230,7 +230,10 @@ async def test_a_missing_partition_that_cannot_be_made_is_told_and_waited_for(
     assert "a partition is missing" in caplog.text
 
 
-TABLES = ("policies", "states", "alerts", "alert_transitions", "reconciliations", "outbox", "lease", "commits")
+TABLES = (
+    *("policies", "state_rows", "reconciliation_rows", "chunks", "alerts", "alert_transitions", "outbox", "lease"),
+    "commits",
+)
 BREAKS = [
     *[
         pytest.param(
@@ -257,8 +260,8 @@ BREAKS = [
         id="a column has another name",
     ),
     pytest.param(
-        "ALTER TABLE dict_rate_limit_reconciliations ALTER COLUMN evaluated TYPE integer USING evaluated::integer",
-        "ALTER TABLE dict_rate_limit_reconciliations ALTER COLUMN evaluated TYPE boolean USING evaluated::boolean",
+        "ALTER TABLE dict_rate_limit_policies ALTER COLUMN changed_at TYPE integer USING 0",
+        "ALTER TABLE dict_rate_limit_policies ALTER COLUMN changed_at TYPE timestamptz USING to_timestamp(changed_at)",
         "run `dict-rate-limit migrate up`",
         id="a column has another type",
     ),
@@ -422,7 +425,7 @@ async def test_a_last_poll_that_lies_weeks_ahead_in_the_database_does_not_stand_
         feed.put(low_now())
         await until(lambda: truth.count(database_dsn, "dict_rate_limit_alerts", "state = 'firing'") == 2)
     with psycopg.connect(superuser_dsn) as connection:
-        connection.execute("UPDATE dict_rate_limit_reconciliations SET polled_at = polled_at + interval '45 days'")
+        connection.execute("UPDATE dict_rate_limit_reconciliation_rows SET polled_at = polled_at + interval '45 days'")
 
     async with leading(database_dsn) as (_, feed):
         feed.put(replace(low_now(tokens=36_000), stream_id="of the clock that was set right"))

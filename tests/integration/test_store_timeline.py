@@ -36,6 +36,8 @@ async def steps(dsn: str, polls: list[Poll], count: int = 4, since: float = 0) -
     async with stored(dsn) as store:
         await store.commit(*polls)
         found = await timeline_of(store).steps(PARTICIPANT, POLICY, at(since), STEP, count)
+        await store.compact()
+        assert await timeline_of(store).steps(PARTICIPANT, POLICY, at(since), STEP, count) == found, "compacted"
     assert found.with_extremes
     return found.steps
 

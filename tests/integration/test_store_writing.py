@@ -280,7 +280,7 @@ async def test_text_with_quotes_commas_and_braces_arrives_as_it_was(store: Store
 async def test_a_commit_that_loses_its_connection_leaves_nothing(store: Store, superuser_dsn: str) -> None:
     async with await psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True) as admin:
         async with admin.transaction():
-            await admin.execute("LOCK TABLE dict_rate_limit_reconciliations IN ACCESS EXCLUSIVE MODE")
+            await admin.execute("LOCK TABLE dict_rate_limit_reconciliation_rows IN ACCESS EXCLUSIVE MODE")
             committing = asyncio.create_task(store.commit(reconciled(0, after=(alert(),))))
             waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             found: list[tuple[int]] = []
@@ -296,7 +296,7 @@ async def test_a_commit_that_loses_its_connection_leaves_nothing(store: Store, s
 
 async def test_a_lock_held_by_another_is_not_waited_for_long(store: Store, superuser_dsn: str) -> None:
     async with await psycopg.AsyncConnection.connect(superuser_dsn) as admin:
-        await admin.execute("LOCK TABLE dict_rate_limit_reconciliations IN ACCESS EXCLUSIVE MODE")
+        await admin.execute("LOCK TABLE dict_rate_limit_reconciliation_rows IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(DatabaseUnavailable, match="lock timeout"):
             await store.commit(poll())
         await admin.rollback()

@@ -244,7 +244,7 @@ async def test_a_page_that_waits_for_a_locked_table_delays_nobody_and_shows_the_
 ):
     async with serving(database_dsn) as site, httpx.AsyncClient(timeout=30) as client:
         with psycopg.connect(superuser_dsn) as other:
-            other.execute("LOCK TABLE dict_rate_limit_states IN ACCESS EXCLUSIVE MODE")
+            other.execute("LOCK TABLE dict_rate_limit_state_rows IN ACCESS EXCLUSIVE MODE")
             waiting = [asyncio.create_task(client.get(f"{site.url}{BUCKET}")) for _ in range(3)]
             scrapes = 0
             while not any(task.done() for task in waiting):

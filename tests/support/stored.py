@@ -12,6 +12,7 @@ from exporter.buckets.observation import Observation
 from exporter.config.secrets import Secret
 from exporter.config.settings import DatabaseSettings
 from exporter.errors import DatabaseUnavailable
+from exporter.store.chunks import DueHour, compact
 from exporter.store.database import Database
 from exporter.store.lease import Lease
 from exporter.store.partitions import maintain
@@ -61,6 +62,15 @@ class Store:
     async def value(self, query: str) -> Any:
         ((value,),) = await self.rows(query)
         return value
+
+    async def compact(self) -> None:
+        """Compacts every hour that has polls as rows."""
+        hours = await self.rows(
+            "SELECT DISTINCT participant, date_trunc('hour', polled_at, 'UTC') AS hour"
+            "  FROM dict_rate_limit_reconciliation_rows ORDER BY hour"
+        )
+        for participant, hour in hours:
+            await compact(self.fence, DueHour(participant, hour, 0.0))
 
     async def everything(self) -> dict[str, list[str]]:
         """Returns what every table holds."""

@@ -171,6 +171,8 @@ def test_what_is_printed_masks_secrets_and_shows_durations_as_written() -> None:
         ("rules: {reload_interval: 0s}", "rules.reload_interval: must be above 0s"),
         ("database: {connect_timeout: 0s}", "database.connect_timeout: must be above 0s"),
         ("database: {heartbeat: 0s}", "database.heartbeat: must be above 0s"),
+        ("database: {heartbeat: 25h}", "database.heartbeat: 1d1h is above 1d"),
+        ("database: {compact_after: 59m}", "database.compact_after: 59m is below 1h"),
         ("pulsar: {operation_timeout: 0s}", "pulsar.operation_timeout: must be above 0s"),
         ("feed: {targets: ['a:1', 'a:1']}", "1: feed.targets: 'a:1' is listed twice"),
         ("bridge: {timeout: 20s}", "bridge.timeout: 20s is not between 0s and poll.interval (15s)"),
