@@ -69,8 +69,8 @@ def _schema_error(error: psycopg.Error, text: str) -> StoreError:
 
 
 def text_of(error: psycopg.Error) -> str:
-    """Returns what an error says, in one line, without the statements of functions that it came up in."""
-    text = str(error)
-    if "SQL statement" in (error.diag.context or ""):
-        text = text.partition("\nCONTEXT:")[0]
-    return " ".join(text.split())
+    """Returns what an error says, in one line; of one within a function, without the statements of that."""
+    diagnosis = error.diag
+    in_function = diagnosis.internal_query or "SQL statement" in (diagnosis.context or "")
+    parts = [diagnosis.message_primary, diagnosis.message_detail] if in_function else [str(error)]
+    return " ".join(" ".join(filter(None, parts)).split())

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from exporter.buckets.bucket import Ispb
-from exporter.errors import LeaseLost, ReconciliationRefused
+from exporter.errors import DatabaseUnavailable, LeaseLost, ReconciliationRefused
 from exporter.metrics import Metrics
 from exporter.reconciler.compaction import CompactionJob
 from exporter.store.chunks import Compacted, DueHour, compact, due_hours
@@ -243,6 +243,20 @@ async def test_the_lease_can_be_renewed_while_an_hour_is_compacted(store: Store,
         assert not compacting.done()
         await other.rollback()
     assert await compacting == Compacted(polls=3, states=2)
+
+
+async def test_an_hour_that_waits_too_long_for_a_lock_says_so_in_a_line(store: Store, superuser_dsn: str) -> None:
+    await store.commit(*levels(1, 2, 3))
+    async with await psycopg.AsyncConnection.connect(superuser_dsn) as other:
+        await other.execute("LOCK TABLE dict_rate_limit_chunks IN SHARE MODE")
+
+        with pytest.raises(DatabaseUnavailable) as raised:
+            await store.compact()
+
+        await other.rollback()
+    assert str(raised.value) == "PostgreSQL answers: canceling statement due to lock timeout"
+    assert await store.value("SELECT count(*) FROM dict_rate_limit_chunks") == 0
+    await store.compact()
 
 
 async def test_a_span_of_time_is_read_from_both_forms_and_from_its_own_chunks_alone(store: Store) -> None:
