@@ -9,15 +9,14 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.config.settings import AlertmanagerSettings, DatabaseSettings, Settings, keys, value_of
+from exporter.durations import Duration
 
 MAX_CHARACTERS: Final = 10_000
 """A longer text is a mistake, and is not examined any further."""
 
-LONGEST_HEARTBEAT_SECONDS: Final = 86_400
+_LONGEST_HEARTBEAT: Final = Duration(86_400)
 """A bucket's states are looked for as far back as this."""
-
-LEAST_COMPACT_AFTER_SECONDS: Final = 3_600
-
+_LEAST_COMPACT_AFTER: Final = Duration(3_600)
 _LABEL_NAME: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _ABOVE_ZERO: Final = (
     "poll.estimate_window",
@@ -78,10 +77,10 @@ def _database_problems(database: DatabaseSettings) -> Iterator[Problem]:
     if database.min_size > database.max_size:
         message = f"{database.min_size} is above database.max_size ({database.max_size})"
         yield Problem("database.min_size", message, ("database.max_size",))
-    if database.heartbeat > LONGEST_HEARTBEAT_SECONDS:
-        yield Problem("database.heartbeat", f"{database.heartbeat} is above 1d")
-    if database.compact_after < LEAST_COMPACT_AFTER_SECONDS:
-        yield Problem("database.compact_after", f"{database.compact_after} is below 1h")
+    if database.heartbeat > _LONGEST_HEARTBEAT:
+        yield Problem("database.heartbeat", f"{database.heartbeat} is above {_LONGEST_HEARTBEAT}")
+    if database.compact_after < _LEAST_COMPACT_AFTER:
+        yield Problem("database.compact_after", f"{database.compact_after} is below {_LEAST_COMPACT_AFTER}")
 
 
 def _label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:

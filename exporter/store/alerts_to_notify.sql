@@ -18,7 +18,8 @@ SELECT DISTINCT ON (fingerprint)
 
 -- levels --
 -- Of each bucket its last state, when a poll last confirmed it, and whether the participant's last poll was answered with
--- news, and told its figures (the last polls are never compacted). An answer that has been the same for the staleness is none.
+-- news, and told its figures. An answer that has been the same for the staleness is none. The last polls are never
+-- compacted.
 SELECT b.participant, b.policy, last.answered AND repeated.polled_at IS NULL,
        b.policy = ANY (coalesce(last.policies_refused, '{}')),
        s.available_tokens, s.capacity, s.utilization_percent, s.recovery_eta_seconds, s.exhaustion_projection_seconds,

@@ -62,5 +62,5 @@ async def compact(fence: Fence, due: DueHour) -> Compacted:
     """
     async with fence.long_transaction("compaction") as connection:
         cursor = await connection.execute(_SQL["compact"], {"participant": due.participant, "hour": due.hour})
-        polls, states = await cursor.fetchone() or (0, 0)
-    return Compacted(polls or 0, states or 0)
+        ((polls, states),) = await cursor.fetchall()
+    return Compacted(polls, states)

@@ -31,4 +31,4 @@ SELECT p.participant, hours.hour, extract(epoch FROM clock_timestamp() - hours.h
 
 -- compact --
 -- Compacts an hour of a participant.
-SELECT polls, states FROM dict_rate_limit_compact(%(participant)s, %(hour)s);
+SELECT coalesce(polls, 0), coalesce(states, 0) FROM dict_rate_limit_compact(%(participant)s, %(hour)s);

@@ -118,7 +118,8 @@ SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds,
        exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens, observed_at, polled_at
   FROM (SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds, responses_total,
                responses_not_found, responses_rate_limited, responses_instance, consumption_rate_per_minute,
-               exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens, observed_at, polled_at
+               exhaustion_projection_seconds, error_404_rate, error_429_rate, lowest_available_tokens,
+               observed_at, polled_at
           FROM dict_rate_limit_state_rows
          WHERE participant = %(participant)s::text
            AND policy = ANY (ARRAY(SELECT policy FROM dict_rate_limit_policies WHERE participant = %(participant)s::text))
@@ -126,7 +127,8 @@ SELECT policy, available_tokens, capacity, refill_tokens, refill_period_seconds,
          UNION ALL
         SELECT s.policy, s.available_tokens, s.capacity, s.refill_tokens, s.refill_period_seconds, s.responses_total,
                s.responses_not_found, s.responses_rate_limited, s.responses_instance, s.consumption_rate_per_minute,
-               s.exhaustion_projection_seconds, s.error_404_rate, s.error_429_rate, s.lowest_available_tokens, s.observed_at, s.polled_at
+               s.exhaustion_projection_seconds, s.error_404_rate, s.error_429_rate, s.lowest_available_tokens,
+               s.observed_at, s.polled_at
           FROM dict_rate_limit_chunks AS c
          CROSS JOIN LATERAL dict_rate_limit_states_of(c) AS s
          WHERE c.participant = %(participant)s::text
