@@ -190,9 +190,8 @@ async def test_a_dump_that_reads_every_table_is_waited_for_once(store: Store, su
 
     assert len(done.created) == len(TABLES) * 5
     assert len(done.postponed) == len(TABLES) * 8
-    assert (
-        seconds < 12
-    )  # three times the lock timeout of 1 s, on a busy machine; once for each partition it would be 24
+    # Three times the lock timeout of 1 s, on a busy machine; once for each partition it would be 24.
+    assert seconds < 12
     assert len((await maintain(store.database, 1, at=datetime(2021, 3, 1, tzinfo=UTC))).dropped) == len(TABLES) * 8
 
 

@@ -145,7 +145,7 @@ def with_what_changed(polls: list[Poll], found: list[Poll]) -> list[Poll]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -185,6 +185,13 @@ def test_every_poll_reads_back_exactly_compacted_or_not(
             assert told(await read(store, participant, None, middle)) == told(written[: len(written) // 2])
 
     asyncio.run(act())
+
+
+async def test_the_greatest_counts_read_back_exactly(store: Store) -> None:
+    polls = [poll(bucket(1, response_counts=ResponseCounts(2**62 + n, n, 0, "a")), seconds=15 * n) for n in range(5)]
+    await store.commit(*polls)
+
+    assert await read(store, PARTICIPANT) == polls
 
 
 async def test_polls_around_reads_read_back_exactly_and_reads_that_changed_anything(store: Store) -> None:
